@@ -1,0 +1,5 @@
+"""Lightning callbacks."""
+
+from dynsel.callbacks.dynamic_selection import DynamicSelection
+
+__all__ = ["DynamicSelection"]

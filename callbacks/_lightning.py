@@ -1,0 +1,192 @@
+"""All dealings with names of Lightning that its documentation does not promise, in one place.
+
+Lightning reads the length of an epoch once, when it requests the train loader, and iterates the loader before the
+epoch's first hook. A selection changes both, so this module: puts the selected loader where Lightning requests
+the user's, sets the epoch's numbers anew once the selection is known, and tells the number of batches trained on.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.utilities import CombinedLoader
+
+__all__ = ["Bridge", "combined"]
+
+Transform = Callable[[Any], Any]
+
+PUBLIC_ROUTE = (
+    "Use the public route with this Lightning version: `loader = selection.wrap(loader)` with "
+    "dynsel.samplers.SelectionController, its `set_epoch(e)` called for the next epoch in `setup` and "
+    "`on_train_epoch_end`, and Trainer(reload_dataloaders_every_n_epochs=1)."
+)
+
+
+class Bridge:
+    """One fit of one Trainer.
+
+    Args:
+        trainer: The Trainer, in `setup` of stage "fit".
+
+    Raises:
+        RuntimeError: If this Lightning lacks a name that is needed.
+    """
+
+    def __init__(self, trainer: pl.Trainer) -> None:
+        self.trainer: Any = trainer
+        self._check()
+        self._later: Callable[[], None] | None = None
+
+    def _check(self) -> None:
+        loop = self.trainer.fit_loop
+        wanted = {
+            "fit_loop": (loop, ("_data_source", "_combined_loader", "_data_fetcher", "setup_data", "max_batches", "epoch_loop")),
+            "fit_loop._data_source": (getattr(loop, "_data_source", None), ("dataloader",)),
+            "fit_loop.epoch_loop": (
+                getattr(loop, "epoch_loop", None),
+                ("batch_progress", "val_loop", "restarted_on_train_batch_end"),
+            ),
+            "trainer": (self.trainer, ("val_check_batch", "limit_train_batches", "num_training_batches")),
+        }
+        missing = [f"{where}.{n}" for where, (owner, names) in wanted.items() for n in names if not hasattr(owner, n)]
+        if missing:
+            raise RuntimeError(
+                f"Lightning {pl.__version__} has no {', '.join(missing)}, which DynamicSelection relies on. {PUBLIC_ROUTE}"
+            )
+
+    # ---------------------------------------------------------------- putting the loader in
+    def install(self, transform: Transform, planned_batches: Callable[[], int | None]) -> None:
+        """Pass the user's train loader(s) through `transform` whenever Lightning requests them.
+
+        Args:
+            transform: Takes and returns what `train_dataloader` gives.
+            planned_batches: Batches an epoch that make `estimated_stepping_batches` right; None = leave it.
+        """
+        loop = self.trainer.fit_loop
+        source, setup_data = loop._data_source, loop.setup_data
+        request = source.dataloader
+        source.dataloader = lambda: transform(request())
+
+        def setup_and_plan() -> None:
+            before = loop._combined_loader
+            setup_data()
+            # Only a fresh request counted the epoch's batches anew. What it counted are the whole data set's, for
+            # checks; the estimate of all steps, which schedulers ask for from here on, needs the mean epoch.
+            if loop._combined_loader is not before and loop._combined_loader is not None:
+                planned = planned_batches()
+                if planned is not None:
+                    loop.max_batches = planned
+
+        loop.setup_data = setup_and_plan
+
+    def uninstall(self) -> None:
+        """Undo `install`; calling it again, or without it, does nothing."""
+        loop = self.trainer.fit_loop
+        loop._data_source.__dict__.pop("dataloader", None)
+        loop.__dict__.pop("setup_data", None)
+
+    # ---------------------------------------------------------------- an epoch's numbers
+    def refresh(self) -> None:
+        """Set what Lightning keeps about the length of the epoch, now that its selection is known."""
+        loop, trainer = self.trainer.fit_loop, self.trainer
+        combined = loop._combined_loader
+        combined.limits = [_limited(_length(loader), trainer.limit_train_batches) for loader in combined.flattened]
+        # A new iterator takes the limits over. Ours start lazily, so the one thrown away has read nothing.
+        iter(loop._data_fetcher)
+        loop.max_batches = _length(combined)
+        self._refresh_validation()
+        self._start_next_epoch_at_its_first_batch()
+
+    def _refresh_validation(self) -> None:
+        trainer = self.trainer
+        batches, interval = trainer.fit_loop.max_batches, trainer.val_check_interval
+        if getattr(trainer, "_val_check_time_interval", None) is not None:
+            return
+        if isinstance(interval, int):
+            # An epoch shorter than the interval validates at its end instead of never.
+            whole_run = trainer.check_val_every_n_epoch is None
+            trainer.val_check_batch = interval if whole_run else min(interval, batches)
+        elif batches != math.inf:
+            trainer.val_check_batch = max(1, int(batches * interval))
+
+    def _start_next_epoch_at_its_first_batch(self) -> None:
+        """Resumed from a checkpoint of an epoch's last batch, Lightning goes straight on to the next epoch, and
+        compares that epoch's length with the batches of the finished one: a longer one would begin in its middle.
+        So show it no more batches than were finished until it asks for the first.
+        """
+        loop = self.trainer.fit_loop
+        if not self._resumed_after_last_batch():
+            return
+        true_length = loop.max_batches
+        loop.max_batches = min(true_length, loop.epoch_loop.batch_progress.current.ready)
+
+        def later() -> None:
+            loop.max_batches = true_length
+
+        self._later = later
+
+    def _resumed_after_last_batch(self) -> bool:
+        epoch_loop = self.trainer.fit_loop.epoch_loop
+        return bool(epoch_loop.restarted_on_train_batch_end and epoch_loop.batch_progress.is_last_batch)
+
+    def before_first_batch(self) -> None:
+        """To be called when the loader really starts."""
+        if self._later is not None:
+            self._later()
+            self._later = None
+
+    # ---------------------------------------------------------------- progress
+    def batches_trained(self, delivered: int) -> int:
+        """Batches of the current epoch that training really finished.
+
+        The loader may have delivered one whose step failed or was skipped; Lightning's counters may still be
+        those of the epoch before.
+        """
+        current = self.trainer.fit_loop.epoch_loop.batch_progress.current
+        return int(min(delivered, current.started, current.processed))
+
+    def progress(self, epoch: int) -> float:
+        """Share of training done at the start of `epoch`, by epochs or by steps, whichever ends first."""
+        trainer = self.trainer
+        by_epochs = epoch / trainer.max_epochs if trainer.max_epochs not in (None, -1) else 0.0
+        by_steps = trainer.global_step / trainer.max_steps if trainer.max_steps > 0 else 0.0
+        return float(min(1.0, max(by_epochs, by_steps)))
+
+    def optimizer_steps(self, batches: int) -> int:
+        """Optimiser steps of an epoch of so many batches."""
+        batches = int(_limited(batches, self.trainer.limit_train_batches))
+        return math.ceil(batches / self.trainer.accumulate_grad_batches)
+
+    def batches_for_estimate(self, steps: list[int], max_epochs: int) -> int:
+        """Batches an epoch for which Lightning's estimate of the whole fit is at least the sum of `steps`, and
+        less than `max_epochs` above it.
+        """
+        return math.ceil(sum(steps) / max_epochs) * int(self.trainer.accumulate_grad_batches)
+
+    @staticmethod
+    def forget_loader_state(checkpoint: dict[str, Any]) -> None:
+        """Take the selected loader's (empty) state out, so that the checkpoint loads without the plugin too."""
+        state = checkpoint.get("loops", {}).get("fit_loop", {}).get("state_dict", {})
+        if not any(state.get("combined_loader", [])):
+            state.pop("combined_loader", None)
+
+
+def combined(loaders: Any) -> CombinedLoader:
+    """What `train_dataloader` gave, as the CombinedLoader that Lightning would make of it."""
+    return loaders if isinstance(loaders, CombinedLoader) else CombinedLoader(loaders, "max_size_cycle")
+
+
+def _length(loader: Any) -> float:
+    try:
+        return int(len(loader))
+    except (TypeError, NotImplementedError):
+        return math.inf
+
+
+def _limited(batches: float, limit: float) -> float:
+    if isinstance(limit, int):
+        return min(batches, limit)
+    return batches if batches == math.inf else max(1, int(batches * limit))

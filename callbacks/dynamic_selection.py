@@ -1,0 +1,292 @@
+"""The Lightning callback: dynamic data selection for any LightningModule."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor
+
+from dynsel.callbacks._lightning import Bridge, combined
+from dynsel.callbacks.feedback import InputTap, LossTap
+from dynsel.samplers.controller import EpochRecord, SelectionController
+from dynsel.schedules import Schedule
+from dynsel.selectors import Selector
+
+__all__ = ["DynamicSelection"]
+
+ScoreFunction = Callable[[pl.LightningModule, Any], Tensor]
+
+
+class DynamicSelection(pl.Callback):
+    """Trains each epoch on a selection of the training set, chosen anew every epoch.
+
+    Add it to the Trainer's callbacks; the LightningModule, the DataModule and the loaders stay as they are. The
+    train loader's samples must be selectable by index (a map-style data set); its sampler's order is kept.
+
+    Logged at the end of each epoch, under `selection/`: keep_ratio, coverage (share of samples used so far),
+    usage_gini, class_balance, selection_seconds, samples_trained (all epochs together).
+
+    Args:
+        selector: What decides; a `Selector` or a short name ("random", "rrd", ...). Default: RRD.
+        keep_ratio: Share of the training set that an epoch trains on, in (0, 1]; a number or a
+            `dynsel.schedules.Schedule` over the progress of training.
+        features: For selectors that need features: an (N, d) array or tensor, row i describing sample i; the path
+            of a `.npy` or `.npz` file; "pixels"; "model" (default: captured in training, at no extra forward
+            pass, from the input of the last linear layer) or "model:NAME" for another submodule's input.
+        labels: (N,) class labels; default: the data set's own.
+        per_sample_loss: For selectors that want losses: a function of (module, batch) that returns (B,) losses,
+            called without gradient. Default: the key `per_sample_loss` of what `training_step` returns, else
+            overheard from the loss function that `training_step` calls.
+        loader: Which loader, by key or position, where `train_dataloader` gives several.
+        seed: Seed of selection and order; default: that of `seed_everything`.
+
+    Raises:
+        ValueError: If `keep_ratio` leaves (0, 1].
+        TypeError: If `selector` is no selector.
+
+    Example:
+        >>> from dynsel.callbacks import DynamicSelection
+        >>> callback = DynamicSelection("random", keep_ratio=0.3)
+        >>> # Trainer(callbacks=[callback]).fit(your_module, your_datamodule)
+    """
+
+    def __init__(
+        self,
+        selector: Selector | str | None = None,
+        keep_ratio: float | Schedule = 0.5,
+        *,
+        features: Any = None,
+        labels: Any = None,
+        per_sample_loss: ScoreFunction | None = None,
+        loader: str | int | None = None,
+        seed: int | None = None,
+    ) -> None:
+        self.controller = SelectionController(selector, keep_ratio, features=features, labels=labels, seed=seed)
+        self._score = per_sample_loss
+        self._loader_key = loader
+        self._trainer: pl.Trainer | None = None
+        self._bridge: Bridge | None = None
+        self._loss_tap: LossTap | None = None
+        self._loss_tap_open = False
+        self._input_tap: InputTap | None = None
+
+    # ---------------------------------------------------------------- for the user
+    @property
+    def selector(self) -> Selector:
+        """The selector in use."""
+        return self.controller.selector
+
+    @property
+    def history(self) -> list[EpochRecord]:
+        """One record a finished epoch."""
+        return self.controller.history
+
+    def wrap(self, loader: Any) -> Any:
+        """Nothing to do under Lightning: returns the loader; the callback finds it by itself."""
+        return loader
+
+    def indices(self, batch_idx: int) -> Tensor:
+        """(B,) int64 data set indices of this rank's batch of the current epoch."""
+        return self.controller.indices(batch_idx)
+
+    def weights(self, batch_idx: int) -> Tensor | None:
+        """(B,) float32 loss weights of that batch, or None if all are 1."""
+        return self.controller.weights(batch_idx)
+
+    def total_steps(self, max_epochs: int, accumulate_grad_batches: int = 1) -> int:
+        """Optimiser steps of a whole fit, for those who set up a scheduler by hand, once the fit has started."""
+        return self.controller.total_steps(max_epochs, accumulate_grad_batches)
+
+    @property
+    def state_key(self) -> str:
+        return self._generate_state_key(loader=self._loader_key)
+
+    # ---------------------------------------------------------------- in and out
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if stage != "fit":
+            return
+        if self._trainer is not None and self._trainer is not trainer:
+            self.controller.forget()
+        self._trainer, self._bridge = trainer, Bridge(trainer)
+        controller, bridge = self.controller, self._bridge
+        controller.progress = bridge.progress
+        controller.batches_trained = lambda: bridge.batches_trained(controller.loader.delivered)
+        controller.on_new_epoch = bridge.refresh
+        controller.before_begin = bridge.before_first_batch
+        controller.armed = False
+        bridge.install(self._select_from, self._batches_for_estimate)
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self._close()
+        if self._bridge is not None:
+            self._bridge.uninstall()
+            self._bridge = None
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        # Lightning does not call `teardown` after an exception.
+        self.teardown(trainer, pl_module, "fit")
+
+    def _close(self) -> None:
+        self._close_loss_tap()
+        if self._input_tap is not None:
+            self._input_tap.remove()
+            self._input_tap = None
+
+    # ---------------------------------------------------------------- the loader
+    def _select_from(self, loaders: Any) -> Any:
+        trainer: Any = self._trainer
+        if trainer.overfit_batches > 0:
+            rank_zero_warn("DynamicSelection: `overfit_batches` is set, so the selection is off.")
+            return loaders
+        result = combined(loaders)
+        flat = list(result.flattened)
+        place = self._which(loaders, len(flat))
+        ranks = trainer.distributed_sampler_kwargs or {}
+        flat[place] = self.controller.wrap(
+            flat[place], num_replicas=ranks.get("num_replicas", 1), rank=ranks.get("rank", 0)
+        )
+        self.controller.sampler.planning = True
+        result.flattened = flat
+        return result
+
+    def _which(self, loaders: Any, count: int) -> int:
+        key = self._loader_key
+        if count == 1:
+            return 0
+        names = list(loaders) if isinstance(loaders, dict) else list(range(count))
+        if key not in names:
+            problem = "several train loaders" if key is None else f"no train loader {key!r}"
+            raise ValueError(f"{problem}; say which one to select from by `loader=`, one of {names}")
+        return names.index(key)
+
+    def _batches_for_estimate(self) -> int | None:
+        trainer, bridge = self._trainer, self._bridge
+        if trainer is None or bridge is None or trainer.max_epochs in (None, -1) or trainer.overfit_batches > 0:
+            return None
+        sampler = self.controller.sampler
+        steps = self.controller.plan(
+            trainer.max_epochs, trainer.max_steps, lambda samples: bridge.optimizer_steps(sampler.num_batches(samples))
+        )
+        return bridge.batches_for_estimate(steps, trainer.max_epochs)
+
+    # ---------------------------------------------------------------- epochs
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.controller.armed = trainer.overfit_batches == 0
+        if self.controller.capture is not None and not self.controller.capture.done:
+            self._input_tap = InputTap(pl_module, self.controller.capture.module)
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self.controller.armed:
+            self.controller.ensure_epoch(trainer.current_epoch)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._close_loss_tap()
+        if not self.controller.armed:
+            return
+        record = self.controller.finish_epoch()
+        if record is not None and not trainer.barebones:
+            metrics = {f"selection/{k}": v for k, v in vars(record).items() if k != "epoch" and not math.isnan(v)}
+            for logger in trainer.loggers:
+                logger.log_metrics(metrics, step=trainer.global_step)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.controller.flush()
+        self.controller.armed = False
+
+    # ---------------------------------------------------------------- feedback
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        if not self.controller.armed:
+            return
+        self._close_loss_tap()
+        if self._input_tap is not None:
+            self._input_tap.calls.clear()
+            self._input_tap.active = True
+        weights = self.controller.weights(batch_idx)
+        if weights is not None or self._overhears:
+            self._loss_tap = LossTap(len(self.controller.indices(batch_idx)), weights)
+            self._loss_tap.__enter__()
+            self._loss_tap_open = True
+
+    @property
+    def _overhears(self) -> bool:
+        return "loss" in self.selector.wants and self._score is None
+
+    def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
+        # What follows is no concern of ours and shouldn't pay for being listened to.
+        self._close_loss_tap()
+
+    def _close_loss_tap(self) -> None:
+        if self._loss_tap is not None and self._loss_tap_open:
+            self._loss_tap.__exit__(None, None, None)
+        self._loss_tap_open = False
+        if self._input_tap is not None:
+            self._input_tap.active = False
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if not self.controller.armed:
+            return
+        self._close_loss_tap()
+        loss = self._losses(pl_module, outputs, batch, batch_idx)
+        self.controller.observe(batch_idx, loss=loss, embeddings=self._embeddings(batch_idx))
+        capture = self.controller.capture
+        if self._input_tap is not None and (capture is None or capture.done):
+            self._input_tap.remove()
+            self._input_tap = None
+
+    def _losses(self, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> Tensor | None:
+        tap, self._loss_tap = self._loss_tap, None
+        if tap is not None and tap.weights is not None and len(tap.calls) != 1:
+            raise RuntimeError(self._ambiguous("apply the selection's loss weights", len(tap.calls)))
+        if "loss" not in self.selector.wants:
+            return None
+        if isinstance(outputs, dict) and "per_sample_loss" in outputs:
+            return torch.as_tensor(outputs["per_sample_loss"])
+        if self._score is not None:
+            with torch.no_grad():
+                return self._score(pl_module, batch)
+        if tap is None or len(tap.calls) != 1:
+            raise RuntimeError(self._ambiguous("find the per-sample losses", 0 if tap is None else len(tap.calls)))
+        return tap.calls[0]
+
+    def _ambiguous(self, purpose: str, calls: int) -> str:
+        return (
+            f"DynamicSelection can't {purpose}: `training_step` made {calls} calls of a usual loss function "
+            "(torch.nn.functional or nn.*Loss) on this batch, 1 is needed. Return a dict with `per_sample_loss`, "
+            "a (B,) tensor, beside `loss` (weights: `trainer.selection.weights(batch_idx)`), or pass "
+            "`per_sample_loss=function` to DynamicSelection."
+        )
+
+    def _embeddings(self, batch_idx: int) -> Tensor | None:
+        tap, capture = self._input_tap, self.controller.capture
+        if tap is None or capture is None or capture.done:
+            return None
+        size = len(self.controller.indices(batch_idx))
+        calls = [call for call in tap.calls if len(call) == size]
+        if len(calls) != 1:
+            raise RuntimeError(
+                f"DynamicSelection can't capture features: the submodule was called {len(calls)} times with the "
+                f"{size} samples of the batch, once is needed. Name another by `features='model:NAME'`, or give "
+                "features as an array, a file or 'pixels'."
+            )
+        return calls[0]
+
+    # ---------------------------------------------------------------- state
+    def state_dict(self) -> dict[str, Any]:
+        return self.controller.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.controller.load_state_dict(state_dict)
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        Bridge.forget_loader_state(checkpoint)

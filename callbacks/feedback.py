@@ -1,0 +1,109 @@
+"""What training computes anyway, overheard without a change to the user's `training_step`."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from dynsel.features.capture import find_module
+
+__all__ = ["InputTap", "LossTap"]
+
+# All take (input, target, ..., reduction=...), and the nn.*Loss modules call them.
+LOSSES: frozenset[Callable[..., Tensor]] = frozenset(
+    {
+        F.cross_entropy,
+        F.nll_loss,
+        F.mse_loss,
+        F.l1_loss,
+        F.smooth_l1_loss,
+        F.huber_loss,
+        F.binary_cross_entropy,
+        F.binary_cross_entropy_with_logits,
+        F.kl_div,
+    }
+)
+
+
+class LossTap(TorchFunctionMode):
+    """While active, notes the per-sample values of every usual loss of a batch, and applies loss weights to it.
+
+    Without weights the user's loss is untouched, to the bit; the per-sample values are computed beside it. With
+    weights the numerator becomes Σ w l and the denominator stays the user's.
+
+    Args:
+        size: Number of samples in the batch; a loss of another number of rows is not of this batch.
+        weights: (B,) or None.
+
+    Attributes:
+        calls: (B,) per-sample losses of each call, detached.
+    """
+
+    def __init__(self, size: int, weights: Tensor | None = None) -> None:
+        super().__init__()
+        self.size, self.weights = size, weights
+        self.calls: list[Tensor] = []
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        if func in LOSSES and torch.is_grad_enabled():
+            call = inspect.signature(func).bind(*args, **kwargs)
+            first = call.arguments["input"]
+            if first.ndim and len(first) == self.size:
+                return self._note(func, call, result)
+        return result
+
+    def _note(self, func: Any, call: inspect.BoundArguments, result: Tensor) -> Tensor:
+        reduction = call.arguments.get("reduction", "mean")
+        call.arguments["reduction"] = "none"
+        if self.weights is None:
+            with torch.no_grad():
+                self.calls.append(_rows(func(*call.args, **call.kwargs)))
+            return result
+        values = func(*call.args, **call.kwargs)
+        self.calls.append(_rows(values).detach())
+        weights = self.weights.to(values).view(-1, *[1] * (values.ndim - 1))
+        if reduction == "none":
+            return values * weights
+        total = values.detach().sum()
+        # The user's own denominator (class weights, ignored targets, batchmean) without knowing its formula.
+        denominator = torch.where(result.detach() != 0, total / result.detach(), float(values.numel()))
+        return (values * weights).sum() / denominator
+
+
+def _rows(values: Tensor) -> Tensor:
+    return values.flatten(1).mean(1) if values.ndim > 1 else values
+
+
+class InputTap:
+    """Notes what a submodule takes in during one batch.
+
+    Args:
+        model: The model.
+        name: Dotted name of the submodule; None = its last linear layer.
+
+    Raises:
+        ValueError: If the model has no such submodule.
+    """
+
+    def __init__(self, model: nn.Module, name: str | None) -> None:
+        self.active = False
+        self.calls: list[Tensor] = []
+        self._handle = find_module(model, name).register_forward_pre_hook(self._hook)
+
+    def _hook(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        if self.active and inputs and isinstance(inputs[0], Tensor):
+            self.calls.append(inputs[0].detach())
+
+    def remove(self) -> None:
+        """Take the hook off the model."""
+        self._handle.remove()

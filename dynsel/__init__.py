@@ -1,0 +1,30 @@
+"""Dynamic per-epoch data selection for PyTorch Lightning.
+
+features → scores → selection → sampler → training → feedback → scores
+"""
+
+from importlib.metadata import PackageNotFoundError, version
+
+try:
+    __version__ = version("dynsel")
+except PackageNotFoundError:  # a checkout on PYTHONPATH
+    __version__ = "0.1.0+checkout"
+
+__all__ = ["DynamicSelection", "Selection", "SelectionController", "SelectionSampler", "__version__"]
+
+
+def __getattr__(name: str) -> object:
+    # Lightning and torch take seconds to import; whoever only asks for the version shouldn't wait for them.
+    if name == "DynamicSelection":
+        from dynsel.callbacks import DynamicSelection
+
+        return DynamicSelection
+    if name in ("SelectionController", "SelectionSampler"):
+        import dynsel.samplers
+
+        return getattr(dynsel.samplers, name)
+    if name == "Selection":
+        from dynsel.selection import Selection
+
+        return Selection
+    raise AttributeError(f"module 'dynsel' has no attribute {name!r}")

@@ -1,0 +1,19 @@
+"""Image sets held as one tensor, their data modules, and augmentation by the batch."""
+
+from dynsel.data.augment import Normalize, RandomCropFlip, crop_flip
+from dynsel.data.cifar10 import CIFAR10_MEAN, CIFAR10_STD, CIFAR10DataModule
+from dynsel.data.digits import DigitsDataModule
+from dynsel.data.images import TensorImages
+from dynsel.data.module import TensorDataModule
+
+__all__ = [
+    "CIFAR10_MEAN",
+    "CIFAR10_STD",
+    "CIFAR10DataModule",
+    "DigitsDataModule",
+    "Normalize",
+    "RandomCropFlip",
+    "TensorDataModule",
+    "TensorImages",
+    "crop_flip",
+]

@@ -1,0 +1,71 @@
+"""Handwritten digits that ship with scikit-learn: 1,797 images of 8x8, nothing to download."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from dynsel.data.images import TensorImages
+from dynsel.data.module import TensorDataModule
+
+__all__ = ["DigitsDataModule"]
+
+
+class DigitsDataModule(TensorDataModule):
+    """`sklearn.datasets.load_digits` as uint8 images of shape (1, 8, 8), ten classes.
+
+    Rows keep scikit-learn's order within each of the two sets.
+
+    Args:
+        batch_size: Images in a training batch.
+        test_share: Share of the images that makes up the validation set, in (0, 1); stratified by class.
+        num_workers: Worker processes of the loaders.
+        seed: Decides the split, and nothing else.
+        on_device: Keep the images on the Trainer's accelerator, if it has one.
+
+    Raises:
+        ValueError: If an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        batch_size: int = 64,
+        test_share: float = 0.25,
+        num_workers: int = 0,
+        seed: int = 0,
+        on_device: bool = False,
+    ) -> None:
+        super().__init__(batch_size, num_workers, on_device)
+        if not 0 < test_share < 1:
+            raise ValueError(f"`test_share` must be in (0, 1), got {test_share}")
+        self.test_share = test_share
+        self.seed = seed
+
+    @property
+    def num_classes(self) -> int:
+        """Ten digits."""
+        return 10
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(1, 8, 8)."""
+        return 1, 8, 8
+
+    def load(self) -> tuple[TensorImages, TensorImages]:
+        """Training and validation set, on the CPU."""
+        from sklearn.datasets import load_digits
+        from sklearn.model_selection import train_test_split
+
+        digits = load_digits()
+        # The grey levels are 0..16.
+        images = torch.from_numpy(np.rint(digits.images * (255 / 16)).astype(np.uint8))[:, None]
+        targets = torch.from_numpy(digits.target.astype(np.int64))
+        train, val = train_test_split(
+            np.arange(len(targets)), test_size=self.test_share, stratify=digits.target, random_state=self.seed
+        )
+        classes = [str(name) for name in digits.target_names]
+        first, second = (
+            TensorImages(images[rows], targets[rows], classes)
+            for rows in (torch.from_numpy(np.sort(train)), torch.from_numpy(np.sort(val)))
+        )
+        return first, second

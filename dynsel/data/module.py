@@ -1,0 +1,127 @@
+"""What the data modules share: sets held as one tensor each, on the host or on the accelerator."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch.utils.data import DataLoader
+
+from dynsel.data.images import TensorImages
+
+__all__ = ["TensorDataModule"]
+
+VAL_BATCH = 1000
+
+
+class TensorDataModule(pl.LightningDataModule):
+    """Loaders over two `TensorImages`; a subclass says in `load` where they come from.
+
+    Works with a Trainer and without one (call `setup("fit")`, then `train_dataloader()`).
+
+    Args:
+        batch_size: Images in a training batch. Validation takes the larger of it and 1,000.
+        num_workers: Worker processes; 0 is fast, since a batch is one gather.
+        on_device: Keep the images on the Trainer's accelerator, if it has one.
+
+    Raises:
+        ValueError: If `batch_size` or `num_workers` is out of range.
+    """
+
+    def __init__(self, batch_size: int, num_workers: int = 0, on_device: bool = False) -> None:
+        super().__init__()
+        if batch_size < 1:
+            raise ValueError(f"`batch_size` must be at least 1, got {batch_size}")
+        if num_workers < 0:
+            raise ValueError(f"`num_workers` must be 0 or more, got {num_workers}")
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.on_device = on_device
+        self._loaded: tuple[TensorImages, TensorImages] | None = None
+        self._sets: tuple[TensorImages, TensorImages] | None = None
+
+    def load(self) -> tuple[TensorImages, TensorImages]:
+        """Training and validation set, on the CPU. Must give the same rows in the same order every time."""
+        raise NotImplementedError
+
+    def prepare_data(self) -> None:
+        """Download or decode once per machine."""
+        self._host_sets()
+
+    def setup(self, stage: str | None = None) -> None:
+        """Load the sets and, with `on_device`, move them to the Trainer's accelerator.
+
+        Args:
+            stage: Ignored; every stage needs the same two sets.
+
+        Raises:
+            ValueError: If worker processes would have to read from the accelerator.
+        """
+        device = self._target_device()
+        if device.type != "cpu" and self.num_workers:
+            raise ValueError(
+                f"`num_workers` must be 0 when the images are kept on {device}, got {self.num_workers}: "
+                "set num_workers=0 or on_device=False"
+            )
+        train, val = self._host_sets()
+        self._sets = train.to(device), val.to(device)
+
+    @property
+    def train_set(self) -> TensorImages:
+        """Training images, row i = dataset index i."""
+        return self._ready()[0]
+
+    @property
+    def val_set(self) -> TensorImages:
+        """Validation images."""
+        return self._ready()[1]
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return len(self.train_set.classes)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of one image."""
+        return self.train_set.image_shape
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Shuffled batches of uint8 images; the last one may be short."""
+        return self._loader(self.train_set, self.batch_size, shuffle=True)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """The validation set in order, in large batches."""
+        return self._loader(self.val_set, max(self.batch_size, VAL_BATCH), shuffle=False)
+
+    def _loader(self, data: TensorImages, batch_size: int, shuffle: bool) -> DataLoader[Any]:
+        # Pinning pays only where a batch still has to travel, and is an error for tensors that have arrived.
+        pin = data.device.type == "cpu" and self._root_device().type == "cuda"
+        return DataLoader(
+            data,
+            batch_size=batch_size,
+            shuffle=shuffle,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            pin_memory=pin,
+            collate_fn=TensorImages.collate,
+        )
+
+    def _host_sets(self) -> tuple[TensorImages, TensorImages]:
+        if self._loaded is None:
+            self._loaded = self.load()
+        return self._loaded
+
+    def _ready(self) -> tuple[TensorImages, TensorImages]:
+        if self._sets is None:
+            raise RuntimeError(
+                'the data is not loaded yet: call `setup("fit")` first (a Trainer does it itself)'
+            )
+        return self._sets
+
+    def _root_device(self) -> torch.device:
+        return torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
+
+    def _target_device(self) -> torch.device:
+        return self._root_device() if self.on_device else torch.device("cpu")

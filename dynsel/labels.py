@@ -1,0 +1,131 @@
+"""Class labels of a data set, whatever their type, as codes 0 .. C-1."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Subset
+
+__all__ = ["dataset_labels", "declared_labels", "encode_labels"]
+
+
+def encode_labels(labels: Any) -> tuple[Tensor, list[Hashable]]:
+    """Turn labels of any hashable type into codes.
+
+    Args:
+        labels: (N,) tensor, array or sequence: numbers, strings, tuples, ...
+
+    Returns:
+        (N,) codes 0 .. C-1, int16 while C allows, and the C distinct labels in the order of their codes
+        (sorted where they can be sorted, else in order of appearance).
+
+    Raises:
+        TypeError: If a label is not hashable (a vector, say).
+        ValueError: If the labels are not one-dimensional, or look continuous.
+    """
+    array = _as_array(labels)
+    if array is not None:
+        if array.ndim != 1:
+            raise ValueError(f"labels must be one a sample, got shape {array.shape}")
+        classes, codes = np.unique(array, return_inverse=True)
+        names: list[Hashable] = classes.tolist()
+    else:
+        names, codes = _encode_objects(list(labels))
+    # A regression target has about as many "classes" as samples.
+    if array is not None and array.dtype.kind == "f" and len(names) > max(2, len(codes) // 2):
+        raise ValueError(
+            f"labels look continuous: {len(names)} different values in {len(codes)} samples; "
+            "pass `class_balance=False` to the selector, or class labels by `labels=`"
+        )
+    dtype = torch.int16 if len(names) <= 32767 else torch.int32
+    return torch.from_numpy(np.ascontiguousarray(codes)).to(dtype), names
+
+
+def dataset_labels(dataset: Any, *, progress_bar: bool = True) -> Any:
+    """The labels of a map-style data set: its `targets` or `labels`, or else a pass over its items.
+
+    A `Subset` is followed to the data set underneath, a `TensorDataset` to its last tensor.
+
+    Args:
+        dataset: Any map-style data set. In a pass over it the label is the last entry of each item.
+        progress_bar: Show one while passing over the data set.
+
+    Raises:
+        ValueError: If no labels can be found.
+    """
+    labels = declared_labels(dataset)
+    return _labels_by_pass(dataset, progress_bar) if labels is None else labels
+
+
+def declared_labels(dataset: Any) -> Any:
+    """The labels that a data set tells of itself (`targets`, `labels`, a TensorDataset's last tensor), or None."""
+    if isinstance(dataset, Subset):
+        inner = declared_labels(dataset.dataset)
+        return None if inner is None else _take(inner, dataset.indices)
+    for name in ("targets", "labels"):
+        labels = getattr(dataset, name, None)
+        if labels is not None and hasattr(labels, "__len__") and len(labels) == len(dataset):
+            return labels
+    tensors = getattr(dataset, "tensors", None)
+    if isinstance(tensors, tuple) and len(tensors) > 1:
+        return tensors[-1]
+    return None
+
+
+def _take(labels: Any, indices: Sequence[int]) -> Any:
+    if isinstance(labels, Tensor):
+        return labels[torch.as_tensor(indices, device=labels.device)]
+    if isinstance(labels, np.ndarray):
+        return labels[np.asarray(indices)]
+    return [labels[i] for i in indices]
+
+
+def _labels_by_pass(dataset: Any, progress_bar: bool) -> list[Any]:
+    way_out = (
+        "give the data set an attribute `targets` or `labels`, pass `labels=` to DynamicSelection, "
+        "or `class_balance=False` to the selector"
+    )
+    first = dataset[0]
+    if not isinstance(first, (tuple, list)) or len(first) < 2:
+        raise ValueError(
+            f"class balance needs labels, and items of {type(dataset).__name__} are no (input, label) pairs; {way_out}"
+        )
+    rows: Iterable[int] = range(len(dataset))
+    if progress_bar:
+        from rich.progress import track
+
+        rows = track(rows, description="reading labels (one pass over the data set)", transient=True)
+    labels = [dataset[i][-1] for i in rows]
+    return [label.item() if isinstance(label, Tensor) and label.ndim == 0 else label for label in labels]
+
+
+def _as_array(labels: Any) -> np.ndarray[Any, Any] | None:
+    if isinstance(labels, Tensor):
+        return labels.detach().cpu().numpy()
+    if isinstance(labels, np.ndarray) and labels.dtype != object:
+        return labels
+    if isinstance(labels, Sequence) and not isinstance(labels, str) and labels:
+        kinds = {type(label) for label in labels}
+        if len(kinds) == 1 and kinds <= {int, float, str, bool}:
+            return np.asarray(labels)
+    return None
+
+
+def _encode_objects(labels: list[Any]) -> tuple[list[Hashable], np.ndarray[Any, Any]]:
+    try:
+        seen = dict.fromkeys(labels)
+    except TypeError as error:
+        raise TypeError(
+            f"labels must be hashable (numbers, strings, tuples), got {type(labels[0]).__name__}: {error}"
+        ) from error
+    names: list[Hashable] = list(seen)
+    try:
+        names.sort()  # type: ignore[type-var]  # mixed types keep their order of appearance
+    except TypeError:
+        names = list(seen)
+    code = {name: i for i, name in enumerate(names)}
+    return names, np.fromiter((code[label] for label in labels), dtype=np.int64, count=len(labels))

@@ -1,0 +1,211 @@
+"""An ordinary image classifier for Lightning; it knows nothing of data selection."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable
+from typing import Literal, get_args
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim import lr_scheduler
+from torchmetrics.classification import MulticlassAccuracy
+
+from dynsel.data.augment import Normalize, RandomCropFlip
+from dynsel.data.cifar10 import CIFAR10_MEAN, CIFAR10_STD
+from dynsel.models.resnet import resnet18, small_cnn, small_resnet
+
+__all__ = ["ARCHITECTURES", "ImageClassifier", "Schedule", "build_model"]
+
+Schedule = Literal["onecycle", "cosine", "step", "constant"]
+
+ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
+    "resnet18": resnet18,
+    "small_cnn": small_cnn,
+    "small_resnet": small_resnet,
+}
+
+
+def build_model(
+    architecture: str, num_classes: int, in_channels: int = 3, width: int | None = None
+) -> nn.Module:
+    """A fresh model by name; its last layer is an `nn.Linear` called `fc`.
+
+    Args:
+        architecture: One of `ARCHITECTURES`.
+        num_classes: Outputs of `fc`.
+        in_channels: Channels of the images.
+        width: Channels of the first stage; None for the architecture's own.
+
+    Raises:
+        ValueError: If the name is unknown or a number is out of range.
+    """
+    if architecture not in ARCHITECTURES:
+        near = difflib.get_close_matches(architecture, ARCHITECTURES, cutoff=0.4)
+        hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+        raise ValueError(
+            f"`architecture` must be one of {', '.join(ARCHITECTURES)}, got {architecture!r}{hint}"
+        )
+    for name, value in (("num_classes", num_classes), ("in_channels", in_channels), ("width", width)):
+        if value is not None and value < 1:
+            raise ValueError(f"`{name}` must be at least 1, got {value}")
+    if width is None:
+        return ARCHITECTURES[architecture](num_classes, in_channels=in_channels)
+    if architecture == "resnet18":
+        raise ValueError(f"`width` must be None for 'resnet18', whose width is fixed, got {width}")
+    return ARCHITECTURES[architecture](num_classes, in_channels=in_channels, width=width)
+
+
+class ImageClassifier(pl.LightningModule):
+    """Trains a classifier on batches of uint8 images and int64 targets.
+
+    Images are augmented (in training) and normalised on their device. SGD with Nesterov momentum spares
+    norms and biases the weight decay. The learning rate follows `schedule` by the optimiser step, to the end
+    that the Trainer foresees. Logs `train_loss`, and `val_loss` (without label smoothing) and `val_accuracy`.
+    Weights and augmentation come from PyTorch's random state: `seed_everything` decides them.
+
+    Args:
+        architecture: One of "resnet18", "small_cnn", "small_resnet".
+        num_classes: Number of classes.
+        in_channels: Channels of the images.
+        width: Channels of the first stage; None for the architecture's own.
+        lr: Highest learning rate of the schedule.
+        momentum: Nesterov momentum, in [0, 1).
+        weight_decay: Weight decay of weights with two or more dimensions.
+        label_smoothing: Share of the target spread over all classes, in [0, 1].
+        schedule: "onecycle" (cosine up over 30 % of the steps, then down to 0), "cosine" (down to 0), "step"
+            (a tenth after half and again after three quarters of the steps) or "constant".
+        augment: Random crops from 4 pixels of reflect padding, and mirroring; not meant for digits.
+        mean: Mean of each channel for pixels in [0, 1]; None: CIFAR-10's for three channels, else 0.5.
+        std: Standard deviation, likewise.
+
+    Raises:
+        ValueError: If an argument is out of range.
+
+    Example:
+        >>> classifier = ImageClassifier("small_cnn", in_channels=1, augment=False)
+        >>> classifier(torch.zeros(2, 1, 8, 8, dtype=torch.uint8)).shape
+        torch.Size([2, 10])
+    """
+
+    def __init__(
+        self,
+        architecture: str = "small_resnet",
+        num_classes: int = 10,
+        in_channels: int = 3,
+        width: int | None = None,
+        lr: float = 0.2,
+        momentum: float = 0.9,
+        weight_decay: float = 5e-4,
+        label_smoothing: float = 0.1,
+        schedule: Schedule = "onecycle",
+        augment: bool = True,
+        mean: tuple[float, ...] | None = None,
+        std: tuple[float, ...] | None = None,
+    ) -> None:
+        super().__init__()
+        _check(lr, momentum, weight_decay, label_smoothing, schedule)
+        self.save_hyperparameters()
+        self.lr = lr
+        self.momentum = momentum
+        self.weight_decay = weight_decay
+        self.label_smoothing = label_smoothing
+        self.schedule: Schedule = schedule
+        cifar = in_channels == 3
+        self.augment = RandomCropFlip() if augment else nn.Identity()
+        self.normalize = Normalize(
+            mean or (CIFAR10_MEAN if cifar else (0.5,) * in_channels),
+            std or (CIFAR10_STD if cifar else (0.5,) * in_channels),
+        )
+        model = build_model(architecture, num_classes, in_channels, width)
+        self.model = model.to(memory_format=torch.channels_last)
+        self.val_accuracy = MulticlassAccuracy(num_classes, average="micro")
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, num_classes) logits of (B, C, H, W) images: uint8, or floats in [0, 1]. Never augments.
+
+        Args:
+            images: The batch.
+        """
+        logits: Tensor = self.model(self.normalize(images))
+        return logits
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """Mean loss of the augmented batch.
+
+        Args:
+            batch: Images and targets.
+            batch_idx: Not used.
+        """
+        images, targets = batch
+        loss = F.cross_entropy(self(self.augment(images)), targets, label_smoothing=self.label_smoothing)
+        self.log("train_loss", loss)
+        return loss
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        """Accumulate accuracy and loss.
+
+        Args:
+            batch: Images and targets.
+            batch_idx: Not used.
+        """
+        images, targets = batch
+        logits = self(images)
+        self.val_accuracy(logits, targets)
+        self.log("val_accuracy", self.val_accuracy, prog_bar=True)
+        self.log("val_loss", F.cross_entropy(logits, targets), prog_bar=True, sync_dist=True)
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """SGD, and the schedule stepped after each optimiser step.
+
+        Raises:
+            ValueError: If the schedule needs an end and the Trainer has none.
+        """
+        weights = [p for p in self.parameters() if p.requires_grad and p.ndim > 1]
+        spared = [p for p in self.parameters() if p.requires_grad and p.ndim <= 1]
+        groups = [
+            {"params": weights, "weight_decay": self.weight_decay},
+            {"params": spared, "weight_decay": 0.0},
+        ]
+        optimizer = torch.optim.SGD(groups, lr=self.lr, momentum=self.momentum, nesterov=self.momentum > 0)
+        if self.schedule == "constant":
+            return optimizer
+        scheduler = _scheduler(optimizer, self.schedule, self.lr, self._total_steps())
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _total_steps(self) -> int:
+        total = self.trainer.estimated_stepping_batches
+        # Lightning says infinity for endless training and -1 for an endless loader.
+        if not math.isfinite(total) or total < 0:
+            raise ValueError(
+                f"`schedule` must be 'constant' if training has no end, got {self.schedule!r}: "
+                "set max_steps or max_epochs"
+            )
+        return max(int(total), 1)
+
+
+def _scheduler(
+    optimizer: torch.optim.Optimizer, schedule: Schedule, lr: float, total: int
+) -> lr_scheduler.LRScheduler:
+    if schedule == "onecycle":
+        return lr_scheduler.OneCycleLR(optimizer, lr, total_steps=total, cycle_momentum=False)
+    if schedule == "cosine":
+        return lr_scheduler.CosineAnnealingLR(optimizer, T_max=total)
+    return lr_scheduler.MultiStepLR(optimizer, milestones=[max(total // 2, 1), max(3 * total // 4, 1)])
+
+
+def _check(lr: float, momentum: float, weight_decay: float, label_smoothing: float, schedule: str) -> None:
+    if not lr > 0:
+        raise ValueError(f"`lr` must be positive, got {lr}")
+    if not 0 <= momentum < 1:
+        raise ValueError(f"`momentum` must be in [0, 1), got {momentum}")
+    if not weight_decay >= 0:
+        raise ValueError(f"`weight_decay` must be 0 or more, got {weight_decay}")
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"`label_smoothing` must be in [0, 1], got {label_smoothing}")
+    if schedule not in get_args(Schedule):
+        raise ValueError(f"`schedule` must be one of {', '.join(get_args(Schedule))}, got {schedule!r}")

@@ -1,0 +1,150 @@
+"""Numbers that change over training, as functions of progress.
+
+Progress is the share of training done when an epoch starts: 0 at the first epoch, (E - 1) / E at the last of E.
+"""
+
+from __future__ import annotations
+
+import bisect
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+__all__ = ["Constant", "Cosine", "Linear", "Schedule", "Sigmoid", "Step", "as_keep_ratio", "as_schedule", "sample_count"]
+
+
+class Schedule(ABC):
+    """A number as a function of progress in [0, 1]."""
+
+    @abstractmethod
+    def __call__(self, progress: float) -> float:
+        """The value at `progress`."""
+
+
+class Constant(Schedule):
+    """The same value throughout."""
+
+    def __init__(self, value: float) -> None:
+        self.value = float(value)
+
+    def __call__(self, progress: float) -> float:
+        return self.value
+
+
+class _Ramp(Schedule):
+    """From `start` to `end` between the progress values `begin` and `finish`, flat outside.
+
+    Args:
+        start: Value up to `begin`.
+        end: Value from `finish` on.
+        begin: Progress at which the change begins.
+        finish: Progress at which it is complete.
+
+    Raises:
+        ValueError: Unless 0 <= begin < finish <= 1.
+    """
+
+    def __init__(self, start: float, end: float, begin: float = 0.0, finish: float = 1.0) -> None:
+        if not 0 <= begin < finish <= 1:
+            raise ValueError(f"`begin` and `finish` must satisfy 0 <= begin < finish <= 1, got {begin} and {finish}")
+        self.start, self.end, self.begin, self.finish = float(start), float(end), begin, finish
+
+    def __call__(self, progress: float) -> float:
+        done = min(1.0, max(0.0, (progress - self.begin) / (self.finish - self.begin)))
+        return self.start + (self.end - self.start) * self._shape(done)
+
+    def _shape(self, done: float) -> float:
+        raise NotImplementedError  # pragma: no cover - every public ramp defines its shape
+
+
+class Linear(_Ramp):
+    """A straight line from `start` to `end`.
+
+    Example:
+        >>> Linear(1.0, 0.5)(0.5)
+        0.75
+    """
+
+    def _shape(self, done: float) -> float:
+        return done
+
+
+class Cosine(_Ramp):
+    """Half a cosine wave from `start` to `end`: slow, fast, slow.
+
+    Example:
+        >>> round(Cosine(0.0, 1.0)(0.25), 4)
+        0.1464
+    """
+
+    def _shape(self, done: float) -> float:
+        return 0.5 * (1.0 - math.cos(math.pi * done))
+
+
+class Sigmoid(_Ramp):
+    """A logistic curve from `start` to `end`, scaled to reach both exactly, of steepness 10."""
+
+    def _shape(self, done: float) -> float:
+        low, high = _logistic(-5.0), _logistic(5.0)
+        return (_logistic(10.0 * done - 5.0) - low) / (high - low)
+
+
+class Step(Schedule):
+    """Piecewise constant: `values[i]` from `milestones[i - 1]` up to `milestones[i]`.
+
+    Args:
+        values: One more than there are milestones.
+        milestones: Progress values in (0, 1), ascending.
+
+    Example:
+        >>> schedule = Step([1.0, 0.5, 0.3], milestones=[0.25, 0.75])
+        >>> [schedule(p) for p in (0.0, 0.25, 0.9)]
+        [1.0, 0.5, 0.3]
+    """
+
+    def __init__(self, values: Sequence[float], milestones: Sequence[float]) -> None:
+        if len(values) != len(milestones) + 1:
+            raise ValueError(
+                f"`values` must have one entry more than `milestones`, got {len(values)} and {len(milestones)}"
+            )
+        if list(milestones) != sorted(set(milestones)) or not all(0 < m < 1 for m in milestones):
+            raise ValueError(f"`milestones` must ascend within (0, 1), got {list(milestones)}")
+        self.values, self.milestones = [float(v) for v in values], list(milestones)
+
+    def __call__(self, progress: float) -> float:
+        return self.values[bisect.bisect_right(self.milestones, progress)]
+
+
+def as_schedule(value: float | Schedule) -> Schedule:
+    """A plain number as a constant schedule; a schedule as it is."""
+    return value if isinstance(value, Schedule) else Constant(value)
+
+
+def as_keep_ratio(value: float | Schedule) -> Schedule:
+    """The schedule of a keep ratio, checked over the whole of training.
+
+    Raises:
+        TypeError: If `value` is neither a number nor a `Schedule`.
+        ValueError: If it leaves (0, 1] at any of 1,001 points of progress.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float, Schedule)):
+        raise TypeError(f"`keep_ratio` must be a number in (0, 1] or a dynsel.schedules.Schedule, got {value!r}")
+    schedule = as_schedule(value)
+    for i in range(1001):
+        ratio = schedule(i / 1000)
+        if not 0 < ratio <= 1:
+            where = "" if isinstance(schedule, Constant) else f" at progress {i / 1000}"
+            raise ValueError(
+                f"`keep_ratio` must be in (0, 1], got {ratio}{where}; "
+                "it is the share of the training set to train on, so 0.3 keeps 30 %"
+            )
+    return schedule
+
+
+def sample_count(keep_ratio: float, num_samples: int) -> int:
+    """How many of `num_samples` a keep ratio stands for: rounded half up, never below one."""
+    return min(num_samples, max(1, math.floor(keep_ratio * num_samples + 0.5)))
+
+
+def _logistic(x: float) -> float:
+    return 1.0 / (1.0 + math.exp(-x))

@@ -1,0 +1,210 @@
+"""Which samples an epoch trains on: the `Selection` and the exact ways to draw one from scores.
+
+Shapes: N samples, M selected, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+__all__ = ["Selection", "balanced_top_k", "class_balance", "largest_remainder", "top_k", "weighted_draw"]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The samples of one epoch.
+
+    Args:
+        indices: (M,) int64, positions in the data set, in any order; each at most once.
+        weights: (M,) float32 loss weight of each selected sample; None stands for 1.
+
+    Raises:
+        ValueError: If `indices` is not a one-dimensional integer tensor, or `weights` does not match it
+            or holds a negative, NaN or infinite value.
+    """
+
+    indices: Tensor
+    weights: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.indices.ndim != 1 or self.indices.dtype not in (torch.int64, torch.int32):
+            raise ValueError(
+                "`indices` must be a one-dimensional integer tensor, got "
+                f"shape {tuple(self.indices.shape)} of {self.indices.dtype}"
+            )
+        if self.weights is None:
+            return
+        if self.weights.shape != self.indices.shape:
+            raise ValueError(
+                f"`weights` must have one entry a selected sample: expected shape "
+                f"{tuple(self.indices.shape)}, got {tuple(self.weights.shape)}"
+            )
+        if not bool(torch.isfinite(self.weights).all()) or bool((self.weights < 0).any()):
+            raise ValueError("`weights` must be finite and not negative")
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+
+def largest_remainder(shares: Tensor | Sequence[float], total: int) -> Tensor:
+    """Whole-numbered quotas in proportion to `shares` that sum to exactly `total`.
+
+    Every class gets the whole part of its proportional quota; what is left goes, one each, to the classes
+    with the largest remainders (Hamilton's method; ties to the lower class). When `shares` are class sizes
+    and `total` does not exceed their sum, no quota exceeds its class.
+
+    Args:
+        shares: (C,) not negative, not all zero; class sizes, for instance.
+        total: The sum of the quotas, at least 0.
+
+    Returns:
+        (C,) int64.
+
+    Example:
+        >>> largest_remainder([50, 30, 20], 11).tolist()  # exact quotas: 5.5, 3.3, 2.2
+        [6, 3, 2]
+    """
+    weight = torch.as_tensor(shares, dtype=torch.float64)
+    if total < 0:
+        raise ValueError(f"`total` must be at least 0, got {total}")
+    if weight.numel() == 0 or bool((weight < 0).any()) or not float(weight.sum()) > 0:
+        raise ValueError(f"`shares` must be non-negative with a positive sum, got {weight.tolist()[:8]}")
+    exact = weight * total / weight.sum()
+    # A quota that is whole up to rounding must not lose its last unit to another class.
+    quotas = torch.floor(exact + 1e-9)
+    left = total - int(quotas.sum())
+    remainder = torch.where(weight > 0, exact - quotas, -torch.ones_like(exact))
+    winners = torch.argsort(remainder, descending=True, stable=True)[:left]
+    quotas[winners] += 1
+    return quotas.long()
+
+
+def top_k(scores: Tensor, k: int) -> Tensor:
+    """The `k` highest scores: (k,) int64 positions, ascending. NaN counts as the lowest score.
+
+    Args:
+        scores: (N,) float.
+        k: Number to take, between 1 and N.
+    """
+    _check_count("k", k, len(scores))
+    mask = torch.zeros(len(scores), dtype=torch.bool)
+    mask[torch.topk(_without_nan(scores), k, sorted=False).indices] = True
+    return mask.nonzero().squeeze(1)
+
+
+def balanced_top_k(
+    scores: Tensor,
+    labels: Tensor,
+    k: int | None = None,
+    *,
+    quotas: Tensor | Sequence[int] | None = None,
+) -> Tensor:
+    """The highest scores within each class, exactly as many as asked: (k,) int64 positions, ascending.
+
+    Args:
+        scores: (N,) float; NaN counts as the lowest score.
+        labels: (N,) integer class codes 0 .. C-1.
+        k: Total, shared among the classes in proportion to their sizes by `largest_remainder`.
+        quotas: (C,) how many of each class, instead of `k`.
+
+    Raises:
+        ValueError: If neither or both of `k` and `quotas` are given, if `k` is outside 1 .. N, or if a
+            class has fewer samples than its quota.
+    """
+    if (k is None) == (quotas is None):
+        raise ValueError("give either `k` or `quotas`, got " + ("neither" if k is None else "both"))
+    if labels.shape != scores.shape:
+        raise ValueError(f"`labels` must have shape {tuple(scores.shape)}, got {tuple(labels.shape)}")
+    sizes = torch.bincount(labels)
+    if k is not None:
+        _check_count("k", k, len(scores))
+        wanted = largest_remainder(sizes, k)
+    else:
+        wanted = _checked_quotas(quotas, sizes)
+    # numpy sorts 16-bit integers by radix: at N = 10 million ten times the speed of a comparison sort.
+    by_class = torch.from_numpy(np.argsort(labels.numpy(), kind="stable"))
+    grouped = _without_nan(scores).index_select(0, by_class)
+    mask = torch.zeros(len(scores), dtype=torch.bool)
+    start = 0
+    # One topk a class costs about 10 microseconds plus its share of the samples; a segmented sort of all
+    # samples at once, without the loop, took nine times as long at N = 10 million and C = 1,000.
+    for size, quota in zip(sizes.tolist(), wanted.tolist(), strict=True):
+        if quota:
+            best = torch.topk(grouped[start : start + size], quota, sorted=False).indices
+            mask[by_class[start : start + size][best]] = True
+        start += size
+    return mask.nonzero().squeeze(1)
+
+
+def class_balance(labels: Tensor, indices: Tensor) -> float:
+    """How like the whole data set a selection is in its class shares: 1 minus their total variation distance.
+
+    Args:
+        labels: (N,) class codes of the data set.
+        indices: (M,) selected positions.
+
+    Returns:
+        1 for the same shares, towards 0 for a single rare class.
+    """
+    whole = torch.bincount(labels).double()
+    chosen = torch.bincount(labels[indices], minlength=len(whole)).double()
+    return 1.0 - 0.5 * float((chosen / chosen.sum() - whole / whole.sum()).abs().sum())
+
+
+def weighted_draw(weights: Tensor, k: int, *, generator: torch.Generator | None = None) -> Tensor:
+    """Draw `k` samples without replacement, one after the other with probability proportional to `weights`.
+
+    Takes the k largest of log(weight) + Gumbel noise, which is that distribution exactly.
+
+    Args:
+        weights: (N,) not negative; at least `k` of them positive.
+        k: Number to draw, between 1 and N.
+        generator: Source of the draw; the global one if None.
+
+    Returns:
+        (k,) int64 positions, ascending.
+
+    Reference:
+        Efraimidis and Spirakis (2006), Weighted random sampling with a reservoir.
+    """
+    _check_count("k", k, len(weights))
+    if bool((weights < 0).any()) or not bool(torch.isfinite(weights).all()):
+        raise ValueError("`weights` must be finite and not negative")
+    positive = int((weights > 0).sum())
+    if positive < k:
+        raise ValueError(f"`weights` must have at least k = {k} positive entries, got {positive}")
+    return top_k(weights.double().log() + gumbel(len(weights), generator), k)
+
+
+def gumbel(size: int, generator: torch.Generator | None) -> Tensor:
+    """(size,) float64 standard Gumbel noise."""
+    uniform = torch.rand(size, generator=generator, dtype=torch.float64)
+    return -(-uniform.clamp_min(1e-300).log()).log()
+
+
+def _without_nan(scores: Tensor) -> Tensor:
+    return torch.nan_to_num(scores, nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
+
+
+def _check_count(name: str, k: int, available: int) -> None:
+    if not 1 <= k <= available:
+        raise ValueError(f"`{name}` must be between 1 and the number of samples, {available}, got {k}")
+
+
+def _checked_quotas(quotas: Tensor | Sequence[int] | None, sizes: Tensor) -> Tensor:
+    wanted = torch.as_tensor(quotas, dtype=torch.int64)
+    if wanted.shape != sizes.shape:
+        raise ValueError(f"`quotas` must have one entry a class: expected {len(sizes)}, got {len(wanted)}")
+    short = ((wanted > sizes) | (wanted < 0)).nonzero().squeeze(1)
+    if len(short):
+        c = int(short[0])
+        raise ValueError(
+            f"class {c} has {int(sizes[c])} samples but its quota is {int(wanted[c])}; "
+            "lower the keep ratio or the quota of that class"
+        )
+    return wanted

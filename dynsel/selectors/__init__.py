@@ -1,0 +1,25 @@
+"""Selection methods, one a file."""
+
+from dynsel.selectors.base import Feedback, ScoreSelector, Selector
+from dynsel.selectors.full import Full
+from dynsel.selectors.random import Random
+from dynsel.selectors.rrd import RRD
+
+__all__ = ["RRD", "SELECTORS", "Feedback", "Full", "Random", "ScoreSelector", "Selector", "selector_class"]
+
+# The short names that `dynsel compare --selectors` takes.
+SELECTORS: dict[str, type[Selector]] = {"full": Full, "random": Random, "rrd": RRD}
+
+
+def selector_class(name: str) -> type[Selector]:
+    """The selector of a short name.
+
+    Raises:
+        ValueError: If there is none; names similar ones.
+    """
+    if name not in SELECTORS:
+        from difflib import get_close_matches
+
+        near = get_close_matches(name, SELECTORS) or sorted(SELECTORS)
+        raise ValueError(f"unknown selector {name!r}; did you mean {' or '.join(map(repr, near))}?")
+    return SELECTORS[name]

@@ -1,0 +1,194 @@
+"""The contract between a selection method and everything around it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from dynsel.selection import Selection, balanced_top_k, top_k
+from dynsel.usage import count_uses
+
+__all__ = ["Feedback", "ScoreSelector", "Selector", "rotation_scores"]
+
+
+@dataclass(frozen=True)
+class Feedback:
+    """What training tells back about the samples it trained on. B is any number of samples.
+
+    Args:
+        indices: (B,) integer positions in the data set.
+        loss: (B,) per-sample loss, or None.
+        logits: (B, C), or None.
+        embeddings: (B, d), or None.
+    """
+
+    indices: Tensor
+    loss: Tensor | None = None
+    logits: Tensor | None = None
+    embeddings: Tensor | None = None
+
+    def finite(self) -> Feedback:
+        """Only the samples whose values are all finite, so that one NaN loss can't poison a running mean."""
+        keep = torch.ones(len(self.indices), dtype=torch.bool)
+        for field in fields(self)[1:]:
+            values = getattr(self, field.name)
+            if values is not None:
+                keep &= torch.isfinite(values).flatten(1).all(1) if values.ndim > 1 else torch.isfinite(values)
+        if bool(keep.all()):
+            return self
+        parts = (getattr(self, field.name) for field in fields(self))
+        return Feedback(*(None if part is None else part[keep] for part in parts))
+
+
+class Selector(ABC):
+    """Decides which samples an epoch trains on, and owns all state of that which must survive a restart.
+
+    Life: constructed from plain numbers (so that it can stand in a YAML file); `bind` to a data set; `fit` to
+    its features if `needs_features`; then `select` before each epoch and `observe` after training, in turn.
+    `select` is deterministic given the state: draws come from the selector's own generator.
+
+    Args:
+        class_balance: Keep the same share of every class, exactly. Needs class labels.
+        seed: Seed of the selector's draws; None takes the run's seed.
+
+    Attributes:
+        needs_features: Whether `fit` must be called with features.
+        wants: The optional parts of `Feedback` that `observe` makes use of; nothing else is computed.
+        exact: Whether `select` returns exactly the size asked for (else: any number of samples).
+        usage: (N,) int32, how often each sample was trained on.
+    """
+
+    needs_features: ClassVar[bool] = False
+    wants: ClassVar[frozenset[str]] = frozenset()
+    exact: ClassVar[bool] = True
+    # Attributes holding tensors (or None) that go into the checkpoint.
+    state_names: ClassVar[tuple[str, ...]] = ("usage",)
+
+    def __init__(self, *, class_balance: bool = False, seed: int | None = None) -> None:
+        self.class_balance = class_balance
+        self.seed = seed
+        self.usage = torch.zeros(0, dtype=torch.int32)
+        self.labels: Tensor | None = None
+        self.generator = torch.Generator()
+
+    @property
+    def needs_labels(self) -> bool:
+        """Whether `bind` must be called with labels."""
+        return self.class_balance
+
+    @property
+    def num_samples(self) -> int:
+        """N of the data set bound to; 0 before `bind`."""
+        return len(self.usage)
+
+    @property
+    def ready(self) -> bool:
+        """Whether `select` can use this method's own scores (features, if needed, were given)."""
+        return True
+
+    def bind(self, num_samples: int, labels: Tensor | None = None, *, seed: int = 0) -> None:
+        """Start afresh on a data set.
+
+        Args:
+            num_samples: N.
+            labels: (N,) class codes 0 .. C-1 (see `dynsel.labels.encode_labels`).
+            seed: The run's seed, used if the selector has none of its own.
+
+        Raises:
+            ValueError: If labels are needed and missing, or of another length.
+        """
+        name = type(self).__name__
+        if self.needs_labels and labels is None:
+            raise ValueError(f"{name} with class_balance=True needs labels; pass `labels=`, or class_balance=False")
+        if labels is not None and len(labels) != num_samples:
+            raise ValueError(f"labels must have one entry a sample: expected {num_samples}, got {len(labels)}")
+        self.usage = torch.zeros(num_samples, dtype=torch.int32)
+        self.labels = labels
+        self.generator.manual_seed(seed if self.seed is None else self.seed)
+
+    def fit(self, features: Any) -> None:
+        """Offline work, once: scores of the samples from their features.
+
+        Args:
+            features: (N, d) floating-point tensor, array or memory map; row i describes sample i.
+        """
+
+    @abstractmethod
+    def select(self, progress: float, size: int) -> Selection:
+        """The samples of the next epoch.
+
+        Args:
+            progress: Share of training done, in [0, 1].
+            size: Number of samples that the keep ratio stands for, 1 .. N.
+        """
+
+    def observe(self, feedback: Feedback) -> None:
+        """Take in what was really trained on. Order and grouping of the calls within an epoch don't matter.
+
+        Args:
+            feedback: Any number of batches together; parts not named in `wants` may be missing.
+        """
+        count_uses(self.usage, feedback.indices)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors only, so that the checkpoint loads with `weights_only=True`."""
+        tensors = {name: getattr(self, name) for name in self.state_names}
+        # Copies: the checkpoint must not change when training goes on before it is written.
+        state = {name: value.clone() for name, value in tensors.items() if value is not None}
+        return {**state, "generator": self.generator.get_state()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` gave, on a selector bound to the same data set.
+
+        Raises:
+            ValueError: If the state is of another selector or of a data set of another length.
+        """
+        unknown = set(state) - {*self.state_names, "generator"}
+        missing = {"usage", "generator"} - set(state)
+        if unknown or missing:
+            raise ValueError(
+                f"the state is not of a {type(self).__name__}: unexpected {sorted(unknown)}, missing {sorted(missing)}"
+            )
+        if len(state["usage"]) != self.num_samples:
+            raise ValueError(
+                f"the state is of a data set of {len(state['usage'])} samples, this one has {self.num_samples}"
+            )
+        for name in self.state_names:
+            setattr(self, name, state[name].clone() if name in state else None)
+        self.generator.set_state(state["generator"])
+
+
+class ScoreSelector(Selector):
+    """A selector that takes the samples of highest score, in each class if `class_balance`.
+
+    Until it is `ready` (features captured in training need one pass over the data), it rotates at random.
+    """
+
+    @abstractmethod
+    def scores(self, progress: float) -> Tensor:
+        """(N,) float32, higher = rather take it."""
+
+    def select(self, progress: float, size: int) -> Selection:
+        scores = self.scores(progress) if self.ready else rotation_scores(self.usage, self.generator)
+        if self.class_balance and self.labels is not None:
+            return Selection(balanced_top_k(scores, self.labels, size))
+        return Selection(top_k(scores, size))
+
+
+def rotation_scores(usage: Tensor, generator: torch.Generator) -> Tensor:
+    """Scores whose top k are the k least used samples, ties broken at random.
+
+    Args:
+        usage: (N,) int32.
+        generator: Source of the ties' order.
+
+    Returns:
+        (N,) float32.
+    """
+    # Relative to the least used, the counts stay small and the draw keeps its full float32 resolution.
+    noise = torch.rand(len(usage), generator=generator)
+    return noise.sub_(usage - usage.min()) if len(usage) else noise

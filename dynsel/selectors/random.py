@@ -1,0 +1,37 @@
+"""RS2: repeated random subsets without replacement."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from dynsel.selectors.base import ScoreSelector, rotation_scores
+
+__all__ = ["Random"]
+
+
+class Random(ScoreSelector):
+    """A fresh random subset each epoch that rotates through the data set (RS2 without replacement).
+
+    Takes the least used samples, in random order from the first pass on, so that the uses of any two samples
+    never differ by more than one. At the turn of a pass the epoch is filled from the next one, where a
+    sample of the old pass's rest can't occur twice in the same epoch; nothing is dropped.
+
+    With `class_balance` each class rotates by itself (the stratified variant).
+
+    Reference:
+        Okanovic et al. (2024), Repeated Random Sampling for Minimizing the Time-to-Accuracy of Learning,
+        ICLR, arXiv:2305.18424.
+
+    Example:
+        >>> import torch
+        >>> from dynsel.selectors import Feedback
+        >>> selector = Random(seed=0)
+        >>> selector.bind(10)
+        >>> for epoch in range(4):
+        ...     selector.observe(Feedback(selector.select(epoch / 4, size=5).indices))
+        >>> selector.usage.tolist()
+        [2, 2, 2, 2, 2, 2, 2, 2, 2, 2]
+    """
+
+    def scores(self, progress: float) -> Tensor:
+        return rotation_scores(self.usage, self.generator)

@@ -1,0 +1,65 @@
+"""How often each sample was trained on, and what follows from it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["count_uses", "coverage", "gini", "usage_penalty"]
+
+
+def count_uses(usage: Tensor, indices: Tensor) -> Tensor:
+    """Add one use, in place, for each entry of `indices` (a sample may occur several times).
+
+    Args:
+        usage: (N,) int32 counts.
+        indices: (M,) integer positions in 0 .. N-1.
+
+    Returns:
+        `usage`.
+    """
+    one = torch.ones((), dtype=usage.dtype)
+    return usage.index_add_(0, indices, one.expand(len(indices)))
+
+
+def usage_penalty(usage: Tensor) -> Tensor:
+    """Uses of each sample relative to the mean: 1 for a sample used as often as the average, 0 for never.
+
+    With a constant keep ratio ρ and t epochs done the mean is tρ, so this is RRD's f_i / ρ with f_i = u_i / t;
+    dividing by the mean keeps that meaning when ρ changes over the epochs.
+
+    Args:
+        usage: (N,) integer counts.
+
+    Returns:
+        (N,) float32; all zero while nothing was used.
+    """
+    total = int(usage.sum())
+    return usage.float() * (len(usage) / total if total else 0.0)
+
+
+def gini(usage: Tensor) -> float:
+    """Gini coefficient of the counts: 0 when all samples were used equally, towards 1 for a monopoly.
+
+    Counts are small whole numbers, so it is computed from their histogram in O(N + largest count).
+
+    Args:
+        usage: (N,) integer counts, not negative.
+
+    Example:
+        >>> gini(torch.tensor([0, 0, 0, 4]))
+        0.75
+    """
+    histogram = torch.bincount(usage).double()
+    value = torch.arange(len(histogram), dtype=torch.float64)
+    n, total = float(len(usage)), float((histogram * value).sum())
+    if total == 0:
+        return 0.0
+    # Samples of equal use share the mean of their ranks 1 .. N.
+    rank = histogram.cumsum(0) - (histogram - 1) / 2
+    return float(2 * (rank * value * histogram).sum() / (n * total) - (n + 1) / n)
+
+
+def coverage(usage: Tensor) -> float:
+    """Share of samples used at least once, in [0, 1]."""
+    return float((usage > 0).double().mean()) if len(usage) else 0.0

@@ -1,0 +1,434 @@
+"""Decides each epoch's selection and keeps the books: the part of dynsel that knows no trainer.
+
+`dynsel.callbacks.DynamicSelection` is this, driven by Lightning's hooks; a plain loop or Fabric drives it by hand.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from dynsel.features.arrays import load_features
+from dynsel.features.capture import CapturedFeatures
+from dynsel.labels import dataset_labels, declared_labels, encode_labels
+from dynsel.samplers.loader import sampler_for, wrap_loader
+from dynsel.samplers.ranks import decide_once, gather, num_ranks
+from dynsel.samplers.rng import get_rng_state, set_rng_state
+from dynsel.samplers.selection_sampler import SelectionSampler
+from dynsel.schedules import Schedule, as_keep_ratio, sample_count
+from dynsel.selection import Selection, class_balance
+from dynsel.selectors import RRD, Feedback, Selector, selector_class
+from dynsel.usage import coverage, gini
+
+__all__ = ["EpochRecord", "SelectionController"]
+
+
+@dataclass
+class EpochRecord:
+    """What one epoch was, for logs and reports.
+
+    Attributes:
+        epoch: Number of the epoch, from 0.
+        keep_ratio: Share of the data set selected, in (0, 1].
+        coverage: Share of the data set trained on at least once so far.
+        usage_gini: Gini coefficient of the uses so far; 0 = all alike.
+        class_balance: 1 minus the total variation distance between the class shares of selection and data set;
+            NaN without labels.
+        selection_seconds: Time that choosing took before this epoch, fitting the selector included.
+        samples_trained: Samples trained on since the run began, with repetition, all ranks together.
+    """
+
+    epoch: int
+    keep_ratio: float
+    coverage: float = 0.0
+    usage_gini: float = 0.0
+    class_balance: float = math.nan
+    selection_seconds: float = 0.0
+    samples_trained: int = 0
+
+
+class SelectionController:
+    """Chooses the samples of each epoch, feeds them, and learns from what was trained on.
+
+    Args:
+        selector: A `Selector` or its short name ("random", "rrd", ...); default: RRD.
+        keep_ratio: Share of the training set that an epoch trains on, in (0, 1]; a number or a schedule.
+        features: Where features come from, if the selector needs them: an (N, d) array or tensor; a path to a
+            `.npy` or `.npz` file; "pixels" (PCA of the raw inputs); "model" (default: what the trained model's
+            last linear layer takes in, captured while training) or "model:NAME" for a submodule's input.
+        labels: (N,) class labels of any hashable type; default: the data set's `targets` or `labels`, or else,
+            if the selector needs them, a pass over the data set.
+        max_epochs: Length of training, from which progress follows, when no trainer gives it.
+        seed: Seed of selector and order; default: Lightning's `seed_everything` seed, else 0.
+
+    Example:
+        >>> import torch
+        >>> from torch.utils.data import DataLoader, TensorDataset
+        >>> data = TensorDataset(torch.arange(10.0), torch.arange(10) % 2)
+        >>> selection = SelectionController("random", keep_ratio=0.4, max_epochs=5, seed=0)
+        >>> loader = selection.wrap(DataLoader(data, batch_size=2, shuffle=True))
+        >>> for epoch in range(5):
+        ...     loader.sampler.set_epoch(epoch)
+        ...     for x, y in loader:
+        ...         pass  # train
+        >>> selection.finish_epoch().coverage
+        1.0
+    """
+
+    def __init__(
+        self,
+        selector: Selector | str | None = None,
+        keep_ratio: float | Schedule = 0.5,
+        *,
+        features: Any = None,
+        labels: Any = None,
+        max_epochs: int | None = None,
+        seed: int | None = None,
+    ) -> None:
+        if isinstance(selector, str):
+            selector = selector_class(selector)()
+        if selector is not None and not isinstance(selector, Selector):
+            raise TypeError(f"`selector` must be a dynsel.selectors.Selector or a short name, got {selector!r}")
+        if max_epochs is not None and max_epochs < 1:
+            raise ValueError(f"`max_epochs` must be at least 1, got {max_epochs}")
+        self.selector: Selector = RRD() if selector is None else selector
+        self.keep_ratio = as_keep_ratio(keep_ratio)
+        self.features, self.labels, self.seed = features, labels, seed
+        # A trainer replaces this by its own notion of progress.
+        self.progress: Callable[[int], float] = lambda epoch: min(1.0, epoch / max_epochs) if max_epochs else 0.0
+        self.batches_trained: Callable[[], int] = lambda: self.loader.delivered if self.loader is not None else 0
+        self.on_new_epoch: Callable[[], None] | None = None
+        self.before_begin: Callable[[], None] | None = None
+        self.armed = True
+        self.history: list[EpochRecord] = []
+        self.capture: CapturedFeatures | None = None
+        self.loader: Any = None
+        self._sampler: SelectionSampler | None = None
+        self._state_to_load: dict[str, Any] | None = None
+        self._reset()
+
+    def _reset(self) -> None:
+        self.epoch = -1
+        self.record: EpochRecord | None = None
+        self.history.clear()
+        self.samples_trained = 0
+        self._fixed_features: Any = None
+        self._codes: Tensor | None = None
+        self._pinned = False
+        self._counted = 0
+        self._losses: list[tuple[int, Tensor]] = []
+        self._rng: dict[str, Any] | None = None
+
+    def forget(self) -> None:
+        """Start afresh with the next loader, as a new controller would."""
+        self._sampler = self.loader = None
+        self._state_to_load = None
+
+    # ---------------------------------------------------------------- attaching to data
+    @property
+    def sampler(self) -> SelectionSampler:
+        """The sampler of the wrapped loader.
+
+        Raises:
+            RuntimeError: If no loader was wrapped yet.
+        """
+        if self._sampler is None:
+            raise RuntimeError("no loader yet: call `wrap(loader)` first")
+        return self._sampler
+
+    def wrap(self, loader: DataLoader[Any], *, num_replicas: int | None = None, rank: int | None = None) -> Any:
+        """A copy of `loader` that feeds the selection of each epoch; the loader itself stays as it is.
+
+        Args:
+            loader: Any DataLoader over a map-style data set, without a batch sampler of its own.
+            num_replicas: Number of processes that share the samples; default: those of torch.distributed.
+            rank: This one.
+
+        Raises:
+            TypeError: If the samples can't be selected by index.
+            ValueError: If features or labels don't fit the data set.
+        """
+        self.flush()
+        world = num_ranks() if num_replicas is None else num_replicas
+        place = torch.distributed.get_rank() if rank is None and world > 1 else rank or 0
+        sampler = sampler_for(loader, num_replicas=world, rank=place)
+        previous, self._sampler = self._sampler, sampler
+        if previous is None or previous.num_total != sampler.num_total or self._state_to_load is not None:
+            self._bind(sampler.dataset, sampler.num_total)
+        elif previous is not sampler:
+            sampler.load_state_dict(previous.state_dict(self._counted))
+        sampler.on_set_epoch = self._sampler_epoch
+        self.loader = wrap_loader(loader, sampler)
+        self.loader.delivered = sampler.first_batch
+        self.loader.before_begin = self._before_begin
+        return self.loader
+
+    def _bind(self, dataset: Any, num_samples: int) -> None:
+        self._reset()
+        # The order's seed must be the same on every rank, whatever each was seeded with.
+        seed = decide_once(lambda: self.sampler.seed if self.seed is None else self.seed)
+        self.sampler.seed = seed
+        self._codes = self._find_labels(dataset)
+        self.selector.bind(num_samples, self._codes, seed=seed)
+        self.capture = None
+        if self.selector.needs_features:
+            self._find_features(dataset, num_samples)
+        if self._state_to_load is not None:
+            state, self._state_to_load = self._state_to_load, None
+            self._load(state)
+
+    def _find_labels(self, dataset: Any) -> Tensor | None:
+        if self.selector.needs_labels:
+            return encode_labels(dataset_labels(dataset) if self.labels is None else self.labels)[0]
+        # Only for the log then: labels that are at hand and are classes, or none.
+        labels = declared_labels(dataset) if self.labels is None else self.labels
+        try:
+            return None if labels is None else encode_labels(labels)[0]
+        except (TypeError, ValueError):
+            return None
+
+    def _find_features(self, dataset: Any, num_samples: int) -> None:
+        source = "model" if self.features is None else self.features
+        if isinstance(source, str) and source.split(":")[0] == "model":
+            self.capture = CapturedFeatures(num_samples, source.partition(":")[2] or None)
+        elif isinstance(source, str) and source == "pixels":
+            from dynsel.features.pixels import pixel_features
+
+            self._fixed_features = pixel_features(dataset)
+        else:
+            self._fixed_features = load_features(source, num_samples=num_samples, dataset=dataset, labels=self._codes)
+
+    # ---------------------------------------------------------------- epochs
+    def set_epoch(self, epoch: int) -> None:
+        """Begin this epoch, even if whoever iterates the loader next counts otherwise (Fabric after a resume)."""
+        self.ensure_epoch(epoch)
+        self._pinned = True
+
+    def ensure_epoch(self, epoch: int) -> None:
+        """Choose the samples of `epoch`, unless that is done already."""
+        planned, self.sampler.planning = self.sampler.planning, False
+        if epoch != self.epoch:
+            self.finish_epoch()
+            self._restore_rng()
+            self._start(epoch)
+        elif not 0 < self.batches_trained() < self.sampler.num_batches():
+            self._restore_rng()
+        elif not planned:
+            return
+        if self.on_new_epoch is not None:
+            self.on_new_epoch()
+
+    def _start(self, epoch: int) -> None:
+        start = time.perf_counter()
+        progress = self.progress(epoch)
+        size = self.size(progress)
+        chosen = decide_once(lambda: self._choose(progress, size))
+        if not len(chosen):
+            raise ValueError(
+                f"epoch {epoch}: {type(self.selector).__name__} returned an empty selection; "
+                "an epoch must train on at least one sample"
+            )
+        if self.capture is not None and self.capture.is_complete:
+            self.capture.release()
+        self.epoch, self._counted = epoch, 0
+        self.sampler.begin(epoch)
+        self.sampler.select(chosen)
+        if not self.sampler.is_permutation:
+            self.sampler.draw()  # only the draw tells the epoch's length
+        if self.sampler.num_batches() == 0:
+            raise ValueError(
+                f"epoch {epoch}: {self.sampler.count} selected samples are less than one batch of "
+                f"{self.sampler.batch_size} on each of {self.sampler.num_replicas} ranks and drop_last=True drops "
+                "them all; raise the keep ratio, lower the batch size, or set drop_last=False"
+            )
+        if self.loader is not None:
+            self.loader.delivered = 0
+        self.record = EpochRecord(
+            epoch,
+            keep_ratio=len(chosen) / self.sampler.num_total,
+            class_balance=math.nan if self._codes is None else class_balance(self._codes, chosen.indices),
+            selection_seconds=time.perf_counter() - start,
+        )
+
+    def _choose(self, progress: float, size: int) -> Selection:
+        selector = self.selector
+        if selector.needs_features and not selector.ready:
+            if self.capture is None:
+                selector.fit(self._fixed_features)
+            elif self.capture.is_complete:
+                selector.fit(self.capture.rows)
+        return selector.select(progress, size)
+
+    def size(self, progress: float) -> int:
+        """Number of samples that the keep ratio stands for; an upper bound if the selector isn't exact."""
+        n = self.sampler.num_total
+        return sample_count(self.keep_ratio(progress), n) if self.selector.exact else n
+
+    def finish_epoch(self) -> EpochRecord | None:
+        """Close the books of the current epoch; calling it again changes nothing.
+
+        Returns:
+            The record of the epoch, or None before the first one.
+        """
+        self.flush()
+        if self.record is None:
+            return self.history[-1] if self.history else None
+        record, self.record = self.record, None
+        record.coverage, record.usage_gini = coverage(self.selector.usage), gini(self.selector.usage)
+        record.samples_trained = self.samples_trained
+        self.history.append(record)
+        return record
+
+    def _sampler_epoch(self, epoch: int) -> None:
+        if self._pinned:
+            return
+        if self.armed:
+            self.ensure_epoch(epoch)
+        else:
+            self.sampler.begin(epoch)
+
+    def _before_begin(self) -> None:
+        """The loader starts: its epoch must be decided by now."""
+        self._pinned = False
+        if self.armed and self.epoch < 0:
+            self.ensure_epoch(self.sampler.epoch)
+        if self._rng is not None and self.loader is not None:
+            self.loader.resume_rng, self._rng = self._rng, None
+        if self.before_begin is not None:
+            self.before_begin()
+
+    # ---------------------------------------------------------------- feedback
+    def indices(self, batch_idx: int) -> Tensor:
+        """(B,) int64 data set indices of this rank's batch `batch_idx` of the current epoch."""
+        return self.sampler.batch(batch_idx)
+
+    def weights(self, batch_idx: int) -> Tensor | None:
+        """(B,) float32 loss weights of that batch; None when every sample counts alike."""
+        weights = self.sampler.weights
+        return None if weights is None else weights[self.indices(batch_idx)]
+
+    def observe(self, batch_idx: int, *, loss: Tensor | None = None, embeddings: Tensor | None = None) -> None:
+        """Tell what training computed for a batch. Nothing is copied off the device before the epoch ends.
+
+        Args:
+            batch_idx: Batch of the current epoch.
+            loss: (B,) per-sample losses.
+            embeddings: (B, d) features, kept if features are captured.
+
+        Raises:
+            ValueError: If the number of values is not that of the batch's samples.
+        """
+        indices = self.indices(batch_idx)
+        for name, values in (("loss", loss), ("embeddings", embeddings)):
+            if values is not None and len(values) != len(indices):
+                raise ValueError(
+                    f"`{name}` must have one row a sample of batch {batch_idx}: expected {len(indices)}, "
+                    f"got {len(values)}"
+                )
+        if loss is not None and "loss" in self.selector.wants:
+            self._losses.append((batch_idx, loss.detach()))
+        if embeddings is not None and self.capture is not None:
+            self.capture.put(indices, embeddings)
+
+    def flush(self) -> None:
+        """Hand everything trained on since the last flush to the selector, all ranks together."""
+        if self.epoch < 0 or self._sampler is None:
+            return
+        done = self.batches_trained()
+        if done > self._counted:
+            used = self.sampler.used(self._counted, done)
+            self.samples_trained += len(used)
+            self.selector.observe(Feedback(used, loss=self._gathered_losses(used)))
+            self._counted = done
+        if self.capture is not None:
+            self.capture.merge(gather)
+
+    def _gathered_losses(self, used: Tensor) -> Tensor | None:
+        if "loss" not in self.selector.wants:
+            return None
+        mine = [(self.indices(b), loss.float().cpu()) for b, loss in self._losses]
+        self._losses = []
+        # NaN = not known; selectors pass over what is not finite.
+        by_sample = torch.full((self.sampler.num_total,), math.nan)
+        for theirs in gather(mine):
+            for indices, loss in theirs:
+                by_sample[indices] = loss
+        return by_sample[used]
+
+    # ---------------------------------------------------------------- planning
+    def plan(self, max_epochs: int, max_steps: int = -1, steps: Callable[[int], int] | None = None) -> list[int]:
+        """Optimiser steps of each epoch, as far as the keep ratio decides them.
+
+        Args:
+            max_epochs: Number of epochs.
+            max_steps: Stop after so many optimiser steps; -1 = no limit.
+            steps: Optimiser steps of an epoch of so many samples; default: its batches.
+        """
+        done, result = 0, []
+        for epoch in range(max_epochs):
+            progress = max(epoch / max_epochs, done / max_steps if max_steps > 0 else 0.0)
+            result.append((steps or self.sampler.num_batches)(self.size(min(1.0, progress))))
+            done += result[-1]
+            if 0 <= max_steps <= done:
+                result[-1] -= done - max_steps
+                break
+        return result
+
+    def total_steps(self, max_epochs: int, accumulate_grad_batches: int = 1) -> int:
+        """Optimiser steps of a whole training, for schedulers that want to know (OneCycleLR, cosine)."""
+        return sum(self.plan(max_epochs, steps=lambda m: math.ceil(self.sampler.num_batches(m) / accumulate_grad_batches)))
+
+    # ---------------------------------------------------------------- state
+    def state_dict(self) -> dict[str, Any]:
+        """Everything needed to continue exactly; loads with `weights_only=True`. To be called on every rank."""
+        if self._sampler is None or self.epoch < 0:
+            return {}
+        self.flush()
+        return {
+            "epoch": self.epoch,
+            "selector": self.selector.state_dict(),
+            "sampler": self.sampler.state_dict(self._counted),
+            "samples_trained": self.samples_trained,
+            "history": [asdict(record) for record in self.history],
+            "record": None if self.record is None else asdict(self.record),
+            "capture": None if self.capture is None else self.capture.state_dict(),
+            "rng": gather(get_rng_state()),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from `state_dict`; takes effect when a loader is wrapped, if that is still to come."""
+        if not state:
+            return
+        if self._sampler is None or self.loader is None:
+            self._state_to_load = state
+        else:
+            self._load(state)
+
+    def _load(self, state: dict[str, Any]) -> None:
+        self.sampler.load_state_dict(state["sampler"])
+        self.selector.load_state_dict(state["selector"])
+        self.epoch, self._counted = state["epoch"], state["sampler"]["batches"]
+        self.samples_trained = state["samples_trained"]
+        self.history[:] = [EpochRecord(**record) for record in state["history"]]
+        self.record = None if state["record"] is None else EpochRecord(**state["record"])
+        if self.capture is not None and state["capture"] is not None:
+            self.capture.load_state_dict(state["capture"])
+        states = state["rng"]
+        self._rng = states[self.sampler.rank] if self.sampler.rank < len(states) else states[0]
+        if self.loader is not None:
+            self.loader.delivered = self._counted
+
+    def _restore_rng(self) -> None:
+        """At an epoch's boundary: before anything of the next epoch draws."""
+        if self._rng is not None:
+            set_rng_state(self._rng)
+            self._rng = None
+            if self.loader is not None:
+                self.loader.keep_rng = True

@@ -1,0 +1,161 @@
+"""A copy of the user's DataLoader that feeds a selection and starts only when its first batch is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from torch.utils.data import BatchSampler, DataLoader, DistributedSampler, IterableDataset, SequentialSampler
+
+from dynsel.samplers.rng import get_rng_state, set_rng_state
+from dynsel.samplers.selection_sampler import SelectionSampler
+
+if TYPE_CHECKING:
+    _Base = DataLoader[Any]
+else:
+    _Base = object
+
+__all__ = ["SelectedLoader", "sampler_for", "wrap_loader"]
+
+
+class _BatchSampler(BatchSampler):
+    """Cuts this rank's order into batches, beginning at the batch where a resumed epoch goes on."""
+
+    sampler: SelectionSampler
+
+    def __init__(self, sampler: SelectionSampler, batch_size: int, drop_last: bool) -> None:
+        super().__init__(sampler, batch_size, drop_last)
+        self.before_order: Callable[[], None] | None = None
+
+    def __iter__(self) -> Iterator[list[int]]:
+        before, self.before_order = self.before_order, None
+        if before is not None:
+            before()
+        order, size = self.sampler.local_order(), self.batch_size
+        stop = len(order) - (len(order) % size if self.drop_last else 0)
+        for start in range(0, stop, size):
+            yield order[start : start + size].tolist()
+
+    def __len__(self) -> int:
+        return self.sampler.num_batches()
+
+
+class _LazyIterator(Iterator[Any]):
+    """Begins at the first `next`: an iterator made before the epoch's selection is known reads nothing."""
+
+    def __init__(self, loader: SelectedLoader) -> None:
+        self._loader = loader
+        self._iterator: Iterator[Any] | None = None
+
+    def __next__(self) -> Any:
+        if self._iterator is None:
+            self._iterator = self._loader.begin()
+        batch = next(self._iterator)
+        self._loader.delivered += 1
+        return batch
+
+
+class SelectedLoader(_Base):
+    """Mixed into the class of the user's DataLoader by `wrap_loader`.
+
+    Attributes:
+        delivered: Batches of this epoch handed out so far, those before a resume included.
+        before_begin: Called just before the epoch's first batch is fetched.
+        resume_rng: Global random state to continue with once an interrupted epoch's iterator stands.
+    """
+
+    original: DataLoader[Any]
+    delivered: int
+    before_begin: Callable[[], None] | None
+    resume_rng: dict[str, Any] | None
+    keep_rng: bool
+
+    def __iter__(self) -> Any:
+        return _LazyIterator(self)
+
+    def begin(self) -> Iterator[Any]:
+        """Start the user's loader for real."""
+        if self.before_begin is not None:
+            self.before_begin()
+        sampler: Any = self.sampler
+        self.delivered = sampler.first_batch
+        if self.keep_rng and self.persistent_workers and isinstance(self.batch_sampler, _BatchSampler):
+            # With persistent workers an uninterrupted run draws no base seed here, a fresh iterator does.
+            state = get_rng_state()
+            self.batch_sampler.before_order = lambda: set_rng_state(state)
+        self.keep_rng = False
+        iterator = super().__iter__()
+        if self.resume_rng is not None:
+            set_rng_state(self.resume_rng)
+            self.resume_rng = None
+        return iterator
+
+    # Lightning takes a loader with these two for resumable and doesn't warn. Position and selection are in the
+    # plugin's own state, so there is nothing to add.
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        return
+
+
+def sampler_for(loader: DataLoader[Any], *, num_replicas: int = 1, rank: int = 0) -> SelectionSampler:
+    """The sampler that feeds selections of the user's loader, in the order that the loader would have had.
+
+    One process: the user's own sampler, filtered. Several: a (seed, epoch) permutation, as Lightning and
+    DistributedSampler have it.
+
+    Raises:
+        TypeError: If the loader's samples can't be selected by index.
+    """
+    loader = getattr(loader, "original", loader)
+    dataset, base = loader.dataset, loader.sampler
+    if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
+        raise TypeError(
+            f"selection by index needs a map-style data set with a length, got {type(dataset).__name__}; "
+            "give it `__getitem__` and `__len__`, or leave this loader out of the selection"
+        )
+    if loader.batch_sampler is not None and type(loader.batch_sampler) not in (BatchSampler, _BatchSampler):
+        raise TypeError(
+            f"the loader has its own batch sampler ({type(loader.batch_sampler).__name__}), whose batches a "
+            "selection would tear apart; pass `batch_size=` and `sampler=` to the DataLoader instead"
+        )
+    if isinstance(base, SelectionSampler):
+        base.num_replicas, base.rank = num_replicas, rank
+        return base
+    if isinstance(base, DistributedSampler):
+        if type(base) is not DistributedSampler:
+            raise TypeError(
+                f"can't filter {type(base).__name__}, a DistributedSampler that knows one rank's part only; "
+                "leave the sampler out and let the selection distribute the samples"
+            )
+        return SelectionSampler(
+            dataset, shuffle=base.shuffle, seed=base.seed, num_replicas=num_replicas, rank=rank
+        )
+    if num_replicas > 1:
+        return SelectionSampler(dataset, num_replicas=num_replicas, rank=rank)
+    return SelectionSampler(dataset, base=base, shuffle=not isinstance(base, SequentialSampler))
+
+
+def wrap_loader(loader: DataLoader[Any], sampler: SelectionSampler) -> Any:
+    """A copy of `loader` that feeds from `sampler`; the loader itself stays as it is.
+
+    The copy keeps class, workers, collate function and attributes. It is no new DataLoader, for a subclass may
+    have another constructor.
+    """
+    original = getattr(loader, "original", loader)
+    kind = type(type(original).__name__, (SelectedLoader, type(original)), {})
+    copy = object.__new__(kind)
+    copy.__dict__.update(original.__dict__)
+    sampler.batched = original.batch_sampler is not None
+    sampler.batch_size, sampler.drop_last = (original.batch_size, original.drop_last) if sampler.batched else (1, False)
+    batches = _BatchSampler(sampler, sampler.batch_size, sampler.drop_last) if sampler.batched else None
+    # DataLoader forbids to assign these after construction.
+    object.__setattr__(copy, "sampler", sampler)
+    object.__setattr__(copy, "batch_sampler", batches)
+    object.__setattr__(copy, "_iterator", None)
+    copy.original, copy.delivered, copy.before_begin = original, 0, None
+    copy.resume_rng, copy.keep_rng = None, False
+    # Which batch held which samples is known from their order.
+    copy.in_order = True
+    return copy

@@ -1,0 +1,261 @@
+"""A sampler that feeds the selected samples only."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterable, Iterator, Sized
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DistributedSampler, RandomSampler, Sampler, SequentialSampler
+
+from dynsel.selection import Selection
+
+__all__ = ["SelectionSampler"]
+
+
+class SelectionSampler(DistributedSampler[int]):
+    """Feeds the selected samples in the order that the whole data set would have had.
+
+    The order of an epoch is a permutation of the whole data set from (seed, epoch), of which only the selected
+    part stays: a selection never changes the order of what it keeps. Every rank gets the same number of samples,
+    no two ranks the same one, except that the last ones are filled up from the front when the selection does not
+    divide by the number of ranks.
+
+    It is a `DistributedSampler` by class only, so that Lightning, Fabric and others leave it alone.
+
+    Args:
+        data_source: The data set; only its length is used.
+        base: Sampler whose order to filter instead of the (seed, epoch) permutation; single process only.
+        shuffle: Permute; otherwise the data set's own order.
+        seed: Seed of the order; None takes Lightning's `seed_everything` seed, else 0.
+        num_replicas: Number of ranks.
+        rank: This one.
+
+    Attributes:
+        count: Number of samples of this epoch over all ranks, M (for a `base` that draws its own number: theirs).
+        weights: (N,) loss weights of this epoch, or None.
+
+    Example:
+        >>> import torch
+        >>> from torch.utils.data import DataLoader
+        >>> sampler = SelectionSampler(range(10), seed=0)
+        >>> sampler.select([1, 3, 5])
+        >>> sampler.set_epoch(0)
+        >>> [batch.tolist() for batch in DataLoader(range(10), batch_size=2, sampler=sampler)]
+        [[1, 5], [3]]
+    """
+
+    def __init__(
+        self,
+        data_source: Sized,
+        *,
+        base: Sampler[Any] | Iterable[int] | None = None,
+        shuffle: bool = True,
+        seed: int | None = None,
+        num_replicas: int = 1,
+        rank: int = 0,
+    ) -> None:
+        if not 0 <= rank < num_replicas:
+            raise ValueError(f"`rank` must be in 0 .. num_replicas - 1 = {num_replicas - 1}, got {rank}")
+        if base is not None and num_replicas > 1:
+            raise ValueError(
+                "`base` orders differ between processes; with several ranks leave it out: the order then comes "
+                "from (seed, epoch) and is the same everywhere"
+            )
+        self.dataset = data_source  # type: ignore[assignment]
+        self.base, self.shuffle, self.num_replicas, self.rank = base, shuffle, num_replicas, rank
+        self.seed = int(os.getenv("PL_GLOBAL_SEED", "0")) if seed is None else seed
+        self.num_total = len(data_source)
+        if self.num_total == 0:
+            raise ValueError("the data set is empty")
+        self.epoch = 0
+        self.weights: Tensor | None = None
+        # Set by whoever feeds batches from this sampler; batches are how training counts its progress.
+        self.batch_size, self.drop_last, self.batched = 1, False, False
+        # While planning, lengths are those of the whole data set (see `callbacks/_lightning.py`).
+        self.planning = False
+        # A controller that decides what an epoch is; by default it is just another order.
+        self.on_set_epoch: Callable[[int], None] | None = None
+        self._mask: Tensor | None = None
+        self._begin_epoch()
+
+    # ---------------------------------------------------------------- the epoch
+    def select(self, selection: Selection | Tensor | Iterable[int] | None) -> None:
+        """Feed only these samples from the next iteration on; None feeds all.
+
+        Raises:
+            ValueError: If the selection is empty, has an index outside the data set, or one twice.
+        """
+        if selection is not None and not isinstance(selection, Selection):
+            indices = selection if isinstance(selection, Tensor) else list(selection)
+            selection = Selection(torch.as_tensor(indices, dtype=torch.int64))
+        self._mask = self.weights = None
+        if selection is not None:
+            self._mask = self._mask_of(selection.indices)
+            if selection.weights is not None:
+                self.weights = torch.ones(self.num_total).index_copy_(0, selection.indices, selection.weights.float())
+        self._begin_epoch()
+
+    def set_epoch(self, epoch: int) -> None:
+        """Order of another epoch; Lightning and Fabric call it by themselves, a plain loop must."""
+        if len(self.dataset) != self.num_total:
+            raise ValueError(
+                f"the data set changed its length from {self.num_total} to {len(self.dataset)} between epochs; "
+                "scores and usage belong to fixed positions: start a new run on the new data set"
+            )
+        if self.on_set_epoch is None:
+            self.begin(epoch)
+        else:
+            self.on_set_epoch(epoch)
+
+    def begin(self, epoch: int) -> None:
+        """Take the order of this epoch; going on with the one at hand changes nothing."""
+        if epoch != self.epoch:
+            self.epoch = epoch
+            self._begin_epoch()
+        if hasattr(self.base, "set_epoch"):
+            self.base.set_epoch(epoch)
+
+    def _begin_epoch(self) -> None:
+        self._order: Tensor | None = None
+        self._local: Tensor | None = None
+        # Where a resumed epoch goes on: samples of the global order already used, in how many batches.
+        self.first_position = self.first_batch = 0
+        self.count = self.num_total if self._mask is None else int(self._mask.sum())
+
+    def draw(self) -> Tensor:
+        """This epoch's global order, (count,) int64, the same on every rank; drawn at the first call."""
+        if self._order is None:
+            order = self._full_order()
+            if self._mask is not None:
+                order = order[self._mask[order]]
+            if not len(order):
+                raise ValueError(f"epoch {self.epoch}: the sampler drew none of the selected samples")
+            self._order, self.count = order, len(order)
+        return self._order
+
+    @property
+    def is_permutation(self) -> bool:
+        """Whether every sample comes up exactly once in an unselected epoch, so that the length is known undrawn."""
+        base = self.base
+        return (
+            base is None
+            or type(base) is SequentialSampler
+            or (type(base) is RandomSampler and not base.replacement and base.num_samples == self.num_total)
+        )
+
+    def _full_order(self) -> Tensor:
+        if self.base is not None:
+            return torch.as_tensor(list(self.base), dtype=torch.int64)
+        if not self.shuffle:
+            return torch.arange(self.num_total)
+        # The same permutation as torch's DistributedSampler draws from this seed and epoch.
+        generator = torch.Generator().manual_seed(self.seed + self.epoch)
+        return torch.randperm(self.num_total, generator=generator)
+
+    # ---------------------------------------------------------------- this rank's part
+    def local_order(self) -> Tensor:
+        """What this rank feeds from `first_position` on, int64."""
+        if self._local is None:
+            self._local = self._padded(self.first_position)[self.rank :: self.num_replicas]
+        return self._local
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.local_order().tolist())
+
+    def __len__(self) -> int:
+        total = self.num_total if self.planning else self.count
+        remaining = math.ceil((total - self.first_position) / self.num_replicas)
+        return remaining if self.batched else self.first_batch + remaining
+
+    def num_batches(self, samples: int | None = None) -> int:
+        """Batches of this rank in an epoch of `samples` (default: this epoch's, with those before a resume)."""
+        if samples is None:
+            done, samples = self.first_batch, (self.num_total if self.planning else self.count) - self.first_position
+        else:
+            done = 0
+        local = math.ceil(samples / self.num_replicas)
+        return done + (local // self.batch_size if self.drop_last else math.ceil(local / self.batch_size))
+
+    # ---------------------------------------------------------------- which batch held what
+    def batch(self, batch_idx: int) -> Tensor:
+        """Data set indices of this rank's batch, int64. Known from the order alone, whatever workers prefetch."""
+        start = (batch_idx - self.first_batch) * self.batch_size
+        return self.local_order()[start : start + self.batch_size]
+
+    def used(self, start_batch: int, stop_batch: int) -> Tensor:
+        """Data set indices that all ranks together feed in batches `start_batch` to `stop_batch` - 1, int64."""
+        # Consecutive samples of the order go to consecutive ranks, so one batch of every rank is one run of it.
+        run = slice(*(self.position(b) - self.first_position for b in (start_batch, stop_batch)))
+        return self._padded(self.first_position)[run]
+
+    def position(self, batch_idx: int) -> int:
+        """Samples of the (padded) global order used before batch `batch_idx` starts."""
+        local = (batch_idx - self.first_batch) * self.batch_size
+        return self.first_position + min(local, len(self.local_order())) * self.num_replicas
+
+    def _padded(self, start: int) -> Tensor:
+        order = self.draw()
+        missing = -(len(order) - start) % self.num_replicas
+        if not missing:
+            return order[start:]
+        # A selection smaller than the number of ranks goes around more than once.
+        repeats = math.ceil((len(order) + missing) / len(order))
+        return order.repeat(repeats)[start : len(order) + missing]
+
+    # ---------------------------------------------------------------- state
+    def state_dict(self, batches: int = 0) -> dict[str, Any]:
+        """Selection and position: tensors and integers, N / 8 bytes.
+
+        Args:
+            batches: Batches of this epoch that were trained on.
+        """
+        state: dict[str, Any] = {
+            "epoch": self.epoch,
+            "num_samples": self.num_total,
+            "batches": batches,
+            "position": self.position(batches) if batches else self.first_position,
+            "mask": None if self._mask is None else torch.from_numpy(np.packbits(self._mask.numpy())),
+            "weights": None if self.weights is None else self.weights.clone(),
+            "seed": self.seed,
+            "order": None,
+        }
+        # An order that came from a user's sampler can't be derived again.
+        if self.base is not None and self._order is not None:
+            state["order"] = self._order.int()
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue where `state_dict` was taken, also on another number of ranks.
+
+        Raises:
+            ValueError: If the state is of a data set of another length.
+        """
+        if state["num_samples"] != self.num_total:
+            raise ValueError(
+                f"the state is of a data set of {state['num_samples']} samples, this one has {self.num_total}"
+            )
+        self.epoch, self.seed, self.weights = state["epoch"], state["seed"], state["weights"]
+        mask = state["mask"]
+        self._mask = None if mask is None else torch.from_numpy(np.unpackbits(mask.numpy())[: self.num_total]).bool()
+        self._begin_epoch()
+        if state["order"] is not None:
+            self._order = state["order"].long()
+            self.count = len(self._order)
+        self.first_position, self.first_batch = state["position"], state["batches"]
+
+    def _mask_of(self, indices: Tensor) -> Tensor:
+        if not len(indices):
+            raise ValueError(f"epoch {self.epoch}: empty selection; an epoch must train on at least one sample")
+        low, high = int(indices.min()), int(indices.max())
+        if low < 0 or high >= self.num_total:
+            raise ValueError(f"selected indices must be in 0 .. {self.num_total - 1}, got {low} .. {high}")
+        mask = torch.zeros(self.num_total, dtype=torch.bool)
+        mask[indices] = True
+        if int(mask.sum()) != len(indices):
+            raise ValueError("a selection must hold each index at most once, got duplicates")
+        return mask

@@ -1,0 +1,53 @@
+"""Behaviours 34 to 38: a run that is killed and resumed ends with the very weights of one that was not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from support import Module, SaveEvery, fit, same_weights, selection, train_loader
+
+
+def sweep(tmp_path: Any, sizes: tuple[int, ...], hook: str = "on_train_batch_end", **options: Any) -> list[str]:
+    """Names of the checkpoints from which the resumed run ended differently."""
+    loader_options = options.pop("loader_options", {})
+
+    def run(*callbacks: Any, ckpt_path: Any = None, seed: int = 1) -> Module:
+        module, _ = fit(
+            selection(sizes),
+            *callbacks,
+            module=Module(noise=True),
+            loader=train_loader(**loader_options),
+            max_epochs=len(sizes),
+            ckpt_path=ckpt_path,
+            seed=seed,
+            **options,
+        )
+        return module
+
+    saver = SaveEvery(tmp_path, hook)
+    whole = run(saver)
+    assert saver.paths
+    # Another seed: what the checkpoint doesn't restore must not come out right by chance.
+    return [path.name for path in saver.paths if not same_weights(whole, run(ckpt_path=path, seed=2))]
+
+
+@pytest.mark.parametrize("sizes", [(20, 12, 40), (12, 40, 20), (20, 20, 20)])
+@pytest.mark.parametrize("val", [True, False])
+def test_34_every_step(tmp_path, sizes, val):
+    assert sweep(tmp_path, sizes, val=val) == []
+
+
+@pytest.mark.parametrize("options", [{"accumulate_grad_batches": 2}, {"limit_train_batches": 4}])
+def test_34_every_step_with(tmp_path, options):
+    assert sweep(tmp_path, (20, 12, 40), **options) == []
+
+
+@pytest.mark.parametrize("hook", ["on_validation_end", "on_train_epoch_end"])
+def test_36_other_save_points(tmp_path, hook):
+    assert sweep(tmp_path, (12, 40, 20), hook) == []
+
+
+def test_36_validation_within_the_epoch(tmp_path):
+    assert sweep(tmp_path, (12, 40, 20), "on_validation_end", val_check_interval=0.5) == []
