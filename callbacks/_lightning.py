@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import lightning.pytorch as pl
+from lightning import __version__ as pl_version
 from lightning.pytorch.utilities import CombinedLoader
 
 __all__ = ["Bridge", "combined"]
@@ -43,7 +44,17 @@ class Bridge:
     def _check(self) -> None:
         loop = self.trainer.fit_loop
         wanted = {
-            "fit_loop": (loop, ("_data_source", "_combined_loader", "_data_fetcher", "setup_data", "max_batches", "epoch_loop")),
+            "fit_loop": (
+                loop,
+                (
+                    "_data_source",
+                    "_combined_loader",
+                    "_data_fetcher",
+                    "setup_data",
+                    "max_batches",
+                    "epoch_loop",
+                ),
+            ),
             "fit_loop._data_source": (getattr(loop, "_data_source", None), ("dataloader",)),
             "fit_loop.epoch_loop": (
                 getattr(loop, "epoch_loop", None),
@@ -54,7 +65,7 @@ class Bridge:
         missing = [f"{where}.{n}" for where, (owner, names) in wanted.items() for n in names if not hasattr(owner, n)]
         if missing:
             raise RuntimeError(
-                f"Lightning {pl.__version__} has no {', '.join(missing)}, which DynamicSelection relies on. {PUBLIC_ROUTE}"
+                f"Lightning {pl_version} has no {', '.join(missing)}, which DynamicSelection relies on. {PUBLIC_ROUTE}"
             )
 
     # ---------------------------------------------------------------- putting the loader in
@@ -139,6 +150,11 @@ class Bridge:
             self._later = None
 
     # ---------------------------------------------------------------- progress
+    @property
+    def overfits(self) -> bool:
+        """Whether `overfit_batches` is set, for which Lightning replaces the sampler."""
+        return bool(self.trainer.overfit_batches)
+
     def batches_trained(self, delivered: int) -> int:
         """Batches of the current epoch that training really finished.
 
@@ -155,16 +171,22 @@ class Bridge:
         by_steps = trainer.global_step / trainer.max_steps if trainer.max_steps > 0 else 0.0
         return float(min(1.0, max(by_epochs, by_steps)))
 
+    @property
+    def accumulate(self) -> int:
+        """Batches an optimiser step."""
+        steps: int = self.trainer.accumulate_grad_batches
+        return steps
+
     def optimizer_steps(self, batches: int) -> int:
         """Optimiser steps of an epoch of so many batches."""
         batches = int(_limited(batches, self.trainer.limit_train_batches))
-        return math.ceil(batches / self.trainer.accumulate_grad_batches)
+        return math.ceil(batches / self.accumulate)
 
     def batches_for_estimate(self, steps: list[int], max_epochs: int) -> int:
         """Batches an epoch for which Lightning's estimate of the whole fit is at least the sum of `steps`, and
         less than `max_epochs` above it.
         """
-        return math.ceil(sum(steps) / max_epochs) * int(self.trainer.accumulate_grad_batches)
+        return math.ceil(sum(steps) / max_epochs) * self.accumulate
 
     @staticmethod
     def forget_loader_state(checkpoint: dict[str, Any]) -> None:
@@ -181,7 +203,7 @@ def combined(loaders: Any) -> CombinedLoader:
 
 def _length(loader: Any) -> float:
     try:
-        return int(len(loader))
+        return len(loader)
     except (TypeError, NotImplementedError):
         return math.inf
 

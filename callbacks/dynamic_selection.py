@@ -140,7 +140,7 @@ class DynamicSelection(pl.Callback):
     # ---------------------------------------------------------------- the loader
     def _select_from(self, loaders: Any) -> Any:
         trainer: Any = self._trainer
-        if trainer.overfit_batches > 0:
+        if self._bridge is None or self._bridge.overfits:
             rank_zero_warn("DynamicSelection: `overfit_batches` is set, so the selection is off.")
             return loaders
         result = combined(loaders)
@@ -166,17 +166,19 @@ class DynamicSelection(pl.Callback):
 
     def _batches_for_estimate(self) -> int | None:
         trainer, bridge = self._trainer, self._bridge
-        if trainer is None or bridge is None or trainer.max_epochs in (None, -1) or trainer.overfit_batches > 0:
+        if trainer is None or bridge is None or trainer.max_epochs in (None, -1) or bridge.overfits:
             return None
         sampler = self.controller.sampler
         steps = self.controller.plan(
-            trainer.max_epochs, trainer.max_steps, lambda samples: bridge.optimizer_steps(sampler.num_batches(samples))
+            trainer.max_epochs,
+            trainer.max_steps,
+            lambda samples: bridge.optimizer_steps(sampler.num_batches(samples)),
         )
         return bridge.batches_for_estimate(steps, trainer.max_epochs)
 
     # ---------------------------------------------------------------- epochs
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.controller.armed = trainer.overfit_batches == 0
+        self.controller.armed = self._bridge is not None and not self._bridge.overfits
         if self.controller.capture is not None and not self.controller.capture.done:
             self._input_tap = InputTap(pl_module, self.controller.capture.module)
 
@@ -211,7 +213,7 @@ class DynamicSelection(pl.Callback):
         weights = self.controller.weights(batch_idx)
         if weights is not None or self._overhears:
             self._loss_tap = LossTap(len(self.controller.indices(batch_idx)), weights)
-            self._loss_tap.__enter__()
+            self._loss_tap.__enter__()  # type: ignore[no-untyped-call]
             self._loss_tap_open = True
 
     @property
@@ -224,7 +226,7 @@ class DynamicSelection(pl.Callback):
 
     def _close_loss_tap(self) -> None:
         if self._loss_tap is not None and self._loss_tap_open:
-            self._loss_tap.__exit__(None, None, None)
+            self._loss_tap.__exit__(None, None, None)  # type: ignore[no-untyped-call]
         self._loss_tap_open = False
         if self._input_tap is not None:
             self._input_tap.active = False

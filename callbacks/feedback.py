@@ -69,18 +69,19 @@ class LossTap(TorchFunctionMode):
             with torch.no_grad():
                 self.calls.append(_rows(func(*call.args, **call.kwargs)))
             return result
-        values = func(*call.args, **call.kwargs)
+        values: Tensor = func(*call.args, **call.kwargs)
         self.calls.append(_rows(values).detach())
         weights = self.weights.to(values).view(-1, *[1] * (values.ndim - 1))
         if reduction == "none":
             return values * weights
         total = values.detach().sum()
         # The user's own denominator (class weights, ignored targets, batchmean) without knowing its formula.
-        denominator = torch.where(result.detach() != 0, total / result.detach(), float(values.numel()))
+        denominator: Tensor = torch.where(result.detach() != 0, total / result.detach(), float(values.numel()))
         return (values * weights).sum() / denominator
 
 
 def _rows(values: Tensor) -> Tensor:
+    """Mean over everything but the samples."""
     return values.flatten(1).mean(1) if values.ndim > 1 else values
 
 

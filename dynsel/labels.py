@@ -124,8 +124,12 @@ def _encode_objects(labels: list[Any]) -> tuple[list[Hashable], np.ndarray[Any, 
         ) from error
     names: list[Hashable] = list(seen)
     try:
-        names.sort()  # type: ignore[type-var]  # mixed types keep their order of appearance
+        names.sort(key=_itself)  # mixed types keep their order of appearance
     except TypeError:
         names = list(seen)
     code = {name: i for i, name in enumerate(names)}
     return names, np.fromiter((code[label] for label in labels), dtype=np.int64, count=len(labels))
+
+
+def _itself(label: Any) -> Any:
+    return label

@@ -10,7 +10,17 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
-__all__ = ["Constant", "Cosine", "Linear", "Schedule", "Sigmoid", "Step", "as_keep_ratio", "as_schedule", "sample_count"]
+__all__ = [
+    "Constant",
+    "Cosine",
+    "Linear",
+    "Schedule",
+    "Sigmoid",
+    "Step",
+    "as_keep_ratio",
+    "as_schedule",
+    "sample_count",
+]
 
 
 class Schedule(ABC):

@@ -383,7 +383,9 @@ class SelectionController:
 
     def total_steps(self, max_epochs: int, accumulate_grad_batches: int = 1) -> int:
         """Optimiser steps of a whole training, for schedulers that want to know (OneCycleLR, cosine)."""
-        return sum(self.plan(max_epochs, steps=lambda m: math.ceil(self.sampler.num_batches(m) / accumulate_grad_batches)))
+        return sum(
+            self.plan(max_epochs, steps=lambda m: math.ceil(self.sampler.num_batches(m) / accumulate_grad_batches))
+        )
 
     # ---------------------------------------------------------------- state
     def state_dict(self) -> dict[str, Any]:

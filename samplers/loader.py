@@ -129,9 +129,7 @@ def sampler_for(loader: DataLoader[Any], *, num_replicas: int = 1, rank: int = 0
                 f"can't filter {type(base).__name__}, a DistributedSampler that knows one rank's part only; "
                 "leave the sampler out and let the selection distribute the samples"
             )
-        return SelectionSampler(
-            dataset, shuffle=base.shuffle, seed=base.seed, num_replicas=num_replicas, rank=rank
-        )
+        return SelectionSampler(dataset, shuffle=base.shuffle, seed=base.seed, num_replicas=num_replicas, rank=rank)
     if num_replicas > 1:
         return SelectionSampler(dataset, num_replicas=num_replicas, rank=rank)
     return SelectionSampler(dataset, base=base, shuffle=not isinstance(base, SequentialSampler))
@@ -145,10 +143,10 @@ def wrap_loader(loader: DataLoader[Any], sampler: SelectionSampler) -> Any:
     """
     original = getattr(loader, "original", loader)
     kind = type(type(original).__name__, (SelectedLoader, type(original)), {})
-    copy = object.__new__(kind)
+    copy: Any = object.__new__(kind)
     copy.__dict__.update(original.__dict__)
     sampler.batched = original.batch_sampler is not None
-    sampler.batch_size, sampler.drop_last = (original.batch_size, original.drop_last) if sampler.batched else (1, False)
+    sampler.batch_size, sampler.drop_last = original.batch_size or 1, bool(original.drop_last)
     batches = _BatchSampler(sampler, sampler.batch_size, sampler.drop_last) if sampler.batched else None
     # DataLoader forbids to assign these after construction.
     object.__setattr__(copy, "sampler", sampler)

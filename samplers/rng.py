@@ -17,14 +17,21 @@ __all__ = ["get_rng_state", "set_rng_state"]
 def get_rng_state() -> dict[str, Any]:
     """States of torch (CPU and every CUDA device), NumPy and `random`: tensors and plain numbers only."""
     version, internal, gauss = random.getstate()
-    name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)  # noqa: NPY002
+    legacy: Any = np.random.get_state(legacy=True)  # noqa: NPY002
+    name, keys, position, has_gauss, cached = legacy
     state: dict[str, Any] = {
         "torch": torch.get_rng_state(),
         "random": [version, list(internal), gauss],
-        "numpy": [str(name), torch.from_numpy(keys.astype(np.int64)), int(position), int(has_gauss), float(cached)],
+        "numpy": [
+            str(name),
+            torch.from_numpy(keys.astype(np.int64)),
+            int(position),
+            int(has_gauss),
+            float(cached),
+        ],
     }
     # An uninitialised CUDA context has no state, and asking for one would take memory on the GPU.
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
+    if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         state["cuda"] = torch.cuda.get_rng_state_all()
     return state
 

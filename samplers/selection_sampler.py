@@ -67,6 +67,7 @@ class SelectionSampler(DistributedSampler[int]):
                 "from (seed, epoch) and is the same everywhere"
             )
         self.dataset = data_source  # type: ignore[assignment]
+        self._source = data_source
         self.base, self.shuffle, self.num_replicas, self.rank = base, shuffle, num_replicas, rank
         self.seed = int(os.getenv("PL_GLOBAL_SEED", "0")) if seed is None else seed
         self.num_total = len(data_source)
@@ -102,9 +103,10 @@ class SelectionSampler(DistributedSampler[int]):
 
     def set_epoch(self, epoch: int) -> None:
         """Order of another epoch; Lightning and Fabric call it by themselves, a plain loop must."""
-        if len(self.dataset) != self.num_total:
+        length = len(self._source)
+        if length != self.num_total:
             raise ValueError(
-                f"the data set changed its length from {self.num_total} to {len(self.dataset)} between epochs; "
+                f"the data set changed its length from {self.num_total} to {length} between epochs; "
                 "scores and usage belong to fixed positions: start a new run on the new data set"
             )
         if self.on_set_epoch is None:
@@ -117,8 +119,9 @@ class SelectionSampler(DistributedSampler[int]):
         if epoch != self.epoch:
             self.epoch = epoch
             self._begin_epoch()
-        if hasattr(self.base, "set_epoch"):
-            self.base.set_epoch(epoch)
+        tell = getattr(self.base, "set_epoch", None)
+        if tell is not None:
+            tell(epoch)
 
     def _begin_epoch(self) -> None:
         self._order: Tensor | None = None
@@ -175,7 +178,10 @@ class SelectionSampler(DistributedSampler[int]):
     def num_batches(self, samples: int | None = None) -> int:
         """Batches of this rank in an epoch of `samples` (default: this epoch's, with those before a resume)."""
         if samples is None:
-            done, samples = self.first_batch, (self.num_total if self.planning else self.count) - self.first_position
+            done, samples = (
+                self.first_batch,
+                (self.num_total if self.planning else self.count) - self.first_position,
+            )
         else:
             done = 0
         local = math.ceil(samples / self.num_replicas)

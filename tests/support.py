@@ -62,7 +62,8 @@ class Fixed(Selector):
         chosen = self.epochs[min(self.calls, len(self.epochs) - 1)]
         self.calls += 1
         return Selection(
-            torch.tensor(chosen, dtype=torch.int64), None if self.weights is None else torch.tensor(self.weights)
+            torch.tensor(chosen, dtype=torch.int64),
+            None if self.weights is None else torch.tensor(self.weights),
         )
 
 
@@ -86,7 +87,7 @@ class Module(pl.LightningModule):
         x, y, i = batch
         self.seen[self.current_epoch].append(i.tolist())
         if self.noise:  # draws from every global generator, which an exact resume must restore
-            x = x + 0.1 * torch.rand(()) + 0.1 * random.random() + 0.1 * float(np.random.rand())
+            x = x + 0.1 * torch.rand(()) + 0.1 * random.random() + 0.1 * float(np.random.rand())  # noqa: NPY002
         return F.cross_entropy(self(x), y)
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:

@@ -32,9 +32,7 @@ def cache_folders(root: Path) -> list[Path]:
     return [root / ".dynsel-cache", user / "dynsel"]
 
 
-def cached_arrays(
-    name: str, files: list[tuple[str, int]], folders: list[Path], build: Callable[[], Arrays]
-) -> Arrays:
+def cached_arrays(name: str, files: list[tuple[str, int]], folders: list[Path], build: Callable[[], Arrays]) -> Arrays:
     """The arrays that `build` gives, from disk if they were built from the same files before.
 
     Args:

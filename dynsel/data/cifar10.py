@@ -96,9 +96,7 @@ class CIFAR10DataModule(TensorDataModule):
             data = CIFAR10(str(self.root), train=split == "train", download=self.download)
         except (OSError, RuntimeError) as error:
             raise FileNotFoundError(f"{_missing(self.root)}. {self._way_out(error)}") from error
-        return TensorImages(
-            torch.from_numpy(data.data).permute(0, 3, 1, 2), torch.tensor(data.targets), data.classes
-        )
+        return TensorImages(torch.from_numpy(data.data).permute(0, 3, 1, 2), torch.tensor(data.targets), data.classes)
 
     def _way_out(self, error: Exception) -> str:
         if self.download:
@@ -124,8 +122,7 @@ def find_source(root: Path) -> ImageSource | None:
     for names, absent in ((SPLITS, missing), (ARCHIVES, missing_archives)):
         if len(absent) < len(names):
             raise FileNotFoundError(
-                f"`root` must hold all of {', '.join(names)}, "
-                f"got {root} without {', '.join(absent)}: add the rest"
+                f"`root` must hold all of {', '.join(names)}, got {root} without {', '.join(absent)}: add the rest"
             )
     return None
 
@@ -138,13 +135,9 @@ def _decode(source: ImageSource) -> dict[str, NDArray[Any]]:
     contents = source.contents()
     arrays: dict[str, NDArray[Any]] = {}
     for split in SPLITS:
-        arrays[f"{split}_images"], arrays[f"{split}_targets"], classes = decode_split(
-            contents, split, side=32
-        )
+        arrays[f"{split}_images"], arrays[f"{split}_targets"], classes = decode_split(contents, split, side=32)
         if classes != CLASSES:
-            raise ValueError(
-                f"`{split}` must have the folders {', '.join(CLASSES)}, got {', '.join(classes)}"
-            )
+            raise ValueError(f"`{split}` must have the folders {', '.join(CLASSES)}, got {', '.join(classes)}")
     return arrays
 
 

@@ -115,9 +115,7 @@ class TensorDataModule(pl.LightningDataModule):
 
     def _ready(self) -> tuple[TensorImages, TensorImages]:
         if self._sets is None:
-            raise RuntimeError(
-                'the data is not loaded yet: call `setup("fit")` first (a Trainer does it itself)'
-            )
+            raise RuntimeError('the data is not loaded yet: call `setup("fit")` first (a Trainer does it itself)')
         return self._sets
 
     def _root_device(self) -> torch.device:

@@ -80,9 +80,7 @@ class ArchiveSource:
                         continue
                     name = PurePosixPath(member.name).as_posix()
                     if name in found:
-                        raise ValueError(
-                            f"`{path.name}` must not repeat a file of another archive, got {name} twice"
-                        )
+                        raise ValueError(f"`{path.name}` must not repeat a file of another archive, got {name} twice")
                     stream = archive.extractfile(member)
                     assert stream is not None
                     found[name] = stream.read()
@@ -148,9 +146,7 @@ def _decode(name: str, content: bytes | Path, side: int) -> NDArray[np.uint8]:
     try:
         with Image.open(io.BytesIO(content) if isinstance(content, bytes) else content) as image:
             if image.size != (side, side):
-                raise ValueError(
-                    f"images must be {side}x{side}, got {image.size[0]}x{image.size[1]} for {name}"
-                )
+                raise ValueError(f"images must be {side}x{side}, got {image.size[0]}x{image.size[1]} for {name}")
             return np.asarray(image.convert("RGB"))
     except OSError as error:
         raise ValueError(f"cannot decode {name}: {error}") from error

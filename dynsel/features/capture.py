@@ -84,7 +84,7 @@ def find_module(model: nn.Module, name: str | None) -> nn.Module:
     Raises:
         ValueError: If there is none; names similar ones.
     """
-    modules = dict(model.named_modules())
+    modules: dict[str, nn.Module] = dict(model.named_modules())
     if name is None:
         linear = [module for module in modules.values() if isinstance(module, nn.Linear)]
         if not linear:

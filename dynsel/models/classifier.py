@@ -30,9 +30,7 @@ ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
 }
 
 
-def build_model(
-    architecture: str, num_classes: int, in_channels: int = 3, width: int | None = None
-) -> nn.Module:
+def build_model(architecture: str, num_classes: int, in_channels: int = 3, width: int | None = None) -> nn.Module:
     """A fresh model by name; its last layer is an `nn.Linear` called `fc`.
 
     Args:
@@ -47,9 +45,7 @@ def build_model(
     if architecture not in ARCHITECTURES:
         near = difflib.get_close_matches(architecture, ARCHITECTURES, cutoff=0.4)
         hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
-        raise ValueError(
-            f"`architecture` must be one of {', '.join(ARCHITECTURES)}, got {architecture!r}{hint}"
-        )
+        raise ValueError(f"`architecture` must be one of {', '.join(ARCHITECTURES)}, got {architecture!r}{hint}")
     for name, value in (("num_classes", num_classes), ("in_channels", in_channels), ("width", width)):
         if value is not None and value < 1:
             raise ValueError(f"`{name}` must be at least 1, got {value}")
@@ -188,9 +184,7 @@ class ImageClassifier(pl.LightningModule):
         return max(int(total), 1)
 
 
-def _scheduler(
-    optimizer: torch.optim.Optimizer, schedule: Schedule, lr: float, total: int
-) -> lr_scheduler.LRScheduler:
+def _scheduler(optimizer: torch.optim.Optimizer, schedule: Schedule, lr: float, total: int) -> lr_scheduler.LRScheduler:
     if schedule == "onecycle":
         return lr_scheduler.OneCycleLR(optimizer, lr, total_steps=total, cycle_momentum=False)
     if schedule == "cosine":

@@ -40,8 +40,8 @@ class Feedback:
                 keep &= torch.isfinite(values).flatten(1).all(1) if values.ndim > 1 else torch.isfinite(values)
         if bool(keep.all()):
             return self
-        parts = (getattr(self, field.name) for field in fields(self))
-        return Feedback(*(None if part is None else part[keep] for part in parts))
+        parts: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        return Feedback(**{name: None if part is None else part[keep] for name, part in parts.items()})
 
 
 class Selector(ABC):
@@ -110,7 +110,7 @@ class Selector(ABC):
         self.labels = labels
         self.generator.manual_seed(seed if self.seed is None else self.seed)
 
-    def fit(self, features: Any) -> None:
+    def fit(self, features: Any) -> None:  # noqa: B027 - most selectors have nothing to fit
         """Offline work, once: scores of the samples from their features.
 
         Args:

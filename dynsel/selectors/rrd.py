@@ -124,7 +124,10 @@ def factor_scores(codes: SparseCodes, *, split: bool = False, too_common: float 
     rare = torch.where(counted, -frequency.clamp_min(1e-12).log() / math.log(max(2, len(codes))), 0.0)
     if split and bool(counted.any()):
         median = frequency[counted].median()
-        common, rare = torch.where(frequency >= median, common, 0.0), torch.where(frequency < median, rare, 0.0)
+        common, rare = (
+            torch.where(frequency >= median, common, 0.0),
+            torch.where(frequency < median, rare, 0.0),
+        )
     return codes.weighted_mean(common.float()), codes.weighted_mean(rare.float())
 
 

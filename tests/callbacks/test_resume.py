@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-import torch
 from support import Module, SaveEvery, fit, same_weights, selection, train_loader
 
 
