@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar
 
 import torch
@@ -40,8 +40,8 @@ class Feedback:
                 keep &= torch.isfinite(values).flatten(1).all(1) if values.ndim > 1 else torch.isfinite(values)
         if bool(keep.all()):
             return self
-        parts: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
-        return Feedback(**{name: None if part is None else part[keep] for name, part in parts.items()})
+        kept = {f.name: getattr(self, f.name)[keep] for f in fields(self) if getattr(self, f.name) is not None}
+        return replace(self, **kept)
 
 
 class Selector(ABC):

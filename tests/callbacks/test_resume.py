@@ -10,7 +10,7 @@ from support import Module, SaveEvery, fit, same_weights, selection, train_loade
 
 def sweep(tmp_path: Any, sizes: tuple[int, ...], hook: str = "on_train_batch_end", **options: Any) -> list[str]:
     """Names of the checkpoints from which the resumed run ended differently."""
-    loader_options = options.pop("loader_options", {})
+    loader_options, every = options.pop("loader_options", {}), options.pop("every", 1)
 
     def run(*callbacks: Any, ckpt_path: Any = None, seed: int = 1) -> Module:
         module, _ = fit(
@@ -27,15 +27,32 @@ def sweep(tmp_path: Any, sizes: tuple[int, ...], hook: str = "on_train_batch_end
 
     saver = SaveEvery(tmp_path, hook)
     whole = run(saver)
-    assert saver.paths
+    assert len(saver.paths) >= len(sizes)
     # Another seed: what the checkpoint doesn't restore must not come out right by chance.
-    return [path.name for path in saver.paths if not same_weights(whole, run(ckpt_path=path, seed=2))]
+    return [path.name for path in saver.paths[::every] if not same_weights(whole, run(ckpt_path=path, seed=2))]
 
 
-@pytest.mark.parametrize("sizes", [(20, 12, 40), (12, 40, 20), (20, 20, 20)])
+SIZES = [(20, 12, 40), (12, 40, 20), (20, 20, 20)]
+
+
+@pytest.mark.parametrize("sizes", SIZES)
+def test_34_every_step(tmp_path, sizes):
+    assert sweep(tmp_path, sizes) == []
+
+
+@pytest.mark.parametrize("options", [{"num_workers": 2}, {"num_workers": 2, "persistent_workers": True}])
+def test_34_with_workers(tmp_path, options):
+    # Batches 0, 4 (an epoch's last), 8, 12 and 16: every step takes minutes and is the long test below.
+    assert sweep(tmp_path, SIZES[0], loader_options=options, every=4) == []
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("sizes", SIZES)
 @pytest.mark.parametrize("val", [True, False])
-def test_34_every_step(tmp_path, sizes, val):
-    assert sweep(tmp_path, sizes, val=val) == []
+@pytest.mark.parametrize("persistent", [True, False])
+def test_34_every_step_with_workers(tmp_path, sizes, val, persistent):
+    options = {"num_workers": 2, "persistent_workers": persistent}
+    assert sweep(tmp_path, sizes, val=val, loader_options=options) == []
 
 
 @pytest.mark.parametrize("options", [{"accumulate_grad_batches": 2}, {"limit_train_batches": 4}])
