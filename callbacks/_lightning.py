@@ -89,7 +89,8 @@ class Bridge:
             if loop._combined_loader is not before and loop._combined_loader is not None:
                 planned = planned_batches()
                 if planned is not None:
-                    loop.max_batches = planned
+                    # A tuner trains on the whole data set, without our hooks.
+                    self._until_first_batch(planned)
 
         loop.setup_data = setup_and_plan
 
@@ -108,14 +109,15 @@ class Bridge:
         # A new iterator takes the limits over. Ours start lazily, so the one thrown away has read nothing.
         iter(loop._data_fetcher)
         loop.max_batches = _length(combined)
+        self._later = None
         self._refresh_validation()
         self._start_next_epoch_at_its_first_batch()
 
     def _refresh_validation(self) -> None:
         trainer = self.trainer
-        batches, interval = trainer.fit_loop.max_batches, trainer.val_check_interval
         if getattr(trainer, "_val_check_time_interval", None) is not None:
-            return
+            return  # by the clock; there is no `val_check_interval` then
+        batches, interval = trainer.fit_loop.max_batches, trainer.val_check_interval
         if isinstance(interval, int):
             # An epoch shorter than the interval validates at its end instead of never.
             whole_run = trainer.check_val_every_n_epoch is None
@@ -129,10 +131,12 @@ class Bridge:
         So show it no more batches than were finished until it asks for the first.
         """
         loop = self.trainer.fit_loop
-        if not self._resumed_after_last_batch():
-            return
-        true_length = loop.max_batches
-        loop.max_batches = min(true_length, loop.epoch_loop.batch_progress.current.ready)
+        if self._resumed_after_last_batch():
+            self._until_first_batch(min(loop.max_batches, loop.epoch_loop.batch_progress.current.ready))
+
+    def _until_first_batch(self, batches: float) -> None:
+        loop = self.trainer.fit_loop
+        true_length, loop.max_batches = loop.max_batches, batches
 
         def later() -> None:
             loop.max_batches = true_length

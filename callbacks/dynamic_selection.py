@@ -95,7 +95,13 @@ class DynamicSelection(pl.Callback):
         return self.controller.indices(batch_idx)
 
     def weights(self, batch_idx: int) -> Tensor | None:
-        """(B,) float32 loss weights of that batch, or None if all are 1."""
+        """(B,) float32 loss weights of that batch, or None if all are 1.
+
+        The usual losses are weighted without being asked to. Whoever asks for the weights in `training_step`,
+        before computing the loss, takes over: the loss is then left alone.
+        """
+        if self._loss_tap is not None and self._loss_tap_open and not self._loss_tap.calls:
+            self._loss_tap.weights = None
         return self.controller.weights(batch_idx)
 
     def total_steps(self, max_epochs: int, accumulate_grad_batches: int = 1) -> int:
@@ -120,9 +126,12 @@ class DynamicSelection(pl.Callback):
         controller.before_begin = bridge.before_first_batch
         controller.armed = False
         bridge.install(self._select_from, self._batches_for_estimate)
+        vars(trainer)["selection"] = self
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         self._close()
+        if vars(trainer).get("selection") is self:
+            del vars(trainer)["selection"]
         if self._bridge is not None:
             self._bridge.uninstall()
             self._bridge = None
@@ -147,8 +156,9 @@ class DynamicSelection(pl.Callback):
         flat = list(result.flattened)
         place = self._which(loaders, len(flat))
         ranks = trainer.distributed_sampler_kwargs or {}
+        # On several ranks Lightning permutes for training, whatever the loader does.
         flat[place] = self.controller.wrap(
-            flat[place], num_replicas=ranks.get("num_replicas", 1), rank=ranks.get("rank", 0)
+            flat[place], num_replicas=ranks.get("num_replicas", 1), rank=ranks.get("rank", 0), shuffle=True
         )
         self.controller.sampler.planning = True
         result.flattened = flat
@@ -221,8 +231,10 @@ class DynamicSelection(pl.Callback):
         return "loss" in self.selector.wants and self._score is None
 
     def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
-        # What follows is no concern of ours and shouldn't pay for being listened to.
-        self._close_loss_tap()
+        # What follows is no concern of ours and shouldn't pay for being listened to. With manual optimization
+        # there may be another loss after this one, which must not go unnoticed.
+        if pl_module.automatic_optimization:
+            self._close_loss_tap()
 
     def _close_loss_tap(self) -> None:
         if self._loss_tap is not None and self._loss_tap_open:
@@ -246,8 +258,13 @@ class DynamicSelection(pl.Callback):
 
     def _losses(self, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> Tensor | None:
         tap, self._loss_tap = self._loss_tap, None
+        if not outputs and pl_module.automatic_optimization:
+            return None  # `training_step` returned None to skip the batch
         if tap is not None and tap.weights is not None and len(tap.calls) != 1:
-            raise RuntimeError(self._ambiguous("apply the selection's loss weights", len(tap.calls)))
+            raise RuntimeError(
+                _ambiguous("apply the selection's loss weights", len(tap.calls))
+                + "Weight the loss yourself by `trainer.selection.weights(batch_idx)`, asked before it is computed."
+            )
         if "loss" not in self.selector.wants:
             return None
         if isinstance(outputs, dict) and "per_sample_loss" in outputs:
@@ -256,16 +273,12 @@ class DynamicSelection(pl.Callback):
             with torch.no_grad():
                 return self._score(pl_module, batch)
         if tap is None or len(tap.calls) != 1:
-            raise RuntimeError(self._ambiguous("find the per-sample losses", 0 if tap is None else len(tap.calls)))
+            raise RuntimeError(
+                _ambiguous("find the per-sample losses", 0 if tap is None else len(tap.calls))
+                + "Return a dict with `per_sample_loss`, a (B,) tensor, beside `loss`, or pass "
+                "`per_sample_loss=function` to DynamicSelection."
+            )
         return tap.calls[0]
-
-    def _ambiguous(self, purpose: str, calls: int) -> str:
-        return (
-            f"DynamicSelection can't {purpose}: `training_step` made {calls} calls of a usual loss function "
-            "(torch.nn.functional or nn.*Loss) on this batch, 1 is needed. Return a dict with `per_sample_loss`, "
-            "a (B,) tensor, beside `loss` (weights: `trainer.selection.weights(batch_idx)`), or pass "
-            "`per_sample_loss=function` to DynamicSelection."
-        )
 
     def _embeddings(self, batch_idx: int) -> Tensor | None:
         tap, capture = self._input_tap, self.controller.capture
@@ -292,3 +305,10 @@ class DynamicSelection(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         Bridge.forget_loader_state(checkpoint)
+
+
+def _ambiguous(purpose: str, calls: int) -> str:
+    return (
+        f"DynamicSelection can't {purpose}: `training_step` made {calls} calls of a usual loss function "
+        "(torch.nn.functional or nn.*Loss) on this batch, 1 is needed. "
+    )

@@ -27,6 +27,13 @@ LOSSES: frozenset[Callable[..., Tensor]] = frozenset(
         F.binary_cross_entropy,
         F.binary_cross_entropy_with_logits,
         F.kl_div,
+        F.poisson_nll_loss,
+        F.gaussian_nll_loss,
+        F.soft_margin_loss,
+        F.multi_margin_loss,
+        F.multilabel_margin_loss,
+        F.multilabel_soft_margin_loss,
+        F.hinge_embedding_loss,
     }
 )
 
@@ -63,7 +70,8 @@ class LossTap(TorchFunctionMode):
         return result
 
     def _note(self, func: Any, call: inspect.BoundArguments, result: Tensor) -> Tensor:
-        reduction = call.arguments.get("reduction", "mean")
+        for outdated in ("size_average", "reduce"):  # they would override the reduction
+            call.arguments.pop(outdated, None)
         call.arguments["reduction"] = "none"
         if self.weights is None:
             with torch.no_grad():
@@ -72,7 +80,7 @@ class LossTap(TorchFunctionMode):
         values: Tensor = func(*call.args, **call.kwargs)
         self.calls.append(_rows(values).detach())
         weights = self.weights.to(values).view(-1, *[1] * (values.ndim - 1))
-        if reduction == "none":
+        if result.ndim:
             return values * weights
         total = values.detach().sum()
         # The user's own denominator (class weights, ignored targets, batchmean) without knowing its formula.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -87,14 +88,14 @@ def largest_remainder(shares: Tensor | Sequence[float], total: int) -> Tensor:
 def top_k(scores: Tensor, k: int) -> Tensor:
     """The `k` highest scores: (k,) int64 positions, ascending. NaN counts as the lowest score.
 
+    Of equal scores those at the lower positions are taken, so that every machine takes the same.
+
     Args:
         scores: (N,) float.
         k: Number to take, between 1 and N.
     """
     _check_count("k", k, len(scores))
-    mask = torch.zeros(len(scores), dtype=torch.bool)
-    mask[torch.topk(_without_nan(scores), k, sorted=False).indices] = True
-    return mask.nonzero().squeeze(1)
+    return torch.from_numpy(np.flatnonzero(_highest(_comparable(scores), k)))
 
 
 def balanced_top_k(
@@ -107,7 +108,7 @@ def balanced_top_k(
     """The highest scores within each class, exactly as many as asked: (k,) int64 positions, ascending.
 
     Args:
-        scores: (N,) float; NaN counts as the lowest score.
+        scores: (N,) float; NaN counts as the lowest score, equal ones are taken at the lower positions first.
         labels: (N,) integer class codes 0 .. C-1.
         k: Total, shared among the classes in proportion to their sizes by `largest_remainder`.
         quotas: (C,) how many of each class, instead of `k`.
@@ -127,18 +128,18 @@ def balanced_top_k(
     else:
         wanted = _checked_quotas(quotas, sizes)
     # numpy sorts 16-bit integers by radix: at N = 10 million ten times the speed of a comparison sort.
-    by_class = torch.from_numpy(np.argsort(labels.numpy(), kind="stable"))
-    grouped = _without_nan(scores).index_select(0, by_class)
-    mask = torch.zeros(len(scores), dtype=torch.bool)
+    by_class = np.argsort(labels.numpy(), kind="stable")
+    grouped = _comparable(scores)[by_class]
+    chosen = np.zeros(len(grouped), dtype=bool)
     start = 0
-    # One topk a class costs about 10 microseconds plus its share of the samples; a segmented sort of all
-    # samples at once, without the loop, took nine times as long at N = 10 million and C = 1,000.
+    # A partition of each class takes less time than one sort of all samples, even with thousands of classes.
     for size, quota in zip(sizes.tolist(), wanted.tolist(), strict=True):
         if quota:
-            best = torch.topk(grouped[start : start + size], quota, sorted=False).indices
-            mask[by_class[start : start + size][best]] = True
+            chosen[start : start + size] = _highest(grouped[start : start + size], quota)
         start += size
-    return mask.nonzero().squeeze(1)
+    mask = np.empty_like(chosen)
+    mask[by_class] = chosen
+    return torch.from_numpy(np.flatnonzero(mask))
 
 
 def class_balance(labels: Tensor, indices: Tensor) -> float:
@@ -187,8 +188,25 @@ def gumbel(size: int, generator: torch.Generator | None) -> Tensor:
     return -(-uniform.clamp_min(1e-300).log()).log()
 
 
-def _without_nan(scores: Tensor) -> Tensor:
-    return torch.nan_to_num(scores, nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
+def _highest(values: np.ndarray[Any, Any], k: int) -> np.ndarray[Any, Any]:
+    """Mask of the `k` highest values, ties to the lower position."""
+    # numpy's vectorised partition takes a tenth of the time of torch.topk.
+    place = len(values) - k
+    threshold = np.partition(values, place)[place]
+    mask: np.ndarray[Any, Any] = values >= threshold
+    surplus = int(np.count_nonzero(mask)) - k
+    if surplus:
+        mask[np.flatnonzero(values == threshold)[-surplus:]] = False
+    return mask
+
+
+def _comparable(scores: Tensor) -> np.ndarray[Any, Any]:
+    """The scores in a type that numpy knows, without NaN."""
+    scores = scores.detach().cpu()
+    if scores.dtype in (torch.bfloat16, torch.float16):
+        scores = scores.float()
+    values: np.ndarray[Any, Any] = torch.nan_to_num(scores, nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf).numpy()
+    return values
 
 
 def _check_count(name: str, k: int, available: int) -> None:

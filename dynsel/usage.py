@@ -62,4 +62,4 @@ def gini(usage: Tensor) -> float:
 
 def coverage(usage: Tensor) -> float:
     """Share of samples used at least once, in [0, 1]."""
-    return float((usage > 0).double().mean()) if len(usage) else 0.0
+    return int(torch.count_nonzero(usage)) / len(usage) if len(usage) else 0.0

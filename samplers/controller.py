@@ -143,13 +143,21 @@ class SelectionController:
             raise RuntimeError("no loader yet: call `wrap(loader)` first")
         return self._sampler
 
-    def wrap(self, loader: DataLoader[Any], *, num_replicas: int | None = None, rank: int | None = None) -> Any:
+    def wrap(
+        self,
+        loader: DataLoader[Any],
+        *,
+        num_replicas: int | None = None,
+        rank: int | None = None,
+        shuffle: bool | None = None,
+    ) -> Any:
         """A copy of `loader` that feeds the selection of each epoch; the loader itself stays as it is.
 
         Args:
             loader: Any DataLoader over a map-style data set, without a batch sampler of its own.
             num_replicas: Number of processes that share the samples; default: those of torch.distributed.
             rank: This one.
+            shuffle: Whether several processes permute; default: if the loader shuffles.
 
         Raises:
             TypeError: If the samples can't be selected by index.
@@ -158,7 +166,7 @@ class SelectionController:
         self.flush()
         world = num_ranks() if num_replicas is None else num_replicas
         place = torch.distributed.get_rank() if rank is None and world > 1 else rank or 0
-        sampler = sampler_for(loader, num_replicas=world, rank=place)
+        sampler = sampler_for(loader, num_replicas=world, rank=place, shuffle=shuffle)
         previous, self._sampler = self._sampler, sampler
         if previous is None or previous.num_total != sampler.num_total or self._state_to_load is not None:
             self._bind(sampler.dataset, sampler.num_total)

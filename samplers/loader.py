@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from torch.utils.data import BatchSampler, DataLoader, DistributedSampler, IterableDataset, SequentialSampler
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    DistributedSampler,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+)
 
 from dynsel.samplers.rng import get_rng_state, set_rng_state
 from dynsel.samplers.selection_sampler import SelectionSampler
@@ -79,6 +87,8 @@ class SelectedLoader(_Base):
             self.before_begin()
         sampler: Any = self.sampler
         self.delivered = sampler.first_batch
+        if sampler.num_batches() == sampler.first_batch:
+            return iter(())  # resumed at the very end of an epoch; a start would draw a base seed for nothing
         if self.keep_rng and self.persistent_workers and isinstance(self.batch_sampler, _BatchSampler):
             # With persistent workers an uninterrupted run draws no base seed here, a fresh iterator does.
             state = get_rng_state()
@@ -99,11 +109,19 @@ class SelectedLoader(_Base):
         return
 
 
-def sampler_for(loader: DataLoader[Any], *, num_replicas: int = 1, rank: int = 0) -> SelectionSampler:
+def sampler_for(
+    loader: DataLoader[Any], *, num_replicas: int = 1, rank: int = 0, shuffle: bool | None = None
+) -> SelectionSampler:
     """The sampler that feeds selections of the user's loader, in the order that the loader would have had.
 
-    One process: the user's own sampler, filtered. Several: a (seed, epoch) permutation, as Lightning and
+    One process: the user's own sampler, filtered. Several: a (seed, epoch) permutation, as Lightning, Fabric and
     DistributedSampler have it.
+
+    Args:
+        loader: The user's loader.
+        num_replicas: Number of processes.
+        rank: This one.
+        shuffle: Whether several processes permute; default: if the loader shuffles.
 
     Raises:
         TypeError: If the loader's samples can't be selected by index.
@@ -131,7 +149,14 @@ def sampler_for(loader: DataLoader[Any], *, num_replicas: int = 1, rank: int = 0
             )
         return SelectionSampler(dataset, shuffle=base.shuffle, seed=base.seed, num_replicas=num_replicas, rank=rank)
     if num_replicas > 1:
-        return SelectionSampler(dataset, num_replicas=num_replicas, rank=rank)
+        if type(base) not in (RandomSampler, SequentialSampler) or getattr(base, "replacement", False):
+            warnings.warn(
+                f"the order of the loader's {type(base).__name__} is one process's own; on {num_replicas} ranks "
+                "the samples are permuted by (seed, epoch) instead",
+                stacklevel=3,
+            )
+        ordered = isinstance(base, SequentialSampler) if shuffle is None else not shuffle
+        return SelectionSampler(dataset, shuffle=not ordered, num_replicas=num_replicas, rank=rank)
     return SelectionSampler(dataset, base=base, shuffle=not isinstance(base, SequentialSampler))
 
 

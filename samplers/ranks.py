@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -25,15 +26,27 @@ def decide_once(decide: Callable[[], T]) -> T:
     if num_ranks() == 1:
         return decide()
     answer: list[Any] = [None, None]
+    mine: Exception | None = None
     if dist.get_rank() == 0:
         try:
             answer[0] = decide()
         except Exception as error:
-            answer[1] = error
+            mine, answer[1] = error, _sendable(error)
     dist.broadcast_object_list(answer, src=0)
+    if mine is not None:
+        raise mine
     if answer[1] is not None:
         raise answer[1]
     return answer[0]  # type: ignore[no-any-return]
+
+
+def _sendable(error: Exception) -> Exception:
+    # One that fails to pickle would leave the other ranks waiting, after all.
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
 
 
 def gather(value: T) -> list[T]:

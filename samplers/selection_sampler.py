@@ -172,7 +172,7 @@ class SelectionSampler(DistributedSampler[int]):
 
     def __len__(self) -> int:
         total = self.num_total if self.planning else self.count
-        remaining = math.ceil((total - self.first_position) / self.num_replicas)
+        remaining = math.ceil(max(0, total - self.first_position) / self.num_replicas)
         return remaining if self.batched else self.first_batch + remaining
 
     def num_batches(self, samples: int | None = None) -> int:
@@ -184,7 +184,8 @@ class SelectionSampler(DistributedSampler[int]):
             )
         else:
             done = 0
-        local = math.ceil(samples / self.num_replicas)
+        # The padding of the last batch may have gone past the end.
+        local = math.ceil(max(0, samples) / self.num_replicas)
         return done + (local // self.batch_size if self.drop_last else math.ceil(local / self.batch_size))
 
     # ---------------------------------------------------------------- which batch held what
@@ -229,6 +230,7 @@ class SelectionSampler(DistributedSampler[int]):
             "weights": None if self.weights is None else self.weights.clone(),
             "seed": self.seed,
             "order": None,
+            "shuffle": None if self.base is not None else self.shuffle,
         }
         # An order that came from a user's sampler can't be derived again.
         if self.base is not None and self._order is not None:
@@ -246,6 +248,9 @@ class SelectionSampler(DistributedSampler[int]):
                 f"the state is of a data set of {state['num_samples']} samples, this one has {self.num_total}"
             )
         self.epoch, self.seed, self.weights = state["epoch"], state["seed"], state["weights"]
+        if state["shuffle"] is not None:
+            # The order came from the seed, on several ranks perhaps, and goes on as it was.
+            self.base, self.shuffle = None, state["shuffle"]
         mask = state["mask"]
         self._mask = None if mask is None else torch.from_numpy(np.unpackbits(mask.numpy())[: self.num_total]).bool()
         self._begin_epoch()

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from dynsel.callbacks import DynamicSelection
 from dynsel.schedules import Schedule
 from dynsel.selection import Selection
-from dynsel.selectors import Random, Selector
+from dynsel.selectors import Feedback, Random, Selector
 
 N, BATCH = 40, 4
 SIZES = (12, 40, 20, 8)
@@ -65,6 +65,20 @@ class Fixed(Selector):
             torch.tensor(chosen, dtype=torch.int64),
             None if self.weights is None else torch.tensor(self.weights),
         )
+
+
+class Listening(Random):
+    """Selects at random and keeps what it is told."""
+
+    wants = frozenset({"loss"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard: list[Feedback] = []
+
+    def observe(self, feedback: Feedback) -> None:
+        super().observe(feedback)
+        self.heard.append(feedback)
 
 
 class Module(pl.LightningModule):

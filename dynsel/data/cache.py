@@ -73,7 +73,7 @@ def _write(path: Path, arrays: Arrays) -> bool:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(part, "wb") as stream:
-            np.savez(stream, allow_pickle=False, **arrays)
+            np.savez(stream, **arrays)  # type: ignore[arg-type]  # taken for `allow_pickle`
         part.replace(path)
     except OSError:
         part.unlink(missing_ok=True)

@@ -75,7 +75,8 @@ class ImageClassifier(pl.LightningModule):
         label_smoothing: Share of the target spread over all classes, in [0, 1].
         schedule: "onecycle" (cosine up over 30 % of the steps, then down to 0), "cosine" (down to 0), "step"
             (a tenth after half and again after three quarters of the steps) or "constant".
-        augment: Random crops from 4 pixels of reflect padding, and mirroring; not meant for digits.
+        augment: Random crops out of reflect padding, and mirroring; not meant for digits.
+        crop_padding: Pixels of that padding: 4 is usual, 2 is better when training is as short as a few epochs.
         mean: Mean of each channel for pixels in [0, 1]; None: CIFAR-10's for three channels, else 0.5.
         std: Standard deviation, likewise.
 
@@ -94,12 +95,13 @@ class ImageClassifier(pl.LightningModule):
         num_classes: int = 10,
         in_channels: int = 3,
         width: int | None = None,
-        lr: float = 0.2,
+        lr: float = 0.4,
         momentum: float = 0.9,
         weight_decay: float = 5e-4,
         label_smoothing: float = 0.1,
         schedule: Schedule = "onecycle",
         augment: bool = True,
+        crop_padding: int = 2,
         mean: tuple[float, ...] | None = None,
         std: tuple[float, ...] | None = None,
     ) -> None:
@@ -112,13 +114,12 @@ class ImageClassifier(pl.LightningModule):
         self.label_smoothing = label_smoothing
         self.schedule: Schedule = schedule
         cifar = in_channels == 3
-        self.augment = RandomCropFlip() if augment else nn.Identity()
+        self.augment = RandomCropFlip(crop_padding) if augment else nn.Identity()
         self.normalize = Normalize(
             mean or (CIFAR10_MEAN if cifar else (0.5,) * in_channels),
             std or (CIFAR10_STD if cifar else (0.5,) * in_channels),
         )
-        model = build_model(architecture, num_classes, in_channels, width)
-        self.model = model.to(memory_format=torch.channels_last)
+        self.model = build_model(architecture, num_classes, in_channels, width)
         self.val_accuracy = MulticlassAccuracy(num_classes, average="micro")
 
     def forward(self, images: Tensor) -> Tensor:

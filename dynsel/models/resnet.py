@@ -39,9 +39,10 @@ class ResidualBlock(nn.Module):
 
 
 class SmallResNet(nn.Module):
-    """Residual network for CPUs: three stages of one block each, the first at half resolution.
+    """Residual network for CPUs: stages of one, one and two blocks, the first at half resolution.
 
-    Halving the resolution in the stem makes a step four times cheaper than in the usual CIFAR ResNets.
+    Halving the resolution in the stem makes a step four times cheaper than in the usual CIFAR ResNets; the
+    second block of the last stage costs little, for there the images are smallest.
 
     Args:
         num_classes: Outputs of `fc`.
@@ -54,17 +55,18 @@ class SmallResNet(nn.Module):
         self.stem = nn.Sequential(
             nn.Conv2d(in_channels, width, 3, 2, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)
         )
-        self.stages = nn.Sequential(
+        self.blocks = nn.Sequential(
             ResidualBlock(width, width),
             ResidualBlock(width, 2 * width, stride=2),
             ResidualBlock(2 * width, 4 * width, stride=2),
+            ResidualBlock(4 * width, 4 * width),
         )
         self.fc = nn.Linear(4 * width, num_classes)
         _kaiming(self)
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, in_channels, H, W) floats to (B, num_classes) logits."""
-        features: Tensor = self.stages(self.stem(images)).mean((2, 3))
+        features: Tensor = self.blocks(self.stem(images)).mean((2, 3))
         logits: Tensor = self.fc(features)
         return logits
 
@@ -99,7 +101,7 @@ class SmallCNN(nn.Module):
 
 
 def small_resnet(num_classes: int, width: int = 16, in_channels: int = 3) -> SmallResNet:
-    """A `SmallResNet`: 78,000 parameters at width 16, about 10 s per CIFAR-10 epoch on two CPU cores.
+    """A `SmallResNet`: 152,000 parameters at width 16, about 10 s per CIFAR-10 epoch on two CPU cores.
 
     Args:
         num_classes: Outputs of `fc`.

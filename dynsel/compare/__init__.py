@@ -1,0 +1,8 @@
+"""`dynsel compare`: selectors against each other at equal optimiser steps."""
+
+from dynsel.compare.command import compare
+from dynsel.compare.record import RunRecord
+from dynsel.compare.store import Store
+from dynsel.compare.table import Row, summarise
+
+__all__ = ["Row", "RunRecord", "Store", "compare", "summarise"]

@@ -1,0 +1,57 @@
+"""What one run of a comparison was."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+__all__ = ["CurvePoint", "RunRecord"]
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """One evaluation in the course of a run.
+
+    Attributes:
+        step: Optimiser steps done.
+        samples: Samples trained on so far, with repetition.
+        seconds: Training time so far, selection included, validation not.
+        value: The metric.
+    """
+
+    step: int
+    samples: int
+    seconds: float
+    value: float
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One selector trained with one seed.
+
+    Attributes:
+        selector: Its name as given.
+        seed: Seed of weights, order and selection.
+        value: The metric after the last step.
+        loss: Validation loss after the last step, if one is logged as `val_loss`.
+        samples: Samples trained on, with repetition.
+        steps: Optimiser steps.
+        seconds: Training time, selection included, validation not.
+        selection_seconds: The part of it that choosing took.
+        curve: Evaluations in the course of training, the last one after the last step.
+        class_balance: Of each epoch's selection, in [0, 1]; empty without labels.
+        usage: (N,) how often each sample was trained on.
+        error: What went wrong, in one line; then the rest means nothing.
+    """
+
+    selector: str
+    seed: int
+    value: float = float("nan")
+    loss: float | None = None
+    samples: int = 0
+    steps: int = 0
+    seconds: float = 0.0
+    selection_seconds: float = 0.0
+    curve: list[CurvePoint] = field(default_factory=list)
+    class_balance: list[float] = field(default_factory=list)
+    usage: list[int] = field(default_factory=list)
+    error: str | None = None

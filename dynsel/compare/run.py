@@ -1,0 +1,255 @@
+"""Trains one selector with one seed, for exactly so many optimiser steps."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from jsonargparse import Namespace
+from lightning.fabric.utilities.warnings import PossibleUserWarning
+from lightning.pytorch.callbacks import (
+    Checkpoint,
+    DeviceStatsMonitor,
+    EarlyStopping,
+    LearningRateMonitor,
+    ProgressBar,
+)
+
+from dynsel.compare.record import CurvePoint, RunRecord
+from dynsel.samplers.controller import SelectionController
+from dynsel.trainer_cli import SelectionCLI, class_path, find_selector
+
+__all__ = ["Comparison", "quiet"]
+
+# A comparison measures; it keeps no logs or checkpoints, and talks itself.
+SILENT: dict[str, Any] = {
+    "logger": False,
+    "enable_checkpointing": False,
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+    "num_sanity_val_steps": 0,
+    "devices": 1,
+}
+# They would write, draw, need a logger, or end a run before the others.
+UNWANTED = (Checkpoint, ProgressBar, LearningRateMonitor, DeviceStatsMonitor, EarlyStopping)
+EVALUATIONS = 12
+
+Progress = Callable[[CurvePoint], None]
+
+
+class Comparison(SelectionCLI):
+    """The configuration of a comparison, from which fresh runs are made.
+
+    Args:
+        args: Command line of LightningCLI without a subcommand: `--config FILE` and overrides.
+        metric: Name of the logged validation metric to compare.
+    """
+
+    def __init__(self, args: list[str], metric: str) -> None:
+        self.metric = metric
+        super().__init__(args, run=False, save_config_callback=None)
+        self.own = self.config.selection.selector
+
+    def instantiate_classes(self) -> None:
+        """Each run instantiates by itself, from its own seed."""
+
+    @property
+    def first_seed(self) -> int:
+        """The configuration's `seed_everything`."""
+        seed = self.config.seed_everything
+        return 0 if isinstance(seed, bool) else int(seed)
+
+    def settings(self) -> dict[str, Any]:
+        """All that decides the outcome of a run besides selector and seed."""
+        config = self.config.clone()
+        for key in ("config", "seed_everything"):
+            config.pop(key, None)
+        for key in (*SILENT, "default_root_dir"):
+            config.trainer.pop(key, None)
+        dumped = self.parser.dump(config, format="json", skip_none=True, skip_validation=True)
+        return {"metric": self.metric, "evaluations": EVALUATIONS, **json.loads(dumped)}
+
+    # ---------------------------------------------------------------- making a run
+    def make(self, name: str, seed: int, callbacks: list[pl.Callback], **options: Any) -> None:
+        """Set `model`, `datamodule` and `trainer` anew; the seed decides the initial weights.
+
+        Args:
+            name: Selector. The configuration's own arguments apply if it is of the same class.
+            seed: Of everything.
+            callbacks: To add.
+            options: Of the Trainer, before those of the configuration.
+        """
+        pl.seed_everything(seed, workers=True, verbose=False)
+        self.config.selection.selector = self._selector(name)
+        self._options, self._callbacks = options, callbacks
+        super().instantiate_classes()
+
+    def _selector(self, name: str) -> Namespace:
+        wanted = find_selector(name)
+        if self.own is not None and find_selector(self.own.class_path) is wanted:
+            return self.own
+        return Namespace(class_path=class_path(wanted), init_args=Namespace())
+
+    def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
+        given = self.config_init.trainer.callbacks or []
+        given = [c for c in (given if isinstance(given, list) else [given]) if not isinstance(c, UNWANTED)]
+        return super().instantiate_trainer(
+            **{**SILENT, **self._options, "callbacks": [*given, *self._callbacks], **kwargs}
+        )
+
+    # ---------------------------------------------------------------- running
+    def count_steps(self) -> int:
+        """Optimiser steps that the whole data set takes in the configured training.
+
+        Raises:
+            ValueError: If the configured training has no end.
+        """
+        trainer = self.config.trainer
+        if trainer.max_epochs in (None, -1) and trainer.max_steps == -1:
+            raise ValueError("`trainer.max_epochs` or `trainer.max_steps` must be set: they say how long to train")
+        counter = _StepCounter()
+        self.make("full", self.first_seed, [counter])
+        try:
+            self.trainer.fit(self.model, datamodule=self.datamodule)
+        except _Counted:
+            pass
+        if not math.isfinite(counter.steps):
+            raise ValueError("`trainer.max_steps` must be set where the length of an epoch is unknown")
+        return int(counter.steps)
+
+    def train(self, name: str, seed: int, steps: int, progress: Progress = lambda point: None) -> RunRecord:
+        """Train and evaluate one selector with one seed.
+
+        Args:
+            name: Selector.
+            seed: Of everything.
+            steps: Optimiser steps.
+            progress: Called after each evaluation.
+        """
+        # Several batches may go into a step.
+        every = math.ceil(steps / EVALUATIONS) * self.config.trainer.accumulate_grad_batches
+        meter = _Meter(self.metric, progress)
+        self.make(
+            name,
+            seed,
+            [meter],
+            max_steps=steps,
+            max_epochs=-1,
+            min_epochs=None,
+            max_time=None,
+            val_check_interval=every,
+            check_val_every_n_epoch=None,
+        )
+        meter.controller = controller = self.config_init.selection.controller
+        self.trainer.fit(self.model, datamodule=self.datamodule)
+        if not meter.curve or meter.curve[-1].step < self.trainer.global_step:
+            self.trainer.validate(self.model, datamodule=self.datamodule, verbose=False)
+        return _record(name, seed, self.trainer, controller, meter)
+
+    def train_dataset(self) -> Any:
+        """The data set of the last run, or None if no run was made or it has several."""
+        trainer = getattr(self, "trainer", None)
+        return getattr(getattr(trainer, "train_dataloader", None), "dataset", None)
+
+
+def _record(name: str, seed: int, trainer: pl.Trainer, controller: SelectionController, meter: _Meter) -> RunRecord:
+    loss = trainer.callback_metrics.get("val_loss")
+    balance = [record.class_balance for record in controller.history]
+    return RunRecord(
+        selector=name,
+        seed=seed,
+        value=meter.curve[-1].value,
+        loss=None if loss is None else float(loss),
+        samples=controller.samples_trained,
+        steps=trainer.global_step,
+        seconds=meter.seconds,
+        selection_seconds=sum(record.selection_seconds for record in controller.history),
+        curve=meter.curve,
+        class_balance=[] if any(map(math.isnan, balance)) else balance,
+        usage=controller.selector.usage.tolist(),
+    )
+
+
+class _Counted(Exception):
+    """The steps are known; training isn't wanted."""
+
+
+class _StepCounter(pl.Callback):
+    steps: float = math.inf
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.steps = trainer.estimated_stepping_batches
+        raise _Counted
+
+
+class _Meter(pl.Callback):
+    """Measures training time without validation, and notes the metric at each validation."""
+
+    controller: SelectionController
+
+    def __init__(self, metric: str, progress: Progress) -> None:
+        self.metric, self.progress = metric, progress
+        self.curve: list[CurvePoint] = []
+        self.seconds = 0.0
+        self._since: float | None = None
+
+    # From `setup` on, for features may be prepared before the first epoch; the data are loaded by then.
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if stage == "fit":
+            self._start()
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._stop()
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._stop()
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self.metric not in trainer.callback_metrics:
+            logged = ", ".join(sorted(trainer.callback_metrics)) or "nothing"
+            raise ValueError(f"no metric {self.metric!r} in validation; logged: {logged}; choose one by --metric")
+        self.controller.flush()
+        value = float(trainer.callback_metrics[self.metric])
+        point = CurvePoint(trainer.global_step, self.controller.samples_trained, self.seconds, value)
+        self.curve.append(point)
+        self.progress(point)
+        if trainer.state.fn == "fit":
+            self._start()
+
+    def _start(self) -> None:
+        self._since = _now()
+
+    def _stop(self) -> None:
+        if self._since is not None:
+            self.seconds += _now() - self._since
+            self._since = None
+
+
+def _now() -> float:
+    """The time once the accelerator has done what it was given."""
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without Lightning's notices and advice, which would repeat for each run."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", PossibleUserWarning)
+            warnings.filterwarnings("ignore", module="lightning.*")
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,104 @@
+"""Finished runs on disk, so that a killed comparison continues with the missing ones."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from dynsel.compare.record import CurvePoint, RunRecord
+
+__all__ = ["Store", "flatten"]
+
+Settings = dict[str, Any]
+
+
+class Store:
+    """The folder of one comparison: `settings.json`, and one file a finished run in `runs/`.
+
+    Args:
+        folder: Created if need be.
+        settings: Everything that decides the outcome of a run besides selector and seed: plain JSON values.
+
+    Raises:
+        ValueError: If the folder holds runs of other settings.
+    """
+
+    def __init__(self, folder: Path, settings: Settings) -> None:
+        self.folder = folder
+        self.settings = flatten(settings)
+        self.hash = hashlib.sha256(json.dumps(self.settings, sort_keys=True).encode()).hexdigest()[:16]
+        self.steps: int | None = None
+        self._compare_with_stored()
+
+    def _compare_with_stored(self) -> None:
+        try:
+            stored = json.loads((self.folder / "settings.json").read_text())
+        except FileNotFoundError:
+            return
+        if stored["hash"] != self.hash:
+            raise ValueError(
+                f"{self.folder} holds runs of other settings ({_differences(stored['settings'], self.settings)}); "
+                "choose another folder by --out, or delete this one"
+            )
+        self.steps = stored["steps"]
+
+    def begin(self, steps: int) -> None:
+        """Write the settings down.
+
+        Args:
+            steps: Optimiser steps of every run.
+        """
+        self.steps = steps
+        write_atomically(
+            self.folder / "settings.json",
+            json.dumps({"hash": self.hash, "steps": steps, "settings": self.settings}, indent=1),
+        )
+
+    def path(self, selector: str, seed: int) -> Path:
+        """File of a run."""
+        return self.folder / "runs" / f"{selector}-seed{seed}.json"
+
+    def load(self, selector: str, seed: int) -> RunRecord | None:
+        """A finished run, or None if there is none (or one of other settings, copied here)."""
+        try:
+            stored = json.loads(self.path(selector, seed).read_text())
+        except FileNotFoundError:
+            return None
+        if stored.pop("settings") != self.hash:
+            return None
+        stored["curve"] = [CurvePoint(**point) for point in stored["curve"]]
+        return RunRecord(**stored)
+
+    def save(self, record: RunRecord) -> None:
+        """Keep a finished run."""
+        text = json.dumps({"settings": self.hash, **asdict(record)})
+        write_atomically(self.path(record.selector, record.seed), text)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write under a temporary name and rename, so that a half-written file is never taken for a whole one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
+
+
+def flatten(settings: Settings, prefix: str = "") -> Settings:
+    """Nested dictionaries as one, with dotted keys."""
+    flat: Settings = {}
+    for key, value in settings.items():
+        if isinstance(value, dict) and value:
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _differences(stored: Settings, given: Settings, shown: int = 4) -> str:
+    keys = [key for key in sorted({*stored, *given}) if stored.get(key) != given.get(key)]
+    said = [f"{key}: {stored.get(key)!r} there, {given.get(key)!r} now" for key in keys[:shown]]
+    return "; ".join(said) + (f"; and {len(keys) - shown} more" if len(keys) > shown else "")

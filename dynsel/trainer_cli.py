@@ -1,0 +1,128 @@
+"""LightningCLI with the selection as a configuration key of its own."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import warnings
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+from jsonargparse import Namespace
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+
+from dynsel.callbacks import DynamicSelection
+from dynsel.selectors import SELECTORS, Selector, selector_class
+
+__all__ = ["SelectionCLI", "find_selector", "run_trainer"]
+
+
+class SelectionCLI(LightningCLI):
+    """LightningCLI with `selection:`, the arguments of `DynamicSelection`, beside model, data and trainer.
+
+    Model and data are given by class path. The selector may be given by class path or short name.
+
+    Args:
+        args: Command line after the program's name.
+        options: Of LightningCLI.
+    """
+
+    def __init__(self, args: list[str], **options: Any) -> None:
+        with warnings.catch_warnings():
+            # It suspects a mistake where arguments are passed on though the process has some itself.
+            warnings.filterwarnings("ignore", ".*args parameter is intended to run from within Python.*")
+            super().__init__(
+                args=args,
+                seed_everything_default=0,
+                # A resumed run writes the same file again.
+                save_config_kwargs={"overwrite": True},
+                parser_kwargs={"exit_on_error": False},
+                **options,
+            )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_lightning_class_args(DynamicSelection, "selection")
+
+    def before_instantiate_classes(self) -> None:
+        selection = self._get(self.config, "selection")
+        if isinstance(selection.selector, str):
+            selection.selector = Namespace(class_path=class_path(find_selector(selection.selector)))
+
+
+def find_selector(name: str) -> type[Selector]:
+    """The selector class of a short name or a class path.
+
+    Raises:
+        ValueError: If there is none, with similar names.
+    """
+    module, _, attribute = name.rpartition(".")
+    if not module:
+        return selector_class(name)
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        paths = {cls.__name__: class_path(cls) for cls in SELECTORS.values()}
+        near = [paths[key] for key in get_close_matches(attribute, paths)] or sorted(SELECTORS)
+        raise ValueError(f"unknown selector {name!r} ({error}); did you mean {' or '.join(near)}?") from error
+    if not (isinstance(found, type) and issubclass(found, Selector)):
+        raise ValueError(f"{name!r} is no selector: it is not a subclass of dynsel.selectors.Selector")
+    return found
+
+
+def class_path(cls: type) -> str:
+    """Where a class can be imported from; dynsel's own selectors in their short form."""
+    if SELECTORS.get(cls.__name__.lower()) is cls:
+        return f"dynsel.selectors.{cls.__name__}"
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+class _Interrupts(pl.Callback):
+    """Remembers the Trainer that Ctrl-C stopped: Lightning itself turns the interrupt into an exit code 1."""
+
+    trainer: pl.Trainer | None = None
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        if isinstance(exception, KeyboardInterrupt):
+            self.trainer = trainer
+
+
+def run_trainer(args: list[str]) -> int:
+    """Run a Trainer's method from the command line.
+
+    Args:
+        args: The method ("fit", "validate", ...) and its options.
+
+    Returns:
+        Exit code.
+    """
+    interrupts = _Interrupts()
+    try:
+        SelectionCLI(args, trainer_defaults={"callbacks": [interrupts]})
+    except SystemExit as stop:
+        if interrupts.trainer is None:
+            # `--help` and `--print_config` end so.
+            return stop.code if isinstance(stop.code, int) else 0
+        print(f"\ndynsel: interrupted. {resume_hint(interrupts.trainer, args)}", file=sys.stderr)
+        return 130
+    return 0
+
+
+def resume_hint(trainer: pl.Trainer, args: list[str]) -> str:
+    """How to go on after an interrupt.
+
+    Args:
+        trainer: The interrupted one.
+        args: Its command line.
+    """
+    found = [c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint)]
+    last = [c.last_model_path for c in found if c.last_model_path]
+    path = last + [c.best_model_path for c in found if c.best_model_path]
+    if not path:
+        return "No checkpoint was written yet: the same command starts again."
+    # Lightning looks for the last one in the new run's folder, which isn't this run's if it has a version number.
+    fixed = bool(last) and not Path(last[0]).is_relative_to(trainer.log_dir or trainer.default_root_dir)
+    where = "last" if fixed else path[0]
+    return f"Resume with the same command and `--ckpt_path {where}`."

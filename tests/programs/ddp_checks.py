@@ -1,0 +1,257 @@
+"""What test_ddp.py looks at, as each rank saw it."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+import torch.nn.functional as F
+from support import Fixed, Listening, Module, SaveEvery, Sizes, fit, same_weights, selection, train_loader
+from torch import Tensor
+
+from dynsel.callbacks import DynamicSelection
+from dynsel.schedules import Constant
+from dynsel.selection import Selection
+from dynsel.selectors import Full, Random
+from dynsel.selectors.base import ScoreSelector
+
+RESUMED = (24, 16, 40)  # nothing is padded on 1, 2 or 4 ranks
+RANK, WORLD = 0, 1
+
+
+class Orders(pl.Callback):
+    """Notes each epoch's global order and who feeds it; listed after the selection."""
+
+    def __init__(self, selection: DynamicSelection) -> None:
+        self.selection = selection
+        self.orders: list[list[int]] = []
+        self.samplers: list[str] = []
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.orders.append(self.selection.controller.sampler.draw().tolist())
+        self.samplers.append(type(trainer.train_dataloader.sampler).__name__)
+
+
+def train(chosen: DynamicSelection | None, *callbacks: Any, **options: Any) -> tuple[dict[str, Any], Module]:
+    """Fit on all ranks; what was seen, and the module."""
+    options = {"devices": WORLD, "strategy": "ddp", **options}
+    orders = [] if chosen is None else [Orders(chosen)]
+    extra = [] if chosen is None else [chosen]
+    module, trainer = fit(*extra, *callbacks, *orders, **options)
+    seen = {
+        "seen": [module.seen[epoch] for epoch in sorted(module.seen)],
+        "validated": module.validated,
+        "steps": trainer.global_step,
+    }
+    if chosen is not None:
+        seen |= {
+            "orders": orders[0].orders,
+            "samplers": orders[0].samplers,
+            "usage": chosen.selector.usage.tolist(),
+            "trained": [record.samples_trained for record in chosen.history],
+        }
+    return seen, module
+
+
+# ---------------------------------------------------------------- 31, 32
+def shards(folder: Path) -> Any:
+    def run(sizes: tuple[int, ...] = (13, 40, 18), *, loader: Any = None, **options: Any) -> Any:
+        return train(selection(sizes), max_epochs=len(sizes), loader=loader, **options)[0]
+
+    return {
+        "plain": run(),
+        "drop_last": run(loader=train_loader(drop_last=True)),
+        "accumulate": run(accumulate_grad_batches=2),
+        "workers": run(loader=train_loader(num_workers=1, persistent_workers=True)),
+        "fewer_than_ranks": run((1, 3, 5)),
+        "order": run(loader=train_loader(shuffle=False)),
+    }
+
+
+class RankDependent(Fixed):
+    """Would choose other samples on every rank."""
+
+    def __init__(self) -> None:
+        super().__init__(list(range(16 * RANK, 16 * RANK + 16)))
+
+
+def rank_dependent_selector(folder: Path) -> Any:
+    return train(DynamicSelection(RankDependent()), max_epochs=2)[0]
+
+
+def seeded_differently(folder: Path) -> Any:
+    return train(selection((16, 16)), max_epochs=2, seed=5 + RANK)[0]
+
+
+def full_equals_plain(folder: Path) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for drop_last in (False, True):
+        # 39 samples: the last ones are filled up, in the same way.
+        runs = [
+            train(chosen, loader=train_loader(39, drop_last=drop_last), max_epochs=2)
+            for chosen in (None, DynamicSelection(Full()), DynamicSelection(Random(), Constant(1.0)))
+        ]
+        result[f"drop_last={drop_last}"] = {
+            "seen": [seen["seen"] for seen, _ in runs],
+            "same_weights": [same_weights(runs[0][1], module) for _, module in runs],
+        }
+    return result
+
+
+# ---------------------------------------------------------------- feedback of all ranks
+class OwnLosses(Module):
+    """Notes the per-sample losses of its batches."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.losses: list[list[float]] = []
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        x, y, i = batch
+        self.seen[self.current_epoch].append(i.tolist())
+        logits = self(x)
+        with torch.no_grad():
+            self.losses.append(F.cross_entropy(logits, y, reduction="none").tolist())
+        return F.cross_entropy(logits, y)
+
+
+def feedback(folder: Path) -> Any:
+    selector = Listening()
+    module = OwnLosses()
+    chosen = DynamicSelection(selector, Sizes((16, 40)))
+    seen, _ = train(chosen, module=module, max_epochs=2)
+    heard = [(told.indices.tolist(), told.loss.tolist()) for told in selector.heard if told.loss is not None]
+    return {**seen, "own": module.losses, "heard": heard}
+
+
+class Captures(ScoreSelector):
+    """Notes the features it is given."""
+
+    needs_features = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fits: list[Tensor] = []
+
+    @property
+    def ready(self) -> bool:
+        return bool(self.fits)
+
+    def fit(self, features: Tensor) -> None:
+        self.fits.append(features.float().clone())
+
+    def scores(self, progress: float) -> Tensor:
+        return self.fits[0].norm(dim=1)
+
+
+class Still(Module):
+    """Does not learn, so that a sample's features are the same whenever they are captured."""
+
+    def __init__(self) -> None:
+        super().__init__(dropout=0.0)
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.SGD(self.parameters(), 0.0)
+
+
+def capture(folder: Path) -> dict[str, Any]:
+    selector, module = Captures(), Still()
+    chosen = DynamicSelection(selector, Sizes((20, 20, 13)))
+    seen, _ = train(chosen, module=module, max_epochs=3)
+    with torch.no_grad():
+        wanted = module.net[:3](train_loader().dataset.x)
+    assert chosen.controller.capture is not None
+    return {
+        **seen,
+        "fits": len(selector.fits),
+        "largest_error": max((float((got - wanted).abs().max()) for got in selector.fits), default=None),
+        "top": wanted.half().float().norm(dim=1).topk(13).indices.tolist(),
+        "done": chosen.controller.capture.done,
+    }
+
+
+# ---------------------------------------------------------------- errors
+class Locked(Exception):
+    """Does not pickle."""
+
+    def __init__(self) -> None:
+        super().__init__("held by a lock")
+        self.lock = threading.Lock()
+
+
+class FailsOnRankZero(Random):
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error, self.calls = error, 0
+
+    def select(self, progress: float, size: int) -> Selection:
+        self.calls += 1
+        if self.calls == 2 and RANK == 0:
+            raise self.error
+        return super().select(progress, size)
+
+
+def errors(folder: Path) -> list[str]:
+    messages = []
+    for error in (ValueError("no more samples"), Locked()):
+        try:
+            train(DynamicSelection(FailsOnRankZero(error)), max_epochs=3)
+        except Exception as caught:
+            messages.append(f"{type(caught).__name__}: {caught}")
+    return messages
+
+
+# ---------------------------------------------------------------- 34
+def resume_sweep(folder: Path) -> list[str]:
+    """Names of the checkpoints from which the resumed run ended differently."""
+    saver = SaveEvery(folder / "sweep")
+
+    def run(*callbacks: Any, seed: int, ckpt_path: Any = None) -> Module:
+        # Ranks draw different noise, each of which must continue.
+        return train(
+            selection((20, 13, 40)),
+            *callbacks,
+            module=Module(noise=True),
+            max_epochs=3,
+            seed=seed + 10 * RANK,
+            ckpt_path=ckpt_path,
+        )[1]
+
+    whole = run(saver, seed=1)
+    return [str(len(saver.paths))] + [p.name for p in saver.paths if not same_weights(whole, run(seed=2, ckpt_path=p))]
+
+
+def save(folder: Path) -> Any:
+    return train(selection(RESUMED), SaveEvery(folder / "worlds"), max_epochs=3)[0]
+
+
+def resume(folder: Path) -> dict[str, Any]:
+    """Continue every checkpoint that `save` left."""
+    return {
+        path.name: train(selection(RESUMED), max_epochs=3, ckpt_path=path)[0]
+        for path in sorted((folder / "worlds").glob("*.ckpt"))
+    }
+
+
+def few_on_four(folder: Path) -> Any:
+    return train(selection((13, 3, 18)), max_epochs=3)[0]
+
+
+CHECKS = {
+    2: [
+        shards,
+        rank_dependent_selector,
+        seeded_differently,
+        full_equals_plain,
+        feedback,
+        capture,
+        resume_sweep,
+        save,
+        errors,
+    ],
+    1: [resume],
+    4: [few_on_four, resume],
+}

@@ -1,0 +1,218 @@
+"""Behaviour 43: the same selection in a loop written by hand and under Fabric, on one process and on two."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from typing import Any
+
+import pytest
+import torch
+from programs import fabric_checks
+from programs.fabric_checks import SIZES, Run, controller
+from programs.ranks import interleave, launch
+from support import BATCHES, Indexed, same_weights, train_loader
+from torch.utils.data import DataLoader, DistributedSampler, WeightedRandomSampler
+
+from dynsel.samplers import SelectionController, sampler_for
+from dynsel.schedules import Constant
+from dynsel.selectors import Feedback, Full, Random
+
+LOADERS = [{}, {"num_workers": 1}, {"num_workers": 1, "persistent_workers": True}]
+
+
+def used(seen: list[list[list[int]]]) -> list[int]:
+    counts = Counter(i for epoch in seen for batch in epoch for i in batch)
+    return [counts[i] for i in range(40)]
+
+
+# ---------------------------------------------------------------- by hand
+@pytest.mark.parametrize("options", LOADERS)
+def test_43_loop_by_hand(options):
+    selection = controller()
+    run = Run(selection, None, **options).train(4)
+    assert [len(epoch) for epoch in run.seen] == BATCHES
+    assert run.known == run.seen
+    assert [sum(epoch, []) for epoch in run.seen] == run.orders  # noqa: RUF017
+    assert [len(set(order)) for order in run.orders] == list(SIZES)
+    assert selection.selector.usage.tolist() == used(run.seen)
+    assert [(r.epoch, r.keep_ratio, r.samples_trained) for r in selection.history] == [
+        (0, 0.3, 12),
+        (1, 1.0, 52),
+        (2, 0.5, 72),
+        (3, 0.2, 80),
+    ]
+
+
+@pytest.mark.parametrize("options", [{}, {"shuffle": False}, {"drop_last": True, "num_workers": 1}])
+def test_43_keep_ratio_1_equals_the_loop_without(options):
+    plain = Run(None, None, **options).train(3)
+    for selector, ratio in ((Full(), Constant(0.1)), (Random(), Constant(1.0))):
+        whole = Run(controller((40,) * 3, selector, ratio), None, **options).train(3)
+        assert whole.seen == plain.seen
+        assert same_weights(whole.net, plain.net)
+
+
+@pytest.mark.parametrize("options", LOADERS)
+@pytest.mark.parametrize("load_first", [True, False])
+def test_43_resume_by_hand_after_every_step(options, load_first):
+    sizes = (20, 12, 28)
+    states: list[tuple[int, bytes]] = []
+    whole = Run(controller(sizes), None, **options)
+
+    def save() -> None:
+        file = io.BytesIO()
+        torch.save({name: part.state_dict() for name, part in whole.state().items()}, file)
+        states.append((whole.selection.epoch, file.getvalue()))
+
+    whole.train(3, after_step=save)
+    different = []
+    # Starting workers takes a while; one step inside, one at the end of an epoch then.
+    for step, (epoch, file) in list(enumerate(states))[:: 4 if options else 1]:
+        state = torch.load(io.BytesIO(file), weights_only=True)
+        selection = controller(sizes)
+        if load_first:
+            selection.load_state_dict(state["selection"])
+        again = Run(selection, None, seed=2, **options)
+        if not load_first:
+            selection.load_state_dict(state["selection"])
+        again.net.load_state_dict(state["net"])
+        again.optimizer.load_state_dict(state["optimizer"])
+        again.train(3, start=epoch)
+        rest = [batch for epoch in whole.seen for batch in epoch][step + 1 :]
+        if [batch for epoch in again.seen for batch in epoch] != rest or not same_weights(whole.net, again.net):
+            different.append(step)
+    assert (len(states), different) == (5 + 3 + 7, [])
+
+
+def test_43_the_first_epoch_needs_no_call():
+    selection = controller()
+    loader = selection.wrap(train_loader())
+    assert [len(batch[2]) for batch in loader] == [4, 4, 4]
+    assert (selection.epoch, int(selection.selector.usage.sum())) == (0, 0)
+    selection.flush()
+    assert int(selection.selector.usage.sum()) == 12
+
+
+def test_43_the_loader_stays_as_it_was():
+    class Loader(DataLoader[Any]):
+        pass
+
+    loader = Loader(Indexed(), 4)
+    before = dict(vars(loader))
+    wrapped = controller().wrap(loader)
+    wrapped.sampler.set_epoch(0)
+    assert len(list(wrapped)) == 3
+    assert (type(loader), len(loader), vars(loader)) == (Loader, 10, before)
+    assert isinstance(wrapped, Loader)
+
+
+def test_43_an_interrupted_epoch_counts_what_was_delivered():
+    selection = controller((40,))
+    loader = selection.wrap(train_loader(num_workers=1))
+    loader.sampler.set_epoch(0)
+    for step, _ in enumerate(loader):
+        if step == 2:
+            break
+    selection.finish_epoch()
+    assert int(selection.selector.usage.sum()) == 12
+
+
+def test_43_losses_by_hand():
+    class Heard(Random):
+        wants = frozenset({"loss"})
+        told: list[Feedback]
+
+        def observe(self, feedback: Feedback) -> None:
+            super().observe(feedback)
+            self.told = [*getattr(self, "told", []), feedback]
+
+    selection = controller((12,), Heard())
+    loader = selection.wrap(train_loader())
+    loader.sampler.set_epoch(0)
+    for step, (_, _, i) in enumerate(loader):
+        if step != 1:
+            selection.observe(step, loss=10.0 * i)
+    selection.finish_epoch()
+    [feedback] = selection.selector.told
+    assert len(feedback.indices) == 12
+    unknown = torch.isnan(feedback.loss)
+    assert unknown.tolist() == [False] * 4 + [True] * 4 + [False] * 4
+    assert feedback.loss[~unknown].tolist() == (10.0 * feedback.indices[~unknown]).tolist()
+    assert feedback.finite().indices.tolist() == feedback.indices[~unknown].tolist()
+    with pytest.raises(ValueError, match="`loss` must have one row a sample of batch 0: expected 4, got 3"):
+        selection.observe(0, loss=torch.zeros(3))
+
+
+def test_43_a_controller_without_a_loader_says_so():
+    with pytest.raises(RuntimeError, match="no loader yet"):
+        SelectionController("random").set_epoch(0)
+
+
+# ---------------------------------------------------------------- Fabric, one process
+def test_43_fabric_sets_the_epoch_by_itself():
+    result = fabric_checks.without_set_epoch(None)
+    assert [len(epoch) for epoch in result["seen"]] == BATCHES
+    assert result["known"] == result["seen"]
+    assert result["usage"] == used(result["seen"])
+    assert result["epochs"] == [0, 1, 2, 3]
+
+
+def test_43_fabric_resumes_by_an_explicit_epoch(tmp_path):
+    # Fabric's own counter starts at 0 again, and `set_epoch` wins over it.
+    assert fabric_checks.resume_sweep(tmp_path) == [str(5 + 4 + 10)]
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_43_fabric_keep_ratio_1_equals_plain(shuffle):
+    plain, whole, same = fabric_checks.full_equals_plain(None)[f"shuffle={shuffle}"]
+    assert whole == plain
+    assert same
+
+
+# ---------------------------------------------------------------- Fabric, two processes
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: Any) -> Any:
+    return launch("fabric_checks", tmp_path_factory.mktemp("fabric"), 2)[2]
+
+
+def test_43_fabric_on_two_processes(two):
+    ranks = [rank["without_set_epoch"] for rank in two]
+    assert [rank["sampler"] for rank in ranks] == ["SelectionSampler"] * 2
+    assert [rank["known"] for rank in ranks] == [rank["seen"] for rank in ranks]
+    for epoch, size in enumerate(SIZES):
+        order = ranks[0]["orders"][epoch]
+        assert len(set(order)) == size
+        assert interleave([rank["seen"][epoch] for rank in ranks]) == order
+    usage = [sum(pair) for pair in zip(*(used(rank["seen"]) for rank in ranks), strict=True)]
+    assert [rank["usage"] for rank in ranks] == [usage, usage]
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_43_fabric_keep_ratio_1_equals_plain_on_two_processes(two, shuffle):
+    for rank in two:
+        plain, whole, same = rank["full_equals_plain"][f"shuffle={shuffle}"]
+        assert whole == plain
+        assert same
+
+
+def test_43_fabric_resumes_on_two_processes(two):
+    assert [rank["resume_sweep"] for rank in two] == [[str(3 + 2 + 5)]] * 2
+
+
+# ---------------------------------------------------------------- several processes, the loader's own sampler
+def test_43_a_distributed_sampler_gives_its_seed_and_shuffle():
+    data = Indexed()
+    for shuffle in (True, False):
+        theirs = DistributedSampler(data, num_replicas=2, rank=1, shuffle=shuffle, seed=9)
+        ours = sampler_for(DataLoader(data, 4, sampler=theirs), num_replicas=2, rank=1)
+        for epoch in (0, 3):
+            theirs.set_epoch(epoch)
+            ours.set_epoch(epoch)
+            assert list(ours) == list(theirs)
+
+
+def test_43_an_order_of_one_process_is_given_up_with_a_warning():
+    loader = DataLoader(Indexed(), 4, sampler=WeightedRandomSampler([1.0] * 40, 40))
+    with pytest.warns(UserWarning, match="WeightedRandomSampler is one process's own; on 2 ranks"):
+        sampler_for(loader, num_replicas=2, rank=0)
