@@ -7,17 +7,34 @@ the user's, sets the epoch's numbers anew once the selection is known, and tells
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 import lightning.pytorch as pl
-from lightning import __version__ as pl_version
-from lightning.pytorch.utilities import CombinedLoader
 
-__all__ = ["Bridge", "combined"]
+__all__ = ["Bridge"]
 
 Transform = Callable[[Any], Any]
+
+# What Lightning doesn't document and this module uses, as seen from the Trainer and from a CombinedLoader.
+NEEDED = (
+    "fit_loop._combined_loader",
+    "fit_loop._data_fetcher",
+    "fit_loop._data_source.dataloader",
+    "fit_loop.epoch_loop.batch_progress.current.processed",
+    "fit_loop.epoch_loop.batch_progress.current.ready",
+    "fit_loop.epoch_loop.batch_progress.current.started",
+    "fit_loop.epoch_loop.batch_progress.is_last_batch",
+    "fit_loop.epoch_loop.restarted_on_train_batch_end",
+    "fit_loop.max_batches",
+    "fit_loop.setup_data",
+    "limit_train_batches",
+    "val_check_batch",
+)
+NEEDED_OF_LOADER = ("_iterator", "flattened", "iterables", "limits")
 
 PUBLIC_ROUTE = (
     "Use the public route with this Lightning version: `loader = selection.wrap(loader)` with "
@@ -38,34 +55,21 @@ class Bridge:
 
     def __init__(self, trainer: pl.Trainer) -> None:
         self.trainer: Any = trainer
+        self._package = _package_of(trainer)
         self._check()
         self._later: Callable[[], None] | None = None
+        self._iterated = False
+        # Inside of Lightning's request for the loader. Versions to come set the sampler's epoch there, possibly from
+        # `configure_optimizers` and before a checkpoint's epoch is restored.
+        self.loading = False
 
     def _check(self) -> None:
-        loop = self.trainer.fit_loop
-        wanted = {
-            "fit_loop": (
-                loop,
-                (
-                    "_data_source",
-                    "_combined_loader",
-                    "_data_fetcher",
-                    "setup_data",
-                    "max_batches",
-                    "epoch_loop",
-                ),
-            ),
-            "fit_loop._data_source": (getattr(loop, "_data_source", None), ("dataloader",)),
-            "fit_loop.epoch_loop": (
-                getattr(loop, "epoch_loop", None),
-                ("batch_progress", "val_loop", "restarted_on_train_batch_end"),
-            ),
-            "trainer": (self.trainer, ("val_check_batch", "limit_train_batches", "num_training_batches")),
-        }
-        missing = [f"{where}.{n}" for where, (owner, names) in wanted.items() for n in names if not hasattr(owner, n)]
-        if missing:
+        lacking = [path for path in NEEDED if not _has(self.trainer, path)]
+        lacking += [f"CombinedLoader.{name}" for name in NEEDED_OF_LOADER if not _has(self.combined([]), name)]
+        if lacking:
+            version = f"{self._package.__name__} {self._package.__version__}"
             raise RuntimeError(
-                f"Lightning {pl_version} has no {', '.join(missing)}, which DynamicSelection relies on. {PUBLIC_ROUTE}"
+                f"{version} has no {', '.join(lacking)}, which DynamicSelection relies on. {PUBLIC_ROUTE}"
             )
 
     # ---------------------------------------------------------------- putting the loader in
@@ -83,7 +87,11 @@ class Bridge:
 
         def setup_and_plan() -> None:
             before = loop._combined_loader
-            setup_data()
+            self.loading = True
+            try:
+                setup_data()
+            finally:
+                self.loading = False
             # Only a fresh request counted the epoch's batches anew. What it counted are the whole data set's, for
             # checks; the estimate of all steps, which schedulers ask for from here on, needs the mean epoch.
             if loop._combined_loader is not before and loop._combined_loader is not None:
@@ -100,14 +108,26 @@ class Bridge:
         loop._data_source.__dict__.pop("dataloader", None)
         loop.__dict__.pop("setup_data", None)
 
+    def combined(self, loaders: Any) -> Any:
+        """What `train_dataloader` gave, as the CombinedLoader that Lightning would make of it."""
+        kind = import_module(f"{self._package.__name__}.utilities").CombinedLoader
+        # A copy, for the user's own must not hold our loader afterwards.
+        return copy.copy(loaders) if isinstance(loaders, kind) else kind(loaders, "max_size_cycle")
+
     # ---------------------------------------------------------------- an epoch's numbers
     def refresh(self) -> None:
         """Set what Lightning keeps about the length of the epoch, now that its selection is known."""
         loop, trainer = self.trainer.fit_loop, self.trainer
         combined = loop._combined_loader
         combined.limits = [_limited(_length(loader), trainer.limit_train_batches) for loader in combined.flattened]
-        # A new iterator takes the limits over. Ours start lazily, so the one thrown away has read nothing.
-        iter(loop._data_fetcher)
+        if self._iterated:
+            # Lightning itself makes a new iterator when an epoch follows another. Two would start the workers of
+            # loaders beside ours twice.
+            combined._iterator.limits = combined.limits
+        else:
+            # Ours starts lazily, so the iterator thrown away here has read nothing.
+            iter(loop._data_fetcher)
+            self._iterated = True
         loop.max_batches = _length(combined)
         self._later = None
         self._refresh_validation()
@@ -200,9 +220,19 @@ class Bridge:
             state.pop("combined_loader", None)
 
 
-def combined(loaders: Any) -> CombinedLoader:
-    """What `train_dataloader` gave, as the CombinedLoader that Lightning would make of it."""
-    return loaders if isinstance(loaders, CombinedLoader) else CombinedLoader(loaders, "max_size_cycle")
+def _package_of(trainer: Any) -> Any:
+    """Lightning goes by two names, `lightning.pytorch` and `pytorch_lightning`, that have no class in common."""
+    names = ("lightning.pytorch", "pytorch_lightning")
+    modules = [kind.__module__ for kind in type(trainer).__mro__]
+    return import_module(next(name for name in names if any(m.startswith(f"{name}.") for m in modules)))
+
+
+def _has(owner: Any, path: str) -> bool:
+    for name in path.split("."):
+        if not hasattr(owner, name):
+            return False
+        owner = getattr(owner, name)
+    return True
 
 
 def _length(loader: Any) -> float:

@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
-from dynsel.callbacks._lightning import Bridge, combined
+from dynsel.callbacks._lightning import Bridge
 from dynsel.callbacks.feedback import InputTap, LossTap
 from dynsel.samplers.controller import EpochRecord, SelectionController
 from dynsel.schedules import Schedule
@@ -121,7 +121,8 @@ class DynamicSelection(pl.Callback):
         self._trainer, self._bridge = trainer, Bridge(trainer)
         controller, bridge = self.controller, self._bridge
         controller.progress = bridge.progress
-        controller.batches_trained = lambda: bridge.batches_trained(controller.loader.delivered)
+        controller.batches_trained = lambda: bridge.batches_trained(controller.sampler.delivered)
+        controller.too_early = lambda: bridge.loading
         controller.on_new_epoch = bridge.refresh
         controller.before_begin = bridge.before_first_batch
         controller.armed = False
@@ -152,9 +153,9 @@ class DynamicSelection(pl.Callback):
         if self._bridge is None or self._bridge.overfits:
             rank_zero_warn("DynamicSelection: `overfit_batches` is set, so the selection is off.")
             return loaders
-        result = combined(loaders)
+        result = self._bridge.combined(loaders)
         flat = list(result.flattened)
-        place = self._which(loaders, len(flat))
+        place = self._which(result.iterables, len(flat))
         ranks = trainer.distributed_sampler_kwargs or {}
         # On several ranks Lightning permutes for training, whatever the loader does.
         flat[place] = self.controller.wrap(
@@ -168,11 +169,12 @@ class DynamicSelection(pl.Callback):
         key = self._loader_key
         if count == 1:
             return 0
-        names = list(loaders) if isinstance(loaders, dict) else list(range(count))
-        if key not in names:
+        names = list(loaders) if isinstance(loaders, dict) and len(loaders) == count else []
+        places = [*names, *range(count)]
+        if key not in places:
             problem = "several train loaders" if key is None else f"no train loader {key!r}"
-            raise ValueError(f"{problem}; say which one to select from by `loader=`, one of {names}")
-        return names.index(key)
+            raise ValueError(f"{problem}; say which one to select from by `loader=`, one of {names or places}")
+        return places.index(key) % count
 
     def _batches_for_estimate(self) -> int | None:
         trainer, bridge = self._trainer, self._bridge

@@ -38,6 +38,10 @@ LOSSES: frozenset[Callable[..., Tensor]] = frozenset(
 )
 
 
+# Those whose values may cancel out, so that sum and mean don't tell the denominator.
+SIGNED: frozenset[Callable[..., Tensor]] = frozenset({F.kl_div, F.poisson_nll_loss, F.gaussian_nll_loss})
+
+
 class LossTap(TorchFunctionMode):
     """While active, notes the per-sample values of every usual loss of a batch, and applies loss weights to it.
 
@@ -70,8 +74,10 @@ class LossTap(TorchFunctionMode):
         return result
 
     def _note(self, func: Any, call: inspect.BoundArguments, result: Tensor) -> Tensor:
-        for outdated in ("size_average", "reduce"):  # they would override the reduction
-            call.arguments.pop(outdated, None)
+        reduction = call.arguments.get("reduction", "mean")
+        if call.arguments.pop("size_average", None) is False:
+            reduction = "sum"
+        call.arguments.pop("reduce", None)  # as the one before, it would override the reduction
         call.arguments["reduction"] = "none"
         if self.weights is None:
             with torch.no_grad():
@@ -82,10 +88,15 @@ class LossTap(TorchFunctionMode):
         weights = self.weights.to(values).view(-1, *[1] * (values.ndim - 1))
         if result.ndim:
             return values * weights
-        total = values.detach().sum()
-        # The user's own denominator (class weights, ignored targets, batchmean) without knowing its formula.
-        denominator: Tensor = torch.where(result.detach() != 0, total / result.detach(), float(values.numel()))
-        return (values * weights).sum() / denominator
+        return (values * weights).sum() / _denominator(func, reduction, values.detach(), result.detach())
+
+
+def _denominator(func: Any, reduction: str, values: Tensor, result: Tensor) -> Tensor | int:
+    """What the user's loss divided the sum of `values` by."""
+    if func in SIGNED:
+        return {"mean": values.numel(), "batchmean": len(values)}.get(reduction, 1)
+    # Class weights, ignored targets: without knowing the formula.
+    return torch.where(result != 0, values.sum() / result, float(values.numel()))
 
 
 def _rows(values: Tensor) -> Tensor:

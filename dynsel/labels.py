@@ -34,7 +34,7 @@ def encode_labels(labels: Any) -> tuple[Tensor, list[Hashable]]:
         classes, codes = np.unique(array, return_inverse=True)
         names: list[Hashable] = classes.tolist()
     else:
-        names, codes = _encode_objects(list(labels))
+        names, codes = _encode_objects([_plain(label) for label in labels])
     # A regression target has about as many "classes" as samples.
     if array is not None and array.dtype.kind == "f" and len(names) > max(2, len(codes) // 2):
         raise ValueError(
@@ -100,7 +100,7 @@ def _labels_by_pass(dataset: Any, progress_bar: bool) -> list[Any]:
 
         rows = track(rows, description="reading labels (one pass over the data set)", transient=True)
     labels = [dataset[i][-1] for i in rows]
-    return [label.item() if isinstance(label, Tensor) and label.ndim == 0 else label for label in labels]
+    return [_plain(label) for label in labels]
 
 
 def _as_array(labels: Any) -> np.ndarray[Any, Any] | None:
@@ -129,6 +129,11 @@ def _encode_objects(labels: list[Any]) -> tuple[list[Hashable], np.ndarray[Any, 
         names = list(seen)
     code = {name: i for i, name in enumerate(names)}
     return names, np.fromiter((code[label] for label in labels), dtype=np.int64, count=len(labels))
+
+
+def _plain(label: Any) -> Any:
+    # Tensors hash by identity: each would be a class of its own.
+    return label.item() if isinstance(label, Tensor) and label.ndim == 0 else label
 
 
 def _itself(label: Any) -> Any:

@@ -116,13 +116,13 @@ def accuracy_figure(records: Sequence[RunRecord], *, metric: str = "val_accuracy
         _line(axes, samples, values, label, selector_style(name, list(groups)))
     seeds = max(len(runs) for runs in groups.values())
     spread = f"mean of {seeds} seeds, band: ± 1 standard deviation" if seeds > 1 else "one seed"
-    axes.set_title(f"{_label(metric)} at equal optimiser steps ({spread})", fontsize=11, loc="left")
+    axes.set_title(f"{_label(metric)} at equal optimiser steps\n{spread}", fontsize=10, loc="left")
     axes.set_xlabel("samples trained on (with repetition)")
     axes.set_ylabel(_label(metric))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
     axes.xaxis.set_major_locator(MaxNLocator(7))
     if _is_share(metric):
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
         _focus(axes, [point.value for run in records for point in run.curve])
     axes.legend(title="selector (after the last step)", frameon=False, loc="best")
     _plain(axes)
@@ -161,7 +161,7 @@ def class_balance_figure(records: Sequence[RunRecord]) -> Figure | None:
 
 def _line(axes: Axes, x: Array, values: Array, label: str, style: dict[str, str]) -> None:
     mean = values.mean(0)
-    every = max(1, len(x) // 12)
+    every = max(1, round(len(x) / 10))
     axes.plot(x, mean, label=label, linewidth=1.8, markersize=5, markevery=every, **style)
     if len(values) > 1:
         std = values.std(0, ddof=1)
@@ -196,7 +196,8 @@ def usage_figure(records: Sequence[RunRecord]) -> Figure:
         records: Finished runs.
     """
     groups = _by_selector(records)
-    figure = _figure(7.5, 1.1 + 1.5 * len(groups))
+    figure = _figure(7.5, 1.3 + 1.5 * len(groups))
+    figure.suptitle("how often each sample was trained on", fontsize=11)
     panels = figure.subplots(len(groups), 1, sharex=True, squeeze=False)[:, 0]
     top = max(max(run.usage) for run in records)
     # A bar a count while these are few enough to see.
@@ -207,7 +208,7 @@ def usage_figure(records: Sequence[RunRecord]) -> Figure:
         axes.hist(usage, edges, weights=weights, color=selector_style(name, list(groups))["color"], rwidth=0.9)
         never = float((usage == 0).mean())
         axes.set_title(f"{name}: mean {usage.mean():.1f}, never used {100 * never:.1f} %", fontsize=10, loc="left")
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
         axes.yaxis.set_major_locator(MaxNLocator(4))
         _plain(axes)
     panels[-1].set_xlabel("times trained on")

@@ -1,88 +1,140 @@
-"""Top-k sparse autoencoder over a feature matrix, and what its factors say about the samples.
-
-Shapes: N samples, d feature dim, m factors, k active factors a sample, B batch.
-"""
+"""Top-k sparse autoencoder: what the features of a data set are made of, and how often each part occurs."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dynsel.features.arrays import check_features
+from dynsel._matrix import Matrix, blocks, check_matrix, moments, name_rows, take
 
 __all__ = ["SAEFit", "SparseCodes", "TopKSAE", "encode", "fit_sae", "load_sae", "save_sae"]
 
-BLOCK = 8192
+_BLOCK = 65_536
+_FORMAT = "dynsel.sae"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SparseCodes:
-    """Which factors each sample activates, and how strongly: 2 k numbers a sample, never a dense (N, m).
+    """Activations of N samples: at most k non-zeros a row, the factors of a row all different.
 
     Args:
-        indices: (N, k) int16, or int32 from m = 32,768 on.
-        values: (N, k) float16, at least 0; an entry of 0 is not active.
-        num_factors: m.
+        indices: (N, k) integer factors, in [0, num_factors).
+        values: (N, k) floating-point activations, at least 0; an entry of value 0 is inactive.
+        num_factors: Number m of factors.
+
+    Raises:
+        ValueError: If shapes or ranges don't fit.
+
+    Example:
+        >>> codes = SparseCodes(torch.tensor([[0, 2], [2, 1]]), torch.tensor([[3.0, 1.0], [2.0, 0.0]]), 3)
+        >>> codes.frequency().tolist()
+        [0.5, 0.0, 1.0]
+        >>> codes.weighted_mean(torch.tensor([1.0, 10.0, 5.0])).tolist()
+        [2.0, 5.0]
     """
 
     indices: Tensor
     values: Tensor
     num_factors: int
 
+    def __post_init__(self) -> None:
+        if self.indices.ndim != 2 or self.indices.shape != self.values.shape:
+            raise ValueError(
+                "`indices` and `values` must both be (N, k), "
+                f"got {tuple(self.indices.shape)} and {tuple(self.values.shape)}"
+            )
+        if self.indices.is_floating_point() or not self.values.is_floating_point():
+            raise ValueError(
+                "`indices` must be integer and `values` floating point, "
+                f"got {self.indices.dtype} and {self.values.dtype}"
+            )
+        if self.indices.numel() == 0:
+            return
+        low, high = (int(bound) for bound in torch.aminmax(self.indices))
+        if low < 0 or high >= self.num_factors:
+            raise ValueError(f"`indices` must be in [0, {self.num_factors}), got {low} to {high}")
+        if not float(self.values.min()) >= 0:
+            raise ValueError(f"`values` must be at least 0, got {float(self.values.min())}")
+
     def __len__(self) -> int:
         return len(self.indices)
 
     def frequency(self) -> Tensor:
-        """(m,) float64: share of the samples that activate each factor."""
-        active = self.indices[self.values > 0].long()
-        return torch.bincount(active, minlength=self.num_factors).double() / max(1, len(self))
+        """Share of the samples that activate each factor.
+
+        Returns:
+            (m,) float64, in [0, 1].
+        """
+        counts = torch.zeros(self.num_factors, dtype=torch.int64, device=self.indices.device)
+        for rows in blocks(self.indices, _BLOCK):
+            active = self.indices[rows][self.values[rows] > 0]
+            counts += torch.bincount(active, minlength=self.num_factors)
+        return counts.double() / max(1, len(self))
+
+    def weighted_mean(self, factor_values: Tensor) -> Tensor:
+        """Mean over each sample's active factors, weighted by their activations: Σ_j a_ij f_j / Σ_j a_ij.
+
+        Args:
+            factor_values: (m,) one number f_j for each factor.
+
+        Returns:
+            (N,) float32; 0 for a sample without an active factor.
+
+        Raises:
+            ValueError: If there isn't one number for each factor.
+        """
+        if factor_values.shape != (self.num_factors,):
+            raise ValueError(f"`factor_values` must be ({self.num_factors},), got {tuple(factor_values.shape)}")
+        factor_values = factor_values.to(self.values.device, torch.float32)
+        means = torch.zeros(len(self), device=self.values.device)
+        for rows in blocks(self.indices, _BLOCK):
+            values = self.values[rows].float()
+            # Inactive entries don't count even where f_j is infinite.
+            terms = torch.where(values > 0, values * factor_values[self.indices[rows].long()], 0.0)
+            total = values.sum(1)
+            means[rows] = torch.where(total > 0, terms.sum(1) / total, 0.0)
+        return means
 
     def keep_factors(self, keep: Tensor) -> SparseCodes:
-        """The same codes with all other factors inactive.
+        """The same codes with the other factors made inactive.
 
         Args:
             keep: (m,) bool.
+
+        Raises:
+            ValueError: If there isn't one entry for each factor.
         """
-        values = self.values.clone()
-        for block in self._blocks():
-            values[block] *= keep[self.indices[block].long()]
+        if keep.shape != (self.num_factors,) or keep.dtype != torch.bool:
+            raise ValueError(f"`keep` must be ({self.num_factors},) bool, got {tuple(keep.shape)} {keep.dtype}")
+        keep, values = keep.to(self.values.device), self.values.clone()
+        for rows in blocks(self.indices, _BLOCK):
+            values[rows].masked_fill_(~keep[self.indices[rows].long()], 0)
         return SparseCodes(self.indices, values, self.num_factors)
-
-    def weighted_mean(self, factor_values: Tensor) -> Tensor:
-        """(N,) float32: Σ_j w_ij f_j with w_ij = a_ij / Σ_j a_ij; 0 for a sample without an active factor.
-
-        Args:
-            factor_values: (m,) one number a factor.
-        """
-        result = torch.zeros(len(self))
-        for block in self._blocks():
-            strength = self.values[block].float()
-            weighed = (strength * factor_values.float()[self.indices[block].long()]).sum(1)
-            total = strength.sum(1)
-            result[block] = torch.where(total > 0, weighed / total.clamp_min(1e-12), 0.0)
-        return result
-
-    def _blocks(self) -> Iterator[slice]:
-        return (slice(start, start + BLOCK) for start in range(0, len(self), BLOCK))
 
 
 class TopKSAE(nn.Module):
-    """x ≈ decoder(top-k(relu(encoder(x - b)))) + b, on features centred and divided by one common scale.
+    """A row of features as a sum of at most k of m unit vectors ("atoms"), with positive activations.
+
+    Rows are standardised by one mean and one scale (buffers, see `fit_sae`), so that the reconstruction error
+    is in units of the features' own variance. Every atom starts as a random direction, and as its own encoder.
 
     Args:
-        dim: d.
-        num_factors: m.
-        k: Active factors a sample, 1 .. m.
-        seed: Of the initial directions.
+        dim: Width d of the features.
+        num_factors: Number m of factors.
+        k: Largest number of active factors a row, at most `num_factors`.
+        generator: Source of the initial atoms; None = one seeded with 0, never the global one.
+
+    Attributes:
+        decoder: (m, d) atoms, one a row, of unit norm.
+
+    Raises:
+        ValueError: If a size is below 1, or `k` above `num_factors`.
 
     Reference:
         Gao et al. (2024), Scaling and evaluating sparse autoencoders, arXiv:2406.04093.
@@ -91,60 +143,85 @@ class TopKSAE(nn.Module):
     mean: Tensor
     scale: Tensor
 
-    def __init__(self, dim: int, num_factors: int, k: int, *, seed: int = 0) -> None:
+    def __init__(self, dim: int, num_factors: int, k: int, *, generator: torch.Generator | None = None) -> None:
         super().__init__()
+        if dim < 1 or num_factors < 1:
+            raise ValueError(f"`dim` and `num_factors` must be at least 1, got {dim} and {num_factors}")
         if not 1 <= k <= num_factors:
-            raise ValueError(f"`k` must be between 1 and the number of factors, {num_factors}, got {k}")
-        self.k = k
-        directions = torch.randn(num_factors, dim, generator=torch.Generator().manual_seed(seed))
-        self.decoder = nn.Parameter(F.normalize(directions, dim=1))
-        # Tied at the start (not later): an encoder that begins as the decoder's transpose leaves few units dead.
-        self.encoder = nn.Parameter(self.decoder.detach().clone())
-        self.encoder_bias = nn.Parameter(torch.zeros(num_factors))
+            raise ValueError(f"`k` must be in [1, num_factors] = [1, {num_factors}], got {k}")
+        self.dim, self.num_factors, self.k = dim, num_factors, k
+        generator = torch.Generator().manual_seed(0) if generator is None else generator
+        atoms = F.normalize(torch.randn(num_factors, dim, generator=generator, dtype=torch.float32), dim=1)
         self.pre_bias = nn.Parameter(torch.zeros(dim))
+        self.encoder = nn.Parameter(atoms.clone())
+        self.encoder_bias = nn.Parameter(torch.zeros(num_factors))
+        self.decoder = nn.Parameter(atoms)
         self.register_buffer("mean", torch.zeros(dim))
         self.register_buffer("scale", torch.ones(()))
 
-    @property
-    def num_factors(self) -> int:
-        """m."""
-        return len(self.decoder)
-
     def standardise(self, x: Tensor) -> Tensor:
-        """(B, d) features in any float dtype as the centred and scaled float32 that the autoencoder works on."""
+        """(B, d) rows of features, any floating point -> (B, d) float32 of mean 0 and mean variance 1."""
         return (x.float() - self.mean) / self.scale
 
-    def activations(self, z: Tensor) -> Tensor:
-        """(B, m) before top-k, of standardised features."""
-        return F.linear(z - self.pre_bias, self.encoder, self.encoder_bias)
+    def drive(self, rows: Tensor) -> Tensor:
+        """(B, d) standardised rows -> (B, m) activations before top-k and ReLU."""
+        return F.linear(rows - self.pre_bias, self.encoder, self.encoder_bias)
 
-    def reconstruct(self, values: Tensor, indices: Tensor) -> Tensor:
-        """(B, d) standardised features from (B, k) values and indices, without the pre-bias."""
+    @staticmethod
+    def strongest(drive: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """(B, m) -> (B, k) values, at least 0 and descending, and (B, k) int64 indices."""
+        values, indices = drive.topk(k, dim=1)
+        return values.relu(), indices
+
+    def combine(self, values: Tensor, indices: Tensor) -> Tensor:
+        """(B, k) values and indices -> (B, d) weighted sums of atoms."""
         return F.embedding_bag(indices, self.decoder, per_sample_weights=values, mode="sum")
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, k) float32 values, at least 0, and (B, k) int64 indices of the strongest factors of (B, d) features."""
-        values, indices = self.activations(self.standardise(x)).topk(self.k, dim=1)
-        return values.relu(), indices
+        """(B, d) features -> (B, k) activations, at least 0 and descending, and (B, k) int64 factors."""
+        return self.strongest(self.drive(self.standardise(x)), self.k)
 
     def decode(self, values: Tensor, indices: Tensor) -> Tensor:
-        """(B, d) features, in their own units."""
-        return (self.reconstruct(values, indices) + self.pre_bias) * self.scale + self.mean
+        """(B, k) activations and factors -> (B, d) float32 features."""
+        rows: Tensor = self.combine(values.float(), indices.long()) + self.pre_bias
+        return rows * self.scale + self.mean
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, d) reconstruction of (B, d) features."""
+        """(B, d) features -> (B, d) float32 reconstruction."""
         return self.decode(*self.encode(x))
+
+    @torch.no_grad()
+    def scale_encoder(self, x: Tensor) -> None:
+        """Scale the initial encoder by the one number that rebuilds (B, d) features best.
+
+        k random atoms that all resemble a row add up to much more than the row.
+        """
+        rows = self.standardise(x)
+        rebuilt = self.combine(*self.encode(x))
+        self.encoder *= (rows * rebuilt).sum() / rebuilt.square().sum().clamp_min(1e-12)
+
+    @torch.no_grad()
+    def drop_radial_gradient(self) -> None:
+        """Remove the part of the decoder's gradient along the atoms, which normalising would undo anyway."""
+        if self.decoder.grad is not None:
+            along = (self.decoder.grad * self.decoder).sum(1, keepdim=True)
+            self.decoder.grad -= along * self.decoder
+
+    @torch.no_grad()
+    def normalise_decoder(self) -> None:
+        """Bring the atoms back to unit norm."""
+        self.decoder.copy_(F.normalize(self.decoder, dim=1))
 
 
 @dataclass(frozen=True)
 class SAEFit:
-    """A trained autoencoder and how good it is.
+    """A trained autoencoder and how well it does on the rows it was trained on.
 
     Args:
-        sae: The autoencoder, on the CPU.
-        fvu: Fraction of variance unexplained over all samples, 0 = perfect.
-        dead_share: Share of factors that no sample activates.
-        seconds: Time that fitting took.
+        sae: The autoencoder, on the device it was trained on.
+        fvu: Fraction of variance unexplained: 0 = perfect, 1 = no better than the mean.
+        dead_share: Share of factors that no row activates, in [0, 1].
+        seconds: Wall-clock time of training and evaluation.
     """
 
     sae: TopKSAE
@@ -154,139 +231,177 @@ class SAEFit:
 
 
 def fit_sae(
-    features: Any,
+    features: Matrix,
     *,
     num_factors: int | None = None,
     k: int = 32,
     epochs: int | None = None,
     batch_size: int | None = None,
-    lr: float = 1e-3,
+    lr: float = 3e-3,
     seed: int = 0,
-    device: str = "auto",
+    device: str | torch.device = "auto",
     progress_bar: bool = False,
 ) -> SAEFit:
-    """Train a top-k sparse autoencoder on a feature matrix.
+    """Train a sparse autoencoder on the rows of `features`.
 
-    Deterministic for a seed; draws nothing from a global generator.
+    May be called inside a running Trainer and in one rank of several: no process group, global generator or
+    torch flag is touched. The same seed gives the same result on the same device and number of threads.
 
     Args:
-        features: (N, d) floating-point tensor, array or memory map.
-        num_factors: m; default 8 d, at most 4,096 and at most N.
-        k: Active factors a sample; at most half of m is used.
-        epochs: Passes over the features; default: about 1,000 steps, 5 to 100 epochs.
-        batch_size: Default N / 8, between 32 and 1,024.
-        lr: Adam's learning rate, falling to 0 over the last fifth.
-        seed: Of initial directions and order.
-        device: "auto" (a GPU if there is one), "cpu" or "cuda".
+        features: (N, d) floating-point tensor, array or memory map, finite; float16 is fine.
+        num_factors: Number m of factors; default 8 d, at most 4,096 and at most N, at least 2.
+        k: Active factors a row; lowered to m / 2 if above, since a code that uses most factors isn't sparse.
+        epochs: Passes over the rows; default: enough for 1,000 optimiser steps, within 3 .. 50.
+        batch_size: Default N / 16, within 32 .. 1,024.
+        lr: Learning rate of Adam. The default was measured at d = 64 and 512; 1e-3 needs twice the steps.
+        seed: Decides initial atoms and order of the rows.
+        device: "auto" takes the device of a tensor on an accelerator, else CUDA if there is any, else the CPU.
         progress_bar: Show one.
 
     Raises:
-        ValueError: If the features are not a finite (N, d) matrix of at least two different rows, or a number is out
-            of range.
+        TypeError: If the features aren't floating point.
+        ValueError: If they aren't (N, d) with N >= 2, aren't finite or are all the same, or an option is out of range.
     """
-    from dynsel.sae_training import train
-
     start = time.perf_counter()
-    n, d = check_features(features)
-    m = num_factors or max(2, min(8 * d, 4096, n))
-    for name, value in (("num_factors", m), ("k", k)):
-        if value < 1:
-            raise ValueError(f"`{name}` must be at least 1, got {value}")
-    sae = TopKSAE(d, m, max(1, min(k, m // 2)), seed=seed)
-    sae.mean, sae.scale = _moments(features)
-    batch = batch_size or min(1024, max(32, n // 8))
-    steps_an_epoch = -(-n // batch)
-    train(
-        sae,
-        features,
-        epochs=epochs or min(100, max(5, -(-1000 // steps_an_epoch))),
-        batch_size=batch,
-        lr=lr,
-        seed=seed,
-        device=device,
-        progress_bar=progress_bar,
-    )
-    fvu, dead_share = _quality(sae, features)
+    check_matrix(features)
+    count, dim = features.shape
+    factors = max(2, min(8 * dim, 4096, count)) if num_factors is None else num_factors
+    batch_size = min(max(32, count // 16), 1024) if batch_size is None else batch_size
+    if epochs is None:
+        epochs = min(max(3, -(-1000 // -(-count // max(1, batch_size)))), 50)
+    _check_options(count, factors, k, epochs, batch_size, lr)
+    mean, spread = moments(features)
+    if spread <= 1e-12 * count * float(mean.square().sum()):
+        raise ValueError("`features` must differ between samples, got the same row throughout")
+
+    from dynsel._sae_training import Batches, train
+
+    generator = torch.Generator().manual_seed(seed)
+    with torch.inference_mode(False):  # else nothing made here could ever be trained
+        sae = TopKSAE(dim, factors, min(k, factors // 2), generator=generator)
+        sae.mean.copy_(mean)
+        sae.scale.fill_((spread / (count * dim)) ** 0.5)
+        sae.scale_encoder(take(features, slice(0, count, -(-count // 4096))).cpu())
+        place = _device(device, features)
+        train(sae, Batches(features, batch_size, epochs, generator, progress_bar), lr, place)
+    sae.to(place).eval().requires_grad_(False)
+    fvu, dead_share = _evaluate(sae, features, spread)
     return SAEFit(sae, fvu, dead_share, time.perf_counter() - start)
 
 
-@torch.no_grad()
-def encode(sae: TopKSAE, features: Any) -> SparseCodes:
-    """Sparse codes of all samples, block by block.
+def encode(
+    sae: TopKSAE, features: Matrix, *, batch_size: int = 4096, dtype: torch.dtype = torch.float16
+) -> SparseCodes:
+    """Sparse codes of all rows, computed on the device of the autoencoder.
 
     Args:
-        sae: A trained autoencoder.
+        sae: Trained autoencoder.
         features: (N, d) floating-point tensor, array or memory map.
+        batch_size: Rows at a time; the memory needed is that many times m floats.
+        dtype: Type of the activations, float16 or float32.
+
+    Returns:
+        Codes on the CPU; factors are int16 where m allows, else int32.
+
+    Raises:
+        ValueError: If the width isn't that of the autoencoder, or a row holds NaN or infinite values.
     """
-    n = len(features)
-    dtype = torch.int16 if sae.num_factors <= 32767 else torch.int32
-    indices = torch.empty(n, sae.k, dtype=dtype)
-    values = torch.empty(n, sae.k, dtype=torch.float16)
-    for block, x in blocks(features):
-        strength, which = sae.encode(x)
-        indices[block], values[block] = which.to(dtype), strength.half()
+    if features.ndim != 2 or features.shape[1] != sae.dim:
+        raise ValueError(f"`features` must be (N, {sae.dim}) for this autoencoder, got {tuple(features.shape)}")
+    if batch_size < 1 or dtype not in (torch.float16, torch.float32):
+        raise ValueError(f"`batch_size` must be at least 1 and `dtype` float16 or float32, got {batch_size}, {dtype}")
+    index_type = torch.int16 if sae.num_factors < 32_768 else torch.int32
+    indices = torch.empty(len(features), sae.k, dtype=index_type)
+    values = torch.empty(len(features), sae.k, dtype=dtype)
+    with torch.no_grad():
+        for rows in blocks(features, batch_size):
+            x = take(features, rows, sae.decoder.device)
+            if not bool(torch.isfinite(x).all()):
+                bad = (~torch.isfinite(x).all(1)).nonzero()[:, 0] + rows.start
+                raise ValueError(f"`features` must be finite, got NaN or infinite values in {name_rows(bad.tolist())}")
+            activations, factors = sae.encode(x)
+            values[rows], indices[rows] = activations.to("cpu", dtype), factors.to("cpu", index_type)
     return SparseCodes(indices, values, sae.num_factors)
 
 
 def save_sae(sae: TopKSAE, path: str | Path) -> None:
-    """Write the autoencoder as safetensors; a crash never leaves half a file under that name."""
+    """Write an autoencoder as safetensors, its sizes in the header; the file appears whole or not at all.
+
+    Args:
+        sae: What to write.
+        path: File to write, in a folder that exists.
+    """
     from safetensors.torch import save_file
 
-    temporary = Path(f"{path}.{os.getpid()}.tmp")
-    save_file(dict(sae.state_dict()), temporary, metadata={"format": "dynsel.TopKSAE", "k": str(sae.k)})
-    os.replace(temporary, path)
+    path = Path(path)
+    sizes = {"dim": sae.dim, "num_factors": sae.num_factors, "k": sae.k}
+    tensors = {name: value.detach().cpu().contiguous() for name, value in sae.state_dict().items()}
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        save_file(tensors, temporary, {"format": _FORMAT, **{name: str(size) for name, size in sizes.items()}})
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
-def load_sae(path: str | Path) -> TopKSAE:
-    """Read what `save_sae` wrote.
+def load_sae(path: str | Path, device: str | torch.device = "cpu") -> TopKSAE:
+    """Read what `save_sae` wrote; ready to encode, not to be trained on.
+
+    Args:
+        path: The file.
+        device: Where the autoencoder goes.
 
     Raises:
-        ValueError: If the file is not of a TopKSAE.
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is not of `save_sae`.
     """
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
 
-    with safe_open(path, framework="pt") as file:
-        meta = file.metadata() or {}
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
-    if meta.get("format") != "dynsel.TopKSAE":
-        raise ValueError(f"{path} is not a sparse autoencoder saved by dynsel")
-    m, d = tensors["decoder"].shape
-    sae = TopKSAE(d, m, int(meta["k"]))
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # it isn't iterable
+    except SafetensorError as error:
+        raise ValueError(f"{path} is no safetensors file, or a damaged one: {error}") from error
+    if header.get("format") != _FORMAT:
+        raise ValueError(f"{path} holds no autoencoder written by `save_sae`; it has {sorted(tensors)[:5]}")
+    sae = TopKSAE(int(header["dim"]), int(header["num_factors"]), int(header["k"]))
     sae.load_state_dict(tensors)
-    return sae
+    return sae.to(device).eval().requires_grad_(False)
 
 
-def blocks(features: Any) -> Iterator[tuple[slice, Tensor]]:
-    """The rows in blocks, each as a float32 tensor on the CPU."""
-    for start in range(0, len(features), BLOCK):
-        block = slice(start, start + BLOCK)
-        rows = features[block]
-        yield block, (rows if isinstance(rows, Tensor) else torch.from_numpy(np.ascontiguousarray(rows))).cpu().float()
+def _check_options(count: int, num_factors: int, k: int, epochs: int, batch_size: int, lr: float) -> None:
+    if count < 2:
+        raise ValueError(f"`features` must have at least 2 rows, got {count}")
+    for name, value, least in (
+        ("num_factors", num_factors, 2),
+        ("k", k, 1),
+        ("epochs", epochs, 1),
+        ("batch_size", batch_size, 1),
+    ):
+        if value < least:
+            raise ValueError(f"`{name}` must be at least {least}, got {value}")
+    if not lr > 0:
+        raise ValueError(f"`lr` must be above 0, got {lr}")
 
 
-def _moments(features: Any) -> tuple[Tensor, Tensor]:
-    """Mean of each column, and the root mean square of all centred entries."""
-    n, d = features.shape
-    total, square = torch.zeros(d, dtype=torch.float64), 0.0
-    for _, x in blocks(features):
-        total += x.double().sum(0)
-    mean = total / n
-    for _, x in blocks(features):
-        square += float((x.double() - mean).square().sum())
-    scale = (square / (n * d)) ** 0.5
-    if not scale > 0:
-        raise ValueError("features must differ between samples, got the same row N times")
-    return mean.float(), torch.tensor(scale, dtype=torch.float32)
+def _device(device: str | torch.device, features: Matrix) -> torch.device:
+    if device != "auto":
+        place = torch.device(device)
+    elif isinstance(features, Tensor) and features.device.type != "cpu":
+        place = features.device
+    else:
+        place = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device("cuda", torch.cuda.current_device()) if place == torch.device("cuda") else place
 
 
 @torch.no_grad()
-def _quality(sae: TopKSAE, features: Any) -> tuple[float, float]:
-    """Fraction of variance unexplained, and share of factors never active."""
-    error = variance = 0.0
-    fired = torch.zeros(sae.num_factors, dtype=torch.bool)
-    for _, x in blocks(features):
+def _evaluate(sae: TopKSAE, features: Matrix, spread: float) -> tuple[float, float]:
+    error = 0.0
+    fired = torch.zeros(sae.num_factors, dtype=torch.int64, device=sae.decoder.device)
+    for rows in blocks(features, 4096):
+        x = take(features, rows, sae.decoder.device)
         values, indices = sae.encode(x)
-        error += float((sae.decode(values, indices) - x).double().square().sum())
-        variance += float((x - sae.mean).double().square().sum())
-        fired[indices[values > 0]] = True
-    return error / variance, 1.0 - float(fired.double().mean())
+        error += float((sae.decode(values, indices) - x).square().sum())
+        fired += torch.bincount(indices[values > 0], minlength=sae.num_factors)
+    return error / spread, float((fired == 0).double().mean())

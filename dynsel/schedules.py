@@ -19,6 +19,7 @@ __all__ = [
     "Step",
     "as_keep_ratio",
     "as_schedule",
+    "check_range",
     "sample_count",
 ]
 
@@ -149,6 +150,20 @@ def as_keep_ratio(value: float | Schedule) -> Schedule:
                 "it is the share of the training set to train on, so 0.3 keeps 30 %"
             )
     return schedule
+
+
+def check_range(name: str, schedule: Schedule, low: float, high: float = math.inf) -> None:
+    """Check the values of a schedule over the whole of training.
+
+    Raises:
+        ValueError: If it leaves [low, high] at any of 1,001 points of progress.
+    """
+    wanted = f"at least {low:g}" if high == math.inf else f"in [{low:g}, {high:g}]"
+    for i in range(1001):
+        value = schedule(i / 1000)
+        if not low <= value <= high:
+            where = "" if isinstance(schedule, Constant) else f" at progress {i / 1000}"
+            raise ValueError(f"`{name}` must be {wanted}, got {value}{where}")
 
 
 def sample_count(keep_ratio: float, num_samples: int) -> int:

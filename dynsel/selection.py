@@ -5,6 +5,7 @@ Shapes: N samples, M selected, C classes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -73,8 +74,8 @@ def largest_remainder(shares: Tensor | Sequence[float], total: int) -> Tensor:
     weight = torch.as_tensor(shares, dtype=torch.float64)
     if total < 0:
         raise ValueError(f"`total` must be at least 0, got {total}")
-    if weight.numel() == 0 or bool((weight < 0).any()) or not float(weight.sum()) > 0:
-        raise ValueError(f"`shares` must be non-negative with a positive sum, got {weight.tolist()[:8]}")
+    if not bool((weight >= 0).all()) or not 0 < float(weight.sum()) < math.inf:
+        raise ValueError(f"`shares` must be non-negative with a positive, finite sum, got {weight.tolist()[:8]}")
     exact = weight * total / weight.sum()
     # A quota that is whole up to rounding must not lose its last unit to another class.
     quotas = torch.floor(exact + 1e-9)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import time
+import weakref
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -103,13 +104,16 @@ class SelectionController:
         self.features, self.labels, self.seed = features, labels, seed
         # A trainer replaces this by its own notion of progress.
         self.progress: Callable[[int], float] = lambda epoch: min(1.0, epoch / max_epochs) if max_epochs else 0.0
-        self.batches_trained: Callable[[], int] = lambda: self.loader.delivered if self.loader is not None else 0
+        self.batches_trained: Callable[[], int] = lambda: self.sampler.delivered
+        # Whether the sampler is told an epoch before that can begin.
+        self.too_early: Callable[[], bool] = lambda: False
         self.on_new_epoch: Callable[[], None] | None = None
         self.before_begin: Callable[[], None] | None = None
         self.armed = True
         self.history: list[EpochRecord] = []
         self.capture: CapturedFeatures | None = None
-        self.loader: Any = None
+        # Weak: workers of a loader that is part of a cycle take five seconds to stop when it is collected.
+        self._loader: Callable[[], Any] = lambda: None
         self._sampler: SelectionSampler | None = None
         self._state_to_load: dict[str, Any] | None = None
         self._reset()
@@ -128,7 +132,7 @@ class SelectionController:
 
     def forget(self) -> None:
         """Start afresh with the next loader, as a new controller would."""
-        self._sampler = self.loader = None
+        self._sampler, self._loader = None, lambda: None
         self._state_to_load = None
 
     # ---------------------------------------------------------------- attaching to data
@@ -173,10 +177,11 @@ class SelectionController:
         elif previous is not sampler:
             sampler.load_state_dict(previous.state_dict(self._counted))
         sampler.on_set_epoch = self._sampler_epoch
-        self.loader = wrap_loader(loader, sampler)
-        self.loader.delivered = sampler.first_batch
-        self.loader.before_begin = self._before_begin
-        return self.loader
+        wrapped = wrap_loader(loader, sampler)
+        wrapped.before_begin = self._before_begin
+        sampler.delivered = sampler.first_batch
+        self._loader = weakref.ref(wrapped)
+        return wrapped
 
     def _bind(self, dataset: Any, num_samples: int) -> None:
         self._reset()
@@ -256,8 +261,7 @@ class SelectionController:
                 f"{self.sampler.batch_size} on each of {self.sampler.num_replicas} ranks and drop_last=True drops "
                 "them all; raise the keep ratio, lower the batch size, or set drop_last=False"
             )
-        if self.loader is not None:
-            self.loader.delivered = 0
+        self.sampler.delivered = 0
         self.record = EpochRecord(
             epoch,
             keep_ratio=len(chosen) / self.sampler.num_total,
@@ -295,7 +299,7 @@ class SelectionController:
         return record
 
     def _sampler_epoch(self, epoch: int) -> None:
-        if self._pinned:
+        if self._pinned or self.too_early():
             return
         if self.armed:
             self.ensure_epoch(epoch)
@@ -307,8 +311,11 @@ class SelectionController:
         self._pinned = False
         if self.armed and self.epoch < 0:
             self.ensure_epoch(self.sampler.epoch)
-        if self._rng is not None and self.loader is not None:
-            self.loader.resume_rng, self._rng = self._rng, None
+        if self.armed and self.sampler.ended:
+            self.flush()
+            self.sampler.repeat()
+        if self._rng is not None and (loader := self._loader()) is not None:
+            loader.resume_rng, self._rng = self._rng, None
         if self.before_begin is not None:
             self.before_begin()
 
@@ -416,7 +423,7 @@ class SelectionController:
         """Continue from `state_dict`; takes effect when a loader is wrapped, if that is still to come."""
         if not state:
             return
-        if self._sampler is None or self.loader is None:
+        if self._loader() is None:
             self._state_to_load = state
         else:
             self._load(state)
@@ -432,13 +439,12 @@ class SelectionController:
             self.capture.load_state_dict(state["capture"])
         states = state["rng"]
         self._rng = states[self.sampler.rank] if self.sampler.rank < len(states) else states[0]
-        if self.loader is not None:
-            self.loader.delivered = self._counted
+        self.sampler.delivered = self._counted
 
     def _restore_rng(self) -> None:
         """At an epoch's boundary: before anything of the next epoch draws."""
         if self._rng is not None:
             set_rng_state(self._rng)
             self._rng = None
-            if self.loader is not None:
-                self.loader.keep_rng = True
+            if (loader := self._loader()) is not None:
+                loader.keep_rng = True

@@ -58,8 +58,13 @@ class _LazyIterator(Iterator[Any]):
     def __next__(self) -> Any:
         if self._iterator is None:
             self._iterator = self._loader.begin()
-        batch = next(self._iterator)
-        self._loader.delivered += 1
+        sampler: Any = self._loader.sampler
+        try:
+            batch = next(self._iterator)
+        except StopIteration:
+            sampler.ended = True
+            raise
+        sampler.delivered += 1
         return batch
 
 
@@ -67,13 +72,11 @@ class SelectedLoader(_Base):
     """Mixed into the class of the user's DataLoader by `wrap_loader`.
 
     Attributes:
-        delivered: Batches of this epoch handed out so far, those before a resume included.
         before_begin: Called just before the epoch's first batch is fetched.
         resume_rng: Global random state to continue with once an interrupted epoch's iterator stands.
     """
 
     original: DataLoader[Any]
-    delivered: int
     before_begin: Callable[[], None] | None
     resume_rng: dict[str, Any] | None
     keep_rng: bool
@@ -86,19 +89,24 @@ class SelectedLoader(_Base):
         if self.before_begin is not None:
             self.before_begin()
         sampler: Any = self.sampler
-        self.delivered = sampler.first_batch
+        sampler.delivered = sampler.first_batch
         if sampler.num_batches() == sampler.first_batch:
-            return iter(())  # resumed at the very end of an epoch; a start would draw a base seed for nothing
+            # Resumed at the very end of an epoch; a start would draw a base seed for nothing.
+            self._continue_rng()
+            return iter(())
         if self.keep_rng and self.persistent_workers and isinstance(self.batch_sampler, _BatchSampler):
             # With persistent workers an uninterrupted run draws no base seed here, a fresh iterator does.
             state = get_rng_state()
             self.batch_sampler.before_order = lambda: set_rng_state(state)
         self.keep_rng = False
         iterator = super().__iter__()
+        self._continue_rng()
+        return iterator
+
+    def _continue_rng(self) -> None:
         if self.resume_rng is not None:
             set_rng_state(self.resume_rng)
             self.resume_rng = None
-        return iterator
 
     # Lightning takes a loader with these two for resumable and doesn't warn. Position and selection are in the
     # plugin's own state, so there is nothing to add.
@@ -127,6 +135,11 @@ def sampler_for(
         TypeError: If the loader's samples can't be selected by index.
     """
     loader = getattr(loader, "original", loader)
+    if not isinstance(loader, DataLoader):
+        raise TypeError(
+            f"selection needs a torch DataLoader, got {type(loader).__name__}; put the samples into a data set and "
+            "that into a DataLoader, or leave this loader out of the selection"
+        )
     dataset, base = loader.dataset, loader.sampler
     if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
         raise TypeError(
@@ -177,7 +190,7 @@ def wrap_loader(loader: DataLoader[Any], sampler: SelectionSampler) -> Any:
     object.__setattr__(copy, "sampler", sampler)
     object.__setattr__(copy, "batch_sampler", batches)
     object.__setattr__(copy, "_iterator", None)
-    copy.original, copy.delivered, copy.before_begin = original, 0, None
+    copy.original, copy.before_begin = original, None
     copy.resume_rng, copy.keep_rng = None, False
     # Which batch held which samples is known from their order.
     copy.in_order = True

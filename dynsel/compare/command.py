@@ -112,6 +112,8 @@ def compare(args: list[str]) -> int:
     if options.keep_ratio is not None:
         lightning_args += ["--selection.keep_ratio", options.keep_ratio]
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=120)  # a file or pipe has no width of its own
     with quiet():
         comparison = Comparison(lightning_args, options.metric)
         seeds = [comparison.first_seed + i for i in range(options.seeds)]
@@ -214,7 +216,7 @@ def _write_table(plan: Plan, store: Store, rows: list[Row]) -> None:
         ("command", f"`{plan.command}`"),
         ("seeds", f"{', '.join(map(str, plan.seeds))} (n = {n}); {spread}"),
         ("every run", f"{store.steps:,} optimiser steps; evaluated after the last one, not at the best"),
-        ("difference to random", "of runs with the same seed, hence with the same initial weights"),
+        ("vs random", "mean difference of runs with the same seed, hence with the same initial weights"),
         ("wall-clock", "training and selection, without validation and loading of the data"),
         ("hardware", hardware()),
         ("versions", versions()),
@@ -225,16 +227,19 @@ def _write_table(plan: Plan, store: Store, rows: list[Row]) -> None:
 
 
 def _print_table(plan: Plan, rows: list[Row], console: Console) -> None:
+    from rich import box
+    from rich.markup import escape
     from rich.table import Table
 
     n = len(plan.seeds)
-    spread = "mean ± sample standard deviation" if n > 1 else "no spread"
-    table = Table(title=f"n = {n}: {spread}" if n > 1 else "n = 1, no spread", title_justify="left")
+    title = f"n = {n}: mean ± sample standard deviation" if n > 1 else "n = 1, no spread"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     for i, heading in enumerate(headings(plan.metric)):
-        table.add_column(heading, justify="right" if i else "left")
+        # Only an error may need several lines.
+        table.add_column(heading, justify="right" if i else "left", no_wrap=i != 1)
     for row in rows:
-        table.add_row(*cells(row, n, plan.metric))
-    console.print(table, markup=False)
+        table.add_row(*map(escape, cells(row, n, plan.metric)))
+    console.print(table)
     console.print(f"{plan.out / 'table.md'}, {plan.out / 'results.csv'}", highlight=False, soft_wrap=True)
 
 

@@ -12,7 +12,7 @@ from dynsel.compare.record import RunRecord
 
 __all__ = ["HEADINGS", "Row", "cells", "csv_text", "markdown", "summarise"]
 
-HEADINGS = ("selector", "metric", "difference to random", "samples", "steps", "wall-clock s", "of which selection s")
+HEADINGS = ("selector", "metric", "vs random", "samples", "steps", "wall-clock s", "of which selection s")
 
 
 @dataclass(frozen=True)

@@ -95,6 +95,14 @@ class TensorDataModule(pl.LightningDataModule):
         """The validation set in order, in large batches."""
         return self._loader(self.val_set, max(self.batch_size, VAL_BATCH), shuffle=False)
 
+    def test_dataloader(self) -> DataLoader[Any]:
+        """The validation set: these data sets have no third part."""
+        return self.val_dataloader()
+
+    def predict_dataloader(self) -> DataLoader[Any]:
+        """The validation set."""
+        return self.val_dataloader()
+
     def _loader(self, data: TensorImages, batch_size: int, shuffle: bool) -> DataLoader[Any]:
         # Pinning pays only where a batch still has to travel, and is an error for tensors that have arrived.
         pin = data.device.type == "cpu" and self._root_device().type == "cuda"

@@ -1,183 +1,244 @@
-"""Feature matrices from arrays and files, checked before anything is computed from them."""
+"""Features that were computed elsewhere: arrays, `.npy` and `.npz` files."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Callable
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from dynsel._matrix import check_matrix
 from dynsel.features.fingerprint import describe_difference, fingerprint
+from dynsel.labels import encode_labels
 
-__all__ = ["check_features", "load_features", "save_features"]
+__all__ = ["load_features", "save_features"]
 
-BLOCK = 8192
-# Names under which a file's labels may lie beside its features.
-LABEL_NAMES = ("labels", "targets")
+Array = NDArray[Any]
 
 
 def load_features(
-    source: Any, *, num_samples: int | None = None, dataset: Any = None, labels: Tensor | None = None
-) -> Any:
-    """An (N, d) feature matrix, memory-mapped where the file allows it.
+    source: Tensor | Array | str | os.PathLike[str],
+    *,
+    num_samples: int | None = None,
+    name: str = "features",
+    dataset: Any = None,
+    labels: Any = None,
+) -> Array:
+    """Get an (N, d) feature matrix and check that it is one, and that it is this data set's.
 
     Args:
-        source: Tensor or array; or a path: `.npy`; `.npz` with a single matrix or one called `features`; or
-            `file.npz:name`. Nothing is ever unpickled.
-        num_samples: N of the data set.
-        dataset: The data set, to compare with the fingerprint that `save_features` left beside the file.
-        labels: (N,) class codes of the data set, to compare with labels that the file holds.
+        source: Tensor, NumPy array, path of an `.npy` file (memory-mapped, never read whole) or of an `.npz`
+            file. Of an `.npz` the array is named as "file.npz:key"; without a key it is the one called
+            "features", or the only 2-D floating-point one. Nothing is ever unpickled.
+        num_samples: Expected number of rows; default: that of `dataset`, if given.
+        name: How the messages call the matrix.
+        dataset: Map-style data set the rows should describe; compared with the fingerprint that
+            `save_features` left beside the file, if there is one.
+        labels: (N,) labels of the data set, or their codes; compared with those in the `.npz` file, if it has any
+            (`train_labels` or `train_targets` beside `train_features`, else `labels` or `targets`).
 
     Returns:
-        The tensor or array, as it is: float16 stays float16.
+        NumPy array or memory map of floating-point type; a view of a tensor on the CPU, not a copy.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        TypeError: If the source or its dtype can't hold features.
-        ValueError: If the shape is wrong, a value is NaN or infinite, or the file is of another data set.
+        TypeError: If the matrix isn't floating point, or the source is of an unknown kind.
+        ValueError: If the matrix isn't 2-D and finite, has another number of rows or is of another data set, or if
+            the file can't be read, has no such key or leaves the choice between several.
     """
-    stored_labels = None
+    beside: Array | None = None
     if isinstance(source, (str, os.PathLike)):
-        features, stored_labels, path = _read(os.fspath(source))
-        if dataset is not None:
-            _check_manifest(path, dataset)
+        features, beside = _read(os.fspath(source))
+    elif isinstance(source, Tensor):
+        # NumPy has no bfloat16.
+        features = (source.detach().float() if source.dtype == torch.bfloat16 else source.detach()).cpu().numpy()
+    elif isinstance(source, np.ndarray):
+        features = source
     else:
-        features = source if isinstance(source, Tensor) else np.asarray(source)
-    n, _ = check_features(features)
-    if num_samples is not None and n != num_samples:
-        raise ValueError(
-            f"features have {n} rows but the data set has {num_samples} samples; "
-            "row i must describe sample i of the very data set that is trained on"
-        )
-    if labels is not None and stored_labels is not None and len(stored_labels) == n:
-        _check_labels(stored_labels, labels)
+        raise TypeError(f"`{name}` must be a tensor, an array or a path (.npy, .npz), got {type(source).__name__}")
+    if num_samples is None and dataset is not None:
+        num_samples = len(dataset)
+    _check_rows(features, num_samples, name)
+    check_matrix(features, name)
+    if labels is not None and beside is not None and len(beside) == len(features):
+        _compare_labels(beside, labels)
+    if dataset is not None and isinstance(source, (str, os.PathLike)):
+        _check_manifest(Path(source), features, dataset)
     return features
 
 
-def check_features(features: Any) -> tuple[int, int]:
-    """(N, d) of a feature matrix.
+def save_features(path: str | os.PathLike[str], features: Tensor | Array, dataset: Any = None) -> Path:
+    """Write features as `.npy`, and beside it a manifest `<path>.json` that says of which data set they are.
 
-    Raises:
-        TypeError: If it is no floating-point matrix.
-        ValueError: If it is not two-dimensional, has fewer than two rows, or holds NaN or infinite values.
-    """
-    dtype = getattr(features, "dtype", None)
-    if not (isinstance(dtype, torch.dtype) and dtype.is_floating_point) and getattr(dtype, "kind", "") != "f":
-        raise TypeError(f"features must be of a floating-point dtype, got {dtype}; convert them by .astype('float32')")
-    if features.ndim != 2:
-        raise ValueError(f"features must have shape (samples, dimensions), got {tuple(features.shape)}")
-    if len(features) < 2:
-        raise ValueError(f"features must have at least 2 rows, got {len(features)}")
-    bad = [row for block in _finite_rows(features) for row in block]
-    if bad:
-        shown = ", ".join(map(str, bad[:5])) + (", ..." if len(bad) > 5 else "")
-        raise ValueError(f"features must be finite, got NaN or infinity in {len(bad)} rows: {shown}")
-    return len(features), features.shape[1]
-
-
-def save_features(path: str | Path, features: Any, dataset: Any = None) -> None:
-    """Write features as `.npy` with a manifest `.npy.json` beside it, so that they are not used for other data.
-
-    Both are written under a temporary name and renamed, the manifest first.
+    Both appear whole or not at all; a manifest is never left beside an array it does not describe.
 
     Args:
-        path: Ending in `.npy`.
-        features: (N, d) floating point.
-        dataset: The data set whose sample i row i describes; its fingerprint goes into the manifest.
-    """
-    import dynsel
+        path: File to write, ending in .npy, in a folder that exists.
+        features: (N, d) floating point, finite; row i describes item i of the data set.
+        dataset: Map-style data set, for the fingerprint that `load_features(..., dataset=...)` compares.
 
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: If the path has another suffix, the features aren't (N, d), or `dataset` isn't of length N.
+    """
     path = Path(path)
     if path.suffix != ".npy":
-        raise ValueError(f"`path` must end in .npy, got {path}")
-    n, d = check_features(features)
-    array = features.detach().cpu().numpy() if isinstance(features, Tensor) else np.asarray(features)
-    manifest = {"N": n, "d": d, "dtype": str(array.dtype), "dynsel": dynsel.__version__}
-    if dataset is not None:
-        manifest["fingerprint"] = fingerprint(dataset)
-    _replace(_manifest_path(path), lambda file: file.write(json.dumps(manifest, indent=1).encode()))
-    _replace(path, lambda file: np.save(file, array, allow_pickle=False))
+        raise ValueError(f"`path` must end in .npy, got {path.name!r}")
+    num_samples = None if dataset is None else len(dataset)
+    array = load_features(features, num_samples=num_samples)
+    manifest = {
+        "fingerprint": None if dataset is None else fingerprint(dataset),
+        "N": array.shape[0],
+        "d": array.shape[1],
+        "dtype": str(array.dtype),
+        "dynsel": _version(),
+    }
+    text = json.dumps(manifest, indent=1).encode()
+    # Without its old manifest, an array that replaces another is merely unchecked if we are killed here.
+    _manifest_path(path).unlink(missing_ok=True)
+    _write(path, lambda file: np.lib.format.write_array(file, array, allow_pickle=False))
+    _write(_manifest_path(path), lambda file: file.write(text))
+    return path
 
 
-def _replace(path: Path, write: Any) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+def _read(source: str) -> tuple[Array, Array | None]:
+    path, key = source, None
+    if not os.path.exists(path) and ".npz:" in source:
+        path, _, key = source.rpartition(":")
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"there is no feature file {path}")
+    if os.path.splitext(path)[1] not in (".npy", ".npz"):
+        raise ValueError(f"feature files must end in .npy or .npz, got {path}; write one with `save_features`")
+    loaded = _guarded(path, lambda: np.load(path, mmap_mode="r", allow_pickle=False))
+    if isinstance(loaded, np.ndarray):
+        return loaded, None
+    with loaded:
+        key = _only_matrix(path, loaded) if key is None else key
+        if key not in loaded.files:
+            raise ValueError(f"{path} has no array {key!r}; its keys: {_listing(loaded)}")
+        beside = _labels_beside(loaded, key)
+        arrays = [_guarded(path, partial(loaded.__getitem__, name)) for name in (key, beside) if name is not None]
+    return arrays[0], arrays[1] if len(arrays) > 1 else None
+
+
+def _guarded(path: str, read: Callable[[], Any]) -> Any:
     try:
-        with temporary.open("wb") as file:
+        return read()
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} can't be read as NumPy arrays (pickled objects never are): {error}") from error
+
+
+def _labels_beside(archive: Any, key: str) -> str | None:
+    names = [key.replace("features", other) for other in ("labels", "targets") if "features" in key]
+    return next((name for name in (*names, "labels", "targets") if name != key and name in archive.files), None)
+
+
+def _only_matrix(path: str, archive: Any) -> str:
+    if "features" in archive.files:
+        return "features"
+    matrices = [key for key in archive.files if _is_float_matrix(archive, key)]
+    if len(matrices) == 1:
+        return str(matrices[0])
+    raise ValueError(
+        f"{path} has {len(matrices)} 2-D floating-point arrays, so say which: "
+        f"'{os.path.basename(path)}:KEY'; its keys: {_listing(archive)}"
+    )
+
+
+def _is_float_matrix(archive: Any, key: str) -> bool:
+    # From the header alone: the arrays may be large.
+    if f"{key}.npy" not in archive.zip.namelist():
+        return False
+    with archive.zip.open(f"{key}.npy") as file:
+        major = np.lib.format.read_magic(file)[0]
+        reader: Callable[..., Any] = (
+            np.lib.format.read_array_header_1_0 if major == 1 else np.lib.format.read_array_header_2_0
+        )
+        shape, _, dtype = reader(file)
+    return len(shape) == 2 and dtype.kind == "f"
+
+
+def _listing(archive: Any) -> str:
+    return ", ".join(map(repr, archive.files)) or "none"
+
+
+def _check_rows(features: Array, num_samples: int | None, name: str) -> None:
+    if num_samples is not None and features.ndim == 2 and len(features) != num_samples:
+        raise ValueError(
+            f"{name} have {len(features)} rows but the data set has {num_samples} samples; row i must describe "
+            "sample i, so compute them for this data set, without shuffling or leaving any out"
+        )
+
+
+def _compare_labels(theirs: Array, ours: Any) -> None:
+    values = ours.detach().cpu().numpy() if isinstance(ours, Tensor) else np.asarray(ours)
+    if theirs.dtype.kind not in "iubUS" or theirs.shape != values.shape:
+        return
+    # As codes: 1..10 and 0..9, or names and numbers in the same order, are the same labels.
+    a, b = encode_labels(theirs)[0].numpy(), encode_labels(values)[0].numpy()
+    if np.array_equal(a, b):
+        return
+    same_kind = (theirs.dtype.kind in "US") == (values.dtype.kind in "US")
+    # Numbers against names: the classes may be in another order, if it is one and the same throughout.
+    if not same_kind and len(np.unique(np.stack([a, b]), axis=1).T) == a.max() + 1 == b.max() + 1:
+        return
+    wrong = (a != b) & (theirs != values if same_kind else True)
+    row = int(np.argmax(wrong if wrong.any() else a != b))
+    raise ValueError(
+        f"row {row} has label {theirs[row]} in the file and {values[row]} in the data set: "
+        "the file is of another data set or in another order"
+    )
+
+
+def _check_manifest(path: Path, features: Array, dataset: Any) -> None:
+    if not _manifest_path(path).is_file():
+        return
+    manifest = json.loads(_manifest_path(path).read_text())
+    said = (manifest.get("N"), manifest.get("d"), manifest.get("dtype"))
+    if said != (*features.shape, str(features.dtype)):
+        raise ValueError(
+            f"{path} is (N, d) = {features.shape} {features.dtype}, its manifest says {said[:2]} {said[2]}: "
+            "one of the two was replaced; write them again with `save_features`"
+        )
+    if manifest.get("fingerprint") is None:
+        return
+    difference = describe_difference(manifest["fingerprint"], fingerprint(dataset))
+    if difference:
+        raise ValueError(
+            f"{path} was computed for another data set than this one; they differ in: {difference}. "
+            f"Compute the features again, or remove {_manifest_path(path).name} if you know better"
+        )
+
+
+def _manifest_path(path: Path) -> Path:
+    return path.with_name(f"{path.name}.json")
+
+
+def _write(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(temporary, "wb") as file:
             write(file)
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _manifest_path(path: Path) -> Path:
-    return path.with_name(path.name + ".json")
-
-
-def _check_manifest(path: Path, dataset: Any) -> None:
-    manifest = _manifest_path(path)
-    if not manifest.exists():
-        return
-    expected = json.loads(manifest.read_text()).get("fingerprint")
-    difference = expected and describe_difference(expected, fingerprint(dataset))
-    if difference:
-        raise ValueError(f"{path} holds features of another data set: {difference}")
-
-
-def _read(source: str) -> tuple[Any, Any, Path]:
-    """Matrix, labels beside it or None, and the file's path."""
-    name, _, key = source.partition(".npz:")
-    path = Path(name + ".npz") if key else Path(source)
-    if not path.exists():
-        raise FileNotFoundError(
-            f"no feature file {path.absolute()}; `features` takes an array, a path, 'pixels' or 'model'"
-        )
-    if path.suffix == ".npy":
-        return np.load(path, mmap_mode="r", allow_pickle=False), None, path
-    if path.suffix != ".npz":
-        raise ValueError(f"a feature file must end in .npy or .npz, got {path.name}")
-    with np.load(path, allow_pickle=False) as file:
-        chosen = _choose(file, key, path)
-        prefix = chosen.removesuffix("features")
-        beside = [prefix + label for label in LABEL_NAMES if prefix + label in file.files]
-        return file[chosen], (file[beside[0]] if beside else None), path
-
-
-def _choose(file: Any, key: str, path: Path) -> str:
-    if key:
-        if key not in file.files:
-            raise ValueError(f"{path.name} has no array {key!r}, it has {', '.join(file.files)}")
-        return key
-    if "features" in file.files:
-        return "features"
-    matrices = [name for name in file.files if file[name].ndim == 2 and file[name].dtype.kind == "f"]
-    if len(matrices) != 1:
-        raise ValueError(
-            f"{path.name} must hold one matrix, or one called 'features'; it has {', '.join(file.files)}: "
-            f"name one, as in '{path.name}:{(matrices or file.files)[0]}'"
-        )
-    return str(matrices[0])
-
-
-def _check_labels(stored: Any, labels: Tensor) -> None:
-    """Both number the classes 0 .. C-1 in sorted order, whatever the labels were."""
-    codes = np.unique(stored, return_inverse=True)[1]
-    wrong = np.flatnonzero(codes != labels.numpy())
-    if len(wrong):
-        row = int(wrong[0])
-        raise ValueError(
-            f"the labels in the feature file differ from the data set's in {len(wrong)} rows, first in row {row} "
-            f"(class {int(codes[row])} in the file, {int(labels[row])} in the data set): "
-            "the file is of another data set or in another order"
-        )
-
-
-def _finite_rows(features: Any) -> Iterator[list[int]]:
-    for start in range(0, len(features), BLOCK):
-        block = features[start : start + BLOCK]
-        rows = block if isinstance(block, Tensor) else torch.from_numpy(np.ascontiguousarray(block))
-        yield ((~torch.isfinite(rows).all(1)).nonzero().squeeze(1) + start).tolist()
+def _version() -> str:
+    try:
+        return version("dynsel")
+    except PackageNotFoundError:  # a checkout that isn't installed
+        return "unknown"

@@ -84,7 +84,8 @@ def find_module(model: nn.Module, name: str | None) -> nn.Module:
     Raises:
         ValueError: If there is none; names similar ones.
     """
-    modules: dict[str, nn.Module] = dict(model.named_modules())
+    # Names stay the same when the model, or a part of it, is compiled.
+    modules = {name.replace("_orig_mod.", ""): module for name, module in model.named_modules()}
     if name is None:
         linear = [module for module in modules.values() if isinstance(module, nn.Linear)]
         if not linear:
@@ -93,10 +94,8 @@ def find_module(model: nn.Module, name: str | None) -> nn.Module:
                 "`features='model:NAME'`, or give features as an array, a file or 'pixels'"
             )
         return linear[-1]
-    for candidate in (name, name.replace("_orig_mod.", "")):
-        for prefix in ("", "_orig_mod."):
-            if prefix + candidate in modules:
-                return modules[prefix + candidate]
+    if name.replace("_orig_mod.", "") in modules:
+        return modules[name.replace("_orig_mod.", "")]
     from difflib import get_close_matches
 
     near = get_close_matches(name, [m for m in modules if m], n=3) or list(modules)[1:6]

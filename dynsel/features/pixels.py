@@ -1,81 +1,86 @@
-"""Features of a data set without any model: PCA of the raw inputs."""
+"""The principal components of the images themselves: features that need no model."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
+
+from dynsel.features._items import check_dataset, get_images, preserved_rng
 
 __all__ = ["pixel_features"]
 
-BLOCK = 1024
 
+def pixel_features(
+    dataset: Any, components: int = 64, batch_size: int | None = None, progress_bar: bool = False
+) -> NDArray[np.float32]:
+    """Principal components of all images, in two passes over the data set and bounded memory.
 
-def pixel_features(dataset: Any, components: int = 64, *, progress_bar: bool = False) -> NDArray[np.float32]:
-    """Project the flattened inputs on their first principal components, in two passes of bounded memory.
+    The components are those of `sklearn.decomposition.IncrementalPCA`: nearly the exact ones, with the sign
+    that makes the largest loading positive. Items should come without random augmentation.
 
     Args:
-        dataset: Map-style; the input is an item, or the first part of an item.
-        components: At most so many; fewer if the inputs are smaller or the samples fewer.
+        dataset: Map-style data set of images of one shape (tensors, arrays or PIL), alone, first in a tuple, or
+            under the key "image", "img" or "pixel_values".
+        components: Number of components; at most the number of items and of pixels are there to be had.
+        batch_size: Items at a time; default 4 times the components, at least 256.
         progress_bar: Show one.
 
     Returns:
-        (N, components) float32, signs fixed so that each component's largest loading is positive.
+        (N, min(components, N, pixels)) float32.
 
     Raises:
-        ValueError: If inputs differ in shape.
+        TypeError: If items hold no images.
+        ValueError: If items differ in shape, or an option is out of range.
+
+    Reference:
+        Ross, Lim, Lin, Yang (2008), Incremental learning for robust visual tracking (the PCA's update).
     """
     from sklearn.decomposition import IncrementalPCA
 
-    first = next(_blocks(dataset, False))
-    wanted = min(components, first.shape[1], len(first))
-    pca = IncrementalPCA(wanted)
-    for block in _blocks(dataset, progress_bar):
-        # A rest smaller than the number of components can't be fitted; it is still projected below.
-        if len(block) >= wanted:
-            pca.partial_fit(block)
-    strongest = np.abs(pca.components_).argmax(1)
-    sign = np.sign(pca.components_[np.arange(wanted), strongest])
-    rows = [pca.transform(block) * sign for block in _blocks(dataset, progress_bar)]
-    return np.concatenate(rows).astype(np.float32)
+    check_dataset(dataset)
+    if components < 1:
+        raise ValueError(f"`components` must be at least 1, got {components}")
+    if batch_size is not None and batch_size < 1:
+        raise ValueError(f"`batch_size` must be at least 1, got {batch_size}")
+    with preserved_rng():
+        shape = get_images(dataset, [0])[0].shape
+        components = min(components, len(dataset), int(np.prod(shape)))
+        # An update needs at least as many items as components.
+        size = max(components, 4 * components if batch_size is None else batch_size, 256 if batch_size is None else 1)
+        pca = IncrementalPCA(components)
+        for _, block in _blocks(dataset, size, shape, "pixel features, pass 1 of 2", progress_bar):
+            pca.partial_fit(block, check_input=False)
+        features = np.empty((len(dataset), components), dtype=np.float32)
+        for start, block in _blocks(dataset, size, shape, "pixel features, pass 2 of 2", progress_bar):
+            features[start : start + len(block)] = pca.transform(block)
+    return features
 
 
-def _blocks(dataset: Any, progress_bar: bool) -> Iterator[NDArray[np.float32]]:
-    starts: Any = range(0, len(dataset), BLOCK)
-    if progress_bar:
-        from rich.progress import track
-
-        starts = track(list(starts), description="reading inputs", transient=True)
-    for start in starts:
-        yield _block(dataset, list(range(start, min(start + BLOCK, len(dataset)))))
-
-
-def _block(dataset: Any, indices: list[int]) -> NDArray[np.float32]:
-    if hasattr(dataset, "__getitems__"):
-        fetched = dataset.__getitems__(indices)
-        # Either a batch that is ready, or a list of items.
-        if isinstance(fetched, tuple) and isinstance(fetched[0], Tensor) and len(fetched[0]) == len(indices):
-            return fetched[0].cpu().flatten(1).float().numpy()
-        items = fetched
-    else:
-        items = [dataset[i] for i in indices]
-    return np.stack([_flat(item, items[0]) for item in items])
+def _blocks(
+    dataset: Any, size: int, shape: tuple[int, ...], title: str, progress_bar: bool
+) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    # A remainder joins the last block, which keeps every block large enough for an update.
+    edges = [*range(0, max(1, len(dataset) - size + 1), size), len(dataset)]
+    for start, stop in _tracked(edges, title) if progress_bar else pairwise(edges):
+        images = get_images(dataset, range(start, stop))
+        for i, image in enumerate(images):
+            if image.shape != shape:
+                raise ValueError(
+                    f"items must have one shape, got {shape} for item 0 and {image.shape} for item {start + i}; "
+                    "add a Resize to a fixed (height, width), and a conversion to RGB if modes differ, to the "
+                    "data set's transform"
+                )
+        yield start, np.stack(images).reshape(len(images), -1)
 
 
-def _flat(item: Any, first: Any) -> NDArray[np.float32]:
-    value, pattern = _input(item), _input(first)
-    if value.shape != pattern.shape:
-        raise ValueError(
-            f"inputs must have one shape, got {value.shape} after {pattern.shape}; add a Resize to the transforms, "
-            "or give features of an encoder"
-        )
-    return value.ravel()
+def _tracked(edges: list[int], title: str) -> Iterator[tuple[int, int]]:
+    from rich.console import Console
+    from rich.progress import track
 
-
-def _input(item: Any) -> NDArray[np.float32]:
-    value = item[0] if isinstance(item, (tuple, list)) else item
-    return np.asarray(value.cpu() if isinstance(value, torch.Tensor) else value, dtype=np.float32)
+    pairs = list(pairwise(edges))
+    # A console of its own: a bar that Lightning shows meanwhile occupies the shared one.
+    yield from track(pairs, title, console=Console(stderr=True), transient=True)

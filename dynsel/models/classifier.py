@@ -61,7 +61,7 @@ class ImageClassifier(pl.LightningModule):
 
     Images are augmented (in training) and normalised on their device. SGD with Nesterov momentum spares
     norms and biases the weight decay. The learning rate follows `schedule` by the optimiser step, to the end
-    that the Trainer foresees. Logs `train_loss`, and `val_loss` (without label smoothing) and `val_accuracy`.
+    that the Trainer foresees. Logs `train_loss`, `val_loss` (without label smoothing) and `val_accuracy`.
     Weights and augmentation come from PyTorch's random state: `seed_everything` decides them.
 
     Args:
@@ -121,6 +121,7 @@ class ImageClassifier(pl.LightningModule):
         )
         self.model = build_model(architecture, num_classes, in_channels, width)
         self.val_accuracy = MulticlassAccuracy(num_classes, average="micro")
+        self.test_accuracy = MulticlassAccuracy(num_classes, average="micro")
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, num_classes) logits of (B, C, H, W) images: uint8, or floats in [0, 1]. Never augments.
@@ -150,11 +151,33 @@ class ImageClassifier(pl.LightningModule):
             batch: Images and targets.
             batch_idx: Not used.
         """
+        self._evaluate(batch, "val", self.val_accuracy)
+
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        """The same under the names of the test.
+
+        Args:
+            batch: Images and targets.
+            batch_idx: Not used.
+        """
+        self._evaluate(batch, "test", self.test_accuracy)
+
+    def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """(B, num_classes) class probabilities.
+
+        Args:
+            batch: Images, and targets that are not looked at.
+            batch_idx: Not used.
+        """
+        probabilities: Tensor = self(batch[0]).softmax(1)
+        return probabilities
+
+    def _evaluate(self, batch: tuple[Tensor, Tensor], stage: str, accuracy: MulticlassAccuracy) -> None:
         images, targets = batch
         logits = self(images)
-        self.val_accuracy(logits, targets)
-        self.log("val_accuracy", self.val_accuracy, prog_bar=True)
-        self.log("val_loss", F.cross_entropy(logits, targets), prog_bar=True, sync_dist=True)
+        accuracy(logits, targets)
+        self.log(f"{stage}_accuracy", accuracy, prog_bar=True)
+        self.log(f"{stage}_loss", F.cross_entropy(logits, targets), prog_bar=True, sync_dist=True)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """SGD, and the schedule stepped after each optimiser step.

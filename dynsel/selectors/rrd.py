@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dynsel.sae import SparseCodes, encode, fit_sae
-from dynsel.schedules import Cosine, Schedule, as_schedule
+from dynsel.schedules import Cosine, Schedule, as_schedule, check_range
 from dynsel.selection import gumbel
 from dynsel.selectors.base import ScoreSelector
 from dynsel.usage import usage_penalty
@@ -67,9 +67,10 @@ class RRD(ScoreSelector):
         super().__init__(class_balance=class_balance, seed=seed)
         self.gamma = as_schedule(gamma)
         self.curriculum = Cosine(0.0, 1.0) if curriculum is None else as_schedule(curriculum)
-        for name, value in (("gamma", self.gamma(0.0)), ("noise", noise)):
-            if value < 0:
-                raise ValueError(f"`{name}` must be at least 0, got {value}")
+        check_range("gamma", self.gamma, 0.0)
+        check_range("curriculum", self.curriculum, 0.0, 1.0)
+        if not noise >= 0:
+            raise ValueError(f"`noise` must be at least 0, got {noise}")
         if factors not in ("all", "split"):
             raise ValueError(f"`factors` must be 'all' or 'split', got {factors!r}")
         if k < 1 or (num_factors is not None and num_factors < 2):
@@ -123,7 +124,8 @@ def factor_scores(codes: SparseCodes, *, split: bool = False, too_common: float 
     common = torch.where(counted, frequency, 0.0)
     rare = torch.where(counted, -frequency.clamp_min(1e-12).log() / math.log(max(2, len(codes))), 0.0)
     if split and bool(counted.any()):
-        median = frequency[counted].median()
+        # torch.median takes the lower of the two middle ones, which leaves less than half below it.
+        median = frequency[counted].quantile(0.5)
         common, rare = (
             torch.where(frequency >= median, common, 0.0),
             torch.where(frequency < median, rare, 0.0),

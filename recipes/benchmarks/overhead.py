@@ -80,7 +80,7 @@ def median_milliseconds(work: Callable[[], Any], times: int) -> float:
 def epoch_times(selector: Selector, data: Labelled, epochs: int, keep_ratio: float, seed: int) -> dict[str, float]:
     """Median milliseconds of each part, and the bytes of state by name."""
     controller = SelectionController(selector, keep_ratio, max_epochs=epochs + 1, seed=seed)
-    loader = controller.wrap(DataLoader(data, batch_size=256, shuffle=True))
+    controller.wrap(DataLoader(data, batch_size=256, shuffle=True))
     sampler = controller.sampler
 
     def order() -> None:
@@ -88,7 +88,7 @@ def epoch_times(selector: Selector, data: Labelled, epochs: int, keep_ratio: flo
         sampler.local_order()
 
     def books() -> None:
-        loader.delivered = sampler.num_batches()
+        sampler.delivered = sampler.num_batches()
         controller.finish_epoch()
 
     parts: dict[str, list[float]] = {"select": [], "order": [], "books": []}

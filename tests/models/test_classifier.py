@@ -63,6 +63,10 @@ def test_logged_validation_is_that_of_the_whole_set():
     assert run.callback_metrics["val_accuracy"].item() == pytest.approx(accuracy, abs=1e-6)
     loss = F.cross_entropy(logits, data.targets).item()
     assert run.callback_metrics["val_loss"].item() == pytest.approx(loss, rel=1e-4)
+    (tested,) = run.test(classifier, run.datamodule, verbose=False)
+    assert tested == pytest.approx({"test_accuracy": accuracy, "test_loss": loss}, rel=1e-4)
+    predicted = torch.cat(run.predict(classifier, run.datamodule))
+    torch.testing.assert_close(predicted, logits.softmax(1), atol=1e-4, rtol=1e-4)
 
 
 def test_seed_decides_weights_augmentation_and_order():

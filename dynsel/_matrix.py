@@ -1,0 +1,116 @@
+"""Reading an (N, d) feature matrix in blocks of rows, whatever holds it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+__all__ = ["Matrix", "blocks", "check_matrix", "moments", "name_rows", "take"]
+
+Matrix: TypeAlias = Tensor | NDArray[Any]
+
+_BLOCK_VALUES = 2**22  # 16 MB of float32 a block: bounded memory, and still few blocks
+
+
+def check_matrix(features: Any, name: str = "features") -> None:
+    """Check that this is a feature matrix: (N, d) floating point, finite.
+
+    Args:
+        features: What the user gave.
+        name: How the messages call it.
+
+    Raises:
+        TypeError: If it is no tensor or array, or not of a floating-point type.
+        ValueError: If it isn't 2-D, is empty, or holds NaN or infinite values (the message names the rows).
+    """
+    if not isinstance(features, (Tensor, np.ndarray)):
+        raise TypeError(f"`{name}` must be a tensor or a NumPy array, got {type(features).__name__}")
+    if features.ndim != 2:
+        raise ValueError(
+            f"`{name}` must be 2-D, (N samples, d), got shape {tuple(features.shape)}; "
+            "flatten what describes one sample: `features.reshape(N, -1)`"
+        )
+    floating = features.is_floating_point() if isinstance(features, Tensor) else features.dtype.kind == "f"
+    if not floating:
+        raise TypeError(
+            f"`{name}` must be floating point, got {features.dtype}; if these really are features and not "
+            "labels or indices, convert them to float32"
+        )
+    if 0 in features.shape:
+        raise ValueError(f"`{name}` must have at least one row and one column, got shape {tuple(features.shape)}")
+    wrong = [row for rows in blocks(features) for row in _not_finite(take(features, rows), rows.start)]
+    if wrong:
+        raise ValueError(
+            f"`{name}` must be finite, got NaN or infinite values in {name_rows(wrong)}; compute them again"
+        )
+
+
+def _not_finite(block: Tensor, start: int) -> list[int]:
+    rows: list[int] = (~torch.isfinite(block).all(1)).nonzero()[:, 0].add(start).tolist()
+    return rows
+
+
+def name_rows(rows: list[int]) -> str:
+    """The first few of these rows, in words, and how many there are."""
+    if len(rows) == 1:
+        return f"row {rows[0]}"
+    listed = ", ".join(map(str, rows[:5]))
+    return f"rows {listed}" if len(rows) <= 5 else f"rows {listed}, ... ({len(rows)} in all)"
+
+
+def blocks(features: Matrix, size: int | None = None) -> Iterator[slice]:
+    """Slices that cover the rows in turn.
+
+    Args:
+        features: (N, d).
+        size: Rows a block; by default some 4 million values.
+    """
+    count, width = features.shape
+    size = max(1, _BLOCK_VALUES // width) if size is None else size
+    for start in range(0, count, size):
+        yield slice(start, min(start + size, count))
+
+
+def take(features: Matrix, rows: slice | Tensor, device: torch.device | None = None) -> Tensor:
+    """These rows as a new or viewed tensor.
+
+    Args:
+        features: (N, d) floating point.
+        rows: A slice, or (B,) int64 indices on the CPU.
+        device: Where the rows go; by default they stay where the features lie.
+
+    Returns:
+        (B, d) float32.
+    """
+    if isinstance(features, Tensor):
+        index = rows if isinstance(rows, slice) else rows.to(features.device)
+        return features[index].detach().to(device or features.device, torch.float32)
+    picked = np.asarray(features[rows if isinstance(rows, slice) else rows.numpy()])
+    with np.errstate(over="ignore"):  # what float32 can't hold becomes infinite, and is found by the check
+        return torch.from_numpy(picked.astype(np.float32)).to(device or "cpu")
+
+
+def moments(features: Matrix) -> tuple[Tensor, float]:
+    """Mean of the rows, and the sum of their squared distances from it.
+
+    Returns:
+        (d,) float64 on the device of the features, and the sum.
+
+    Reference:
+        Chan, Golub, LeVeque (1983), Algorithms for computing the sample variance (the update for blocks).
+    """
+    mean, spread, count = torch.zeros(()), torch.zeros(()), 0
+    for rows in blocks(features):
+        block = take(features, rows).double()
+        n, centre = len(block), block.mean(0)
+        apart = centre - mean.to(centre)
+        share = n / (count + n)
+        spread = spread.to(centre) + (block - centre).square().sum() + apart.square().sum() * count * share
+        mean = mean.to(centre) + apart * share
+        count += n
+    return mean, float(spread)

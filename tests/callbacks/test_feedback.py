@@ -1,0 +1,618 @@
+"""Behaviours 39 to 41: which samples a batch held, what their losses were, and loss weights on the way back."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+import lightning.pytorch as pl
+import pytest
+import torch
+import torch.nn.functional as F
+from programs.ddp_checks import Captures, Still
+from support import Fixed, Indexed, Listening, Module, N, SaveEvery, Sizes, fit, same_weights, selection, train_loader
+from torch import Tensor, nn
+from torch.overrides import _get_current_function_mode_stack as open_modes
+
+from dynsel.callbacks import DynamicSelection
+from dynsel.selection import Selection
+from dynsel.selectors import Feedback, Random
+
+
+# ---------------------------------------------------------------- 39: indices
+class Watch(pl.Callback):
+    """Notes, beside each batch's own indices, those that the plugin says it held."""
+
+    def __init__(self, selection: DynamicSelection) -> None:
+        self.selection = selection
+        self.wanted: list[list[int]] = []
+        self.observed: list[list[int]] = []
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self.wanted.append(batch[2].tolist())
+        self.observed.append(self.selection.indices(batch_idx).tolist())
+
+
+@pytest.mark.parametrize(
+    ("batches", "options", "loader_options"),
+    [
+        (20, {}, {}),
+        (20, {}, {"num_workers": 2, "prefetch_factor": 4}),
+        (20, {}, {"num_workers": 1, "persistent_workers": True}),
+        (20, {}, {"num_workers": 2, "in_order": False}),
+        (19, {}, {"drop_last": True, "batch_size": 4}),
+        (20, {"accumulate_grad_batches": 3}, {}),
+        (11, {"limit_train_batches": 3}, {"num_workers": 2}),
+        (20, {"reload_dataloaders_every_n_epochs": 1}, {}),
+    ],
+)
+def test_39_indices_of_each_batch(batches, options, loader_options):
+    chosen = selection((12, 40, 19, 8))
+    watch = Watch(chosen)
+    fit(chosen, watch, loader=train_loader(**loader_options), **options)
+    assert len(watch.wanted) == batches
+    assert watch.observed == watch.wanted
+
+
+def test_39_indices_after_a_resume(tmp_path):
+    saver = SaveEvery(tmp_path)
+    fit(selection((20, 12)), saver, max_epochs=2)
+    for step, path in enumerate(saver.paths):
+        chosen = selection((20, 12))
+        watch = Watch(chosen)
+        fit(chosen, watch, max_epochs=2, ckpt_path=path)
+        assert len(watch.wanted) == 8 - (step + 1)
+        assert watch.observed == watch.wanted
+
+
+class AsksForIndices(Module):
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        assert self.trainer.selection.indices(batch_idx).tolist() == batch[2].tolist()
+        return super().training_step(batch, batch_idx)
+
+
+def test_39_the_module_can_ask_the_trainer():
+    module, trainer = fit(selection(), module=AsksForIndices())
+    assert module.batches() == [3, 10, 5, 2]
+    assert not hasattr(trainer, "selection")
+
+
+# ---------------------------------------------------------------- 40, 41: per-sample losses
+def one_hot(y: Tensor) -> Tensor:
+    return F.one_hot(y, 2).float()
+
+
+def positions(logits: Tensor) -> Tensor:
+    """Logits of three positions a sample, (B, 2, 3)."""
+    return logits.unsqueeze(-1) * torch.tensor([1.0, 2.0, -1.0])
+
+
+def targets(y: Tensor) -> Tensor:
+    return torch.stack([y, 1 - y, torch.full_like(y, -100)], 1)
+
+
+CLASS_WEIGHTS = torch.tensor([1.0, 3.0])
+Loss = Callable[[Tensor, Tensor, str], Tensor]
+LOSSES: dict[str, Loss] = {
+    "cross_entropy": lambda z, y, r: F.cross_entropy(z, y, reduction=r),
+    "cross_entropy, smoothed": lambda z, y, r: F.cross_entropy(z, y, label_smoothing=0.1, reduction=r),
+    "cross_entropy, soft": lambda z, y, r: F.cross_entropy(z, 0.8 * one_hot(y) + 0.1, reduction=r),
+    "cross_entropy, class weights": lambda z, y, r: F.cross_entropy(z, y, CLASS_WEIGHTS, reduction=r),
+    "cross_entropy, ignored": lambda z, y, r: F.cross_entropy(z, y, ignore_index=1, reduction=r),
+    "cross_entropy, positions": lambda z, y, r: F.cross_entropy(positions(z), targets(y), reduction=r),
+    "CrossEntropyLoss": lambda z, y, r: nn.CrossEntropyLoss(CLASS_WEIGHTS, label_smoothing=0.1, reduction=r)(z, y),
+    "nll_loss": lambda z, y, r: F.nll_loss(z.log_softmax(1), y, reduction=r),
+    "NLLLoss": lambda z, y, r: nn.NLLLoss(reduction=r)(z.log_softmax(1), y),
+    "mse_loss": lambda z, y, r: F.mse_loss(z, one_hot(y), reduction=r),
+    "MSELoss": lambda z, y, r: nn.MSELoss(reduction=r)(z[:, 0], y.float()),
+    "l1_loss": lambda z, y, r: F.l1_loss(z, one_hot(y), reduction=r),
+    "smooth_l1_loss": lambda z, y, r: F.smooth_l1_loss(z, one_hot(y), reduction=r, beta=0.5),
+    "huber_loss": lambda z, y, r: nn.HuberLoss(reduction=r)(z, one_hot(y)),
+    "binary_cross_entropy": lambda z, y, r: F.binary_cross_entropy(z.sigmoid(), one_hot(y), reduction=r),
+    "BCEWithLogitsLoss": lambda z, y, r: nn.BCEWithLogitsLoss(pos_weight=CLASS_WEIGHTS, reduction=r)(z, one_hot(y)),
+    "kl_div": lambda z, y, r: F.kl_div(z.log_softmax(1), 0.8 * one_hot(y) + 0.1, reduction=r),
+    "poisson_nll_loss": lambda z, y, r: nn.PoissonNLLLoss(reduction=r)(z, one_hot(y)),
+    "gaussian_nll_loss": lambda z, y, r: F.gaussian_nll_loss(z, one_hot(y), torch.full_like(z, 0.5), reduction=r),
+    "soft_margin_loss": lambda z, y, r: F.soft_margin_loss(z, 2 * one_hot(y) - 1, reduction=r),
+    "multi_margin_loss": lambda z, y, r: F.multi_margin_loss(z, y, reduction=r),
+    "multilabel_margin_loss": lambda z, y, r: F.multilabel_margin_loss(
+        z, torch.stack([y, torch.full_like(y, -1)], 1), reduction=r
+    ),
+    "multilabel_soft_margin_loss": lambda z, y, r: nn.MultiLabelSoftMarginLoss(reduction=r)(z, one_hot(y)),
+    "hinge_embedding_loss": lambda z, y, r: F.hinge_embedding_loss(z, 2 * one_hot(y) - 1, reduction=r),
+}
+
+
+class Losses(Module):
+    """Trains with a loss, and notes what it is for each sample."""
+
+    def __init__(self, loss: Loss = LOSSES["cross_entropy"], reduction: str = "mean", **options: Any) -> None:
+        torch.manual_seed(1)
+        super().__init__(**options)
+        self.loss, self.reduction = loss, reduction
+        self.own: dict[int, dict[int, float]] = defaultdict(dict)
+
+    def note(self, z: Tensor, batch: Any) -> None:
+        with torch.no_grad():
+            values = self.loss(z, batch[1], "none").float()
+        values = values.flatten(1).mean(1) if values.ndim > 1 else values
+        self.own[self.current_epoch] |= dict(zip(batch[2].tolist(), values.tolist(), strict=True))
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        z = self(batch[0])
+        self.note(z, batch)
+        return self.loss(z, batch[1], self.reduction).mean()
+
+
+def heard(
+    module: Losses, sizes: tuple[int, ...] = (18, 8), score: Any = None, **options: Any
+) -> list[dict[int, float]]:
+    """Per-sample losses by index, one dict an epoch, that the selector was told."""
+    selector = Listening()
+    chosen = DynamicSelection(selector, Sizes(sizes), per_sample_loss=score)
+    fit(chosen, module=module, max_epochs=len(sizes), **options)
+    told = [f for f in selector.heard if f.loss is not None]
+    assert [f.loss.dtype for f in told] == [torch.float32] * len(told)
+    return [dict(zip(f.indices.tolist(), f.loss.tolist(), strict=True)) for f in told]
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_41_a_usual_loss_is_overheard(name):
+    module = Losses(LOSSES[name])
+    assert heard(module) == [module.own[0], module.own[1]]
+    assert len(module.own[0]) == 18
+
+
+@pytest.mark.parametrize("reduction", ["sum", "none"])
+def test_41_whatever_the_reduction(reduction):
+    module = Losses(reduction=reduction)
+    assert heard(module) == [module.own[0], module.own[1]]
+
+
+def test_41_the_old_arguments_of_torch():
+    module = Losses(lambda z, y, r: F.cross_entropy(z, y, **({"reduction": r} if r == "none" else {"reduce": False})))
+    assert heard(module) == [module.own[0], module.own[1]]
+
+
+@pytest.mark.parametrize(
+    "options", [{"accumulate_grad_batches": 2}, {"precision": "bf16-mixed"}, {"gradient_clip_val": 0.1}]
+)
+def test_40_the_scale_is_that_of_training_step(options):
+    module = Losses()
+    assert heard(module, **options) == [module.own[0], module.own[1]]
+
+
+def test_40_the_mean_is_the_loss():
+    module = Losses()
+    logged: list[float] = []
+
+    class Log(pl.Callback):
+        def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+            mine = [pl_module.own[0][i] for i in batch[2].tolist()]
+            logged.append(float(outputs["loss"]) * 2 - sum(mine) / len(mine))
+
+    selector = Listening()
+    fit(DynamicSelection(selector, Sizes((18,))), Log(), module=module, max_epochs=1, accumulate_grad_batches=2)
+    assert logged == pytest.approx([0.0] * 5, abs=1e-6)
+    told = dict(zip(selector.heard[0].indices.tolist(), selector.heard[0].loss.tolist(), strict=True))
+    assert told == module.own[0]
+
+
+class StillLosses(Still):
+    """Does not learn, so that the losses can be computed afterwards, and takes notes of nothing."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return F.cross_entropy(self.net(batch[0]), batch[1])
+
+
+@pytest.mark.parametrize("part", ["network", "module"])
+def test_41_compiled(part):
+    module = StillLosses()
+    with torch.no_grad():
+        data = Indexed()
+        wanted = F.cross_entropy(module.net(data.x), torch.tensor(data.targets), reduction="none")
+    if part == "network":
+        module.net = torch.compile(module.net, backend="eager")
+        [told] = heard(module, (8,), val=False)
+    else:
+        [told] = heard(torch.compile(module, backend="eager"), (8,), val=False)
+    assert len(told) == 8
+    assert told == pytest.approx({i: float(wanted[i]) for i in told})
+
+
+class ByKey(Losses):
+    """A loss that nobody knows, told by the key."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        x, y, i = batch
+        z = self(x)
+        values = (z - one_hot(y)).abs().pow(1.5).mean(1)
+        self.own[self.current_epoch] |= dict(zip(i.tolist(), values.tolist(), strict=True))
+        return {"loss": values.mean(), "per_sample_loss": values}
+
+
+def test_41_by_key():
+    module = ByKey()
+    assert heard(module, accumulate_grad_batches=2) == [module.own[0], module.own[1]]
+
+
+def test_41_by_function():
+    calls: list[tuple[bool, bool, int]] = []
+
+    def score(module: pl.LightningModule, batch: Any) -> Tensor:
+        values = module(batch[0]).sum(1)
+        calls.append((values.requires_grad, torch.is_grad_enabled(), len(values)))
+        return batch[2].float()
+
+    assert heard(ByHand(), (6,), score=score) != []
+    assert calls == [(False, False, 4), (False, False, 2)]
+    [told] = heard(ByHand(), (6,), score=score)
+    assert told == {i: float(i) for i in told}
+    assert len(told) == 6
+
+
+def test_41_the_key_of_the_wrong_length():
+    class Short(Losses):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            return {"loss": self(batch[0]).mean(), "per_sample_loss": torch.zeros(3)}
+
+    with pytest.raises(ValueError, match="`loss` must have one row a sample of batch 0: expected 4, got 3"):
+        heard(Short())
+
+
+class ByHand(Losses):
+    """A hand-written loss, which nothing can overhear."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        return (self(batch[0]) - one_hot(batch[1])).square().mean()
+
+
+class Twice(Losses):
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        z = self(batch[0])
+        return F.cross_entropy(z, batch[1]) + F.mse_loss(z, one_hot(batch[1]))
+
+
+class TwiceByHand(Losses):
+    """Two losses with a backward pass each."""
+
+    automatic_optimization = False
+
+    def training_step(self, batch: Any, batch_idx: int) -> None:
+        optimizer = self.optimizers()
+        for loss in (F.cross_entropy, F.multi_margin_loss):
+            optimizer.zero_grad()
+            self.manual_backward(loss(self(batch[0]), batch[1]))
+            optimizer.step()
+
+
+@pytest.mark.parametrize(("module", "calls"), [(ByHand, 0), (Twice, 2), (TwiceByHand, 2)])
+def test_41_a_loss_that_cant_be_told_is_an_error(module, calls):
+    wanted = rf"can't find the per-sample losses: `training_step` made {calls} calls .* `per_sample_loss`"
+    with pytest.raises(RuntimeError, match=wanted):
+        heard(module())
+    assert open_modes() == []
+
+
+@pytest.mark.parametrize(("module", "calls"), [(ByHand, 0), (Twice, 2), (TwiceByHand, 2)])
+def test_41_weights_that_cant_be_applied_are_an_error(module, calls):
+    wanted = rf"can't apply the selection's loss weights: `training_step` made {calls} calls .* `trainer\.selection"
+    with pytest.raises(RuntimeError, match=wanted):
+        fit(DynamicSelection(Fixed([1, 2, 3], weights=[1.0, 2.0, 3.0])), module=module())
+    assert open_modes() == []
+
+
+def test_41_other_losses_of_the_step_dont_disturb():
+    class Regularised(Losses):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            with torch.no_grad():  # a metric
+                F.mse_loss(self(batch[0]), one_hot(batch[1]))
+            first = self.net[0].weight
+            return super().training_step(batch, batch_idx) + F.l1_loss(first, torch.zeros_like(first))
+
+    module = Regularised(dropout=0.0)
+    assert heard(module) == [module.own[0], module.own[1]]
+
+
+def test_41_manual_optimization_with_one_loss():
+    class Manual(Losses):
+        automatic_optimization = False
+
+        def training_step(self, batch: Any, batch_idx: int) -> None:
+            optimizer = self.optimizers()
+            optimizer.zero_grad()
+            self.manual_backward(super().training_step(batch, batch_idx))
+            optimizer.step()
+
+    module = Manual()
+    assert heard(module) == [module.own[0], module.own[1]]
+
+
+def test_41_a_batch_skipped_by_the_step_has_no_losses():
+    class Skips(Losses):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            return None if batch_idx == 1 else super().training_step(batch, batch_idx)
+
+    module = Skips()
+    [told] = heard(module, (12,))
+    assert {i: loss for i, loss in told.items() if loss == loss} == module.own[0]
+    assert len(told) == 12
+
+
+def test_41_listening_leaves_the_training_untouched():
+    plain, _ = fit(selection((18, 40)), module=Losses(), max_epochs=2)
+    module = Losses()
+    heard(module, (18, 40))
+    assert module.own == plain.own
+    assert same_weights(module, plain)
+
+
+def test_41_one_forward_a_batch():
+    class Counts(Losses):
+        forwards = 0
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.forwards += 1
+            return super().forward(x)
+
+    module = Counts()
+    heard(module, (18,), val=False)
+    assert module.forwards == 5
+
+
+def test_41_losses_that_are_not_finite_dont_poison():
+    class MeanLoss(Listening):
+        """Keeps a running mean."""
+
+        def bind(self, num_samples: int, labels: Tensor | None = None, *, seed: int = 0) -> None:
+            super().bind(num_samples, labels, seed=seed)
+            self.mean = torch.zeros(num_samples)
+
+        def observe(self, feedback: Feedback) -> None:
+            super().observe(feedback)
+            known = feedback.finite()
+            self.mean[known.indices] += 0.5 * (known.loss - self.mean[known.indices])
+
+    class Diverges(Losses):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            loss = super().training_step(batch, batch_idx)
+            values = batch[2].float() + 1
+            values[batch[2] % 4 == 0] = torch.nan
+            values[batch[2] % 4 == 1] = torch.inf
+            return {"loss": loss, "per_sample_loss": values}
+
+    selector = MeanLoss()
+    fit(DynamicSelection(selector, Sizes((40,))), module=Diverges(), max_epochs=1)
+    assert selector.mean.tolist() == [0.0 if i % 4 < 2 else (i + 1) / 2 for i in range(N)]
+    assert selector.usage.tolist() == [1] * N
+
+
+# ---------------------------------------------------------------- the tap is closed
+class Skipping(Losses):
+    """Gives up each epoch after two batches, and looks what is open meanwhile."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[tuple[str, int]] = []
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> int | None:
+        return -1 if batch_idx == 2 else None
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        self.open.append(("step", len(open_modes())))
+        return super().training_step(batch, batch_idx)
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        self.open.append(("backward", len(open_modes())))
+        super().backward(loss, *args, **kwargs)
+
+    def on_train_epoch_end(self) -> None:
+        self.open.append(("end", len(open_modes())))
+
+
+def test_10_skipping_the_rest_of_an_epoch_leaves_no_tap_open():
+    module = Skipping()
+    told = heard(module, (20, 40), val=False)
+    assert module.open == ([("step", 1), ("backward", 0)] * 2 + [("end", 0)]) * 2
+    assert told == [module.own[0], module.own[1]]
+    assert [len(epoch) for epoch in told] == [8, 8]
+    assert open_modes() == []
+
+
+class Fails(Losses):
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        if batch_idx == 1:
+            raise OSError("out of luck")
+        return super().training_step(batch, batch_idx)
+
+
+def test_27_an_exception_in_the_step_leaves_no_tap_open():
+    chosen = DynamicSelection(Listening(), Sizes((20,)))
+    trainers: list[pl.Trainer] = []
+
+    class Keep(pl.Callback):
+        def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+            trainers.append(trainer)
+
+    with pytest.raises(OSError, match="out of luck"):
+        fit(chosen, Keep(), module=Fails())
+    assert open_modes() == []
+    assert not hasattr(trainers[0], "selection")
+
+
+# ---------------------------------------------------------------- loss weights
+class WeightedOnce(Random):
+    """Weighs the samples of the first epoch; all count alike afterwards."""
+
+    exact = False
+    epochs = 0
+
+    def select(self, progress: float, size: int) -> Selection:
+        self.epochs += 1
+        if self.epochs == 1:
+            return Selection(torch.arange(18), 0.5 + torch.arange(18) / 4)
+        return Selection(torch.arange(N), None)
+
+
+class WeightedByHand(Losses):
+    """What the weights are to do: the numerator becomes Σ w l, the denominator stays."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.weights: list[Any] = []
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        weights = self.trainer.selection.weights(batch_idx)
+        self.weights.append(None if weights is None else weights.tolist())
+        z, y = self(batch[0]), batch[1]
+        if weights is None:
+            return self.loss(z, y, self.reduction).mean()
+        values = self.loss(z, y, "none")
+        plain = self.loss(z, y, self.reduction).mean().detach()
+        denominator = values.detach().sum() / plain
+        return (values * weights.view(-1, *[1] * (values.ndim - 1))).sum() / denominator
+
+
+def weighted(module: Losses, *, selector: Any = None, **options: Any) -> Losses:
+    selector = WeightedOnce() if selector is None else selector
+    return fit(DynamicSelection(selector), module=module, **{"max_epochs": 2, **options})[0]
+
+
+def close(a: nn.Module, b: nn.Module) -> bool:
+    pairs = zip(a.state_dict().values(), b.state_dict().values(), strict=True)
+    return all(torch.allclose(x, y, rtol=1e-4, atol=1e-6) for x, y in pairs)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_41_weights_reach_the_gradient(name):
+    assert close(weighted(Losses(LOSSES[name])), weighted(WeightedByHand(LOSSES[name])))
+
+
+@pytest.mark.parametrize("reduction", ["sum", "none"])
+def test_41_weights_whatever_the_reduction(reduction):
+    assert close(weighted(Losses(reduction=reduction)), weighted(WeightedByHand(reduction=reduction)))
+
+
+@pytest.mark.parametrize("options", [{"accumulate_grad_batches": 2}, {"precision": "bf16-mixed"}])
+def test_41_weights_with(options):
+    assert close(weighted(Losses(), **options), weighted(WeightedByHand(), **options))
+
+
+def test_41_weights_matter_and_cross_entropy_means_the_formula():
+    class Formula(Losses):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            x, y, i = batch
+            weights = self.trainer.selection.weights(batch_idx)
+            weights = torch.ones(len(i)) if weights is None else 0.5 + i / 4
+            return (weights * -self(x).log_softmax(1)[torch.arange(len(y)), y]).sum() / len(y)
+
+    module = weighted(Losses())
+    assert close(module, weighted(Formula()))
+    assert not close(module, weighted(Losses(), selector=Fixed(list(range(18)), list(range(N)))))
+
+
+def test_41_weights_are_reset_when_the_full_data_returns():
+    module = weighted(WeightedByHand(), loader=train_loader(shuffle=False))
+    first = [[0.5 + i / 4 for i in range(start, min(18, start + 4))] for start in range(0, 18, 4)]
+    assert module.weights == first + [None] * 10
+
+
+def test_41_losses_are_told_without_the_weights():
+    class Both(WeightedOnce, Listening):
+        pass
+
+    selector, module = Both(), Losses()
+    weighted(module, selector=selector)
+    told = [dict(zip(f.indices.tolist(), f.loss.tolist(), strict=True)) for f in selector.heard]
+    assert told == [module.own[0], module.own[1]]
+
+
+class Cancels(Losses):
+    """A loss whose values cancel out to 0, so that sum and mean don't tell what was divided by."""
+
+    def __init__(self, reduction: str, *, by_hand: bool) -> None:
+        super().__init__(reduction=reduction, dropout=0.0)
+        self.by_hand = by_hand
+        self.gradients: list[Tensor] = []
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        z = self(batch[0])
+        values = torch.tensor([1.0, -1.0]) * (1 - (z - z.detach()))
+        if self.by_hand:
+            weights = self.trainer.selection.weights(batch_idx)
+            return (weights[:, None] * values).sum() / {"mean": 4, "batchmean": 2, "sum": 1}[self.reduction]
+        # target (log target - input) is -input for a target of 1.
+        loss = F.kl_div(-values, torch.ones_like(values), reduction=self.reduction)
+        assert float(loss.detach()) == 0.0
+        return loss
+
+    def on_before_optimizer_step(self, optimizer: Any) -> None:
+        self.gradients.append(self.net[3].weight.grad.clone())
+
+
+@pytest.mark.parametrize("reduction", ["mean", "batchmean", "sum"])
+def test_41_weights_of_a_loss_that_cancels_out(reduction):
+    runs = [Cancels(reduction, by_hand=by_hand) for by_hand in (False, True)]
+    for module in runs:
+        fit(DynamicSelection(Fixed([0, 1], weights=[1.0, 5.0])), module=module, max_epochs=1)
+    assert len(runs[0].gradients) == 1
+    assert torch.allclose(runs[0].gradients[0], runs[1].gradients[0], rtol=1e-5)
+
+
+# ---------------------------------------------------------------- features
+@pytest.mark.parametrize("source", [None, "model", "model:net.3"])
+def test_41_features_are_what_the_last_linear_layer_takes_in(source):
+    selector, module = Captures(), Still()
+    fit(DynamicSelection(selector, Sizes((20, 20, 13)), features=source), module=module, max_epochs=3)
+    with torch.no_grad():
+        wanted = module.net[:3](Indexed().x)
+    [features] = selector.fits
+    assert torch.allclose(features, wanted, atol=2e-3)
+
+
+@pytest.mark.parametrize("options", [{"precision": "bf16-mixed"}, {"accumulate_grad_batches": 2}])
+def test_41_features_with(options):
+    selector, module = Captures(), Still()
+    fit(DynamicSelection(selector, Sizes((20, 20, 13))), module=module, max_epochs=3, **options)
+    with torch.no_grad():
+        wanted = module.net[:3](Indexed().x)
+    assert torch.allclose(selector.fits[0], wanted, atol=3e-2)
+
+
+@pytest.mark.parametrize("source", ["model", "model:net.3"])
+def test_41_features_of_a_compiled_network(source):
+    selector, module = Captures(), Still()
+    with torch.no_grad():
+        wanted = module.net[:3](Indexed().x)
+    module.net = torch.compile(module.net, backend="eager")
+    chosen = DynamicSelection(selector, Sizes((20, 20, 4)), features=source)
+    fit(chosen, module=module, max_epochs=3, val=False)
+    assert torch.allclose(selector.fits[0], wanted, atol=2e-3)
+
+
+def test_41_features_of_a_submodule_called_twice_are_an_error():
+    class Twins(Still):
+        def forward(self, x: Tensor) -> Tensor:
+            return self.net(x) + self.net(-x)
+
+    with pytest.raises(RuntimeError, match=r"called 2 times with the 4 samples of the batch.*model:NAME"):
+        fit(DynamicSelection(Captures(), Sizes((20,))), module=Twins(), max_epochs=1)
+
+
+def test_41_features_of_an_unknown_submodule_are_an_error():
+    with pytest.raises(ValueError, match=r"no submodule 'net\.9'; did you mean 'net\.\d'"):
+        fit(DynamicSelection(Captures(), Sizes((20,)), features="model:net.9"), module=Still(), max_epochs=1)
+
+
+def test_41_the_hook_is_gone_once_all_features_are_there():
+    hooks: list[int] = []
+
+    class Count(pl.Callback):
+        def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+            hooks.append(len(pl_module.net[3]._forward_pre_hooks))
+
+    fit(DynamicSelection(Captures(), Sizes((20, 20, 13, 13))), Count(), module=Still(), max_epochs=4)
+    assert hooks == [1, 1, 1, 0]

@@ -1,0 +1,276 @@
+"""The one table that every selection method must enter: what all of them promise, whatever they select by."""
+
+from __future__ import annotations
+
+import inspect
+import io
+import json
+import random
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+
+from dynsel.selection import Selection, largest_remainder
+from dynsel.selectors import SELECTORS, Feedback, Selector, selector_class
+
+N, C, D = 60, 3, 6
+LABELS = (torch.arange(N) % 7 % C).to(torch.int16)  # classes of different sizes
+EPOCHS = 4
+every_selector = pytest.mark.parametrize("name", list(SELECTORS))
+
+
+def features() -> torch.Tensor:
+    return torch.randn(N, D, generator=torch.Generator().manual_seed(9))
+
+
+@cache
+def fitted_state(name: str) -> dict:
+    """Fitting takes longest; one a method is enough, the state holds all that comes of it."""
+    selector = SELECTORS[name](seed=3)
+    selector.bind(N, LABELS)
+    if selector.needs_features:
+        selector.fit(features())
+    return selector.state_dict()
+
+
+def make(name: str, *, state: dict | None = None) -> Selector:
+    selector = SELECTORS[name](seed=3)
+    selector.bind(N, LABELS)
+    selector.load_state_dict(fitted_state(name) if state is None else state)
+    return selector
+
+
+def feedback(selector: Selector, indices: torch.Tensor, epoch: int) -> Feedback:
+    """What the selector wants, and nothing else; the values depend on sample and epoch."""
+    generator = torch.Generator().manual_seed(epoch)
+    values = {
+        "loss": torch.rand(N, generator=generator),
+        "logits": torch.randn(N, C, generator=generator),
+        "embeddings": torch.randn(N, D, generator=generator),
+    }
+    return Feedback(indices, **{name: values[name][indices] for name in selector.wants})
+
+
+def train(selector: Selector, epochs: range = range(EPOCHS), size: int = 20) -> list[list[int]]:
+    """The selections of these epochs, each trained on in full."""
+    chosen = []
+    for epoch in epochs:
+        indices = selector.select(epoch / EPOCHS, size).indices
+        selector.observe(feedback(selector, indices, epoch))
+        chosen.append(sorted(indices.tolist()))
+    return chosen
+
+
+def same_state(a: dict, b: dict) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+# ---------------------------------------------------------------- construction
+@every_selector
+def test_constructs_from_plain_numbers(name):
+    """All arguments have defaults, and the defaults could stand in a YAML file."""
+    parameters = inspect.signature(SELECTORS[name]).parameters.values()
+    defaults = {p.name: p.default for p in parameters}
+    assert json.loads(json.dumps(defaults)) == defaults
+    assert isinstance(SELECTORS[name](**defaults), Selector)
+    assert not any(p.kind is p.POSITIONAL_ONLY for p in parameters)
+
+
+@every_selector
+def test_has_a_short_name_and_a_docstring(name):
+    assert selector_class(name) is SELECTORS[name]
+    assert inspect.getdoc(SELECTORS[name]) != inspect.getdoc(Selector)
+
+
+@pytest.mark.parametrize(("wrong", "hint"), [("randm", "'random'"), ("RRD", "'full' or 'random' or"), ("ful", "'full'")])
+def test_unknown_names_are_answered_by_similar_ones(wrong, hint):
+    with pytest.raises(ValueError, match=f"unknown selector '{wrong}'; did you mean .*{hint}"):
+        selector_class(wrong)
+
+
+# ---------------------------------------------------------------- binding
+@every_selector
+def test_binding_wants_a_label_for_each_sample(name):
+    selector = SELECTORS[name]()
+    with pytest.raises(ValueError, match=f"labels must have one entry a sample: expected {N}, got {N - 1}"):
+        selector.bind(N, LABELS[1:])
+    selector.class_balance = True
+    with pytest.raises(ValueError, match="with class_balance=True needs labels; pass `labels=`, or class_balance=F"):
+        selector.bind(N)
+
+
+@every_selector
+def test_binding_again_starts_afresh(name):
+    selector = make(name)
+    first = train(selector)
+    selector.bind(N, LABELS)
+    assert selector.ready == (not selector.needs_features)
+    assert int(selector.usage.sum()) == 0
+    selector.load_state_dict(fitted_state(name))
+    assert train(selector) == first
+
+
+# ---------------------------------------------------------------- selecting
+@every_selector
+@pytest.mark.parametrize("size", [1, 2, 20, N - 1, N])
+@pytest.mark.parametrize("balance", [False, True])
+def test_selects_the_size_asked_for(name, size, balance):
+    selector = make(name)
+    selector.class_balance = balance
+    for epoch in range(3):
+        selection = selector.select(epoch / 3, size)
+        assert isinstance(selection, Selection)
+        indices = selection.indices
+        assert indices.dtype == torch.int64
+        assert 0 <= int(indices.min())
+        assert int(indices.max()) < N
+        assert len(indices.unique()) == len(indices)
+        if selector.exact:
+            assert len(indices) == size
+        if selector.exact and balance:
+            wanted = largest_remainder(torch.bincount(LABELS), size)
+            assert torch.equal(torch.bincount(LABELS[indices], minlength=C), wanted)
+        selector.observe(feedback(selector, indices, epoch))
+
+
+@every_selector
+def test_is_deterministic_for_state_and_seed(name):
+    assert train(make(name)) == train(make(name))
+
+
+@every_selector
+def test_works_on_a_single_sample(name):
+    selector = SELECTORS[name](seed=0)
+    selector.bind(1, torch.zeros(1, dtype=torch.int16))
+    for _ in range(2):  # not fitted: nothing can be learned from one row
+        assert selector.select(0.0, 1).indices.tolist() == [0]
+
+
+@every_selector
+def test_leaves_the_global_generators_alone(name):
+    def states() -> tuple:
+        return torch.get_rng_state().tolist(), random.getstate(), str(np.random.get_state())  # noqa: NPY002
+
+    before = states()
+    selector = SELECTORS[name](seed=3)
+    selector.bind(N, LABELS)
+    if selector.needs_features:
+        selector.fit(features())
+    train(selector)
+    selector.load_state_dict(selector.state_dict())
+    assert states() == before
+
+
+@every_selector
+def test_global_seeds_change_nothing(name):
+    torch.manual_seed(1)
+    first = train(make(name))
+    torch.manual_seed(2)
+    assert train(make(name)) == first
+
+
+@every_selector
+def test_fitting_depends_on_the_seed_alone(name):
+    selector = SELECTORS[name](seed=3)
+    selector.bind(N, LABELS, seed=77)  # its own seed goes first
+    if selector.needs_features:
+        selector.fit(features().numpy())
+        assert selector.ready
+    assert same_state(selector.state_dict(), fitted_state(name))
+
+
+# ---------------------------------------------------------------- observing
+@every_selector
+def test_counts_what_was_trained_on(name):
+    selector = make(name)
+    chosen = train(selector)
+    assert selector.usage.tolist() == np.bincount(np.concatenate(chosen), minlength=N).tolist()
+    assert selector.usage.dtype == torch.int32
+
+
+@every_selector
+def test_order_and_grouping_of_feedback_do_not_matter(name):
+    whole, parts = make(name), make(name)
+    for epoch in range(3):
+        indices = whole.select(epoch / EPOCHS, 20).indices
+        parts.select(epoch / EPOCHS, 20)
+        whole.observe(feedback(whole, indices, epoch))
+        for part in indices.flip(0).split(7):
+            parts.observe(feedback(parts, part, epoch))
+    assert same_state(whole.state_dict(), parts.state_dict())
+
+
+@every_selector
+def test_a_nan_loss_does_no_harm(name):
+    """It is one more use; what can't be learned from is passed over."""
+    selector = make(name)
+    indices = torch.arange(10)
+    nan = torch.full((10,), torch.nan)
+    selector.observe(Feedback(indices, loss=nan, logits=nan[:, None].repeat(1, C), embeddings=nan[:, None]))
+    assert selector.usage[:10].tolist() == [1] * 10
+    assert all(torch.isfinite(value).all() for value in selector.state_dict().values())
+    assert all(len(set(chosen)) == len(chosen) > 0 for chosen in train(selector))
+
+
+def test_feedback_keeps_only_finite_samples():
+    loss = torch.tensor([1.0, torch.nan, 3.0, 4.0])
+    logits = torch.ones(4, 2)
+    logits[3, 1] = torch.inf
+    kept = Feedback(torch.tensor([5, 6, 7, 8]), loss=loss, logits=logits).finite()
+    assert kept.indices.tolist() == [5, 7]
+    assert kept.loss.tolist() == [1.0, 3.0]
+    assert kept.logits.shape == (2, 2)
+    assert kept.embeddings is None
+    assert kept.finite() is kept
+
+
+# ---------------------------------------------------------------- state
+@every_selector
+def test_a_saved_state_continues_identically(name):
+    whole = make(name)
+    train(whole, range(2))
+    file = io.BytesIO()
+    torch.save(whole.state_dict(), file)
+    file.seek(0)
+    # A checkpoint must load without unpickling anything.
+    resumed = make(name, state=torch.load(file, weights_only=True))
+    assert train(resumed, range(2, EPOCHS)) == train(whole, range(2, EPOCHS))
+    assert same_state(resumed.state_dict(), whole.state_dict())
+
+
+@every_selector
+def test_a_taken_state_stays_as_it_was(name):
+    selector = make(name)
+    state = selector.state_dict()
+    before = {key: value.clone() for key, value in state.items()}
+    train(selector)
+    assert same_state(state, before)
+    again = make(name, state=state)
+    train(again)
+    assert same_state(state, before)
+
+
+@every_selector
+def test_an_unfitted_state_is_as_good(name):
+    """Features captured in training come later: until then a selector that needs them rotates."""
+    selector = SELECTORS[name](seed=3)
+    selector.bind(N, LABELS)
+    train(selector, range(2))
+    resumed = make(name, state=selector.state_dict())
+    assert resumed.ready == selector.ready == (not selector.needs_features)
+    assert train(resumed, range(2, EPOCHS)) == train(selector, range(2, EPOCHS))
+
+
+@every_selector
+def test_a_bad_state_says_what_is_wrong(name):
+    selector = make(name)
+    state = selector.state_dict()
+    with pytest.raises(ValueError, match=rf"not of a {type(selector).__name__}: unexpected \['moon'\], missing \[\]"):
+        selector.load_state_dict({**state, "moon": torch.zeros(1)})
+    with pytest.raises(ValueError, match=r"unexpected \[\], missing \['usage'\]"):
+        selector.load_state_dict({key: value for key, value in state.items() if key != "usage"})
+    with pytest.raises(ValueError, match=f"of a data set of 7 samples, this one has {N}"):
+        selector.load_state_dict({**state, "usage": torch.zeros(7, dtype=torch.int32)})
+    assert same_state(selector.state_dict(), state)

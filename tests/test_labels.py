@@ -1,0 +1,119 @@
+"""Labels of any type as codes, against numpy and scikit-learn, and where a data set keeps them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.preprocessing import LabelEncoder
+from torch.utils.data import ConcatDataset, Dataset, Subset, TensorDataset
+
+from dynsel.labels import dataset_labels, declared_labels, encode_labels
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(-5, 5), min_size=1) | st.lists(st.sampled_from(["cat", "dog", "ox"]), min_size=1))
+def test_codes_are_scikit_learns(labels):
+    encoder = LabelEncoder().fit(labels)
+    codes, classes = encode_labels(labels)
+    assert codes.tolist() == encoder.transform(labels).tolist()
+    assert classes == encoder.classes_.tolist()
+    assert codes.dtype == torch.int16
+
+
+@pytest.mark.parametrize(
+    ("labels", "codes", "classes"),
+    [
+        (torch.tensor([7, 3, 7]), [1, 0, 1], [3, 7]),
+        (np.array(["b", "a"]), [1, 0], ["a", "b"]),
+        (np.array(["b", "a"], dtype=object), [1, 0], ["a", "b"]),
+        ([True, False, True], [1, 0, 1], [False, True]),
+        ([1.0, 0.0, 1.0, 1.0], [1, 0, 1, 1], [0.0, 1.0]),
+        ([(1, 2), (0, 5), (1, 2)], [1, 0, 1], [(0, 5), (1, 2)]),
+        ([np.int64(4), np.int64(2), np.int64(4)], [1, 0, 1], [2, 4]),
+        ([torch.tensor(4), torch.tensor(2), torch.tensor(4)], [1, 0, 1], [2, 4]),
+        (["b", None, "a", None], [0, 1, 2, 1], ["b", None, "a"]),  # not sortable: order of appearance
+        ([], [], []),
+    ],
+    ids=str,
+)
+def test_any_type(labels, codes, classes):
+    found, names = encode_labels(labels)
+    assert (found.tolist(), names) == (codes, classes)
+
+
+def test_more_classes_than_int16_holds():
+    codes, classes = encode_labels(np.arange(40_000).repeat(2))
+    assert codes.dtype == torch.int32
+    assert (int(codes.max()), len(classes)) == (39_999, 40_000)
+
+
+def test_vectors_are_no_labels():
+    with pytest.raises(ValueError, match=r"labels must be one a sample, got shape \(3, 2\)"):
+        encode_labels(np.zeros((3, 2)))
+    with pytest.raises(TypeError, match=r"labels must be hashable \(numbers, strings, tuples\), got list"):
+        encode_labels([[1, 2], [3, 4]])
+
+
+def test_regression_targets_are_no_labels():
+    with pytest.raises(ValueError, match="labels look continuous: 100 different values in 100 samples; pass `class_b"):
+        encode_labels(np.linspace(0, 1, 100))
+
+
+# ---------------------------------------------------------------- where a data set keeps them
+class Items(Dataset):
+    """Pairs without any list of labels; counts how often it is read."""
+
+    def __init__(self, labels, /, **attributes):
+        self.y, self.read = labels, 0
+        self.__dict__.update(attributes)
+
+    def __len__(self):
+        return len(self.y)
+
+    def __getitem__(self, i):
+        self.read += 1
+        return 0.0, self.y[i]
+
+
+@pytest.mark.parametrize("name", ["targets", "labels"])
+@pytest.mark.parametrize("labels", [[2, 0, 1], np.array([2, 0, 1]), torch.tensor([2, 0, 1])], ids=lambda x: type(x).__name__)
+def test_declared_labels_are_taken_unread(name, labels):
+    data = Items([9, 9, 9], **{name: labels})
+    assert list(dataset_labels(data)) == [2, 0, 1]
+    assert [int(y) for y in dataset_labels(Subset(data, [2, 0]))] == [1, 2]
+    assert [int(y) for y in dataset_labels(Subset(Subset(data, [2, 0]), torch.tensor([1])))] == [2]
+    assert data.read == 0
+
+
+def test_tensor_dataset_has_its_last_tensor():
+    data = TensorDataset(torch.rand(3, 2), torch.tensor([1, 0, 1]))
+    assert declared_labels(data).tolist() == [1, 0, 1]
+    assert declared_labels(TensorDataset(torch.rand(3, 2))) is None
+
+
+def test_labels_of_another_length_are_not_those_of_the_samples():
+    assert declared_labels(Items([1, 2, 3], targets=["cat", "dog"])) is None
+
+
+@pytest.mark.parametrize("progress_bar", [False, True])
+def test_else_one_pass_over_the_items(progress_bar):
+    data = Items([torch.tensor(3), 1, "x"])
+    assert dataset_labels(data, progress_bar=progress_bar) == [3, 1, "x"]
+    # The first one is read twice: once to see whether items are pairs at all.
+    assert data.read == 4
+
+
+def test_a_pass_goes_through_wrappers():
+    assert dataset_labels(ConcatDataset([Items([1, 2]), Items([0])]), progress_bar=False) == [1, 2, 0]
+
+
+def test_no_labels_anywhere():
+    class Bare(Items):
+        def __getitem__(self, i):
+            return torch.zeros(3)
+
+    with pytest.raises(ValueError, match=r"items of Bare are no \(input, label\) pairs; give the data set .* `targets`"):
+        dataset_labels(Bare([0, 1]))
