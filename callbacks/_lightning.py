@@ -10,12 +10,30 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
 
-__all__ = ["Bridge"]
+__all__ = ["Bridge", "Callback"]
+
+# Lightning goes by two names that have no class in common.
+NAMES = ("lightning.pytorch", "pytorch_lightning")
+
+if TYPE_CHECKING:
+    Callback = pl.Callback
+else:
+
+    def _callback_classes() -> list[type]:
+        classes = [pl.Callback]
+        with suppress(Exception):  # not installed, or in no state to be imported, and so in nobody's use
+            classes.append(import_module("pytorch_lightning").Callback)
+        return classes
+
+    class Callback(*_callback_classes()):
+        """A callback for the Trainers of both names: versions before 2.6 insist on their own class."""
+
 
 Transform = Callable[[Any], Any]
 
@@ -32,7 +50,6 @@ NEEDED = (
     "fit_loop.max_batches",
     "fit_loop.setup_data",
     "limit_train_batches",
-    "val_check_batch",
 )
 NEEDED_OF_LOADER = ("_iterator", "flattened", "iterables", "limits")
 
@@ -221,10 +238,8 @@ class Bridge:
 
 
 def _package_of(trainer: Any) -> Any:
-    """Lightning goes by two names, `lightning.pytorch` and `pytorch_lightning`, that have no class in common."""
-    names = ("lightning.pytorch", "pytorch_lightning")
     modules = [kind.__module__ for kind in type(trainer).__mro__]
-    return import_module(next(name for name in names if any(m.startswith(f"{name}.") for m in modules)))
+    return import_module(next(name for name in NAMES if any(m.startswith(f"{name}.") for m in modules)))
 
 
 def _has(owner: Any, path: str) -> bool:

@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
-from dynsel.callbacks._lightning import Bridge
+from dynsel.callbacks._lightning import Bridge, Callback
 from dynsel.callbacks.feedback import InputTap, LossTap
 from dynsel.samplers.controller import EpochRecord, SelectionController
 from dynsel.schedules import Schedule
@@ -22,7 +22,7 @@ __all__ = ["DynamicSelection"]
 ScoreFunction = Callable[[pl.LightningModule, Any], Tensor]
 
 
-class DynamicSelection(pl.Callback):
+class DynamicSelection(Callback):
     """Trains each epoch on a selection of the training set, chosen anew every epoch.
 
     Add it to the Trainer's callbacks; the LightningModule, the DataModule and the loaders stay as they are. The

@@ -4,6 +4,12 @@ features → scores → selection → sampler → training → feedback → scor
 """
 
 from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dynsel.callbacks import DynamicSelection
+    from dynsel.samplers import SelectionController, SelectionSampler
+    from dynsel.selection import Selection
 
 try:
     __version__ = version("dynsel")

@@ -31,7 +31,7 @@ DPI = 150
 Array = NDArray[Any]
 
 
-def selector_style(selector: str, selectors: Sequence[str]) -> dict[str, str]:
+def selector_style(selector: str, selectors: Sequence[str]) -> dict[str, Any]:
     """Colour and marker of a selector, the same in every picture.
 
     Args:
@@ -147,9 +147,8 @@ def class_balance_figure(records: Sequence[RunRecord]) -> Figure | None:
         epochs = min(map(len, runs))
         values = np.array([run[:epochs] for run in runs])
         _line(axes, np.arange(1, epochs + 1), values, name, selector_style(name, list(groups)))
-    axes.set_title(
-        "class balance of each epoch's selection (1 = same class shares as the data set)", fontsize=11, loc="left"
-    )
+    title = "class balance of each epoch's selection\n1 = the class shares of the data set"
+    axes.set_title(title, fontsize=10, loc="left")
     axes.set_xlabel("epoch")
     axes.set_ylabel("class balance")
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
@@ -159,7 +158,7 @@ def class_balance_figure(records: Sequence[RunRecord]) -> Figure | None:
     return figure
 
 
-def _line(axes: Axes, x: Array, values: Array, label: str, style: dict[str, str]) -> None:
+def _line(axes: Axes, x: Array, values: Array, label: str, style: dict[str, Any]) -> None:
     mean = values.mean(0)
     every = max(1, round(len(x) / 10))
     axes.plot(x, mean, label=label, linewidth=1.8, markersize=5, markevery=every, **style)
@@ -235,7 +234,7 @@ def image_sheet(usage: Array, dataset: Any, *, title: str = "", columns: int = 1
     used_rows = -(-count // columns)
     figure = _figure(1.0 * columns, 2 * used_rows * 1.35 + 0.9)
     figure.suptitle(title, fontsize=12)
-    halves = figure.subfigures(2, 1)
+    halves: Any = figure.subfigures(2, 1)
     for half, chosen, heading in zip(
         halves, (order[:count], order[::-1][:count]), ("most used", "least used"), strict=True
     ):

@@ -198,7 +198,7 @@ class TopKSAE(nn.Module):
         """
         rows = self.standardise(x)
         rebuilt = self.combine(*self.encode(x))
-        self.encoder *= (rows * rebuilt).sum() / rebuilt.square().sum().clamp_min(1e-12)
+        self.encoder.mul_((rows * rebuilt).sum() / rebuilt.square().sum().clamp_min(1e-12))
 
     @torch.no_grad()
     def drop_radial_gradient(self) -> None:
@@ -320,7 +320,9 @@ def encode(
                 bad = (~torch.isfinite(x).all(1)).nonzero()[:, 0] + rows.start
                 raise ValueError(f"`features` must be finite, got NaN or infinite values in {name_rows(bad.tolist())}")
             activations, factors = sae.encode(x)
-            values[rows], indices[rows] = activations.to("cpu", dtype), factors.to("cpu", index_type)
+            # An outlier must not become infinite in float16.
+            values[rows] = activations.clamp_max(torch.finfo(dtype).max).to("cpu", dtype)
+            indices[rows] = factors.to("cpu", index_type)
     return SparseCodes(indices, values, sae.num_factors)
 
 

@@ -49,7 +49,7 @@ class SelectionCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         selection = self._get(self.config, "selection")
         if isinstance(selection.selector, str):
-            selection.selector = Namespace(class_path=class_path(find_selector(selection.selector)))
+            selection.selector = selector_config(find_selector(selection.selector))
 
 
 def find_selector(name: str) -> type[Selector]:
@@ -77,6 +77,11 @@ def class_path(cls: type) -> str:
     if SELECTORS.get(cls.__name__.lower()) is cls:
         return f"dynsel.selectors.{cls.__name__}"
     return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def selector_config(cls: type[Selector]) -> Namespace:
+    """A selector with its default arguments, as the parser would have it from a YAML file."""
+    return Namespace(class_path=class_path(cls), init_args=Namespace())  # type: ignore[no-untyped-call]
 
 
 class _Interrupts(pl.Callback):

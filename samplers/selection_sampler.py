@@ -102,7 +102,8 @@ class SelectionSampler(DistributedSampler[int]):
         self._mask = None if selection is None else self._mask_of(selection.indices)
         self.weights = None
         if selection is not None and selection.weights is not None:
-            self.weights = torch.ones(self.num_total).index_copy_(0, selection.indices, selection.weights.float())
+            weights = selection.weights.float()
+            self.weights = torch.ones(self.num_total).index_copy_(0, selection.indices.long(), weights)
         self._begin_epoch()
 
     def set_epoch(self, epoch: int) -> None:

@@ -79,7 +79,9 @@ class Items(Dataset):
 
 
 @pytest.mark.parametrize("name", ["targets", "labels"])
-@pytest.mark.parametrize("labels", [[2, 0, 1], np.array([2, 0, 1]), torch.tensor([2, 0, 1])], ids=lambda x: type(x).__name__)
+@pytest.mark.parametrize(
+    "labels", [[2, 0, 1], np.array([2, 0, 1]), torch.tensor([2, 0, 1])], ids=lambda x: type(x).__name__
+)
 def test_declared_labels_are_taken_unread(name, labels):
     data = Items([9, 9, 9], **{name: labels})
     assert list(dataset_labels(data)) == [2, 0, 1]
@@ -115,5 +117,7 @@ def test_no_labels_anywhere():
         def __getitem__(self, i):
             return torch.zeros(3)
 
-    with pytest.raises(ValueError, match=r"items of Bare are no \(input, label\) pairs; give the data set .* `targets`"):
+    with pytest.raises(
+        ValueError, match=r"items of Bare are no \(input, label\) pairs; give the data set .* `targets`"
+    ):
         dataset_labels(Bare([0, 1]))

@@ -108,7 +108,7 @@ def test_keep_ratio_of_another_type(bad):
 def test_keep_ratio_that_leaves_its_range_on_the_way():
     with pytest.raises(ValueError, match=r"`keep_ratio` must be in \(0, 1\], got 0.0 at progress 0.401"):
         as_keep_ratio(Dip())
-    with pytest.raises(ValueError, match="got 0.0 at progress 1.0"):
+    with pytest.raises(ValueError, match=r"got 0.0 at progress 1.0"):
         as_keep_ratio(Linear(0.5, 0.0))
 
 

@@ -8,12 +8,11 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from jsonargparse import Namespace
 from lightning.fabric.utilities.warnings import PossibleUserWarning
 from lightning.pytorch.callbacks import (
     Checkpoint,
@@ -25,7 +24,7 @@ from lightning.pytorch.callbacks import (
 
 from dynsel.compare.record import CurvePoint, RunRecord
 from dynsel.samplers.controller import SelectionController
-from dynsel.trainer_cli import SelectionCLI, class_path, find_selector
+from dynsel.trainer_cli import SelectionCLI, find_selector, selector_config
 
 __all__ = ["Comparison", "quiet"]
 
@@ -92,11 +91,11 @@ class Comparison(SelectionCLI):
         self._options, self._callbacks = options, callbacks
         super().instantiate_classes()
 
-    def _selector(self, name: str) -> Namespace:
+    def _selector(self, name: str) -> Any:
         wanted = find_selector(name)
         if self.own is not None and find_selector(self.own.class_path) is wanted:
             return self.own
-        return Namespace(class_path=class_path(wanted), init_args=Namespace())
+        return selector_config(wanted)
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         given = self.config_init.trainer.callbacks or []
@@ -117,10 +116,8 @@ class Comparison(SelectionCLI):
             raise ValueError("`trainer.max_epochs` or `trainer.max_steps` must be set: they say how long to train")
         counter = _StepCounter()
         self.make("full", self.first_seed, [counter])
-        try:
+        with suppress(_Counted):
             self.trainer.fit(self.model, datamodule=self.datamodule)
-        except _Counted:
-            pass
         if not math.isfinite(counter.steps):
             raise ValueError("`trainer.max_steps` must be set where the length of an epoch is unknown")
         return int(counter.steps)
@@ -235,7 +232,7 @@ class _Meter(pl.Callback):
 
 def _now() -> float:
     """The time once the accelerator has done what it was given."""
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
+    if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.synchronize()
     return time.perf_counter()
 

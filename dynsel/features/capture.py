@@ -85,7 +85,7 @@ def find_module(model: nn.Module, name: str | None) -> nn.Module:
         ValueError: If there is none; names similar ones.
     """
     # Names stay the same when the model, or a part of it, is compiled.
-    modules = {name.replace("_orig_mod.", ""): module for name, module in model.named_modules()}
+    modules: dict[str, nn.Module] = {n.replace("_orig_mod.", ""): module for n, module in model.named_modules()}
     if name is None:
         linear = [module for module in modules.values() if isinstance(module, nn.Linear)]
         if not linear:

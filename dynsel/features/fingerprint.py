@@ -152,7 +152,8 @@ def _hash_items(dataset: Any, base: Any, indices: list[int] | None) -> list[str]
 
 
 def _evenly(length: int, count: int) -> list[int]:
-    return sorted({i * (length - 1) // max(1, count - 1) for i in range(min(count, length))} | {length - 1})
+    count = min(count, length)
+    return [i * (length - 1) // max(1, count - 1) for i in range(count)]
 
 
 def _hash_item(item: Any) -> str:

@@ -46,7 +46,8 @@ def pixel_features(
         raise ValueError(f"`components` must be at least 1, got {components}")
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"`batch_size` must be at least 1, got {batch_size}")
-    with preserved_rng():
+    # Images that are all the same have no variance to divide by.
+    with preserved_rng(), np.errstate(invalid="ignore"):
         shape = get_images(dataset, [0])[0].shape
         components = min(components, len(dataset), int(np.prod(shape)))
         # An update needs at least as many items as components.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -276,6 +277,11 @@ def test_44_setting_the_epoch_earlier_resumes_exactly(tmp_path, upstream, sizes,
 
 
 # ---------------------------------------------------------------- 44: Lightning's other name
+def test_44_pytorch_lightning_need_not_be_there(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pytorch_lightning", None)
+    assert _lightning._callback_classes() == [pl.Callback]
+
+
 def test_44_pytorch_lightning(tmp_path):
     other = pytest.importorskip("pytorch_lightning")
 
