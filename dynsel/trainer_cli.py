@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 from jsonargparse import Namespace
+from jsonargparse.typing import PositiveInt
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
@@ -22,6 +24,8 @@ __all__ = ["SelectionCLI", "find_selector", "run_trainer"]
 
 class SelectionCLI(LightningCLI):
     """LightningCLI with `selection:`, the arguments of `DynamicSelection`, beside model, data and trainer.
+
+    A further key is `threads`, the number of CPU threads that torch may use.
 
     Model and data are given by class path. The selector may be given by class path or short name.
 
@@ -45,8 +49,16 @@ class SelectionCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_lightning_class_args(DynamicSelection, "selection")
+        parser.add_argument(
+            "--threads",
+            type=PositiveInt | None,
+            default=None,
+            help="CPU threads of torch; a small model is fastest with 1, above all on a busy machine (default: torch's)",
+        )
 
     def before_instantiate_classes(self) -> None:
+        if threads := self._get(self.config, "threads"):
+            torch.set_num_threads(threads)
         selection = self._get(self.config, "selection")
         if isinstance(selection.selector, str):
             selection.selector = selector_config(find_selector(selection.selector))

@@ -5,18 +5,21 @@
     python recipes/benchmarks/overhead.py --n 1281167 --classes 1000
 
 Epochs go through the real controller and loader, only that no sample is read: choose, put in order, count what was
-trained on, close the books. Printed are medians over the epochs, and beside them what the loader's own sampler takes
-for its order (any training pays that) and one `torch.topk` of half of as many numbers. RRD's scores are given,
-since its fit is done once. Fitting, reading and training are no part of this; `efficiency.py` measures whole epochs.
+trained on, close the books. Printed are medians over the epochs. What the loader's own sampler takes for its order
+any training pays; `overhead` is all that comes on top: choosing, books, and what our order takes longer. Beside it
+stands one `torch.topk` of half of as many numbers. RRD's scores are given, since its fit is done once. Fitting,
+reading and training are no part of this; `efficiency.py` measures whole epochs.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import platform
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -77,10 +80,13 @@ def median_milliseconds(work: Callable[[], Any], times: int) -> float:
     return statistics.median(milliseconds(work) for _ in range(times))
 
 
-def epoch_times(selector: Selector, data: Labelled, epochs: int, keep_ratio: float, seed: int) -> dict[str, float]:
-    """Median milliseconds of each part, and the bytes of state by name."""
+def measure(
+    selector: Selector, data: Labelled, epochs: int, keep_ratio: float, seed: int
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Median milliseconds of each part of an epoch, and bytes a sample of state by name."""
     controller = SelectionController(selector, keep_ratio, max_epochs=epochs + 1, seed=seed)
-    controller.wrap(DataLoader(data, batch_size=256, shuffle=True))
+    plain = DataLoader(data, batch_size=256, shuffle=True)
+    controller.wrap(plain)
     sampler = controller.sampler
 
     def order() -> None:
@@ -91,16 +97,18 @@ def epoch_times(selector: Selector, data: Labelled, epochs: int, keep_ratio: flo
         sampler.delivered = sampler.num_batches()
         controller.finish_epoch()
 
-    parts: dict[str, list[float]] = {"select": [], "order": [], "books": []}
+    rows = []
     for epoch in range(epochs + 1):
-        parts["select"].append(milliseconds(lambda epoch=epoch: controller.ensure_epoch(epoch)))  # type: ignore[misc]
-        parts["order"].append(milliseconds(order))
-        parts["books"].append(milliseconds(books))
+        row = {"select": milliseconds(partial(controller.ensure_epoch, epoch))}
+        row |= {"order": milliseconds(order), "books": milliseconds(books)}
+        # Within the epoch, so that whatever else the machine does weighs on both alike.
+        row["plain order"] = milliseconds(lambda: list(plain.sampler))
+        row["overhead"] = row["select"] + row["books"] + max(0.0, row["order"] - row["plain order"])
+        rows.append(row)
+    assert int(selector.usage.sum()) == controller.samples_trained > 0, "the books must hold every sample fed"
     # The first epoch warms up.
-    result = {name: statistics.median(times[1:]) for name, times in parts.items()}
-    trained = int(selector.usage.sum())
-    assert trained == controller.samples_trained > 0, "the books must hold every sample fed"
-    return {**result, **{f"state {name}": size for name, size in state_sizes(controller).items()}}
+    times = {name: statistics.median(row[name] for row in rows[1:]) for name in rows[0]}
+    return times, state_sizes(controller)
 
 
 def state_sizes(controller: SelectionController) -> dict[str, float]:
@@ -121,31 +129,27 @@ def state_sizes(controller: SelectionController) -> dict[str, float]:
 def report(n: int, classes: int, epochs: int, keep_ratio: float, seed: int, console: Console) -> None:
     """Measure all selectors on one size and print their table."""
     data = Labelled(n, classes, seed)
-    plain = DataLoader(data, batch_size=256, shuffle=True).sampler
-    plain_order = median_milliseconds(lambda: list(plain), epochs)
     numbers = torch.rand(n, generator=torch.Generator().manual_seed(seed))
     top_k = median_milliseconds(lambda: torch.topk(numbers, n // 2), epochs)
     goal = next((ms for size, ms in GOALS.items() if n <= size), None)
     table = Table(
-        "selector", "select", "order", "books", "overhead", "x topk", "bytes/sample", "state",
+        "selector", "select", "order", "plain order", "books", "overhead", "x topk", "bytes/sample", "state",
         title=f"N = {n:,}, C = {classes:,}, keep ratio {keep_ratio}: ms an epoch",
         caption=f"goal: overhead <= {goal} ms, state <= {BYTES_GOAL:g} bytes/sample" if goal else None,
     )  # fmt: skip
     for name, build in SELECTORS.items():
-        found = epoch_times(build(), data, epochs, keep_ratio, seed)
-        state = {key.removeprefix("state "): size for key, size in found.items() if key.startswith("state ")}
-        # Where putting a part in order takes longer than the whole does without us, that is ours as well.
-        overhead = found["select"] + found["books"] + max(0.0, found["order"] - plain_order)
+        times, state = measure(build(), data, epochs, keep_ratio, seed)
+        overhead = times["overhead"]
         table.add_row(
             name,
-            *(f"{found[part]:.2f}" for part in ("select", "order", "books")),
+            *(f"{times[part]:.2f}" for part in ("select", "order", "plain order", "books")),
             f"[{colour(overhead, goal)}]{overhead:.2f}",
             f"{overhead / top_k:.2f}",
             f"[{colour(sum(state.values()), BYTES_GOAL)}]{sum(state.values()):.2f}",
             ", ".join(f"{key} {size:g}" for key, size in state.items()),
         )
     console.print(table)
-    console.print(f"the loader's own order: {plain_order:.2f} ms; torch.topk(N, N/2): {top_k:.2f} ms\n")
+    console.print(f"torch.topk(N, N/2): {top_k:.2f} ms\n")
 
 
 def colour(value: float, goal: float | None) -> str:
@@ -153,13 +157,13 @@ def colour(value: float, goal: float | None) -> str:
 
 
 def machine() -> str:
-    """Processor, threads and versions."""
+    """Processor, threads and versions; and what else runs, for nothing can be timed on a busy machine."""
     cpuinfo = Path("/proc/cpuinfo")
     models = [line for line in cpuinfo.read_text().splitlines() if "model name" in line] if cpuinfo.exists() else []
     name = models[0].partition(":")[2].strip() if models else platform.processor() or platform.machine()
     return (
         f"{name}, {torch.get_num_threads()} threads; Python {platform.python_version()}, torch {torch.__version__}, "
-        f"numpy {np.__version__}, dynsel {dynsel.__version__}"
+        f"numpy {np.__version__}, dynsel {dynsel.__version__}; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
     )
 
 
