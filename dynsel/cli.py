@@ -98,10 +98,13 @@ def explain(error: Exception) -> str | None:
     if isinstance(error, argparse.ArgumentError):
         return _one_line(str(error))
     known = (ValueError, TypeError, ImportError, RuntimeError)
-    if isinstance(error, ImportError) and error.name is not None:
-        return None  # raised by an import statement, not by us
-    if isinstance(error, known) and _raised_in(error.__traceback__).split(".")[0] == "dynsel":
-        return _one_line(str(error))
+    # jsonargparse wraps what a constructor raises.
+    cause: BaseException | None = error
+    while cause is not None:
+        by_statement = isinstance(cause, ImportError) and cause.name is not None  # hence not raised by our code
+        if isinstance(cause, known) and not by_statement and _raised_in(cause.__traceback__) == "dynsel":
+            return _one_line(str(cause))
+        cause = cause.__cause__
     if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError | NotADirectoryError):
         return _one_line(str(error))
     if type(error).__name__ == "MisconfigurationException":
@@ -110,11 +113,11 @@ def explain(error: Exception) -> str | None:
 
 
 def _raised_in(traceback: TracebackType | None) -> str:
-    """Name of the module whose code raised."""
+    """Name of the package whose code raised."""
     name = ""
     while traceback is not None:
         name, traceback = str(traceback.tb_frame.f_globals.get("__name__", "")), traceback.tb_next
-    return name
+    return name.split(".")[0]
 
 
 def _one_line(text: str) -> str:

@@ -1,6 +1,10 @@
 """Which samples an epoch trains on: the `Selection` and the exact ways to draw one from scores.
 
 Shapes: N samples, M selected, C classes.
+
+What is done each epoch to one number a sample is done by numpy, here and in `usage`, `selectors` and `samplers`: its
+one thread goes on while loader workers fill the cores. Several of torch's wait for each other at every operation,
+which made choosing among 50,000 samples take 200 ms instead of 2 on a busy machine.
 """
 
 from __future__ import annotations
@@ -122,7 +126,7 @@ def balanced_top_k(
         raise ValueError("give either `k` or `quotas`, got " + ("neither" if k is None else "both"))
     if labels.shape != scores.shape:
         raise ValueError(f"`labels` must have shape {tuple(scores.shape)}, got {tuple(labels.shape)}")
-    sizes = torch.bincount(labels)
+    sizes = torch.from_numpy(np.bincount(labels.numpy()))
     if k is not None:
         _check_count("k", k, len(scores))
         wanted = largest_remainder(sizes, k)
@@ -153,9 +157,9 @@ def class_balance(labels: Tensor, indices: Tensor) -> float:
     Returns:
         1 for the same shares, towards 0 for a single rare class.
     """
-    whole = torch.bincount(labels).double()
-    chosen = torch.bincount(labels[indices], minlength=len(whole)).double()
-    return 1.0 - 0.5 * float((chosen / chosen.sum() - whole / whole.sum()).abs().sum())
+    whole = np.bincount(labels.numpy())
+    chosen = np.bincount(labels.numpy().take(indices.numpy()), minlength=len(whole))
+    return 1.0 - 0.5 * float(np.abs(chosen / len(indices) - whole / len(labels)).sum())
 
 
 def weighted_draw(weights: Tensor, k: int, *, generator: torch.Generator | None = None) -> Tensor:
@@ -206,8 +210,9 @@ def _comparable(scores: Tensor) -> np.ndarray[Any, Any]:
     scores = scores.detach().cpu()
     if scores.dtype in (torch.bfloat16, torch.float16):
         scores = scores.float()
-    values: np.ndarray[Any, Any] = torch.nan_to_num(scores, nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf).numpy()
-    return values
+    values: np.ndarray[Any, Any] = scores.numpy()
+    # The maximum of anything with NaN is NaN.
+    return np.where(np.isnan(values), -np.inf, values) if np.isnan(values.max()) else values
 
 
 def _check_count(name: str, k: int, available: int) -> None:

@@ -53,7 +53,7 @@ class SelectionCLI(LightningCLI):
             "--threads",
             type=PositiveInt | None,
             default=None,
-            help="CPU threads of torch; a small model is fastest with 1, above all on a busy machine (default: torch's)",
+            help="CPU threads of torch; small models are fastest with 1, above all on a busy machine",
         )
 
     def before_instantiate_classes(self) -> None:
@@ -139,7 +139,8 @@ def resume_hint(trainer: pl.Trainer, args: list[str]) -> str:
     path = last + [c.best_model_path for c in found if c.best_model_path]
     if not path:
         return "No checkpoint was written yet: the same command starts again."
-    # Lightning looks for the last one in the new run's folder, which isn't this run's if it has a version number.
-    fixed = bool(last) and not Path(last[0]).is_relative_to(trainer.log_dir or trainer.default_root_dir)
-    where = "last" if fixed else path[0]
+    # Lightning looks for the last one in the new run's folder, which isn't this run's if a logger numbers them.
+    numbered = [logger.log_dir for logger in trainer.loggers if getattr(logger, "log_dir", None)]
+    found_again = bool(last) and not any(Path(last[0]).is_relative_to(folder) for folder in numbered)
+    where = "last" if found_again else path[0]
     return f"Resume with the same command and `--ckpt_path {where}`."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -34,8 +35,9 @@ def usage_penalty(usage: Tensor) -> Tensor:
     Returns:
         (N,) float32; all zero while nothing was used.
     """
-    total = int(usage.sum())
-    return usage.float() * (len(usage) / total if total else 0.0)
+    counts = usage.numpy()
+    total = int(counts.sum(dtype=np.int64))
+    return torch.from_numpy(np.multiply(counts, len(counts) / total if total else 0.0, dtype=np.float32))
 
 
 def gini(usage: Tensor) -> float:
@@ -50,16 +52,16 @@ def gini(usage: Tensor) -> float:
         >>> gini(torch.tensor([0, 0, 0, 4]))
         0.75
     """
-    histogram = torch.bincount(usage).double()
-    value = torch.arange(len(histogram), dtype=torch.float64)
+    histogram = np.bincount(usage.numpy()).astype(np.float64)
+    value = np.arange(len(histogram))
     n, total = float(len(usage)), float((histogram * value).sum())
     if total == 0:
         return 0.0
     # Samples of equal use share the mean of their ranks 1 .. N.
-    rank = histogram.cumsum(0) - (histogram - 1) / 2
+    rank = histogram.cumsum() - (histogram - 1) / 2
     return float(2 * (rank * value * histogram).sum() / (n * total) - (n + 1) / n)
 
 
 def coverage(usage: Tensor) -> float:
     """Share of samples used at least once, in [0, 1]."""
-    return int(torch.count_nonzero(usage)) / len(usage) if len(usage) else 0.0
+    return int(np.count_nonzero(usage.numpy())) / len(usage) if len(usage) else 0.0

@@ -416,7 +416,7 @@ class SelectionController:
             "history": [asdict(record) for record in self.history],
             "record": None if self.record is None else asdict(self.record),
             "capture": None if self.capture is None else self.capture.state_dict(),
-            "rng": gather(get_rng_state()),
+            "rng": gather(get_rng_state(self._generators())),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -444,7 +444,11 @@ class SelectionController:
     def _restore_rng(self) -> None:
         """At an epoch's boundary: before anything of the next epoch draws."""
         if self._rng is not None:
-            set_rng_state(self._rng)
+            set_rng_state(self._rng, self._generators())
             self._rng = None
             if (loader := self._loader()) is not None:
                 loader.keep_rng = True
+
+    def _generators(self) -> list[torch.Generator]:
+        loader = self._loader()
+        return [] if loader is None else loader.generators

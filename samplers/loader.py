@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
@@ -96,8 +97,8 @@ class SelectedLoader(_Base):
             return iter(())
         if self.keep_rng and self.persistent_workers and isinstance(self.batch_sampler, _BatchSampler):
             # With persistent workers an uninterrupted run draws no base seed here, a fresh iterator does.
-            state = get_rng_state()
-            self.batch_sampler.before_order = lambda: set_rng_state(state)
+            state, generators = get_rng_state(self.generators), self.generators
+            self.batch_sampler.before_order = lambda: set_rng_state(state, generators)
         self.keep_rng = False
         iterator = super().__iter__()
         self._continue_rng()
@@ -105,8 +106,15 @@ class SelectedLoader(_Base):
 
     def _continue_rng(self) -> None:
         if self.resume_rng is not None:
-            set_rng_state(self.resume_rng)
+            set_rng_state(self.resume_rng, self.generators)
             self.resume_rng = None
+
+    @property
+    def generators(self) -> list[torch.Generator]:
+        """The user's own ones, from which the order and the workers' seeds are drawn."""
+        base = getattr(self.sampler, "base", None)
+        own = dict.fromkeys((self.generator, getattr(base, "generator", None)))
+        return [generator for generator in own if isinstance(generator, torch.Generator)]
 
     # Lightning takes a loader with these two for resumable and doesn't warn. Position and selection are in the
     # plugin's own state, so there is nothing to add.

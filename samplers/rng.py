@@ -1,4 +1,4 @@
-"""The global random states that a user's training draws from (dropout, augmentation), saved and put back.
+"""The random states that a user's training draws from (order, dropout, augmentation), saved and put back.
 
 dynsel never draws from them itself; it restores them so that a resumed run continues as if uninterrupted.
 """
@@ -6,6 +6,7 @@ dynsel never draws from them itself; it restores them so that a resumed run cont
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,10 @@ import torch
 __all__ = ["get_rng_state", "set_rng_state"]
 
 
-def get_rng_state() -> dict[str, Any]:
-    """States of torch (CPU and every CUDA device), NumPy and `random`: tensors and plain numbers only."""
+def get_rng_state(generators: Sequence[torch.Generator] = ()) -> dict[str, Any]:
+    """Global states of torch (CPU and every CUDA device), NumPy and `random`, and those of the user's `generators`:
+    tensors and plain numbers only.
+    """
     version, internal, gauss = random.getstate()
     legacy: Any = np.random.get_state(legacy=True)  # noqa: NPY002
     name, keys, position, has_gauss, cached = legacy
@@ -29,6 +32,7 @@ def get_rng_state() -> dict[str, Any]:
             int(has_gauss),
             float(cached),
         ],
+        "generators": [generator.get_state() for generator in generators],
     }
     # An uninitialised CUDA context has no state, and asking for one would take memory on the GPU.
     if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
@@ -36,8 +40,10 @@ def get_rng_state() -> dict[str, Any]:
     return state
 
 
-def set_rng_state(state: dict[str, Any]) -> None:
-    """Restore what `get_rng_state` gave. GPUs that are not there (any more) are passed over."""
+def set_rng_state(state: dict[str, Any], generators: Sequence[torch.Generator] = ()) -> None:
+    """Restore what `get_rng_state` gave. GPUs and generators that are not there (any more) are passed over."""
+    for generator, own in zip(generators, state["generators"], strict=False):
+        generator.set_state(own)
     torch.set_rng_state(state["torch"])
     version, internal, gauss = state["random"]
     random.setstate((version, tuple(internal), gauss))

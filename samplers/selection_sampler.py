@@ -139,7 +139,7 @@ class SelectionSampler(DistributedSampler[int]):
         # Where a resumed epoch goes on: samples of the global order already used, in how many batches.
         self.first_position = self.first_batch = 0
         self.ended = False
-        self.count = self.num_total if self._mask is None else int(torch.count_nonzero(self._mask))
+        self.count = self.num_total if self._mask is None else int(np.count_nonzero(self._mask.numpy()))
 
     def draw(self) -> Tensor:
         """This epoch's global order, (count,) int64, the same on every rank; drawn at the first call."""
@@ -275,11 +275,12 @@ class SelectionSampler(DistributedSampler[int]):
     def _mask_of(self, indices: Tensor) -> Tensor:
         if not len(indices):
             raise ValueError(f"epoch {self.epoch}: empty selection; an epoch must train on at least one sample")
-        low, high = int(indices.min()), int(indices.max())
+        rows = indices.numpy()
+        low, high = int(rows.min()), int(rows.max())
         if low < 0 or high >= self.num_total:
             raise ValueError(f"selected indices must be in 0 .. {self.num_total - 1}, got {low} .. {high}")
-        mask = torch.zeros(self.num_total, dtype=torch.bool)
-        mask[indices] = True
-        if int(torch.count_nonzero(mask)) != len(indices):
+        mask = np.zeros(self.num_total, dtype=bool)
+        mask[rows] = True
+        if np.count_nonzero(mask) != len(rows):
             raise ValueError("a selection must hold each index at most once, got duplicates")
-        return mask
+        return torch.from_numpy(mask)

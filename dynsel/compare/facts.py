@@ -16,7 +16,8 @@ __all__ = ["hardware", "today", "versions"]
 
 def hardware() -> str:
     """GPU if there is one, CPU model and number of threads."""
-    cpu = f"{_cpu_model()}, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    cpu = f"{_cpu_model()}, {threads} thread{'s' if threads > 1 else ''}"
     return f"{torch.cuda.get_device_name()}; {cpu}" if torch.cuda.is_available() else cpu
 
 

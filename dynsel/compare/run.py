@@ -240,14 +240,16 @@ def _now() -> float:
 @contextmanager
 def quiet() -> Iterator[None]:
     """Without Lightning's notices and advice, which would repeat for each run."""
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    # Where the package `pytorch_lightning` is installed as well, notices go through whichever was imported last.
+    names = ("lightning.pytorch", "lightning.fabric", "pytorch_lightning", "lightning_fabric")
+    loggers = [logging.getLogger(name) for name in names]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", PossibleUserWarning)
-            warnings.filterwarnings("ignore", module="lightning.*")
+            warnings.filterwarnings("ignore", module="(pytorch_)?lightning.*")
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):

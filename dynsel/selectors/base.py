@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -191,4 +192,6 @@ def rotation_scores(usage: Tensor, generator: torch.Generator) -> Tensor:
     """
     # Relative to the least used, the counts stay small and the draw keeps its full float32 resolution.
     noise = torch.rand(len(usage), generator=generator)
-    return noise.sub_(usage - usage.min()) if len(usage) else noise
+    counts = usage.numpy()
+    np.subtract(noise.numpy(), counts - counts.min(), out=noise.numpy(), casting="same_kind")
+    return noise

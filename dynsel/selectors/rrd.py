@@ -98,13 +98,15 @@ class RRD(ScoreSelector):
     def scores(self, progress: float) -> Tensor:
         if self.representativeness is None or self.rarity is None:
             raise RuntimeError("RRD has no scores before `fit`")
+        late = self.curriculum(progress)
         # In place: at N = 10 million every temporary is 40 MB.
-        scores = torch.lerp(self.representativeness, self.rarity, self.curriculum(progress))
+        scores = self.representativeness.numpy() * (1 - late)
+        scores += self.rarity.numpy() * late
         if gamma := self.gamma(progress):
-            scores -= usage_penalty(self.usage).mul_(gamma)
+            scores -= usage_penalty(self.usage).numpy() * gamma
         if self.noise:
-            scores += gumbel(len(scores), self.generator).float().mul_(self.noise)
-        return scores
+            scores += gumbel(len(scores), self.generator).float().numpy() * self.noise
+        return torch.from_numpy(scores)
 
 
 def factor_scores(codes: SparseCodes, *, split: bool = False, too_common: float = 0.9) -> tuple[Tensor, Tensor]:

@@ -21,6 +21,7 @@ from support import (
     Indexed,
     Listening,
     Module,
+    N,
     SaveEvery,
     Sizes,
     fit,
@@ -29,7 +30,7 @@ from support import (
     train_loader,
     trainer,
 )
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, WeightedRandomSampler
 
 from dynsel.callbacks import DynamicSelection, _lightning
 
@@ -108,6 +109,25 @@ def test_37_checkpoint_with_selection_goes_on_without(tmp_path, val, hook):
         module, t = fit(ckpt_path=path, val=val)
         assert [len(module.seen[e]) for e in range(epoch + 1, 4)] == [10] * (3 - epoch)
         assert t.current_epoch == 4
+
+
+def seeded_loader(kind: str) -> DataLoader[Any]:
+    generator = torch.Generator().manual_seed(3)
+    if kind == "sampler":
+        return train_loader(shuffle=False, sampler=WeightedRandomSampler(torch.ones(N), N, generator=generator))
+    return train_loader(generator=generator, num_workers=2 if kind == "workers" else 0)
+
+
+@pytest.mark.parametrize("kind", ["loader", "workers", "sampler"])
+def test_37_generators_of_the_users_own_go_on_where_they_were(tmp_path, kind):
+    def run(*callbacks: pl.Callback, **options: Any) -> Module:
+        loader = seeded_loader(kind)
+        return fit(selection((12, 40, 20)), *callbacks, module=Module(), loader=loader, max_epochs=3, **options)[0]
+
+    saver = SaveEvery(tmp_path)
+    whole = run(saver)
+    different = [p.name for p in saver.paths[::3] if not same_weights(whole, run(ckpt_path=p, seed=2))]
+    assert different == []
 
 
 # ---------------------------------------------------------------- 44: names that Lightning might rename
