@@ -81,11 +81,9 @@ def largest_remainder(shares: Tensor | Sequence[float], total: int) -> Tensor:
     if not bool((weight >= 0).all()) or not 0 < float(weight.sum()) < math.inf:
         raise ValueError(f"`shares` must be non-negative with a positive, finite sum, got {weight.tolist()[:8]}")
     exact = weight * total / weight.sum()
-    # A quota that is whole up to rounding must not lose its last unit to another class.
-    quotas = torch.floor(exact + 1e-9)
+    quotas = torch.floor(exact)
     left = total - int(quotas.sum())
-    remainder = torch.where(weight > 0, exact - quotas, -torch.ones_like(exact))
-    winners = torch.argsort(remainder, descending=True, stable=True)[:left]
+    winners = torch.argsort(exact - quotas, descending=True, stable=True)[:left]
     quotas[winners] += 1
     return quotas.long()
 

@@ -140,7 +140,7 @@ def resume_hint(trainer: pl.Trainer, args: list[str]) -> str:
     if not path:
         return "No checkpoint was written yet: the same command starts again."
     # Lightning looks for the last one in the new run's folder, which isn't this run's if a logger numbers them.
-    numbered = [logger.log_dir for logger in trainer.loggers if getattr(logger, "log_dir", None)]
+    numbered = [Path(logger.log_dir) for logger in trainer.loggers if logger.log_dir is not None]
     found_again = bool(last) and not any(Path(last[0]).is_relative_to(folder) for folder in numbered)
     where = "last" if found_again else path[0]
     return f"Resume with the same command and `--ckpt_path {where}`."

@@ -176,7 +176,10 @@ def test_interrupt_before_any_checkpoint(
             ["fit", "--config", "digits.yaml", "--selection.selector", "dynsel.selectors.Randm"],
             "unknown selector 'dynsel.selectors.Randm'.*did you mean dynsel.selectors.Random",
         ),
-        (["fit", "--config", "digits.yaml", "--selection.selector", "pathlib.Path"], "not a subclass|Selector"),
+        (
+            ["fit", "--config", "digits.yaml", "--selection.selector", "torch.nn.Linear"],
+            "'torch.nn.Linear' is no selector",
+        ),
         (
             ["fit", "--config", "digits.yaml", "--selection.keep_ratio", "1.5"],
             r"`keep_ratio` must be in \(0, 1\], got 1.5; it is the share",

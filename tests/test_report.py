@@ -69,8 +69,7 @@ def test_files(tmp_path: Path, images: TensorImages) -> None:
     assert dict(mpl.rcParams) == before
 
 
-@pytest.mark.parametrize("seeds", [1, 3])
-@pytest.mark.parametrize("metric", ["val_accuracy", "val_loss"])
+@pytest.mark.parametrize(("seeds", "metric"), [(1, "val_loss"), (3, "val_accuracy")])
 def test_all_text_is_on_the_page(seeds: int, metric: str) -> None:
     records = runs(("full", "random", "rrd", "my.package.of.mine.Selector"), seeds)
     for figure in (accuracy_figure(records, metric=metric), usage_figure(records), class_balance_figure(records)):

@@ -92,6 +92,17 @@ def test_largest_remainder_of_class_sizes(sizes, data):
         assert max(same) - min(same) <= 1
 
 
+@unhurried
+@given(
+    st.lists(st.floats(0, 1e6), min_size=1, max_size=40).filter(lambda shares: sum(shares) > 1e-6),
+    st.integers(0, 10**6),
+)
+def test_largest_remainder_of_any_shares(shares, total):
+    quotas = largest_remainder(shares, total)
+    assert int(quotas.sum()) == total
+    assert (np.abs(quotas.numpy() - np.array(shares) / sum(shares) * total) < 1 + 1e-6).all()
+
+
 @pytest.mark.parametrize("shares", [[], [0, 0], [1, -1, 5], [1.0, float("nan")], [1.0, float("inf")]])
 def test_largest_remainder_names_bad_shares(shares):
     with pytest.raises(ValueError, match="`shares` must be non-negative with a positive, finite sum, got"):
