@@ -42,7 +42,8 @@ class EpochRecord:
         usage_gini: Gini coefficient of the uses so far; 0 = all alike.
         class_balance: 1 minus the total variation distance between the class shares of selection and data set;
             NaN without labels.
-        selection_seconds: Time that choosing took before this epoch, fitting the selector included.
+        selection_seconds: Time that choosing took before this epoch; in the first one with the making of labels and
+            features, and where the selector is fitted with that.
         samples_trained: Samples trained on since the run began, with repetition, all ranks together.
     """
 
@@ -124,6 +125,7 @@ class SelectionController:
         self.history.clear()
         self.samples_trained = 0
         self._fixed_features: Any = None
+        self._preparation = 0.0
         self._codes: Tensor | None = None
         self._pinned = False
         self._counted = 0
@@ -185,6 +187,7 @@ class SelectionController:
 
     def _bind(self, dataset: Any, num_samples: int) -> None:
         self._reset()
+        start = time.perf_counter()
         # The order's seed must be the same on every rank, whatever each was seeded with.
         seed = decide_once(lambda: self.sampler.seed if self.seed is None else self.seed)
         self.sampler.seed = seed
@@ -193,6 +196,8 @@ class SelectionController:
         self.capture = None
         if self.selector.needs_features:
             self._find_features(dataset, num_samples)
+        # Reading labels and making features is part of the price of choosing: the first epoch's record bears it.
+        self._preparation = time.perf_counter() - start
         if self._state_to_load is not None:
             state, self._state_to_load = self._state_to_load, None
             self._load(state)
@@ -266,8 +271,9 @@ class SelectionController:
             epoch,
             keep_ratio=len(chosen) / self.sampler.num_total,
             class_balance=math.nan if self._codes is None else class_balance(self._codes, chosen.indices),
-            selection_seconds=time.perf_counter() - start,
+            selection_seconds=time.perf_counter() - start + self._preparation,
         )
+        self._preparation = 0.0
 
     def _choose(self, progress: float, size: int) -> Selection:
         selector = self.selector
