@@ -47,7 +47,10 @@ NEEDED = (
     "fit_loop.epoch_loop.batch_progress.current.started",
     "fit_loop.epoch_loop.batch_progress.is_last_batch",
     "fit_loop.epoch_loop.restarted_on_train_batch_end",
+    "fit_loop.epoch_progress.increment_ready",
+    "fit_loop.epoch_progress.increment_started",
     "fit_loop.max_batches",
+    "fit_loop.restarted_mid_epoch",
     "fit_loop.setup_data",
     "limit_train_batches",
 )
@@ -166,10 +169,16 @@ class Bridge:
         """Resumed from a checkpoint of an epoch's last batch, Lightning goes straight on to the next epoch, and
         compares that epoch's length with the batches of the finished one: a longer one would begin in its middle.
         So show it no more batches than were finished until it asks for the first.
+
+        It also begins that epoch without counting it, and the checkpoints of such an epoch then look like none that
+        it knows: resumed from one of them, the run would be an epoch too long. So count it.
         """
         loop = self.trainer.fit_loop
         if self._resumed_after_last_batch():
             self._until_first_batch(min(loop.max_batches, loop.epoch_loop.batch_progress.current.ready))
+            if loop.restarted_mid_epoch:
+                loop.epoch_progress.increment_ready()
+                loop.epoch_progress.increment_started()
 
     def _until_first_batch(self, batches: float) -> None:
         loop = self.trainer.fit_loop

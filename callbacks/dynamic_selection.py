@@ -130,6 +130,12 @@ class DynamicSelection(Callback):
         vars(trainer)["selection"] = self
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if self._bridge is not None:
+            # A checkpoint of the very last batch has nothing left to train: no hook ended its epoch.
+            self.controller.finish_epoch()
+        self._leave(trainer)
+
+    def _leave(self, trainer: pl.Trainer) -> None:
         self._close()
         if vars(trainer).get("selection") is self:
             del vars(trainer)["selection"]
@@ -139,7 +145,7 @@ class DynamicSelection(Callback):
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         # Lightning does not call `teardown` after an exception.
-        self.teardown(trainer, pl_module, "fit")
+        self._leave(trainer)
 
     def _close(self) -> None:
         self._close_loss_tap()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import lightning.pytorch as pl
 import pytest
 from support import Module, SaveEvery, fit, same_weights, selection, train_loader
 
@@ -38,6 +39,45 @@ SIZES = [(20, 12, 40), (12, 40, 20), (20, 20, 20)]
 @pytest.mark.parametrize("sizes", SIZES)
 def test_34_every_step(tmp_path, sizes):
     assert sweep(tmp_path, sizes) == []
+
+
+class Crash(Exception):
+    pass
+
+
+class CrashAfterStep(pl.Callback):
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+        if trainer.global_step == self.step:
+            raise Crash
+
+
+def test_34_resumed_again_and_again(tmp_path):
+    """One process a step: each resumes from the last one's checkpoint, trains one batch, saves and crashes."""
+
+    def run(step: int, *callbacks: Any, ckpt_path: Any = None) -> Any:
+        pl.seed_everything(step, verbose=False)
+        return fit(
+            selection((12, 40, 20)),
+            *callbacks,
+            module=Module(noise=True),
+            max_epochs=3,
+            ckpt_path=ckpt_path,
+            seed=step,
+        )[0]
+
+    whole, path = run(1), None
+    for step in range(1, 18):
+        folder = tmp_path / str(step)
+        folder.mkdir()
+        with pytest.raises(Crash):
+            run(step, SaveEvery(folder), CrashAfterStep(step), ckpt_path=path)
+        (path,) = folder.iterdir()
+    last = run(18, ckpt_path=path)
+    assert last.batches() == [1]
+    assert same_weights(whole, last)
 
 
 @pytest.mark.parametrize("options", [{"num_workers": 2}, {"num_workers": 2, "persistent_workers": True}])
