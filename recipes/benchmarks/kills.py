@@ -77,7 +77,8 @@ def train(folder: Path, workers: int) -> None:
     loader = DataLoader(data, 10, shuffle=True, num_workers=workers)
     model = Model()
     trainer.fit(model, loader, DataLoader(data, 50), ckpt_path="last" if resuming else None, weights_only=True)
-    result = {"weights": model.state_dict(), "usage": selection.selector.usage, "samples": selection.history[-1].samples_trained}
+    samples = selection.history[-1].samples_trained
+    result = {"weights": model.state_dict(), "usage": selection.selector.usage, "samples": samples}
     torch.save(result, folder / "result.tmp")
     os.replace(folder / "result.tmp", folder / "result.pt")
 
