@@ -230,7 +230,9 @@ def image_sheet(usage: Array, dataset: Any, *, title: str = "", columns: int = 1
     """
     usage = np.asarray(usage)
     count = min(columns * rows, len(usage) // 2)
-    order = np.argsort(-usage, kind="stable")
+    # Ties are many; in the order of the data set they would all be of its first or last class.
+    mixed = np.random.default_rng(0).permutation(len(usage))
+    order = mixed[np.argsort(-usage[mixed], kind="stable")]
     used_rows = -(-count // columns)
     figure = _figure(1.0 * columns, 2 * used_rows * 1.35 + 0.9)
     figure.suptitle(title, fontsize=12)
