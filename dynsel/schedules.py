@@ -64,8 +64,9 @@ class _Ramp(Schedule):
         done = min(1.0, max(0.0, (progress - self.begin) / (self.finish - self.begin)))
         return self.start + (self.end - self.start) * self._shape(done)
 
+    @abstractmethod
     def _shape(self, done: float) -> float:
-        raise NotImplementedError  # pragma: no cover - every public ramp defines its shape
+        """The share of the way that is behind when the share `done` of the time is."""
 
 
 class Linear(_Ramp):
