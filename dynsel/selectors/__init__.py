@@ -2,13 +2,38 @@
 
 from dynsel.selectors.base import Feedback, ScoreSelector, Selector
 from dynsel.selectors.full import Full
+from dynsel.selectors.herding import Herding
+from dynsel.selectors.infobatch import InfoBatch
+from dynsel.selectors.kcenter import KCenter
+from dynsel.selectors.loss import LossRank
 from dynsel.selectors.random import Random
 from dynsel.selectors.rrd import RRD
 
-__all__ = ["RRD", "SELECTORS", "Feedback", "Full", "Random", "ScoreSelector", "Selector", "selector_class"]
+__all__ = [
+    "RRD",
+    "SELECTORS",
+    "Feedback",
+    "Full",
+    "Herding",
+    "InfoBatch",
+    "KCenter",
+    "LossRank",
+    "Random",
+    "ScoreSelector",
+    "Selector",
+    "selector_class",
+]
 
 # The short names that `dynsel compare --selectors` takes.
-SELECTORS: dict[str, type[Selector]] = {"full": Full, "random": Random, "rrd": RRD}
+SELECTORS: dict[str, type[Selector]] = {
+    "full": Full,
+    "herding": Herding,
+    "infobatch": InfoBatch,
+    "k-center": KCenter,
+    "loss": LossRank,
+    "random": Random,
+    "rrd": RRD,
+}
 
 
 def selector_class(name: str) -> type[Selector]:
