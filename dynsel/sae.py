@@ -101,6 +101,25 @@ class SparseCodes:
             means[rows] = torch.where(total > 0, terms.sum(1) / total, 0.0)
         return means
 
+    def by_class(self, labels: Tensor) -> SparseCodes:
+        """The same codes with every factor counted once for each class, as factor label * m + j.
+
+        Args:
+            labels: (N,) class codes 0 .. C-1.
+
+        Returns:
+            Codes of C * m factors.
+
+        Raises:
+            ValueError: If there isn't one label for each sample.
+        """
+        if labels.shape != (len(self),):
+            raise ValueError(f"`labels` must be ({len(self)},), got {tuple(labels.shape)}")
+        labels = labels.to(self.indices.device, torch.int64)
+        classes = int(labels.max()) + 1
+        indices = self.indices.long() + labels[:, None] * self.num_factors
+        return SparseCodes(indices, self.values, classes * self.num_factors)
+
     def keep_factors(self, keep: Tensor) -> SparseCodes:
         """The same codes with the other factors made inactive.
 

@@ -129,7 +129,10 @@ class SelectionController:
         self._codes: Tensor | None = None
         self._pinned = False
         self._counted = 0
+        self._fitted: int | None = None  # the epoch before the one fitted for
         self._losses: list[tuple[int, Tensor]] = []
+        # Batches of this epoch that were cut: which positions stayed, None = all.
+        self._kept: dict[int, Tensor | None] = {}
         self._rng: dict[str, Any] | None = None
 
     def forget(self) -> None:
@@ -253,9 +256,10 @@ class SelectionController:
                 f"epoch {epoch}: {type(self.selector).__name__} returned an empty selection; "
                 "an epoch must train on at least one sample"
             )
-        if self.capture is not None and self.capture.is_complete:
+        if self.capture is not None and self.capture.is_complete and not self.selector.keeps_features:
             self.capture.release()
         self.epoch, self._counted = epoch, 0
+        self._kept.clear()
         self.sampler.begin(epoch)
         self.sampler.select(chosen)
         if not self.sampler.is_permutation:
@@ -276,13 +280,21 @@ class SelectionController:
         self._preparation = 0.0
 
     def _choose(self, progress: float, size: int) -> Selection:
-        selector = self.selector
-        if selector.needs_features and not selector.ready:
-            if self.capture is None:
-                selector.fit(self._fixed_features)
-            elif self.capture.is_complete:
-                selector.fit(self.capture.rows)
-        return selector.select(progress, size)
+        if self.selector.needs_features:
+            self._fit(self._fixed_features if self.capture is None else self.capture.complete_rows)
+        return self.selector.select(progress, size)
+
+    def _fit(self, features: Any) -> None:
+        if features is None:
+            return
+        # After a restart this only gives back what was no part of the state; it is no refresh.
+        if not self.selector.ready:
+            self.selector.fit(features)
+        if self._fitted is None:
+            self._fitted = self.epoch
+        elif self.capture is not None and 0 < self.selector.refresh <= self.epoch - self._fitted:
+            self.selector.fit(features)
+            self._fitted = self.epoch
 
     def size(self, progress: float) -> int:
         """Number of samples that the keep ratio stands for; an upper bound if the selector isn't exact."""
@@ -328,12 +340,34 @@ class SelectionController:
     # ---------------------------------------------------------------- feedback
     def indices(self, batch_idx: int) -> Tensor:
         """(B,) int64 data set indices of this rank's batch `batch_idx` of the current epoch."""
-        return self.sampler.batch(batch_idx)
+        indices, kept = self.sampler.batch(batch_idx), self._kept.get(batch_idx)
+        return indices if kept is None else indices[kept]
 
     def weights(self, batch_idx: int) -> Tensor | None:
         """(B,) float32 loss weights of that batch; None when every sample counts alike."""
         weights = self.sampler.weights
         return None if weights is None else weights[self.indices(batch_idx)]
+
+    def keep(self, batch_idx: int, positions: Tensor | None, size: int = 0) -> None:
+        """Tell that only a part of a batch is trained on; whatever is asked or told of the batch is then about it.
+
+        If any batch is told of, on any rank, every one must be: several ranks tell each other what they kept.
+
+        Args:
+            batch_idx: Batch of the current epoch.
+            positions: (K,) int64, those of the batch's samples that stay; None = all of them.
+            size: Samples in the batch before it was cut; not looked at if all stay.
+
+        Raises:
+            ValueError: If the sampler fed another number of samples.
+        """
+        fed = len(self.sampler.batch(batch_idx))
+        if positions is not None and size != fed:
+            raise ValueError(
+                f"batch {batch_idx} has {size} samples, but the sampler fed {fed}: where a collate function or a "
+                "transfer hook changes their number, nobody can tell which ones stay; do that in `training_step`"
+            )
+        self._kept[batch_idx] = positions
 
     def observe(self, batch_idx: int, *, loss: Tensor | None = None, embeddings: Tensor | None = None) -> None:
         """Tell what training computed for a batch. Nothing is copied off the device before the epoch ends.
@@ -364,24 +398,33 @@ class SelectionController:
             return
         done = self.batches_trained()
         if done > self._counted:
-            used = self.sampler.used(self._counted, done)
-            self.samples_trained += len(used)
-            self.selector.observe(Feedback(used, loss=self._gathered_losses(used)))
+            feedback = self._gathered_feedback(done)
+            self.samples_trained += len(feedback.indices)
+            self.selector.observe(feedback)
             self._counted = done
         if self.capture is not None:
             self.capture.merge(gather)
 
-    def _gathered_losses(self, used: Tensor) -> Tensor | None:
-        if "loss" not in self.selector.wants:
-            return None
-        mine = [(self.indices(b), loss.float().cpu()) for b, loss in self._losses]
+    def _gathered_feedback(self, done: int) -> Feedback:
+        """What all ranks trained on in the batches before `done` that are not counted yet."""
+        # Every rank knows what all of them fed, but of cut batches only its own.
+        cut = torch.cat([self.indices(b) for b in range(self._counted, done)]) if self._kept else None
+        losses = [(self.indices(b), loss.float().cpu()) for b, loss in self._losses]
         self._losses = []
+        wants_loss = "loss" in self.selector.wants
+        everyone = gather((cut, losses)) if wants_loss or cut is not None else []
+        if cut is None:
+            used = self.sampler.used(self._counted, done)
+        else:
+            used = torch.cat([theirs for theirs, _ in everyone if theirs is not None])
+        if not wants_loss:
+            return Feedback(used)
         # NaN = not known; selectors pass over what is not finite.
         by_sample = torch.full((self.sampler.num_total,), math.nan)
-        for theirs in gather(mine):
+        for _, theirs in everyone:
             for indices, loss in theirs:
                 by_sample[indices] = loss
-        return by_sample[used]
+        return Feedback(used, loss=by_sample[used])
 
     # ---------------------------------------------------------------- planning
     def plan(self, max_epochs: int, max_steps: int = -1, steps: Callable[[int], int] | None = None) -> list[int]:
@@ -419,6 +462,7 @@ class SelectionController:
             "selector": self.selector.state_dict(),
             "sampler": self.sampler.state_dict(self._counted),
             "samples_trained": self.samples_trained,
+            "fitted": self._fitted,
             "history": [asdict(record) for record in self.history],
             "record": None if self.record is None else asdict(self.record),
             "capture": None if self.capture is None else self.capture.state_dict(),
@@ -435,10 +479,11 @@ class SelectionController:
             self._load(state)
 
     def _load(self, state: dict[str, Any]) -> None:
+        self._kept.clear()
         self.sampler.load_state_dict(state["sampler"])
         self.selector.load_state_dict(state["selector"])
         self.epoch, self._counted = state["epoch"], state["sampler"]["batches"]
-        self.samples_trained = state["samples_trained"]
+        self.samples_trained, self._fitted = state["samples_trained"], state["fitted"]
         self.history[:] = [EpochRecord(**record) for record in state["history"]]
         self.record = None if state["record"] is None else EpochRecord(**state["record"])
         if self.capture is not None and state["capture"] is not None:

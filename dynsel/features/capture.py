@@ -65,6 +65,11 @@ class CapturedFeatures:
         """Whether `rows` holds (N, d) float16, one row for every sample."""
         return self.rows is not None and bool(self.seen.all())
 
+    @property
+    def complete_rows(self) -> Tensor | None:
+        """`rows` once they are complete, else None."""
+        return self.rows if self.is_complete else None
+
     def release(self) -> None:
         """The rows have served; collect no more."""
         self.rows, self.done = None, True

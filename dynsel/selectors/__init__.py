@@ -3,6 +3,7 @@
 from dynsel.selectors.base import Feedback, ScoreSelector, Selector
 from dynsel.selectors.full import Full
 from dynsel.selectors.herding import Herding
+from dynsel.selectors.hybrid import Hybrid
 from dynsel.selectors.infobatch import InfoBatch
 from dynsel.selectors.kcenter import KCenter
 from dynsel.selectors.loss import LossRank
@@ -15,6 +16,7 @@ __all__ = [
     "Feedback",
     "Full",
     "Herding",
+    "Hybrid",
     "InfoBatch",
     "KCenter",
     "LossRank",
@@ -28,6 +30,7 @@ __all__ = [
 SELECTORS: dict[str, type[Selector]] = {
     "full": Full,
     "herding": Herding,
+    "hybrid": Hybrid,
     "infobatch": InfoBatch,
     "k-center": KCenter,
     "loss": LossRank,

@@ -60,12 +60,16 @@ class Selector(ABC):
         needs_features: Whether `fit` must be called with features.
         wants: The optional parts of `Feedback` that `observe` makes use of; nothing else is computed.
         exact: Whether `select` returns exactly the size asked for (else: any number of samples).
+        refresh: Epochs after which features captured from the model in training are fitted anew; 0 = never.
+        keeps_features: Whether captured features are needed after the first `fit`.
         usage: (N,) int32, how often each sample was trained on.
     """
 
-    needs_features: ClassVar[bool] = False
-    wants: ClassVar[frozenset[str]] = frozenset()
+    needs_features: bool = False
+    wants: frozenset[str] = frozenset()
     exact: ClassVar[bool] = True
+    refresh: int = 0
+    keeps_features: bool = False
     # Attributes holding tensors (or None) that go into the checkpoint.
     state_names: ClassVar[tuple[str, ...]] = ("usage",)
 
@@ -112,7 +116,7 @@ class Selector(ABC):
         self.generator.manual_seed(seed if self.seed is None else self.seed)
 
     def fit(self, features: Any) -> None:  # noqa: B027 - most selectors have nothing to fit
-        """Offline work, once: scores of the samples from their features.
+        """Offline work: scores of the samples from their features.
 
         Args:
             features: (N, d) floating-point tensor, array or memory map; row i describes sample i.
@@ -137,7 +141,7 @@ class Selector(ABC):
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors only, so that the checkpoint loads with `weights_only=True`."""
-        tensors = {name: getattr(self, name) for name in self.state_names}
+        tensors = {key: getattr(holder, name) for key, (holder, name) in self._holders().items()}
         # Copies: the checkpoint must not change when training goes on before it is written.
         state = {name: value.clone() for name, value in tensors.items() if value is not None}
         return {**state, "generator": self.generator.get_state()}
@@ -148,7 +152,8 @@ class Selector(ABC):
         Raises:
             ValueError: If the state is of another selector or of a data set of another length.
         """
-        unknown = set(state) - {*self.state_names, "generator"}
+        holders = self._holders()
+        unknown = set(state) - {*holders, "generator"}
         missing = {"usage", "generator"} - set(state)
         if unknown or missing:
             raise ValueError(
@@ -158,9 +163,13 @@ class Selector(ABC):
             raise ValueError(
                 f"the state is of a data set of {len(state['usage'])} samples, this one has {self.num_samples}"
             )
-        for name in self.state_names:
-            setattr(self, name, state[name].clone() if name in state else None)
+        for key, (holder, name) in holders.items():
+            setattr(holder, name, state[key].clone() if key in state else None)
         self.generator.set_state(state["generator"])
+
+    def _holders(self) -> dict[str, tuple[Any, str]]:
+        """Where each tensor of the state lives: key to object and attribute."""
+        return {name: (self, name) for name in self.state_names}
 
 
 class ScoreSelector(Selector):

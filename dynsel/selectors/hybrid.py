@@ -1,0 +1,144 @@
+"""Hybrid: a weighted sum of terms, minus the usage penalty."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dynsel.schedules import Schedule, as_schedule, check_range
+from dynsel.selection import gumbel
+from dynsel.selectors.base import Feedback, ScoreSelector
+from dynsel.selectors.terms import (
+    Boundary,
+    Loss,
+    Material,
+    Rarity,
+    Region,
+    Representativeness,
+    Term,
+    Witness,
+)
+from dynsel.usage import usage_penalty
+
+__all__ = ["Hybrid"]
+
+
+class Hybrid(ScoreSelector):
+    """Takes the highest sums of several terms: loss, factors, characteristic function, graph.
+
+    Score S_i = Σ_terms weight · value_i - γ u_i / ū + Gumbel noise. Values are in [0, 1] (see
+    `dynsel.selectors.terms`), u_i are the uses of sample i and ū their mean. A weight is a number or a schedule
+    of progress; a term of weight 0 is not computed, and if no term needs features, neither does the selector.
+    With the loss term samples that were never trained on go first, in random order.
+
+    Args:
+        loss: Weight of the rank of the smoothed loss.
+        representativeness: Weight of frequent sparse-autoencoder factors.
+        rarity: Weight of rare ones.
+        witness: Weight of closing the gap in characteristic functions.
+        boundary: Weight of lying between classes in the neighbour graph.
+        region: Weight of lying in a region of the graph that was trained on little.
+        gamma: Weight of the usage penalty.
+        noise: Scale of the Gumbel noise.
+        smoothing: Of the loss: share of the old average that a new loss leaves, in [0, 1).
+        clip: Share of the samples of highest loss that count as label noise and rank lowest, in [0, 1): about the
+            share of wrong labels that you expect.
+        class_balance: Keep the same share of every class, and rank terms made from features within it.
+        sae_epochs: Passes over the features that train the autoencoder; default: see `dynsel.sae.fit_sae`.
+        refresh: Fit the terms anew after so many epochs, where features are captured from the model in
+            training; 0 = never.
+        seed: Seed of all draws; None takes the run's seed.
+
+    Raises:
+        ValueError: If a number is out of range, or no term has a weight.
+    """
+
+    def __init__(
+        self,
+        *,
+        loss: float | Schedule = 1.0,
+        representativeness: float | Schedule = 0.0,
+        rarity: float | Schedule = 0.0,
+        witness: float | Schedule = 0.0,
+        boundary: float | Schedule = 0.0,
+        region: float | Schedule = 0.0,
+        gamma: float | Schedule = 0.3,
+        noise: float = 0.2,
+        smoothing: float = 0.5,
+        clip: float = 0.0,
+        class_balance: bool = False,
+        sae_epochs: int | None = None,
+        refresh: int = 0,
+        seed: int | None = None,
+    ) -> None:
+        super().__init__(class_balance=class_balance, seed=seed)
+        for name, share in (("smoothing", smoothing), ("clip", clip)):
+            if not 0 <= share < 1:
+                raise ValueError(f"`{name}` must be in [0, 1), got {share}")
+        if not noise >= 0:
+            raise ValueError(f"`noise` must be at least 0, got {noise}")
+        if refresh < 0:
+            raise ValueError(f"`refresh` must be at least 0 epochs, got {refresh}; 0 = never")
+        self.gamma, self.noise, self.refresh, self.sae_epochs = as_schedule(gamma), noise, refresh, sae_epochs
+        check_range("gamma", self.gamma, 0.0)
+        weights = {
+            "loss": (loss, Loss(smoothing, clip)),
+            "representativeness": (representativeness, Representativeness()),
+            "rarity": (rarity, Rarity()),
+            "witness": (witness, Witness()),
+            "boundary": (boundary, Boundary()),
+            "region": (region, Region()),
+        }
+        self.weights: dict[str, Schedule] = {}
+        self.terms: dict[str, Term] = {}
+        for name, (weight, term) in weights.items():
+            if weight != 0:
+                self.weights[name], self.terms[name] = as_schedule(weight), term
+                check_range(name, self.weights[name], 0.0)
+        if not self.terms:
+            raise ValueError(f"at least one of {', '.join(weights)} must have a weight above 0")
+        self.needs_features = any(term.needs_features for term in self.terms.values())
+        self.wants = frozenset().union(*(term.wants for term in self.terms.values()))
+        self.keeps_features = self.needs_features and (refresh > 0 or "witness" in self.terms)
+
+    @property
+    def ready(self) -> bool:
+        return all(term.ready for term in self.terms.values())
+
+    def bind(self, num_samples: int, labels: Tensor | None = None, *, seed: int = 0) -> None:
+        super().bind(num_samples, labels, seed=seed)
+        for term in self.terms.values():
+            term.bind(num_samples)
+
+    def fit(self, features: Any) -> None:
+        """Fit the terms that are not ready; if all are, the features are fresh ones for all."""
+        within = self.labels if self.class_balance else None
+        material = Material(features, self.labels, within, self.generator.initial_seed(), self.sae_epochs)
+        for term in [term for term in self.terms.values() if not term.ready] or self.terms.values():
+            term.fit(material)
+
+    def observe(self, feedback: Feedback) -> None:
+        super().observe(feedback)
+        for term in self.terms.values():
+            term.observe(feedback)
+
+    def scores(self, progress: float) -> Tensor:
+        scores = np.zeros(self.num_samples, dtype=np.float32)
+        for name, term in self.terms.items():
+            if weight := self.weights[name](progress):
+                scores += term.values(self.usage).numpy() * weight
+        if gamma := self.gamma(progress):
+            scores -= usage_penalty(self.usage).numpy() * gamma
+        if self.noise:
+            scores += gumbel(len(scores), self.generator).float().numpy() * self.noise
+        new = np.flatnonzero(self.usage.numpy() == 0) if "loss" in self.terms else ()
+        if len(new):
+            scores[new] = scores.max() + 1 + torch.rand(len(new), generator=self.generator).numpy()
+        return torch.from_numpy(scores)
+
+    def _holders(self) -> dict[str, tuple[Any, str]]:
+        terms = {f"{t}.{name}": (term, name) for t, term in self.terms.items() for name in term.state_names}
+        return {**super()._holders(), **terms}

@@ -1,0 +1,252 @@
+"""Hybrid and its terms: sums by hand, planted structure, restart, refreshed features."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+from scipy.stats import gumbel_r, kstest
+from support import Module, SaveEvery, fit, same_weights, train_loader
+
+from dynsel.callbacks import DynamicSelection
+from dynsel.cfd import cfd, characteristic_sums
+from dynsel.schedules import Linear, Step
+from dynsel.selectors import RRD, Feedback, Hybrid
+from dynsel.selectors.loss import loss_rank
+from dynsel.selectors.rrd import rank_within_class
+from dynsel.selectors.terms import Material, Region, Representativeness, Witness, local_variation
+from dynsel.usage import usage_penalty
+
+FEATURES = {"representativeness": 0.5, "rarity": 0.25, "witness": 1.0, "boundary": 0.5, "region": 0.5}
+
+
+def blobs(n: int = 60, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Three well separated classes of n / 3."""
+    labels = torch.arange(n) % 3
+    noise = torch.randn(n, 5, generator=torch.Generator().manual_seed(seed))
+    return noise + 8 * torch.nn.functional.one_hot(labels, 5), labels
+
+
+def bound(n: int = 60, **options: object) -> Hybrid:
+    features, labels = blobs(n)
+    selector = Hybrid(seed=0, **options)
+    selector.bind(n, labels)
+    if selector.needs_features:
+        selector.fit(features)
+    return selector
+
+
+# ---------------------------------------------------------------- the sum
+def test_the_sum_by_hand():
+    weights = {"loss": 1.0, "representativeness": Linear(0.0, 1.0), "rarity": 0.5}
+    selector = bound(4, **weights, gamma=0.3, noise=0.0, smoothing=0.0)
+    selector.terms["representativeness"].ranks = torch.tensor([0.0, 0.2, 0.4, 1.0])
+    selector.terms["rarity"].ranks = torch.tensor([1.0, 0.6, 0.2, 0.0])
+    selector.observe(Feedback(torch.tensor([0, 1, 2, 3, 3]), loss=torch.tensor([4.0, 1.0, 3.0, 2.0, 2.0])))
+    # Loss ranks are (place + 0.5) / 4, uses 1, 1, 1, 2 of mean 1.25; at progress 0.25 representativeness counts 0.25.
+    expected = [
+        0.875 + 0.5 - 0.24,
+        0.125 + 0.05 + 0.3 - 0.24,
+        0.625 + 0.1 + 0.1 - 0.24,
+        0.375 + 0.25 - 0.48,
+    ]
+    np.testing.assert_allclose(selector.scores(0.25), expected, rtol=1e-6)
+    assert selector.select(0.25, 2).indices.tolist() == [0, 2]
+
+
+def test_the_noise_is_gumbel_of_its_scale():
+    selector = bound(3000, noise=0.5, gamma=0.0)
+    selector.observe(Feedback(torch.arange(3000), loss=torch.ones(3000)))
+    noise = selector.scores(0.5).numpy() - loss_rank(torch.ones(3000)).numpy()
+    assert kstest(noise, gumbel_r(scale=0.5).cdf).pvalue > 0.01
+
+
+def test_what_was_never_trained_on_goes_first():
+    selector = bound(noise=1.0, gamma=0.0)
+    known = torch.arange(0, 60, 2)
+    selector.observe(Feedback(known, loss=torch.full((30,), 100.0)))
+    chosen = selector.select(0.1, 30).indices
+    assert chosen.tolist() == list(range(1, 60, 2))
+    # And in random order: not the first ones, when only some fit.
+    assert selector.select(0.1, 10).indices.tolist() != chosen[:10].tolist()
+
+
+def test_only_weighted_terms_are_computed():
+    plain = Hybrid()
+    assert (plain.needs_features, plain.wants, list(plain.terms)) == (False, {"loss"}, ["loss"])
+    factors = Hybrid(loss=0.0, rarity=1.0)
+    assert (factors.needs_features, factors.wants, list(factors.terms)) == (True, frozenset(), ["rarity"])
+    assert not factors.keeps_features
+    assert Hybrid(witness=1.0).keeps_features
+    assert Hybrid(rarity=1.0, refresh=2).keeps_features
+
+
+def test_a_weight_may_start_late():
+    selector = bound(loss=0.0, rarity=Step([0.0, 1.0], [0.5]), noise=0.0, gamma=0.0)
+    assert not selector.scores(0.4).any()
+    assert torch.equal(selector.scores(0.6), selector.terms["rarity"].ranks)
+
+
+def test_feature_ranks_are_within_class_only_if_balanced():
+    features, labels = blobs()
+    for balance in (True, False):
+        selector = bound(loss=0.0, boundary=1.0, class_balance=balance)
+        material = Material(features, labels, None, 0)
+        expected = rank_within_class(selector.terms["boundary"]._raw(material), labels if balance else None)
+        assert torch.equal(selector.terms["boundary"].ranks, expected)
+
+
+# ---------------------------------------------------------------- terms
+def test_local_variation_by_hand():
+    # A path 0 - 1 - 2 with weights 1 and 3, and a lone 3.
+    graph = sp.csr_array((np.array([1.0, 1.0, 3.0, 3.0]), ([0, 1, 1, 2], [1, 0, 2, 1])), shape=(4, 4))
+    signal = torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 2.0], [5.0, 5.0]])
+    np.testing.assert_allclose(local_variation(graph, signal), [1.0, (1 + 3 * 4) / 4, 4.0, 0.0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_boundary_finds_what_lies_between_two_classes(labelled):
+    """A strip of points, the left half of one class: those in the middle lie between, with labels or without."""
+    x = torch.rand(300, 2, generator=torch.Generator().manual_seed(0))
+    gap = (x[:, 0] > 0.5).float()
+    features = x + torch.stack([gap * 0.4, torch.zeros(300)], 1)  # a valley between two communities
+    labels = gap.long()
+    selector = Hybrid(loss=0.0, boundary=1.0, seed=0)
+    selector.bind(300, labels if labelled else None)
+    selector.fit(features)
+    distance = (features[:, 0] - 0.7).abs()
+    near, far = distance < 0.25, distance > 0.5
+    ranks = selector.terms["boundary"].ranks
+    assert float(ranks[near].mean()) > float(ranks[far].mean()) + 0.15
+
+
+def test_region_prefers_what_was_trained_on_little():
+    features, labels = blobs()
+    term = Region()
+    term.fit(Material(features, None, None, 0))
+    usage = torch.where(labels == 1, 0, 5).int()
+    values = term.values(usage)
+    assert float(values[labels == 1].min()) > float(values[labels != 1].max())
+
+
+def test_witness_closes_the_gap():
+    """Training on a third of the data so far: the samples it asks for bring the characteristic function nearest."""
+    features, labels = blobs(300)
+    term = Witness(256)
+    term.fit(Material(features, None, None, 0))
+    usage = (labels == 0).int()
+    chosen = term.values(usage).argsort(descending=True)[:60]
+
+    def distance(extra: torch.Tensor) -> float:
+        now = characteristic_sums(features, term.frequencies, usage.float() + extra).value()
+        return float(cfd(term.target, now))
+
+    picked = distance(torch.zeros(300).index_fill(0, chosen, 1.0))
+    others = [
+        distance(
+            torch.zeros(300).index_fill(0, torch.randperm(300, generator=torch.Generator().manual_seed(s))[:60], 1)
+        )
+        for s in range(20)
+    ]
+    assert picked < min(others)
+    assert not term.values(torch.zeros(300).int()).any()
+
+
+def test_rarity_is_that_of_the_class():
+    """One factor for each blob: a point of blob 0 with the label of blob 1 is the rarest of its class."""
+    features, labels = blobs()
+    labels = labels.clone()
+    labels[0] = 1
+    selector = Hybrid(loss=0.0, rarity=1.0, class_balance=True, seed=0)
+    selector.bind(60, labels)
+    selector.fit(features)
+    ranks = selector.terms["rarity"].ranks
+    assert float(ranks[0]) > 0.9 * float(ranks[labels == 1].max())
+
+
+@pytest.mark.parametrize("term", [Representativeness(), Region(), Witness()])
+def test_values_before_fit(term):
+    with pytest.raises(RuntimeError, match=f"{type(term).__name__} has no values before `fit`"):
+        term.values(torch.zeros(3).int())
+
+
+# ---------------------------------------------------------------- bad input
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"loss": 0.0}, "at least one of loss, representativeness, .* must have a weight above 0"),
+        ({"rarity": -1.0}, "`rarity` must be at least 0, got -1.0"),
+        ({"gamma": -0.1}, "`gamma` must be at least 0, got -0.1"),
+        ({"noise": -0.1}, "`noise` must be at least 0, got -0.1"),
+        ({"smoothing": 1.0}, r"`smoothing` must be in \[0, 1\), got 1.0"),
+        ({"clip": 1.0}, r"`clip` must be in \[0, 1\), got 1.0"),
+        ({"refresh": -1}, "`refresh` must be at least 0 epochs, got -1; 0 = never"),
+    ],
+)
+def test_wrong_arguments(options, message):
+    with pytest.raises(ValueError, match=message):
+        Hybrid(**options)
+
+
+# ---------------------------------------------------------------- restart
+def test_a_restart_gives_back_features_and_nothing_else():
+    """Of all terms only the witness needs the features again; no term may be fitted anew."""
+    features, labels = blobs()
+    whole = bound(**FEATURES)
+    resumed = Hybrid(seed=0, **FEATURES)
+    resumed.bind(60, labels)
+    for epoch in range(4):
+        if epoch == 2:
+            resumed.load_state_dict(whole.state_dict())
+            assert not resumed.ready
+            resumed.fit(features + 1e-3)  # captured rows have moved on since; what was fitted has not
+            resumed.terms["witness"].features = features
+        chosen = whole.select(epoch / 4, 20).indices
+        feedback = Feedback(chosen, loss=chosen / 60)
+        if epoch >= 2:
+            assert torch.equal(resumed.select(epoch / 4, 20).indices, chosen)
+            resumed.observe(feedback)
+        whole.observe(feedback)
+
+
+@pytest.mark.parametrize("terms", [{"rarity": 0.5, "refresh": 1}, {"witness": 0.5, "refresh": 2}])
+def test_refreshed_features_survive_a_restart_at_every_step(tmp_path, terms):
+    def run(*callbacks: object, **options: object) -> Module:
+        module = Module()
+        callback = DynamicSelection(Hybrid(**terms), keep_ratio=0.5)
+        return fit(callback, *callbacks, module=module, loader=train_loader(), max_epochs=6, **options)[0]
+
+    saver = SaveEvery(tmp_path)
+    whole = run(saver)
+    for path in saver.paths[6::4]:
+        assert same_weights(whole, run(ckpt_path=path, seed=2)), path.name
+
+
+@pytest.mark.parametrize(("refresh", "fits"), [(0, [2]), (1, [2, 3, 4, 5]), (2, [2, 4])])
+def test_captured_features_are_fitted_anew(refresh, fits):
+    """At keep ratio 0.5 every sample has been captured after two epochs."""
+    fitted, rows = [], []
+
+    class Noting(RRD):
+        def fit(self, features: torch.Tensor) -> None:
+            fitted.append(callback.trainer_epoch())
+            rows.append(features.clone())
+            super().fit(features)
+
+    callback = DynamicSelection(Noting(refresh=refresh), keep_ratio=0.5)
+    module = Module()
+    callback.trainer_epoch = lambda: module.trainer.current_epoch
+    fit(callback, module=module, loader=train_loader(), max_epochs=6)
+    assert fitted == fits
+    assert len({str(r) for r in rows}) == len(fits)
+
+
+def test_penalty_and_loss_rotate():
+    """A large gamma makes uses equal whatever the losses."""
+    selector = bound(gamma=20.0, noise=0.0)
+    for epoch in range(12):
+        chosen = selector.select(epoch / 12, 20).indices
+        selector.observe(Feedback(chosen, loss=chosen.float()))
+    assert float(usage_penalty(selector.usage).max()) <= 1.5
+    assert int(selector.usage.min()) >= 3
