@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
 
-__all__ = ["Bridge", "Callback"]
+__all__ = ["Bridge", "Callback", "change_train_batches", "training_progress"]
 
 # Lightning goes by two names that have no class in common.
 NAMES = ("lightning.pytorch", "pytorch_lightning")
@@ -56,6 +56,12 @@ NEEDED = (
 )
 NEEDED_OF_LOADER = ("_iterator", "flattened", "iterables", "limits")
 
+NEEDED_FOR_BATCHES = (
+    "fit_loop.epoch_loop.batch_progress.current.ready",
+    "precision_plugin.val_step_context",
+    "strategy.batch_to_device",
+)
+
 PUBLIC_ROUTE = (
     "Use the public route with this Lightning version: `loader = selection.wrap(loader)` with "
     "dynsel.samplers.SelectionController, its `set_epoch(e)` called for the next epoch in `setup` and "
@@ -86,11 +92,7 @@ class Bridge:
     def _check(self) -> None:
         lacking = [path for path in NEEDED if not _has(self.trainer, path)]
         lacking += [f"CombinedLoader.{name}" for name in NEEDED_OF_LOADER if not _has(self.combined([]), name)]
-        if lacking:
-            version = f"{self._package.__name__} {self._package.__version__}"
-            raise RuntimeError(
-                f"{version} has no {', '.join(lacking)}, which DynamicSelection relies on. {PUBLIC_ROUTE}"
-            )
+        _refuse(self.trainer, lacking, f"which DynamicSelection relies on. {PUBLIC_ROUTE}")
 
     # ---------------------------------------------------------------- putting the loader in
     def install(self, transform: Transform, planned_batches: Callable[[], int | None]) -> None:
@@ -216,10 +218,7 @@ class Bridge:
 
     def progress(self, epoch: int) -> float:
         """Share of training done at the start of `epoch`, by epochs or by steps, whichever ends first."""
-        trainer = self.trainer
-        by_epochs = epoch / trainer.max_epochs if trainer.max_epochs not in (None, -1) else 0.0
-        by_steps = trainer.global_step / trainer.max_steps if trainer.max_steps > 0 else 0.0
-        return float(min(1.0, max(by_epochs, by_steps)))
+        return training_progress(self.trainer, epoch)
 
     @property
     def accumulate(self) -> int:
@@ -244,6 +243,57 @@ class Bridge:
         state = checkpoint.get("loops", {}).get("fit_loop", {}).get("state_dict", {})
         if not any(state.get("combined_loader", [])):
             state.pop("combined_loader", None)
+
+
+def training_progress(trainer: pl.Trainer, epoch: int) -> float:
+    """Share of training done in `epoch`, by epochs or by steps so far, whichever ends first."""
+    by_epochs = epoch / trainer.max_epochs if trainer.max_epochs not in (None, -1) else 0.0
+    by_steps = trainer.global_step / trainer.max_steps if trainer.max_steps > 0 else 0.0
+    return float(min(1.0, max(by_epochs, by_steps)))
+
+
+def change_train_batches(trainer: pl.Trainer, change: Callable[[Any, int], Any]) -> Callable[[], None]:
+    """Pass every training batch through `change(batch, batch_idx)` once it is on the device.
+
+    That is after the user's transfer hooks, of module and DataModule, and before Lightning itself, callbacks or
+    `training_step` see it; other batches stay as they are. `change` runs at the precision of validation.
+
+    Returns:
+        Undoes it; calling that again does nothing.
+
+    Raises:
+        RuntimeError: If this Lightning lacks a name that is needed.
+    """
+    _refuse(
+        trainer,
+        [path for path in NEEDED_FOR_BATCHES if not _has(trainer, path)],
+        "which BatchFraction relies on. Cut the batch in `training_step` with this Lightning version.",
+    )
+    strategy: Any = trainer.strategy
+    progress = trainer.fit_loop.epoch_loop.batch_progress
+    transfer, former = strategy.batch_to_device, vars(strategy).get("batch_to_device")
+
+    def transfer_and_change(batch: Any, *args: Any, **kwargs: Any) -> Any:
+        batch = transfer(batch, *args, **kwargs)
+        if not trainer.training:
+            return batch
+        with trainer.precision_plugin.val_step_context():
+            return change(batch, progress.current.ready)
+
+    def undo() -> None:
+        if vars(strategy).get("batch_to_device") is transfer_and_change:
+            del strategy.batch_to_device
+            if former is not None:
+                strategy.batch_to_device = former
+
+    strategy.batch_to_device = transfer_and_change
+    return undo
+
+
+def _refuse(trainer: Any, lacking: list[str], consequence: str) -> None:
+    if lacking:
+        package = _package_of(trainer)
+        raise RuntimeError(f"{package.__name__} {package.__version__} has no {', '.join(lacking)}, {consequence}")
 
 
 def _package_of(trainer: Any) -> Any:

@@ -32,7 +32,7 @@ class DynamicSelection(Callback):
     usage_gini, class_balance, selection_seconds, samples_trained (all epochs together).
 
     Args:
-        selector: What decides; a `Selector` or a short name ("random", "rrd", ...). Default: RRD.
+        selector: What decides; a `Selector` or a short name ("random", "rrd", ...). Default: `Hybrid`.
         keep_ratio: Share of the training set that an epoch trains on, in (0, 1]; a number or a
             `dynsel.schedules.Schedule` over the progress of training.
         features: For selectors that need features: an (N, d) array or tensor, row i describing sample i; the path

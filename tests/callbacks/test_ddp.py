@@ -135,6 +135,25 @@ def test_39_losses_of_all_ranks_are_heard_exactly(results):
         assert heard == own
 
 
+def test_42_what_stayed_of_the_batches_of_all_ranks_is_counted(results):
+    ranks = each(results, "batch_fraction")
+    # 7 and 20 samples a rank; of each batch of 4 or 3 two stay.
+    assert [[[len(batch) for batch in epoch] for epoch in rank["seen"]] for rank in ranks] == [[[2, 2], [2] * 5]] * 2
+    assert [rank["usage"] for rank in ranks] == [counts(ranks)] * 2
+    assert [rank["trained"] for rank in ranks] == [[8, 28]] * 2
+    for rank in ranks:
+        for epoch, (indices, losses) in enumerate(rank["heard"]):
+            batches = slice(0, 2) if epoch == 0 else slice(2, 7)
+            seen = [i for theirs in ranks for batch in theirs["seen"][epoch] for i in batch]
+            own = [loss for theirs in ranks for batch in theirs["own"][batches] for loss in batch]
+            assert sorted(indices) == sorted(seen)
+            assert dict(zip(indices, losses, strict=True)) == dict(zip(seen, own, strict=True))
+
+
+def test_42_exact_resume_on_two_ranks(results):
+    assert [(rank["checkpoints"], rank["different"]) for rank in each(results, "batch_fraction")] == [(7, [])] * 2
+
+
 def test_41_features_are_captured_on_all_ranks(results):
     ranks = each(results, "capture")
     # Rank 0 decides, so it alone needs the features, but all of them.

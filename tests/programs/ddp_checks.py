@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from support import Fixed, Listening, Module, SaveEvery, Sizes, fit, same_weights, selection, train_loader
 from torch import Tensor
 
-from dynsel.callbacks import DynamicSelection
+from dynsel.callbacks import BatchFraction, DynamicSelection
 from dynsel.schedules import Constant
 from dynsel.selection import Selection
 from dynsel.selectors import Full, Random
@@ -125,6 +125,32 @@ def feedback(folder: Path) -> Any:
     seen, _ = train(chosen, module=module, max_epochs=2)
     heard = [(told.indices.tolist(), told.loss.tolist()) for told in selector.heard if told.loss is not None]
     return {**seen, "own": module.losses, "heard": heard}
+
+
+# ---------------------------------------------------------------- 42
+def loss_score(module: pl.LightningModule, batch: Any) -> Tensor:
+    return F.cross_entropy(module(batch[0]), batch[1], reduction="none")
+
+
+def batch_fraction(folder: Path) -> Any:
+    """Of every batch half stays; what the books say of it, and names of checkpoints resumed differently."""
+
+    def run(*callbacks: Any, **options: Any) -> tuple[dict[str, Any], OwnLosses]:
+        chosen = DynamicSelection(Listening(), Sizes((13, 40)))
+        extra = [BatchFraction(0.5, loss_score), *callbacks]
+        seen, module = train(chosen, *extra, module=OwnLosses(), max_epochs=2, **options)
+        told = [(f.indices.tolist(), f.loss.tolist()) for f in chosen.selector.heard if f.loss is not None]
+        return {**seen, "own": module.losses, "heard": told}, module
+
+    saver = SaveEvery(folder / "fraction")
+    whole, _ = run()
+    saved, module = run(saver)
+    different = []
+    for path in saver.paths:
+        again, resumed = run(ckpt_path=path, seed=2)
+        if not same_weights(module, resumed) or again["usage"] != saved["usage"]:
+            different.append(path.name)
+    return {**whole, "checkpoints": len(saver.paths), "different": different}
 
 
 class Captures(ScoreSelector):
@@ -247,6 +273,7 @@ CHECKS = {
         seeded_differently,
         full_equals_plain,
         feedback,
+        batch_fraction,
         capture,
         resume_sweep,
         save,
