@@ -25,7 +25,7 @@ from dynsel.samplers.rng import get_rng_state, set_rng_state
 from dynsel.samplers.selection_sampler import SelectionSampler
 from dynsel.schedules import Schedule, as_keep_ratio, sample_count
 from dynsel.selection import Selection, class_balance
-from dynsel.selectors import RRD, Feedback, Selector, selector_class
+from dynsel.selectors import Feedback, Hybrid, Selector, selector_class
 from dynsel.usage import coverage, gini
 
 __all__ = ["EpochRecord", "SelectionController"]
@@ -60,7 +60,7 @@ class SelectionController:
     """Chooses the samples of each epoch, feeds them, and learns from what was trained on.
 
     Args:
-        selector: A `Selector` or its short name ("random", "rrd", ...); default: RRD.
+        selector: A `Selector` or its short name ("random", "rrd", ...); default: `Hybrid`.
         keep_ratio: Share of the training set that an epoch trains on, in (0, 1]; a number or a schedule.
         features: Where features come from, if the selector needs them: an (N, d) array or tensor; a path to a
             `.npy` or `.npz` file; "pixels" (PCA of the raw inputs); "model" (default: what the trained model's
@@ -100,7 +100,7 @@ class SelectionController:
             raise TypeError(f"`selector` must be a dynsel.selectors.Selector or a short name, got {selector!r}")
         if max_epochs is not None and max_epochs < 1:
             raise ValueError(f"`max_epochs` must be at least 1, got {max_epochs}")
-        self.selector: Selector = RRD() if selector is None else selector
+        self.selector: Selector = Hybrid() if selector is None else selector
         self.keep_ratio = as_keep_ratio(keep_ratio)
         self.features, self.labels, self.seed = features, labels, seed
         # A trainer replaces this by its own notion of progress.

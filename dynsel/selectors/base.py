@@ -108,7 +108,9 @@ class Selector(ABC):
         """
         name = type(self).__name__
         if self.needs_labels and labels is None:
-            raise ValueError(f"{name} with class_balance=True needs labels; pass `labels=`, or class_balance=False")
+            way_out = ", or class_balance=False" if self.class_balance else ""
+            why = " with class_balance=True" if self.class_balance else ""
+            raise ValueError(f"{name}{why} needs labels; pass `labels=`{way_out}")
         if labels is not None and len(labels) != num_samples:
             raise ValueError(f"labels must have one entry a sample: expected {num_samples}, got {len(labels)}")
         self.usage = torch.zeros(num_samples, dtype=torch.int32)

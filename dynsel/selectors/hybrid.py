@@ -39,7 +39,7 @@ class Hybrid(ScoreSelector):
         representativeness: Weight of frequent sparse-autoencoder factors.
         rarity: Weight of rare ones.
         witness: Weight of closing the gap in characteristic functions.
-        boundary: Weight of lying between classes in the neighbour graph.
+        boundary: Weight of having neighbours of other classes in the graph of nearest neighbours; needs labels.
         region: Weight of lying in a region of the graph that was trained on little.
         gamma: Weight of the usage penalty.
         noise: Scale of the Gumbel noise.
@@ -103,6 +103,10 @@ class Hybrid(ScoreSelector):
         self.needs_features = any(term.needs_features for term in self.terms.values())
         self.wants = frozenset().union(*(term.wants for term in self.terms.values()))
         self.keeps_features = self.needs_features and (refresh > 0 or "witness" in self.terms)
+
+    @property
+    def needs_labels(self) -> bool:
+        return self.class_balance or "boundary" in self.terms
 
     @property
     def ready(self) -> bool:

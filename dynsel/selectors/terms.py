@@ -171,16 +171,12 @@ class Rarity(_Fixed):
 
 
 class Boundary(_Fixed):
-    """How much the neighbour graph varies around a sample: it lies between classes, or between communities.
-
-    The variation Σ_j w_ij |s_i - s_j|² / Σ_j w_ij of a signal s over the graph: of the class (then it is twice the
-    weight of the neighbours in other classes), or without labels of the smoothest eigenvectors.
-    """
+    """Share of the weight of a sample's neighbours in the graph that are of other classes."""
 
     def _raw(self, material: Material) -> Tensor:
         if material.labels is None:
-            return local_variation(material.graph, material.embedding)
-        return local_variation(material.graph, torch.nn.functional.one_hot(material.labels.long()))
+            raise ValueError("the term `boundary` needs class labels; pass `labels=`, or leave its weight at 0")
+        return local_variation(material.graph, torch.nn.functional.one_hot(material.labels.long())) / 2
 
 
 class Region(Term):
