@@ -100,6 +100,44 @@ def test_34_every_step_with(tmp_path, options):
     assert sweep(tmp_path, (20, 12, 40), **options) == []
 
 
+@pytest.mark.parametrize(
+    ("options", "batches"),
+    [({}, [3, 10, 5]), ({"limit_train_batches": 3}, [3, 3, 3]), ({"num_workers": 2}, [3, 10, 5])],
+)
+def test_35_after_the_last_batch_comes_the_next_epoch(tmp_path, options, batches):
+    """From a checkpoint of an epoch's last batch: the next one's own selection, from batch 0, in its own length."""
+    workers = {"num_workers": options.pop("num_workers")} if "num_workers" in options else {}
+
+    def run(*callbacks: Any, **more: Any) -> Module:
+        arguments = {"loader": train_loader(**workers), "max_epochs": 3, **options, **more}
+        return fit(selection((12, 40, 20)), *callbacks, **arguments)[0]
+
+    saver = SaveEvery(tmp_path)
+    whole = run(saver)
+    assert whole.batches() == batches
+    for epoch in (1, 2):
+        resumed = run(ckpt_path=saver.paths[sum(batches[:epoch]) - 1], seed=2)
+        assert dict(resumed.seen) == {e: whole.seen[e] for e in range(epoch, 3)}
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_38_the_first_resumed_epoch_has_its_own_order(tmp_path, workers):
+    """At keep ratio 1.0 only the order tells the epochs apart."""
+
+    def run(*callbacks: Any, **more: Any) -> Module:
+        return fit(selection((40, 40, 40)), *callbacks, loader=train_loader(num_workers=workers), max_epochs=3, **more)[
+            0
+        ]
+
+    saver = SaveEvery(tmp_path, "on_train_epoch_end")
+    whole = run(saver)
+    orders = [whole.seen[epoch] for epoch in range(3)]
+    assert orders[0] != orders[1] != orders[2]
+    for epoch in (1, 2):
+        resumed = run(ckpt_path=saver.paths[epoch - 1], seed=2)
+        assert dict(resumed.seen) == {e: whole.seen[e] for e in range(epoch, 3)}
+
+
 @pytest.mark.parametrize("hook", ["on_validation_end", "on_train_epoch_end"])
 def test_36_other_save_points(tmp_path, hook):
     assert sweep(tmp_path, (12, 40, 20), hook) == []
