@@ -532,6 +532,16 @@ def test_codes_refuse_what_does_not_fit() -> None:
         codes.weighted_mean(torch.ones(2))
     with pytest.raises(ValueError, match=r"`keep` must be \(3,\) bool, got \(3,\) torch.float32"):
         codes.keep_factors(torch.ones(3))
+    with pytest.raises(ValueError, match=r"`labels` must be \(\d+,\), got \(99,\)"):
+        codes.by_class(torch.zeros(99))
+
+
+def test_factors_by_class_keep_their_values() -> None:
+    codes = SparseCodes(torch.tensor([[0, 2], [2, 1], [0, 1]]), torch.tensor([[3.0, 1.0], [2.0, 0.0], [1.0, 4.0]]), 3)
+    apart = codes.by_class(torch.tensor([0, 1, 1]))
+    assert apart.num_factors == 6
+    assert apart.indices.tolist() == [[0, 2], [5, 4], [3, 4]]
+    assert torch.equal(apart.values, codes.values)
 
 
 def test_load_refuses_other_files(tmp_path: Path) -> None:

@@ -185,6 +185,13 @@ def test_34_another_number_of_ranks_counts_the_same_uses(results, world):
         assert {name: run["usage"] for name, run in rank.items()} == dict.fromkeys(rank, usage)
 
 
+@pytest.mark.parametrize("world", [2, 4])
+def test_32_methods_choose_the_same_on_any_number_of_ranks(results, world):
+    """The model doesn't learn here, so that the losses fed back are the same however they are shared out."""
+    alone = each(results, "methods", 1)[0]
+    assert each(results, "methods", world) == [alone] * world
+
+
 @pytest.mark.long
 def test_31_started_by_lightning(tmp_path, results):
     """Lightning starts the other rank by itself, as for most users."""

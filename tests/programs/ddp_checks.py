@@ -15,7 +15,7 @@ from torch import Tensor
 from dynsel.callbacks import BatchFraction, DynamicSelection
 from dynsel.schedules import Constant
 from dynsel.selection import Selection
-from dynsel.selectors import Full, Random
+from dynsel.selectors import SELECTORS, Full, Hybrid, Random
 from dynsel.selectors.base import ScoreSelector
 
 RESUMED = (24, 16, 40)  # nothing is padded on 1, 2 or 4 ranks
@@ -199,6 +199,24 @@ def capture(folder: Path) -> dict[str, Any]:
     }
 
 
+def methods(folder: Path) -> dict[str, Any]:
+    """The epochs' selections by each method, and by all terms of the hybrid together."""
+    everything = dict.fromkeys(("representativeness", "rarity", "witness", "boundary", "region"), 0.5)
+    selectors = {name: cls() for name, cls in SELECTORS.items()} | {
+        "hybrid, all terms": Hybrid(**everything),
+        "hybrid, refreshed": Hybrid(rarity=0.5, witness=0.5, refresh=1),
+    }
+    features = torch.randn(40, 6, generator=torch.Generator().manual_seed(3))
+    chosen = {}
+    for name, selector in selectors.items():
+        given = "model" if name.endswith("refreshed") else features
+        torch.manual_seed(4)  # the same weights wherever it is run
+        # 24 of 40: nothing is padded on 1, 2 or 4 ranks.
+        seen, _ = train(DynamicSelection(selector, 0.6, features=given), module=Still(), max_epochs=5)
+        chosen[name] = [sorted(order) for order in seen["orders"]]
+    return chosen
+
+
 # ---------------------------------------------------------------- errors
 class Locked(Exception):
     """Does not pickle."""
@@ -275,10 +293,11 @@ CHECKS = {
         feedback,
         batch_fraction,
         capture,
+        methods,
         resume_sweep,
         save,
         errors,
     ],
-    1: [resume],
-    4: [few_on_four, resume],
+    1: [resume, methods],
+    4: [few_on_four, resume, methods],
 }

@@ -144,6 +144,8 @@ def test_scores_before_fit():
         ({"k": 0}, "`k` must be at least 1 and `num_factors` at least 2, got 0 and None"),
         ({"num_factors": 1}, "`k` must be at least 1 and `num_factors` at least 2, got 32 and 1"),
         ({"factors": "some"}, "`factors` must be 'all' or 'split', got 'some'"),
+        ({"frequencies": "mine"}, "`frequencies` must be 'class' or 'dataset', got 'mine'"),
+        ({"refresh": -1}, "`refresh` must be at least 0 epochs, got -1; 0 = never"),
     ],
 )
 def test_bad_options(options, text):
@@ -205,6 +207,20 @@ def test_factor_scores_are_the_formula(n, m, seed, split):
     assert float(rare.max()) <= 1 + 1e-5
 
 
+@unhurried
+@given(st.integers(1, 30), st.integers(1, 6), st.integers(1, 4), st.integers(0, 10**6))
+def test_frequencies_may_be_those_of_the_class(n, m, classes, seed):
+    rng = np.random.default_rng(seed)
+    a = (rng.random((n, m)) * (rng.random((n, m)) < 0.5)).astype(np.float32)
+    labels = rng.integers(classes, size=n)
+    common, rare = factor_scores(codes_of(a.tolist()), torch.from_numpy(labels), too_common=1.0)
+    p = np.stack([(a[labels == label] > 0).mean(0) for label in labels])
+    total = np.maximum(a.sum(1, keepdims=True), 1e-30)
+    np.testing.assert_allclose(common, (a / total * p).sum(1), atol=1e-5)
+    surprise = np.where(p > 0, -np.log(np.maximum(p, 1e-12)) / math.log(max(2, n)), 0)
+    np.testing.assert_allclose(rare, (a / total * surprise).sum(1), atol=1e-5)
+
+
 # ---------------------------------------------------------------- ranks
 @unhurried
 @given(st.lists(st.tuples(st.sampled_from([0.0, 0.5, 1.0, -2.0, 3.5]), st.integers(0, 3)), min_size=1))
@@ -251,6 +267,24 @@ def test_fit_ranks_planted_factors(fitted, planted):
 def test_early_epochs_take_frequent_factors_and_late_ones_rare(fitted, planted):
     popularity = [float(planted[1][fitted.select(progress, 100).indices].mean()) for progress in (0.0, 1.0)]
     assert popularity[0] > float(planted[1].mean()) > popularity[1]
+
+
+@pytest.mark.parametrize(("frequencies", "rank"), [("class", 1.0), ("dataset", None)])
+def test_what_is_rare_in_its_class_is_rare(planted, frequencies, rank):
+    """Two classes, each a blob of its own; one sample carries the other's label. In the data set its factors are
+    as frequent as any, in its class nobody shares them.
+    """
+    generator = torch.Generator().manual_seed(1)
+    labels = torch.arange(200) % 2
+    features = 5 * torch.nn.functional.one_hot(labels, 4) + 0.3 * torch.randn(200, 4, generator=generator)
+    labels[0] = 1
+    selector = RRD(num_factors=8, k=2, frequencies=frequencies, seed=0)
+    selector.bind(200, labels)
+    selector.fit(features)
+    if rank is None:
+        assert float(selector.rarity[0]) < 0.9
+    else:
+        assert float(selector.rarity[0]) > 0.97
 
 
 def test_ranks_are_within_class_only_if_balanced(planted):
