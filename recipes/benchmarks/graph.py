@@ -1,0 +1,141 @@
+"""What the neighbour graph and its spectra cost, beside a matrix product, and how the graph grows with N.
+
+    python recipes/benchmarks/graph.py            # graph of 50,000 × 64, growth at 10,000 and 100,000, Fiedler vectors
+    python recipes/benchmarks/graph.py --large    # growth to 1 million as well: hours
+
+Random features in 50 clusters. The graph is k nearest neighbours at three scales, fuzzy union and connection; the floor
+is the bare product of the features with themselves, a block of rows at a time. The search compares all pairs, so it
+grows as N²: the column says by what power from one size to the next. Memory is by how much a step raised the
+process's peak resident size. Fiedler vectors are compared with a loop of scipy's full `eigh`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import platform
+import resource
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import scipy.linalg
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from dynsel.graph import connect, cosine_graphs, fiedler_vectors, fuzzy_graph, nearest_neighbours, spectral_embedding
+
+SAMPLES, DIM, NEIGHBOURS, COLUMNS = 50_000, 64, 30, 16
+GRAPHS, BATCH = 196, 256  # an epoch of 50,000 samples in batches
+GOAL_GRAPH, GOAL_FIEDLER = 20.0, 2.0  # seconds on 2 cores
+SIZES = [10_000, 100_000, 1_000_000]
+
+
+def timed(work: Callable[[], Any]) -> tuple[float, float, Any]:
+    """Seconds, rise of the peak resident size in MB, result."""
+    before = peak_megabytes()
+    start = time.perf_counter()
+    result = work()
+    return time.perf_counter() - start, peak_megabytes() - before, result
+
+
+def peak_megabytes() -> float:
+    """Linux counts in kilobytes, macOS in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
+
+
+def clusters(count: int, seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    centres = torch.randn(50, DIM, generator=generator)
+    return centres[torch.randint(50, (count,), generator=generator)] + torch.randn(count, DIM, generator=generator)
+
+
+def product(x: Tensor) -> None:
+    buffer = torch.empty(1024, len(x))
+    for rows in x.split(1024):
+        torch.mm(rows, x.T, out=buffer[: len(rows)])
+
+
+def make_graph(x: Tensor) -> Any:
+    return connect(fuzzy_graph(*nearest_neighbours(x, NEIGHBOURS)), x)[0]
+
+
+def verdict(seconds: float, goal: float) -> str:
+    return f"{'met' if seconds <= goal else 'missed'}: {goal:g} s"
+
+
+def measure_steps(seed: int) -> list[list[str]]:
+    x = clusters(SAMPLES, seed)
+    floor = timed(lambda: product(x))[0]
+    search, memory, near = timed(lambda: nearest_neighbours(x, NEIGHBOURS))
+    union, more, graph = timed(lambda: fuzzy_graph(*near))
+    joining, still_more, (graph, parts) = timed(lambda: connect(graph, x))
+    total = search + union + joining
+    rows = [
+        [
+            "nearest neighbours",
+            f"{search:.2f}",
+            f"{search / floor:.2f} × product ({floor:.2f} s)",
+            f"{memory:.0f} MB",
+            "",
+        ],
+        ["fuzzy graph, 3 scales", f"{union:.2f}", f"{graph.nnz:,} edges", f"{more:.0f} MB", ""],
+        ["connect", f"{joining:.2f}", f"{parts} parts", f"{still_more:.0f} MB", ""],
+        ["whole graph", f"{total:.2f}", f"{total / floor:.2f} × product", "", verdict(total, GOAL_GRAPH)],
+    ]
+    took, memory, _ = timed(lambda: spectral_embedding(graph, COLUMNS, seed))
+    rows.append([f"spectral embedding, {COLUMNS} columns", f"{took:.2f}", "", f"{memory:.0f} MB", ""])
+    return [[f"{SAMPLES:,} × {DIM}: {name}", *rest] for name, *rest in rows]
+
+
+def measure_growth(sizes: list[int], seed: int) -> list[list[str]]:
+    rows, last = [], (0, 0.0)
+    for size in sizes:
+        x = clusters(size, seed)
+        took, memory, _ = timed(lambda x=x: make_graph(x))
+        power = math.log(took / last[1]) / math.log(size / last[0]) if last[0] else math.nan
+        beside = f"{took / size * 1e6:.0f} µs a sample" + (f", N^{power:.2f}" if last[0] else "")
+        rows.append([f"{size:,} × {DIM}: whole graph", f"{took:.2f}", beside, f"{memory:.0f} MB", ""])
+        last = (size, took)
+    return rows
+
+
+def measure_fiedler(seed: int) -> list[list[str]]:
+    x = clusters(GRAPHS * BATCH, seed).view(GRAPHS, BATCH, DIM) + 0.5
+    took, memory, vectors = timed(lambda: fiedler_vectors(cosine_graphs(x)))
+    s = cosine_graphs(x).double().numpy()
+    whole, _, theirs = timed(lambda: np.stack([scipy.linalg.eigh(np.diag(w.sum(1)) - w)[1][:, 1] for w in s]))
+    alike = float(np.abs((vectors.double().numpy() * theirs).sum(1)).min())
+    beside = f"{took / whole:.2f} × scipy's loop ({whole:.2f} s), |cos| at least {alike:.6f}"
+    title = f"{GRAPHS} Fiedler vectors of {BATCH}"
+    return [[title, f"{took:.2f}", beside, f"{memory:.0f} MB", verdict(took, GOAL_FIEDLER)]]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--large", action="store_true", help="a graph of 1 million samples as well")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    make_graph(clusters(500, args.seed))  # what the libraries set up at their first call isn't ours
+    spectral_embedding(make_graph(clusters(1000, args.seed)), 2, args.seed)
+    rows = measure_steps(args.seed) + measure_fiedler(args.seed)
+    rows += measure_growth(SIZES if args.large else SIZES[:2], args.seed)
+    table = Table(title=f"{torch.get_num_threads()} threads of {os.cpu_count()} cores, {platform.processor()}")
+    for name in ("work", "seconds", "beside", "peak", "goal"):
+        table.add_column(name, justify="right" if name == "seconds" else "left")
+    for row in rows:
+        table.add_row(*row)
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=140)  # a file or pipe has no width of its own
+    console.print(table)
+    console.print(f"Python {platform.python_version()}, torch {torch.__version__}, seed {args.seed}, n = 1")
+
+
+if __name__ == "__main__":
+    main()
