@@ -1,6 +1,7 @@
 """Selection methods, one a file."""
 
 from dynsel.selectors.base import Feedback, ScoreSelector, Selector
+from dynsel.selectors.fast import FAST
 from dynsel.selectors.full import Full
 from dynsel.selectors.herding import Herding
 from dynsel.selectors.hybrid import Hybrid
@@ -11,6 +12,7 @@ from dynsel.selectors.random import Random
 from dynsel.selectors.rrd import RRD
 
 __all__ = [
+    "FAST",
     "RRD",
     "SELECTORS",
     "Feedback",
@@ -28,6 +30,7 @@ __all__ = [
 
 # The short names that `dynsel compare --selectors` takes.
 SELECTORS: dict[str, type[Selector]] = {
+    "fast": FAST,
     "full": Full,
     "herding": Herding,
     "hybrid": Hybrid,
