@@ -1,4 +1,4 @@
-"""The command `dynsel`: fit, validate, test and predict from a YAML file, and compare selectors.
+"""The command `dynsel`: train from a YAML file, compare selectors, choose a coreset.
 
 Nothing heavy is imported before it is needed, so that `dynsel --help` answers at once.
 """
@@ -26,6 +26,8 @@ commands:
   predict    run a checkpoint on the prediction set
   compare    train with several selectors and seeds at equal optimiser steps, and tabulate:
              dynsel compare --config recipes/digits.yaml --selectors full random rrd --seeds 3 --out runs/digits
+  select     choose a subset once, from features alone:
+             dynsel select --method fast --keep 0.1 --features x.npz:KEY --labels x.npz:KEY --out subset.json
 
 options:
   -h, --help   this text; `dynsel fit --help` and `dynsel compare --help` list a command's options
@@ -75,13 +77,17 @@ def _dispatch(arguments: list[str]) -> int:
         from dynsel.compare import compare
 
         return compare(rest)
+    if command == "select":
+        from dynsel.offline import select
+
+        return select(rest)
     if command in TRAINER_COMMANDS:
         from dynsel.trainer_cli import run_trainer
 
         return run_trainer(arguments)
     from difflib import get_close_matches
 
-    commands = (*TRAINER_COMMANDS, "compare")
+    commands = (*TRAINER_COMMANDS, "compare", "select")
     near = get_close_matches(command, commands, n=1) or [", ".join(commands)]
     raise ValueError(f"unknown command {command!r}; did you mean {near[0]}?")
 
