@@ -17,6 +17,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
 from dynsel.compare.record import RunRecord
+from dynsel.compare.store import file_name
 
 __all__ = ["accuracy_figure", "class_balance_figure", "image_sheet", "selector_style", "usage_figure", "write_report"]
 
@@ -70,7 +71,8 @@ def write_report(
             # Rotations use all samples alike, and then which comes first says nothing.
             if max(np.ptp(run.usage) for run in runs) > 1:
                 usage = np.sum([run.usage for run in runs], axis=0)
-                figures[f"images-{name}.png"] = image_sheet(usage, dataset, title=_uses_title(name, len(runs)))
+                sheet = image_sheet(usage, dataset, title=_uses_title(name, len(runs)))
+                figures[f"images-{file_name(name)}.png"] = sheet
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for file, figure in figures.items():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import inspect
+import json
 import sys
 import warnings
 from difflib import get_close_matches
@@ -19,7 +21,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from dynsel.callbacks import DynamicSelection
 from dynsel.selectors import SELECTORS, Selector, selector_class
 
-__all__ = ["SelectionCLI", "find_selector", "run_trainer"]
+__all__ = ["SelectionCLI", "find_selector", "parse_selector", "run_trainer"]
 
 
 class SelectionCLI(LightningCLI):
@@ -84,6 +86,34 @@ def find_selector(name: str) -> type[Selector]:
     return found
 
 
+def parse_selector(spec: str) -> tuple[type[Selector], dict[str, Any]]:
+    """The class and the arguments of `NAME` or `NAME:argument=value,argument=value`.
+
+    Values are numbers, true, false or null as in JSON, or else strings.
+
+    Raises:
+        ValueError: If the selector or an argument is unknown, or a value is out of range.
+    """
+    name, _, given = spec.partition(":")
+    cls = find_selector(name)
+    arguments: dict[str, Any] = {}
+    for part in given.split(",") if given else ():
+        key, equals, value = part.partition("=")
+        known = inspect.signature(cls).parameters
+        if not equals or key not in known:
+            near = ", ".join(get_close_matches(key, known) or sorted(known))
+            raise ValueError(f"{spec!r}: {part!r} must be argument=value; arguments of {cls.__name__}: {near}")
+        try:
+            arguments[key] = json.loads(value)
+        except ValueError:
+            arguments[key] = value
+    try:
+        cls(**arguments)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{spec!r}: {error}") from error
+    return cls, arguments
+
+
 def class_path(cls: type) -> str:
     """Where a class can be imported from; dynsel's own selectors in their short form."""
     if SELECTORS.get(cls.__name__.lower()) is cls:
@@ -91,9 +121,10 @@ def class_path(cls: type) -> str:
     return f"{cls.__module__}.{cls.__qualname__}"
 
 
-def selector_config(cls: type[Selector]) -> Namespace:
-    """A selector with its default arguments, as the parser would have it from a YAML file."""
-    return Namespace(class_path=class_path(cls), init_args=Namespace())  # type: ignore[no-untyped-call]
+def selector_config(cls: type[Selector], arguments: dict[str, Any] | None = None) -> Namespace:
+    """A selector with these arguments, as the parser would have it from a YAML file."""
+    init_args = Namespace(**(arguments or {}))  # type: ignore[no-untyped-call]
+    return Namespace(class_path=class_path(cls), init_args=init_args)  # type: ignore[no-untyped-call]
 
 
 class _Interrupts(pl.Callback):

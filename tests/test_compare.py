@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +19,9 @@ from dynsel.cli import main
 from dynsel.compare import RunRecord, Store, summarise
 from dynsel.compare.record import CurvePoint
 from dynsel.compare.run import Comparison, _Meter, quiet
+from dynsel.compare.store import file_name
 from dynsel.compare.table import cells, csv_text, headings, markdown
+from dynsel.trainer_cli import parse_selector
 
 CONFIG = """
 seed_everything: 3
@@ -243,6 +246,38 @@ def test_an_unknown_metric_names_those_there_are(folder: Path, capsys: pytest.Ca
 
 
 # -------------------------------------------------------------------- one comparison's parts
+def test_a_selector_may_be_given_arguments(comparison: Comparison) -> None:
+    comparison.make("random:class_balance=false,seed=7", 3, [])
+    selector = comparison.config_init.selection.controller.selector
+    assert (selector.class_balance, selector.seed) == (False, 7)
+    comparison.make("random:seed=7", 3, [])  # on top of the configuration's own
+    assert comparison.config_init.selection.controller.selector.class_balance
+    comparison.make("rrd:gamma=2,factors=split", 3, [])
+    rrd = comparison.config_init.selection.controller.selector
+    assert (rrd.gamma(0.0), rrd.factors) == (2.0, "split")
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ("random:clas_balance=true", "'clas_balance=true' must be argument=value; arguments of Random: class_balance"),
+        ("random:seed", "'seed' must be argument=value; arguments of Random: seed"),
+        ("rrd:gamma=-1", "'rrd:gamma=-1': `gamma` must be at least 0, got -1.0"),
+        ("randm:seed=1", "unknown selector 'randm'; did you mean 'random'"),
+    ],
+)
+def test_wrong_arguments_of_a_selector(spec: str, said: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(said)):
+        parse_selector(spec)
+
+
+def test_file_names_of_selectors() -> None:
+    assert file_name("k-center") == "k-center"
+    names = {file_name(spec) for spec in ("rrd:k=1", "rrd:k=2", "rrd:k_1", "rrd_k=1", "rrd_k_1")}
+    assert len(names) == 5
+    assert all(re.fullmatch(r"[\w.-]+", name) for name in names)
+
+
 @pytest.fixture(scope="module")
 def comparison(folder: Path) -> Comparison:
     with quiet():

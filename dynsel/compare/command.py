@@ -70,7 +70,7 @@ def _parse(args: list[str]) -> tuple[argparse.Namespace, list[str]]:
         nargs="+",
         default=["full", "random", "rrd"],
         metavar="NAME",
-        help="short names or class paths (default: full random rrd)",
+        help="short names or class paths, with arguments as in rrd:gamma=1,k=8 (default: full random rrd)",
     )
     parser.add_argument(
         "--seeds", type=int, default=3, metavar="N", help="number of seeds, from seed_everything on (default: 3)"
@@ -104,10 +104,10 @@ def compare(args: list[str]) -> int:
     from rich.console import Console
 
     from dynsel.compare.run import Comparison, quiet
-    from dynsel.trainer_cli import find_selector
+    from dynsel.trainer_cli import parse_selector
 
     for name in options.selectors:
-        find_selector(name)
+        parse_selector(name)
     lightning_args = [word for file in options.config for word in ("--config", file)] + rest
     if options.keep_ratio is not None:
         lightning_args += ["--selection.keep_ratio", options.keep_ratio]

@@ -24,7 +24,7 @@ from lightning.pytorch.callbacks import (
 
 from dynsel.compare.record import CurvePoint, RunRecord
 from dynsel.samplers.controller import SelectionController
-from dynsel.trainer_cli import SelectionCLI, find_selector, selector_config
+from dynsel.trainer_cli import SelectionCLI, find_selector, parse_selector, selector_config
 
 __all__ = ["Comparison", "quiet"]
 
@@ -81,7 +81,7 @@ class Comparison(SelectionCLI):
         """Set `model`, `datamodule` and `trainer` anew; the seed decides the initial weights.
 
         Args:
-            name: Selector. The configuration's own arguments apply if it is of the same class.
+            name: Selector, as of `parse_selector`. The configuration's arguments apply if it is of the same class.
             seed: Of everything.
             callbacks: To add.
             options: Of the Trainer, before those of the configuration.
@@ -92,10 +92,13 @@ class Comparison(SelectionCLI):
         super().instantiate_classes()
 
     def _selector(self, name: str) -> Any:
-        wanted = find_selector(name)
+        wanted, arguments = parse_selector(name)
         if self.own is not None and find_selector(self.own.class_path) is wanted:
-            return self.own
-        return selector_config(wanted)
+            own = self.own.clone()
+            for key, value in arguments.items():
+                own.init_args[key] = value
+            return own
+        return selector_config(wanted, arguments)
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         given = self.config_init.trainer.callbacks or []

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from dynsel.compare.record import CurvePoint, RunRecord
 
-__all__ = ["Store", "flatten"]
+__all__ = ["Store", "file_name", "flatten"]
 
 Settings = dict[str, Any]
 
@@ -60,7 +61,7 @@ class Store:
 
     def path(self, selector: str, seed: int) -> Path:
         """File of a run."""
-        return self.folder / "runs" / f"{selector}-seed{seed}.json"
+        return self.folder / "runs" / f"{file_name(selector)}-seed{seed}.json"
 
     def load(self, selector: str, seed: int) -> RunRecord | None:
         """A finished run, or None if there is none (or one of other settings, copied here)."""
@@ -77,6 +78,12 @@ class Store:
         """Keep a finished run."""
         text = json.dumps({"settings": self.hash, **asdict(record)})
         write_atomically(self.path(record.selector, record.seed), text)
+
+
+def file_name(selector: str) -> str:
+    """A selector with its arguments as part of a file's name on any system; different ones stay different."""
+    plain = re.sub(r"[^\w.-]+", "_", selector)
+    return plain if plain == selector else f"{plain[:80]}-{hashlib.sha256(selector.encode()).hexdigest()[:6]}"
 
 
 def write_atomically(path: Path, text: str) -> None:

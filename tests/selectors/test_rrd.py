@@ -13,7 +13,7 @@ from scipy.optimize import brentq
 from scipy.stats import rankdata, spearmanr
 
 from dynsel.sae import SparseCodes
-from dynsel.schedules import Constant, Linear, Step
+from dynsel.schedules import Constant, Cosine, Linear, Step
 from dynsel.selectors import RRD, Feedback
 from dynsel.selectors.rrd import factor_scores, rank_within_class
 from dynsel.usage import usage_penalty
@@ -89,7 +89,7 @@ def test_a_large_penalty_rotates():
 
 # ---------------------------------------------------------------- the score
 def test_score_by_hand():
-    selector = RRD(gamma=Linear(2.0, 0.0), class_balance=False)
+    selector = RRD(gamma=Linear(2.0, 0.0), curriculum=Cosine(0.0, 1.0))
     selector.bind(3)
     selector.representativeness, selector.rarity = torch.tensor([0.0, 0.5, 1.0]), torch.tensor([1.0, 0.5, 0.2])
     selector.usage = torch.tensor([0, 1, 5], dtype=torch.int32)  # relative to their mean: 0, 0.5, 2.5
@@ -101,15 +101,14 @@ def test_score_by_hand():
     assert selector.representativeness.tolist() == [0.0, 0.5, 1.0]
 
 
-@pytest.mark.parametrize("progress", [0.0, 0.3, 1.0])
-def test_the_curriculum_is_half_a_cosine(progress):
-    selector = RRD()
-    assert selector.curriculum(progress) == pytest.approx(0.5 * (1 - math.cos(math.pi * progress)))
+@pytest.mark.parametrize(("progress", "weight"), [(0.0, 0.5), (0.25, 0.75), (0.5, 1.0), (1.0, 1.0)])
+def test_the_curriculum_goes_from_neutral_to_rare(progress, weight):
+    assert RRD().curriculum(progress) == pytest.approx(weight)
 
 
 def test_frequent_first_and_rare_last():
     n = 100
-    selector = RRD(gamma=0.0, class_balance=False)
+    selector = RRD(gamma=0.0, curriculum=Cosine(0.0, 1.0))
     selector.bind(n)
     selector.representativeness = torch.linspace(0, 1, n)
     selector.rarity = torch.linspace(1, 0, n)
@@ -142,7 +141,7 @@ def test_scores_before_fit():
         ({"noise": -0.1}, "`noise` must be at least 0, got -0.1"),
         ({"noise": math.nan}, "`noise` must be at least 0, got nan"),
         ({"k": 0}, "`k` must be at least 1 and `num_factors` at least 2, got 0 and None"),
-        ({"num_factors": 1}, "`k` must be at least 1 and `num_factors` at least 2, got 32 and 1"),
+        ({"num_factors": 1}, "`k` must be at least 1 and `num_factors` at least 2, got 16 and 1"),
         ({"factors": "some"}, "`factors` must be 'all' or 'split', got 'some'"),
         ({"frequencies": "mine"}, "`frequencies` must be 'class' or 'dataset', got 'mine'"),
         ({"refresh": -1}, "`refresh` must be at least 0 epochs, got -1; 0 = never"),
@@ -252,7 +251,7 @@ def planted() -> tuple[torch.Tensor, torch.Tensor]:
 
 @pytest.fixture(scope="module")
 def fitted(planted) -> RRD:
-    selector = RRD(num_factors=12, k=2, class_balance=False, seed=0)
+    selector = RRD(num_factors=12, k=2, curriculum=Cosine(0.0, 1.0), seed=0)
     selector.bind(400)
     selector.fit(planted[0])
     return selector
