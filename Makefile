@@ -13,9 +13,9 @@ $(VENV)/.installed: pyproject.toml
 	$(BIN)/python -m pip install --disable-pip-version-check --editable '.[dev]'
 	touch $@
 
-# Full data, random subsets and RRD on scikit-learn's digits: a table and pictures, in a few minutes.
+# Full data, random subsets, RRD and Hybrid on scikit-learn's digits: a table and pictures, in a few minutes.
 demo: install
-	$(BIN)/dynsel compare --config recipes/digits.yaml --selectors full random rrd --seeds 3 --out runs/digits
+	$(BIN)/dynsel compare --config recipes/digits.yaml --selectors full random rrd hybrid --seeds 3 --out runs/digits
 
 test: install
 	$(BIN)/python -m pytest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from dynsel.selectors.base import ScoreSelector, rotation_scores
@@ -18,6 +19,11 @@ class Random(ScoreSelector):
 
     With `class_balance` each class rotates by itself (the stratified variant).
 
+    Args:
+        static: Take one random subset for all epochs instead: what a coreset must beat.
+        class_balance: Keep the same share of every class.
+        seed: Seed of the draws; None takes the run's seed.
+
     Reference:
         Okanovic et al. (2024), Repeated Random Sampling for Minimizing the Time-to-Accuracy of Learning,
         ICLR, arXiv:2305.18424.
@@ -33,5 +39,12 @@ class Random(ScoreSelector):
         [2, 2, 2, 2, 2, 2, 2, 2, 2, 2]
     """
 
+    def __init__(self, *, static: bool = False, class_balance: bool = False, seed: int | None = None) -> None:
+        super().__init__(class_balance=class_balance, seed=seed)
+        self.static = static
+
     def scores(self, progress: float) -> Tensor:
+        if self.static:
+            same = torch.Generator().manual_seed(self.generator.initial_seed())
+            return torch.rand(self.num_samples, generator=same)
         return rotation_scores(self.usage, self.generator)

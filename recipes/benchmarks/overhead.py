@@ -65,7 +65,7 @@ class ScoredRRD(RRD):
 SELECTORS: dict[str, Callable[[], Selector]] = {
     "Random()": Random,
     "Random(class_balance=True)": lambda: Random(class_balance=True),
-    "RRD()": ScoredRRD,
+    "RRD(class_balance=True)": lambda: ScoredRRD(class_balance=True),
 }
 
 

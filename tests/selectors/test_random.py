@@ -113,3 +113,17 @@ def test_unequal_uses_are_levelled():
     assert sorted(epoch(selector, 2).tolist()) == [1, 3]
     assert sorted(epoch(selector, 3).tolist()) == [1, 3, 5]
     assert sorted(epoch(selector, 4).tolist()) == [1, 2, 3, 5]
+
+
+@pytest.mark.parametrize("balanced", [True, False])
+def test_static_takes_one_subset_for_all_epochs(balanced):
+    labels = torch.arange(90) % 3
+    first = None
+    for seed in (0, 1):
+        selector = Random(static=True, class_balance=balanced, seed=seed)
+        selector.bind(90, labels)
+        chosen = [epoch(selector, 30).tolist() for _ in range(3)]
+        assert chosen[0] == chosen[1] == chosen[2] != first
+        first = chosen[0]
+        # A coreset grows by adding samples.
+        assert set(chosen[0]) <= set(selector.select(0.0, 60).indices.tolist())
