@@ -14,13 +14,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats as oracle
 
 from dynsel.cli import main
 from dynsel.compare import RunRecord, Store, summarise
 from dynsel.compare.record import CurvePoint
 from dynsel.compare.run import Comparison, _Meter, quiet
+from dynsel.compare.stats import differences, half_width, holm, paired, reached, verdict
 from dynsel.compare.store import file_name
-from dynsel.compare.table import cells, csv_text, headings, markdown
+from dynsel.compare.table import Table, csv_text, labels, markdown, tables
 from dynsel.trainer_cli import parse_selector
 
 CONFIG = """
@@ -75,6 +79,12 @@ def finished(folder: Path) -> dict[str, dict[str, Any]]:
     return stored(folder / "out")
 
 
+def half(values: list[float]) -> float:
+    """Half the 95 % confidence interval of a mean, by scipy."""
+    low, high = oracle.t.interval(0.95, len(values) - 1, loc=mean(values), scale=oracle.sem(values))
+    return float(high - low) / 2
+
+
 def stored(out: Path) -> dict[str, dict[str, Any]]:
     return {path.stem: json.loads(path.read_text()) for path in (out / "runs").glob("*.json")}
 
@@ -126,11 +136,12 @@ def test_table_agrees_with_the_runs(folder: Path, finished: dict[str, dict[str, 
     for name in ("full", "random"):
         assert float(rows[name]["val_accuracy_mean"]) == pytest.approx(mean(value[name]))
         assert float(rows[name]["val_accuracy_std"]) == pytest.approx(stdev(value[name]))
-    differences = [a - b for a, b in zip(value["full"], value["random"], strict=True)]
-    assert float(rows["full"]["difference"]) == pytest.approx(mean(differences))
+    pairs = [a - b for a, b in zip(value["full"], value["random"], strict=True)]
+    assert float(rows["full"]["vs_random_mean"]) == pytest.approx(mean(pairs))
+    assert float(rows["random"]["vs_full_mean"]) == pytest.approx(-mean(pairs))
     table = (folder / "out" / "table.md").read_text()
-    assert f"| full | {100 * mean(value['full']):.2f} ± {100 * stdev(value['full']):.2f} |" in table
-    assert f"| {100 * mean(differences):+.2f} ± {100 * stdev(differences):.2f} |" in table
+    assert f"| full | {100 * mean(value['full']):.2f} ± {100 * half(value['full']):.2f} |" in table
+    assert f"| {100 * mean(pairs):+.2f} ± {100 * half(pairs):.2f} |" in table
     for said in (
         "dynsel compare --config",
         "3, 4 (n = 2)",
@@ -138,6 +149,7 @@ def test_table_agrees_with_the_runs(folder: Path, finished: dict[str, dict[str, 
         "thread",
         "torch 2",
         "lightning",
+        "Holm's method",
     ):
         assert said in table
 
@@ -181,6 +193,23 @@ def test_a_killed_comparison_trains_only_the_missing_run(
     (runs / ".random-seed3.json.1.part").unlink()
 
 
+@pytest.mark.usefixtures("no_pictures")
+def test_a_target_needs_no_new_runs(
+    folder: Path,
+    finished: dict[str, dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(Comparison, "make", lambda *args, **options: pytest.fail("trained again"))
+    assert compare(folder, "--target", "0.02") == 0
+    assert "speed to val_accuracy ≥ 2.00 %: median over seeds" in capsys.readouterr().out
+    steps = mean(finished[f"full-seed{seed}"]["curve"][0]["step"] for seed in (3, 4))
+    rows = {line.split(" |")[0]: line for line in (folder / "out" / "table.md").read_text().splitlines()[-3:]}
+    assert rows["| full"].startswith(f"| full | 2 of 2 | 120 | {steps} |")
+    assert compare(folder) == 0
+    assert "speed to" not in (folder / "out" / "table.md").read_text()
+
+
 def test_other_settings_are_refused(
     folder: Path, finished: dict[str, dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -215,7 +244,8 @@ def test_a_failing_run_leaves_the_others_alone(
     assert "RuntimeError: out of memory | really" in capsys.readouterr().out
     table = (folder / "failing" / "table.md").read_text()
     assert "| random | 53.00 (n = 1 of 2; failed: seed 4: RuntimeError: out of memory \\| really) |" in table
-    assert "| full | 53.50 ± 0.71 |" in table
+    # Half of 0.01 away from the mean, in units of which t with one degree of freedom has its quantile at 12.706.
+    assert "| full | 53.50 ± 6.35 | +0.00 (n = 1) | – | n = 1 | – | – |" in table
     runs = {path.name for path in (folder / "failing" / "runs").iterdir()}
     assert runs == {"full-seed3.json", "full-seed4.json", "random-seed3.json", "random-seed4.error.txt"}
     assert "Traceback" in (folder / "failing" / "runs" / "random-seed4.error.txt").read_text()
@@ -227,6 +257,10 @@ def test_a_failing_run_leaves_the_others_alone(
         (["--seeds", "0"], "`--seeds` must be at least 1, got 0"),
         (["--selectors", "full", "randm"], "unknown selector 'randm'; did you mean 'random'?"),
         (["--selectors", "full", "full"], "`--selectors` must name each selector once"),
+        (["--target", "76"], "`--target` must be in (0, 1] for val_accuracy, got 76; for 76 % give 0.76"),
+        (["--target", "0"], "`--target` must be in (0, 1] for val_accuracy, got 0"),
+        (["--target", "inf", "--metric", "val_loss"], "`--target` must be a finite number, got inf"),
+        (["--target", "high"], "argument --target: invalid float value: 'high'"),
         (["--keep-ratio", "1.5"], "`keep_ratio` must be in (0, 1], got 1.5"),
         (["--trainer.max_epochs", "-1"], "`trainer.max_epochs` or `trainer.max_steps` must be set"),
         (["--trainer.epochs", "1"], "unrecognized arguments: --trainer.epochs"),
@@ -338,37 +372,283 @@ def record(name: str, seed: int, value: float, **rest: Any) -> RunRecord:
     return RunRecord(name, seed, value, 0.4, 100, 10, 2.0, 0.5, curve, [1.0, 0.9], [1, 2, 3], **rest)
 
 
+VALUES = {
+    "random": (0.80, 0.84, 0.82),
+    "full": (0.79, 0.84, 0.83),
+    "rrd": (0.83, 0.85, 0.87),
+    "hybrid": (0.86, 0.90, 0.885),
+}
+
+
+def all_records(values: dict[str, tuple[float, ...]]) -> list[RunRecord]:
+    return [record(name, seed, v) for name, of_seeds in values.items() for seed, v in enumerate(of_seeds)]
+
+
+def lines(table: Table) -> dict[str, list[str]]:
+    return {row[0]: row[1:] for row in table.rows}
+
+
 def test_summary_by_hand() -> None:
-    values = {"random": (0.80, 0.84, 0.82), "rrd": (0.83, 0.85, 0.87)}
-    records = [record(name, seed, v) for name, all_values in values.items() for seed, v in enumerate(all_values)]
-    random, rrd = summarise(records)
+    random, _, rrd, _ = summarise(all_records(VALUES))
     assert (random.n, random.mean, random.std) == (3, pytest.approx(0.82), pytest.approx(0.02))
     assert (rrd.mean, rrd.std) == (pytest.approx(0.85), pytest.approx(0.02))
     # Differences 0.03, 0.01, 0.05 of the pairs.
-    assert (rrd.difference, rrd.difference_std) == (pytest.approx(0.03), pytest.approx(0.02))
-    assert cells(rrd, 3, "val_accuracy") == ["rrd", "85.00 ± 2.00", "+3.00 ± 2.00", "100", "10", "2.0", "0.50"]
-    assert cells(random, 3, "val_accuracy")[2] == "–"
-    assert cells(rrd, 3, "val_loss")[1] == "0.8500 ± 0.0200"
+    assert (rrd.versus["random"].mean, rrd.versus["random"].std) == (pytest.approx(0.03), pytest.approx(0.02))
+    # The quantile of t with two degrees of freedom is 4.303; 4.303 * 0.02 / sqrt(3).
+    assert (rrd.ci95, rrd.versus["random"].ci95) == (pytest.approx(0.04968, abs=1e-5),) * 2
+    assert set(rrd.versus) == {"random", "full"}
+    assert set(random.versus) == {"full"}
 
 
-def test_one_seed_has_no_spread() -> None:
-    (row,) = summarise([record("full", 0, 0.5)])
-    assert row.std is None
-    assert cells(row, 1, "val_accuracy")[1:3] == ["50.00", "–"]
+def test_summary_agrees_with_scipy() -> None:
+    rows = {row.selector: row for row in summarise(all_records(VALUES))}
+    for name, row in rows.items():
+        assert row.ci95 == pytest.approx(half(list(VALUES[name])))
+        for baseline, difference in row.versus.items():
+            test = oracle.ttest_rel(VALUES[name], VALUES[baseline])
+            low, high = test.confidence_interval(0.95)
+            assert difference.p == pytest.approx(test.pvalue)
+            assert (difference.mean - difference.ci95, difference.mean + difference.ci95) == pytest.approx((low, high))
+    p = [rows[name].versus["random"].p for name in ("full", "rrd", "hybrid")]
+    # hybrid, rrd, full in order of their p-values.
+    assert p[2] < p[1] < p[0]
+    corrected = [rows[name].versus["random"].p_holm for name in ("hybrid", "rrd", "full")]
+    assert corrected == pytest.approx([3 * p[2], 2 * p[1], p[0]])
+
+
+def test_results_as_text() -> None:
+    rows = summarise(all_records(VALUES))
+    table, cost = tables(rows, 3, "val_accuracy")
+    assert table.headings == ["selector", "val_accuracy %", "vs random", "p", "verdict", "vs full", "p"]
+    assert "95 % confidence interval" in table.title
+    by_name = lines(table)
+    assert by_name["rrd"][:4] == ["85.00 ± 4.97", "+3.00 ± 4.97", "0.243", "same"]
+    assert by_name["hybrid"][3] == "better"
+    assert by_name["random"][1:4] == ["–", "–", "–"]
+    assert by_name["full"][4:] == ["–", "–"]
+    assert lines(cost)["rrd"] == ["100", "10", "2.0", "0.50"]
+    # As a loss the same numbers mean the opposite, without a unit.
+    loss = lines(tables(summarise(all_records(VALUES), metric="val_loss"), 3, "val_loss")[0])
+    assert loss["rrd"][0] == "0.8500 ± 0.0497"
+    assert loss["hybrid"][3] == "worse"
+
+
+def test_one_seed_has_no_interval() -> None:
+    rows = summarise([record("random", 0, 0.5), record("rrd", 0, 0.6)])
+    assert rows[1].std is rows[1].ci95 is rows[1].versus["random"].p is None
+    table = tables(rows, 1, "val_accuracy")[0]
+    assert lines(table)["rrd"] == ["60.00", "+10.00", "–", "n = 1"]
+    assert table.title == "n = 1: no interval"
 
 
 def test_only_seeds_in_both_are_paired() -> None:
     records = [record("random", 0, 0.5), record("rrd", 0, 0.6), record("rrd", 1, 0.9)]
-    assert summarise(records)[1].difference == pytest.approx(0.1)
+    rows = summarise(records)
+    assert (rows[1].versus["random"].n, rows[1].versus["random"].mean) == (1, pytest.approx(0.1))
+    assert lines(tables(rows, 2, "val_accuracy")[0])["rrd"][1:] == ["+10.00 (n = 1)", "–", "n = 1"]
+    apart = summarise([record("random", 0, 0.5), record("rrd", 1, 0.9)])
+    assert apart[1].versus == {}
+
+
+def test_without_random_there_is_no_verdict() -> None:
+    rows = summarise(all_records({name: VALUES[name] for name in ("full", "rrd")}))
+    table = tables(rows, 3, "val_accuracy")[0]
+    assert table.headings == ["selector", "val_accuracy %", "vs full", "p"]
+    alone = tables(summarise(all_records({"rrd": VALUES["rrd"]})), 3, "val_accuracy")[0]
+    assert alone.headings == ["selector", "val_accuracy %"]
+    assert rows[1].verdict == ""
 
 
 def test_a_selector_without_any_result() -> None:
-    rows = summarise([record("rrd", 0, float("nan"), error="RuntimeError: no")])
-    page = markdown(rows, 1, "val_accuracy", [("seeds", "0 (n = 1)")])
+    rows = summarise([record("rrd", 0, float("nan"), error="RuntimeError: no")], target=0.5)
+    page = markdown(tables(rows, 1, "val_accuracy"), [("seeds", "0 (n = 1)")])
     assert "| rrd | failed: seed 0: RuntimeError: no |" in page
     assert page.startswith("- seeds: 0 (n = 1)\n")
-    assert len(headings("val_accuracy")) == len(cells(rows[0], 1, "val_accuracy"))
     assert csv_text(rows, "val_accuracy").splitlines()[1].startswith("rrd,0,,")
+
+
+def test_a_failed_selector_leaves_the_others_alone() -> None:
+    failed = [record("rrd", seed, float("nan"), error="RuntimeError: a | b") for seed in range(3)]
+    records = [*all_records({name: VALUES[name] for name in ("random", "hybrid")}), *failed]
+    rows = summarise(records, target=0.8)
+    found = tables(rows, 3, "val_accuracy")
+    assert all(len(row) == len(table.headings) for table in found for row in table.rows)
+    assert [set(lines(table)) for table in found] == [{"random", "hybrid", "rrd"}] + [{"random", "hybrid"}] * 2
+    hybrid = rows[1].versus["random"]
+    assert hybrid.p_holm == hybrid.p, "the failed one is no comparison"
+    assert len(list(csv.DictReader(csv_text(rows, "val_accuracy").splitlines()))) == 3
+
+
+def test_a_diverged_run_gets_no_verdict() -> None:
+    values = {"random": VALUES["random"], "rrd": (0.8, float("nan"), 0.9), "hybrid": VALUES["hybrid"]}
+    rows = summarise(all_records(values), target=0.8)
+    line = lines(tables(rows, 3, "val_accuracy")[0])["rrd"]
+    assert line == ["nan ± nan", "+nan", "–", "–"]
+    assert rows[2].versus["random"].p_holm == rows[2].versus["random"].p
+    assert rows[1].speed is not None
+    assert rows[1].speed.reached == 2
+
+
+def test_csv_has_all_numbers() -> None:
+    rows = summarise(all_records(VALUES), target=0.86)
+    found = {line["selector"]: line for line in csv.DictReader(csv_text(rows, "val_accuracy").splitlines())}
+    rrd = found["rrd"]
+    assert float(rrd["val_accuracy_std"]) == rows[2].std
+    assert float(rrd["val_accuracy_ci95"]) == rows[2].ci95
+    assert float(rrd["vs_full_p_holm"]) == rows[2].versus["full"].p_holm
+    assert (rrd["verdict"], rrd["target"], rrd["target_reached"], rrd["target_samples"]) == ("same", "0.86", "1", "inf")
+    assert found["random"]["vs_random_mean"] == ""
+    empty = csv_text(summarise(all_records({"rrd": (0.8,)})), "val_accuracy").splitlines()[0]
+    assert empty == csv_text(rows, "val_accuracy").splitlines()[0]
+
+
+def test_long_names_are_numbered() -> None:
+    long = [f"hybrid:rarity=1,refresh={i},sae_epochs=6" for i in (2, 3)]
+    mine = "my.package.selectors.with_a_long_name.Mine"
+    assert list(labels(["random", *long, mine]).values()) == ["random", "hybrid #1", "hybrid #2", "Mine #1"]
+    rows = summarise([record(long[0], 0, 0.5)])
+    assert tables(rows, 1, "val_accuracy")[0].rows[0][0] == "hybrid #1"
+    assert csv_text(rows, "val_accuracy").splitlines()[1].startswith(f'"{long[0]}",1')
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_long_names_and_intervals_fit_into_120_columns(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(
+        Comparison,
+        "train",
+        lambda self, name, seed, *rest: record(name, seed, 0.5 + (seed - 3) * (0.2 if name == "full" else 0.1)),
+    )
+    long = ["hybrid:rarity=1,refresh=2,sae_epochs=6", "random:class_balance=false,seed=12"]
+    assert compare(folder, "--selectors", "full", "random", *long, "--target", "0.6", out="long") == 0
+    printed = capsys.readouterr().out
+    table = printed[printed.index("n = 2: mean") :]
+    shown = [line for line in table.splitlines() if "/" not in line]
+    assert max(map(len, shown)) <= 120
+    assert "…" not in "".join(shown)
+    assert f"hybrid #1: {long[0]}" in table
+    assert f"- random #1: `{long[1]}`" in (folder / "long" / "table.md").read_text()
+
+
+# -------------------------------------------------------------------- statistics
+@given(st.lists(st.floats(0, 1), min_size=2, max_size=8), st.integers(0, 2**32))
+def test_paired_agrees_with_scipy(base: list[float], seed: int) -> None:
+    own = [b + e for b, e in zip(base, np.random.default_rng(seed).normal(0.1, 0.2, len(base)), strict=True)]
+    found, test = paired(own, base), oracle.ttest_rel(own, base)
+    assert found.p == pytest.approx(test.pvalue, rel=1e-6)
+    assert found.ci95 is not None
+    low, high = test.confidence_interval(0.95)
+    assert (found.mean - found.ci95, found.mean + found.ci95) == pytest.approx((low, high))
+    assert half_width(own) == pytest.approx(half(own))
+
+
+def test_holm_by_hand() -> None:
+    # In order: 4 * 0.005, 3 * 0.01, 2 * 0.03, and 0.04, which may not be below the one before.
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.6, 0.7]) == [1.0, 1.0]
+    assert holm([0.04]) == [0.04]
+    assert holm([]) == []
+
+
+@given(st.lists(st.floats(0, 1), max_size=6))
+def test_holm_rejects_as_its_procedure_does(p_values: list[float]) -> None:
+    adjusted = holm(p_values)
+    assert all(p <= a <= 1 for p, a in zip(p_values, adjusted, strict=True))
+    rejected, m = set(), len(p_values)
+    for k, i in enumerate(sorted(range(m), key=p_values.__getitem__)):
+        if (m - k) * p_values[i] > 0.05:
+            break
+        rejected.add(i)
+    assert {i for i, a in enumerate(adjusted) if a <= 0.05} == rejected
+
+
+@given(st.lists(st.lists(st.floats(0, 1), min_size=3, max_size=3), min_size=2, max_size=5), st.booleans())
+def test_no_verdict_unless_the_interval_excludes_zero(values: list[list[float]], lower: bool) -> None:
+    by_seed = {str(i) if i else "random": dict(enumerate(of_seeds)) for i, of_seeds in enumerate(values)}
+    for difference in differences(by_seed, "random").values():
+        said = verdict(difference, lower=lower)
+        if said in ("better", "worse"):
+            assert difference.ci95 is not None
+            assert abs(difference.mean) > difference.ci95
+            assert (said == "better") == ((difference.mean < 0) == lower)
+        else:
+            assert said in ("same", "–")
+
+
+def test_the_verdict_is_on_corrected_values() -> None:
+    alone = {"random": dict.fromkeys(range(3), 0.0), "rrd": {0: 0.030, 1: 0.050, 2: 0.035}}
+    assert verdict(differences(alone, "random")["rrd"]) == "better"
+    many = alone | {f"s{i}": {0: 0.01, 1: -0.01, 2: 0.005} for i in range(3)}
+    rrd = differences(many, "random")["rrd"]
+    assert rrd.p is not None
+    assert rrd.p < 0.05
+    assert verdict(rrd) == "same"
+
+
+def test_equal_differences_are_no_certainty() -> None:
+    # One image of 360 more with both seeds: chance, though the t statistic is infinite. In float32, as metrics come.
+    base = [float(np.float32(k / 360)) for k in (300, 311)]
+    own = [float(np.float32((k + 1) / 360)) for k in (300, 311)]
+    found = differences({"random": dict(enumerate(base)), "rrd": dict(enumerate(own))}, "random")["rrd"]
+    assert (found.p, found.ci95, verdict(found)) == (None, None, "–")
+    same = differences({"random": dict(enumerate(base)), "rrd": dict(enumerate(base))}, "random")["rrd"]
+    assert (same.p, same.ci95, verdict(same)) == (1.0, 0.0, "same")
+
+
+# -------------------------------------------------------------------- speed to a target
+def curve(*values: float) -> list[CurvePoint]:
+    return [CurvePoint(10 * i, 100 * i, float(i), value) for i, value in enumerate(values, start=1)]
+
+
+@pytest.mark.parametrize(
+    ("values", "step"),
+    [
+        ((0.5, 0.7, 0.8, 0.9), 30),
+        ((0.8, 0.7, 0.8, 0.9), 30),  # reached, lost, reached again
+        ((0.8, 0.9, 0.9, 0.7), None),  # reached, and lost in the end
+        ((0.8, 0.8, 0.9, 0.8), 10),  # at the first point
+        ((0.1, 0.2, 0.3, 0.9), 40),  # at the last point
+        ((0.1, 0.2, 0.3, 0.75), None),
+        ((0.1, 0.2, float(np.float32(0.76)), 0.9), 30),  # 0.75999999
+        ((0.8, float("nan"), 0.8, 0.8), 30),
+        ((), None),
+    ],
+)
+def test_reached_and_held(values: tuple[float, ...], step: int | None) -> None:
+    for sign, lower in ((1, False), (-1, True)):
+        point = reached(curve(*(sign * value for value in values)), sign * 0.76, lower=lower)
+        assert (point and point.step) == step
+
+
+def runs(name: str, *curves: list[CurvePoint]) -> list[RunRecord]:
+    return [
+        RunRecord(name, seed, c[-1].value, None, c[-1].samples, c[-1].step, c[-1].seconds, 0.0, c)
+        for seed, c in enumerate(curves)
+    ]
+
+
+def test_speed_is_the_median_over_seeds() -> None:
+    low, soon, late = curve(0.1, 0.1, 0.1), curve(0.9, 0.9, 0.9), curve(0.1, 0.1, 0.9)
+    records = [
+        *runs("all", soon, late, late),
+        *runs("most", soon, late, low),
+        *runs("half", soon, low),
+        *runs("few", soon, low, low),
+        *runs("none", low, low, low),
+    ]
+    found = tables(summarise(records, target=0.76), 3, "val_accuracy")[2]
+    assert found.title == "speed to val_accuracy ≥ 76.00 %: median over seeds"
+    assert lines(found) == {
+        "all": ["3 of 3", "300", "30", "3.0"],
+        "most": ["2 of 3", "300", "30", "3.0"],
+        "half": ["1 of 2", "> 300", "> 30", "> 3.0"],
+        "few": ["1 of 3", "> 300", "> 30", "> 3.0"],
+        "none": ["0 of 3", "never", "never", "never"],
+    }
+    loss = tables(summarise(runs("all", soon, low), metric="val_loss", target=0.2), 2, "val_loss")[2]
+    assert loss.title == "speed to val_loss ≤ 0.2000: median over seeds"
+    assert lines(loss)["all"][0] == "1 of 2"
 
 
 def test_store_keeps_runs(tmp_path: Path) -> None:

@@ -3,6 +3,6 @@
 from dynsel.compare.command import compare
 from dynsel.compare.record import RunRecord
 from dynsel.compare.store import Store
-from dynsel.compare.table import Row, summarise
+from dynsel.compare.summary import Row, summarise
 
 __all__ = ["Row", "RunRecord", "Store", "compare", "summarise"]

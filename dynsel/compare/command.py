@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from dynsel.compare.record import CurvePoint, RunRecord
 from dynsel.compare.store import Store, write_atomically
-from dynsel.compare.table import Row, cells, csv_text, headings, is_share, markdown, summarise
+from dynsel.compare.summary import BASELINES, Row, summarise
+from dynsel.compare.table import csv_text, is_share, labels, markdown, tables, value_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,6 +43,7 @@ class Plan:
     metric: str
     out: Path
     command: str
+    target: float | None = None
 
     @property
     def runs(self) -> list[tuple[str, int]]:
@@ -80,12 +82,26 @@ def _parse(args: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument(
         "--metric", default="val_accuracy", metavar="NAME", help="validation metric (default: val_accuracy)"
     )
+    parser.add_argument(
+        "--target", type=float, metavar="VALUE", help="how soon each selector reaches and holds this metric, as in 0.76"
+    )
     options, rest = parser.parse_known_args(args)
     if options.seeds < 1:
         raise ValueError(f"`--seeds` must be at least 1, got {options.seeds}")
     if len(set(options.selectors)) < len(options.selectors):
         raise ValueError(f"`--selectors` must name each selector once, got {' '.join(options.selectors)}")
+    _check_target(options.target, options.metric)
     return options, rest
+
+
+def _check_target(target: float | None, metric: str) -> None:
+    if target is None:
+        return
+    if not math.isfinite(target):
+        raise ValueError(f"`--target` must be a finite number, got {target}")
+    if is_share(metric) and not 0 < target <= 1:
+        way_out = f"; for {target:g} % give {target / 100:g}" if 1 < target <= 100 else ""
+        raise ValueError(f"`--target` must be in (0, 1] for {metric}, got {target:g}{way_out}")
 
 
 def compare(args: list[str]) -> int:
@@ -118,7 +134,7 @@ def compare(args: list[str]) -> int:
         comparison = Comparison(lightning_args, options.metric)
         seeds = [comparison.first_seed + i for i in range(options.seeds)]
         command = shlex.join(["dynsel", "compare", *args])
-        plan = Plan(options.selectors, seeds, options.metric, options.out, command)
+        plan = Plan(options.selectors, seeds, options.metric, options.out, command, options.target)
         store = Store(plan.out, comparison.settings())
         return _run(plan, store, comparison, console)
 
@@ -133,7 +149,7 @@ def _run(plan: Plan, store: Store, comparison: Comparison, console: Console) -> 
         console.print("interrupted; the same command goes on with the missing runs", style="bold")
         return 130
     finished = [record for record in records.values() if record is not None]
-    rows = summarise(finished)
+    rows = summarise(finished, metric=plan.metric, target=plan.target)
     _write_table(plan, store, rows)
     _print_table(plan, rows, console)
     _draw(plan, finished, comparison, console, fresh=bool(missing))
@@ -161,9 +177,8 @@ def _train(
         records[name, seed] = record
         elapsed = time.monotonic() - start
         remaining = elapsed / done * (len(missing) - done)
-        result = (
-            record.error or f"{plan.metric} {_value(record.value, plan.metric)}, {record.seconds:.1f} s of training"
-        )
+        value = value_text(record.value, plan.metric)
+        result = record.error or f"{plan.metric} {value}, {record.seconds:.1f} s of training"
         console.print(
             f"{label}: {result}; elapsed {_clock(elapsed)}, remaining about {_clock(remaining)}",
             highlight=False,
@@ -192,13 +207,9 @@ def _status(console: Console, label: str, steps: int, metric: str) -> Iterator[A
     with console.status(f"{label}: training …") as status:
 
         def progress(point: CurvePoint) -> None:
-            status.update(f"{label}: step {point.step:,} of {steps:,}, {metric} {_value(point.value, metric)}")
+            status.update(f"{label}: step {point.step:,} of {steps:,}, {metric} {value_text(point.value, metric)}")
 
         yield progress
-
-
-def _value(value: float, metric: str) -> str:
-    return f"{100 * value:.2f} %" if is_share(metric) else f"{value:.4f}"
 
 
 def _clock(seconds: float) -> str:
@@ -208,22 +219,29 @@ def _clock(seconds: float) -> str:
 
 # -------------------------------------------------------------------- results
 def _write_table(plan: Plan, store: Store, rows: list[Row]) -> None:
-    from dynsel.compare.facts import hardware, today, versions
+    page = markdown(tables(rows, len(plan.seeds), plan.metric), _facts(plan, store.steps or 0, rows))
+    write_atomically(plan.out / "table.md", page)
+    write_atomically(plan.out / "results.csv", csv_text(rows, plan.metric))
 
-    n = len(plan.seeds)
-    spread = "mean ± sample standard deviation over seeds" if n > 1 else "n = 1, no spread"
+
+def _facts(plan: Plan, steps: int, rows: list[Row]) -> list[tuple[str, str]]:
+    from dynsel.compare.facts import hardware, meanings, today, versions
+
+    compared = [name for name in BASELINES if any(name in row.versus for row in rows)]
     facts = [
         ("command", f"`{plan.command}`"),
-        ("seeds", f"{', '.join(map(str, plan.seeds))} (n = {n}); {spread}"),
-        ("every run", f"{store.steps:,} optimiser steps; evaluated after the last one, not at the best"),
-        ("vs random", "mean difference of runs with the same seed, hence with the same initial weights"),
-        ("wall-clock", "training and selection, without validation and loading of the data"),
+        ("seeds", f"{', '.join(map(str, plan.seeds))} (n = {len(plan.seeds)})"),
+        ("every run", f"{steps:,} optimiser steps; evaluated after the last one, not at the best"),
+        *meanings(compared, target=plan.target is not None),
         ("hardware", hardware()),
         ("versions", versions()),
         ("date", today()),
     ]
-    write_atomically(plan.out / "table.md", markdown(rows, n, plan.metric, facts))
-    write_atomically(plan.out / "results.csv", csv_text(rows, plan.metric))
+    return facts + [(short, f"`{name}`") for name, short in _shortened(rows).items()]
+
+
+def _shortened(rows: list[Row]) -> dict[str, str]:
+    return {name: short for name, short in labels([row.selector for row in rows]).items() if short != name}
 
 
 def _print_table(plan: Plan, rows: list[Row], console: Console) -> None:
@@ -231,15 +249,16 @@ def _print_table(plan: Plan, rows: list[Row], console: Console) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    n = len(plan.seeds)
-    title = f"n = {n}: mean ± sample standard deviation" if n > 1 else "n = 1, no spread"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
-    for i, heading in enumerate(headings(plan.metric)):
-        # Only an error may need several lines.
-        table.add_column(heading, justify="right" if i else "left", no_wrap=i != 1)
-    for row in rows:
-        table.add_row(*map(escape, cells(row, n, plan.metric)))
-    console.print(table)
+    for found in tables(rows, len(plan.seeds), plan.metric):
+        table = Table(title=found.title, title_justify="left", box=box.SIMPLE_HEAD)
+        for i, heading in enumerate(found.headings):
+            # Only an error may need several lines.
+            table.add_column(heading, justify="right" if i else "left", no_wrap=i != 1)
+        for row in found.rows:
+            table.add_row(*map(escape, row))
+        console.print(table)
+    for name, short in _shortened(rows).items():
+        console.print(f"{short}: {name}", highlight=False, soft_wrap=True, markup=False)
     console.print(f"{plan.out / 'table.md'}, {plan.out / 'results.csv'}", highlight=False, soft_wrap=True)
 
 

@@ -1,8 +1,9 @@
-"""Under what a table was measured: hardware, versions, date."""
+"""What is said above a table: what its columns mean, and under what it was measured: hardware, versions, date."""
 
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -11,7 +12,34 @@ import torch
 
 import dynsel
 
-__all__ = ["hardware", "today", "versions"]
+__all__ = ["hardware", "meanings", "today", "versions"]
+
+DIFFERENCE = (
+    "mean difference of runs with the same seed, hence with the same initial weights, ± its 95 % confidence interval"
+)
+P_VALUE = (
+    "two-sided paired t-test over these seeds, corrected by Holm's method for the number of selectors compared to the "
+    "same one; – where there is no test: one seed, or the same difference for every seed"
+)
+VERDICT = "on the difference to random: better or worse where p < 0.05, else same, that is: no difference shown"
+SPEED = (
+    "first evaluation that reaches the target and after which none misses it, to the end of the run; nothing is "
+    "interpolated, and a seed that never gets there counts as infinite"
+)
+
+
+def meanings(compared: Sequence[str], *, target: bool) -> list[tuple[str, str]]:
+    """The columns that don't explain themselves.
+
+    Args:
+        compared: Baselines that the tables give differences to.
+        target: Whether there is a table of the speed to a target.
+    """
+    found = [(f"vs {', vs '.join(compared)}", DIFFERENCE), ("p", P_VALUE)] if compared else []
+    if "random" in compared:
+        found.append(("verdict", VERDICT))
+    found.append(("wall-clock", "training and selection, without validation and loading of the data"))
+    return [*found, ("speed", SPEED)] if target else found
 
 
 def hardware() -> str:

@@ -1,162 +1,201 @@
-"""The table of a comparison: on the terminal, as CSV and as Markdown."""
+"""The tables of a comparison: for the terminal and Markdown, and all numbers as CSV."""
 
 from __future__ import annotations
 
 import csv
 import io
+import math
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from statistics import fmean, stdev
+from dataclasses import dataclass
+from typing import Any
 
-from dynsel.compare.record import RunRecord
+from dynsel.compare.stats import Difference, lower_is_better
+from dynsel.compare.summary import BASELINES, Row
 
-__all__ = ["HEADINGS", "Row", "cells", "csv_text", "markdown", "summarise"]
+__all__ = ["Table", "csv_text", "is_share", "labels", "markdown", "tables", "value_text"]
 
-HEADINGS = ("selector", "metric", "vs random", "samples", "steps", "wall-clock s", "of which selection s")
+# A longer selector leaves no room for the numbers on a terminal of 120 columns.
+LONGEST = 30
 
 
 @dataclass(frozen=True)
-class Row:
-    """One selector over its seeds.
+class Table:
+    """Text to be laid out.
 
     Attributes:
-        selector: Its name.
-        n: Seeds that finished.
-        mean: Of the metric after the last step.
-        std: Sample standard deviation, None for n < 2.
-        difference: Mean over the seeds of the difference to `random` with the same seed, if there is one.
-        difference_std: Its sample standard deviation.
-        samples: Mean of the samples trained on.
-        steps: Optimiser steps.
-        seconds: Mean training time, selection included, validation not.
-        selection_seconds: Mean of the part of it that choosing took.
-        errors: Of the seeds that failed.
+        title: What the numbers are.
+        headings: Of the columns.
+        rows: Each as long as the headings.
     """
 
-    selector: str
-    n: int
-    mean: float | None = None
-    std: float | None = None
-    difference: float | None = None
-    difference_std: float | None = None
-    samples: float | None = None
-    steps: int | None = None
-    seconds: float | None = None
-    selection_seconds: float | None = None
-    errors: tuple[str, ...] = ()
+    title: str
+    headings: list[str]
+    rows: list[list[str]]
 
 
-def summarise(records: Sequence[RunRecord], baseline: str = "random") -> list[Row]:
-    """One row for each selector, in the order in which they come up.
+def tables(rows: Sequence[Row], n: int, metric: str) -> list[Table]:
+    """What came out, what it cost, and, if there was a target, how soon it was reached.
 
     Args:
-        records: Runs of all selectors and seeds.
-        baseline: Selector that the differences refer to.
-    """
-    base = {r.seed: r.value for r in records if r.selector == baseline and r.error is None}
-    return [_row(name, [r for r in records if r.selector == name], base) for name in _names(records)]
-
-
-def _names(records: Sequence[RunRecord]) -> list[str]:
-    return list(dict.fromkeys(r.selector for r in records))
-
-
-def _row(name: str, records: list[RunRecord], base: dict[int, float]) -> Row:
-    done = [r for r in records if r.error is None]
-    errors = tuple(f"seed {r.seed}: {r.error}" for r in records if r.error is not None)
-    if not done:
-        return Row(name, 0, errors=errors)
-    # Same seed, same weights and order: the difference of a pair is less noisy than that of the means.
-    pairs = [r.value - base[r.seed] for r in done if r.seed in base]
-    return Row(
-        selector=name,
-        n=len(done),
-        mean=fmean(r.value for r in done),
-        std=_std([r.value for r in done]),
-        difference=fmean(pairs) if pairs else None,
-        difference_std=_std(pairs),
-        samples=fmean(r.samples for r in done),
-        steps=done[0].steps,
-        seconds=fmean(r.seconds for r in done),
-        selection_seconds=fmean(r.selection_seconds for r in done),
-        errors=errors,
-    )
-
-
-def _std(values: list[float]) -> float | None:
-    return stdev(values) if len(values) > 1 else None
-
-
-# -------------------------------------------------------------------- as text
-def cells(row: Row, n: int, metric: str, baseline: str = "random") -> list[str]:
-    """A row's entries under `HEADINGS`.
-
-    Args:
-        row: Of `summarise`.
+        rows: Of `summarise`.
         n: Seeds that were asked for.
         metric: Its name; accuracies are given in percent.
-        baseline: Selector whose difference to itself isn't worth an entry.
     """
-    scale, digits = (100.0, 2) if is_share(metric) else (1.0, 4)
+    names = labels([row.selector for row in rows])
+    done = [row for row in rows if row.n]
+    found = [_results(rows, names, n, metric)]
+    if done:
+        found.append(_costs(done, names))
+    if any(row.speed for row in done):
+        found.append(_speeds(done, names, metric))
+    return found
+
+
+def labels(selectors: Sequence[str], longest: int = LONGEST) -> dict[str, str]:
+    """What the tables call each selector: its name, or for a long one its class and a number.
+
+    Args:
+        selectors: Names, with arguments where given.
+        longest: Characters that a name may have.
+    """
+    found: dict[str, str] = {}
+    count = Counter[str]()
+    for name in selectors:
+        found[name] = name
+        if len(name) > longest:
+            short = name.partition(":")[0].rpartition(".")[2]
+            count[short] += 1
+            found[name] = f"{short} #{count[short]}"
+    return found
+
+
+# -------------------------------------------------------------------- the three tables
+def _results(rows: Sequence[Row], names: dict[str, str], n: int, metric: str) -> Table:
+    headings = ["selector", metric + (" %" if is_share(metric) else "")]
+    baselines = [b for b in BASELINES if any(b in row.versus for row in rows)]
+    for baseline in baselines:
+        headings += [f"vs {baseline}", "p"] + (["verdict"] if baseline == BASELINES[0] else [])
+    spread = "± 95 % confidence interval over seeds (Student's t)" if n > 1 else "no interval"
+    body = [[names[row.selector], *_result(row, baselines, n, metric)] for row in rows]
+    body = [line + [""] * (len(headings) - len(line)) for line in body]
+    return Table(f"n = {n}: {'mean ' if n > 1 else ''}{spread}", headings, body)
+
+
+def _result(row: Row, baselines: Sequence[str], n: int, metric: str) -> list[str]:
     if row.mean is None:
-        return [row.selector, "failed: " + "; ".join(row.errors), "", "", "", "", ""]
-    value = _with_spread(row.mean * scale, row.std, scale, digits)
+        return ["failed: " + "; ".join(row.errors)]
+    text = _with_interval(row.mean, row.ci95, metric)
     if row.n < n:
-        value += f" (n = {row.n} of {n}; failed: {'; '.join(row.errors)})"
-    difference = "–"
-    if row.difference is not None and row.selector != baseline:
-        difference = _with_spread(row.difference * scale, row.difference_std, scale, digits, sign="+")
-    return [
-        row.selector,
-        value,
-        difference,
-        f"{row.samples:,.0f}",
-        f"{row.steps:,}",
-        f"{row.seconds:.1f}",
-        f"{row.selection_seconds:.2f}",
+        text += f" (n = {row.n} of {n}; failed: {'; '.join(row.errors)})"
+    line = [text]
+    for baseline in baselines:
+        line += _difference(row.versus.get(baseline), n, metric)
+        line += [row.verdict or "–"] if baseline == BASELINES[0] else []
+    return line
+
+
+def _difference(difference: Difference | None, n: int, metric: str) -> list[str]:
+    if difference is None:
+        return ["–", "–"]
+    text = _with_interval(difference.mean, difference.ci95, metric, sign="+")
+    if difference.n < n:
+        text += f" (n = {difference.n})"
+    p = difference.p_holm
+    return [text, "–" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"]
+
+
+def _costs(rows: Sequence[Row], names: dict[str, str]) -> Table:
+    headings = ["selector", "samples", "steps", "wall-clock s", "of which selection s"]
+    body = [
+        [
+            names[row.selector],
+            f"{row.samples:,.0f}",
+            f"{row.steps:,}",
+            f"{row.seconds:.1f}",
+            f"{row.selection_seconds:.2f}",
+        ]
+        for row in rows
     ]
+    return Table("cost: mean over seeds", headings, body)
 
 
+def _speeds(rows: Sequence[Row], names: dict[str, str], metric: str) -> Table:
+    headings = ["selector", "seeds", "samples", "steps", "wall-clock s"]
+    body = [[names[row.selector], *_speed(row)] for row in rows]
+    target = next(row.speed.target for row in rows if row.speed)
+    sign = "≤" if lower_is_better(metric) else "≥"
+    return Table(f"speed to {metric} {sign} {value_text(target, metric)}: median over seeds", headings, body)
+
+
+def _speed(row: Row) -> list[str]:
+    speed = row.speed
+    if speed is None or not speed.reached:
+        return [f"0 of {row.n}", "never", "never", "never"]
+    ends = ((speed.samples, row.samples, ",.0f"), (speed.steps, row.steps, ",.0f"), (speed.seconds, row.seconds, ".1f"))
+    # No more than half of the seeds got there: all that is known of the median is that it lies beyond the run's end.
+    taken = [f"{value:{form}}" if math.isfinite(value) else f"> {end:{form}}" for value, end, form in ends]
+    return [f"{speed.reached} of {row.n}", *taken]
+
+
+# -------------------------------------------------------------------- numbers
 def is_share(metric: str) -> bool:
     """Whether a metric is a share that reads best in percent."""
     return "acc" in metric.lower()
 
 
-def headings(metric: str) -> list[str]:
-    """`HEADINGS` with the metric's name and unit."""
-    name = metric + (" %" if is_share(metric) else "")
-    return [HEADINGS[0], name, *HEADINGS[2:]]
+def value_text(value: float, metric: str) -> str:
+    """A value of the metric with its unit."""
+    return _number(value, metric) + (" %" if is_share(metric) else "")
 
 
-def _with_spread(value: float, std: float | None, scale: float, digits: int, sign: str = "") -> str:
-    text = f"{value:{sign}.{digits}f}"
-    return text if std is None else f"{text} ± {std * scale:.{digits}f}"
+def _number(value: float, metric: str, sign: str = "") -> str:
+    return f"{100 * value:{sign}.2f}" if is_share(metric) else f"{value:{sign}.4f}"
 
 
-def markdown(rows: Sequence[Row], n: int, metric: str, facts: Sequence[tuple[str, str]]) -> str:
-    """A Markdown page: the facts under which the table was measured, then the table.
+def _with_interval(value: float, ci95: float | None, metric: str, sign: str = "") -> str:
+    text = _number(value, metric, sign)
+    return text if ci95 is None else f"{text} ± {_number(ci95, metric)}"
+
+
+# -------------------------------------------------------------------- files
+def markdown(found: Sequence[Table], facts: Sequence[tuple[str, str]]) -> str:
+    """A Markdown page: the facts under which the tables were measured, then the tables.
 
     Args:
-        rows: Of `summarise`.
-        n: Seeds that were asked for.
-        metric: Its name.
-        facts: What is said above the table, as (heading, text).
+        found: Of `tables`.
+        facts: What is said above them, as (heading, text).
     """
     lines = [f"- {heading}: {text}" for heading, text in facts]
-    titles = headings(metric)
-    table = [titles, ["---"] + ["---:"] * (len(titles) - 1)]
-    table += [[cell.replace("|", "\\|") for cell in cells(row, n, metric)] for row in rows]
-    return "\n".join([*lines, "", *("| " + " | ".join(line) + " |" for line in table), ""])
+    for table in found:
+        lines += ["", f"**{table.title}**", ""]
+        body = [table.headings, ["---"] + ["---:"] * (len(table.headings) - 1)]
+        body += [[cell.replace("|", "\\|") for cell in row] for row in table.rows]
+        lines += ["| " + " | ".join(line) + " |" for line in body]
+    return "\n".join([*lines, ""])
 
 
 def csv_text(rows: Sequence[Row], metric: str) -> str:
-    """The rows with all digits, unscaled, one column a field of `Row`; the first value column is the metric's."""
+    """The rows with all digits and unscaled; every column is there in every comparison, empty where it has no value."""
     stream = io.StringIO()
-    fields = [f.replace("mean", f"{metric}_mean") if f == "mean" else f for f in Row.__dataclass_fields__]
-    fields = [f"{metric}_std" if f == "std" else f for f in fields]
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(fields)
-    for row in rows:
-        values = asdict(row) | {"errors": "; ".join(row.errors)}
-        writer.writerow(["" if value is None else value for value in values.values()])
+    lines = [_flat(row, metric) for row in rows]
+    writer = csv.DictWriter(stream, list(_flat(Row("", 0), metric)), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
     return stream.getvalue()
+
+
+def _flat(row: Row, metric: str) -> dict[str, Any]:
+    flat: dict[str, Any] = {"selector": row.selector, "n": row.n}
+    flat |= {f"{metric}_mean": row.mean, f"{metric}_std": row.std, f"{metric}_ci95": row.ci95}
+    for baseline in BASELINES:
+        difference = row.versus.get(baseline)
+        for name in Difference.__dataclass_fields__:
+            flat[f"vs_{baseline}_{name}"] = getattr(difference, name, None)
+    flat["verdict"] = row.verdict
+    for name in ("samples", "steps", "seconds", "selection_seconds"):
+        flat[name] = getattr(row, name)
+    flat["target"] = row.speed and row.speed.target
+    for name in ("reached", "samples", "steps", "seconds"):
+        flat[f"target_{name}"] = getattr(row.speed, name, None)
+    return flat | {"errors": "; ".join(row.errors)}

@@ -1,0 +1,127 @@
+"""One row a selector from all runs of a comparison."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean, median
+
+from dynsel.compare.record import RunRecord
+from dynsel.compare.stats import Difference, differences, half_width, lower_is_better, reached, spread, verdict
+
+__all__ = ["BASELINES", "Row", "Speed", "summarise"]
+
+# What the others are compared to; the verdict is on the first.
+BASELINES = ("random", "full")
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How soon a selector reaches a target and holds it to the end of the run, at evaluated points only.
+
+    Attributes:
+        target: Value of the metric.
+        reached: Seeds that did.
+        samples: Median over the finished seeds, where one that never did counts as infinite: infinite itself if no
+            more than half of them did.
+        steps: The same of the optimiser steps.
+        seconds: The same of the training time.
+    """
+
+    target: float
+    reached: int
+    samples: float
+    steps: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """One selector over its seeds.
+
+    Attributes:
+        selector: Its name.
+        n: Seeds that finished.
+        mean: Of the metric after the last step.
+        std: Sample standard deviation, None for n < 2.
+        ci95: Half width of the 95 % confidence interval of the mean, None for n < 2.
+        versus: Paired difference to each of `BASELINES`, where there is one.
+        verdict: On the difference to `random`: better, worse, same, "n = 1", "–"; empty without one.
+        samples: Mean of the samples trained on.
+        steps: Optimiser steps.
+        seconds: Mean training time, selection included, validation not.
+        selection_seconds: Mean of the part of it that choosing took.
+        speed: To the target, if one was given.
+        errors: Of the seeds that failed.
+    """
+
+    selector: str
+    n: int
+    mean: float | None = None
+    std: float | None = None
+    ci95: float | None = None
+    versus: Mapping[str, Difference] = field(default_factory=dict)
+    verdict: str = ""
+    samples: float | None = None
+    steps: int | None = None
+    seconds: float | None = None
+    selection_seconds: float | None = None
+    speed: Speed | None = None
+    errors: tuple[str, ...] = ()
+
+
+def summarise(records: Sequence[RunRecord], *, metric: str = "val_accuracy", target: float | None = None) -> list[Row]:
+    """One row for each selector, in the order in which they come up.
+
+    Args:
+        records: Runs of all selectors and seeds.
+        metric: What their values are; lower is better if "loss" is part of the name.
+        target: Value of the metric, for the speed to reach it.
+    """
+    runs: dict[str, list[RunRecord]] = {}
+    for record in records:
+        runs.setdefault(record.selector, []).append(record)
+    # Same seed, same weights and order: the difference of a pair is less noisy than that of the means.
+    values = {name: {r.seed: r.value for r in group if r.error is None} for name, group in runs.items()}
+    against = {baseline: differences(values, baseline) for baseline in BASELINES}
+    lower = lower_is_better(metric)
+    return [
+        _row(name, group, {b: found[name] for b, found in against.items() if name in found}, lower, target)
+        for name, group in runs.items()
+    ]
+
+
+def _row(name: str, records: list[RunRecord], versus: dict[str, Difference], lower: bool, target: float | None) -> Row:
+    done = [r for r in records if r.error is None]
+    errors = tuple(f"seed {r.seed}: {r.error}" for r in records if r.error is not None)
+    if not done:
+        return Row(name, 0, errors=errors)
+    values = [r.value for r in done]
+    first = versus.get(BASELINES[0])
+    return Row(
+        selector=name,
+        n=len(done),
+        mean=fmean(values),
+        std=spread(values),
+        ci95=half_width(values),
+        versus=versus,
+        verdict="" if first is None else verdict(first, lower=lower),
+        samples=fmean(r.samples for r in done),
+        steps=done[0].steps,
+        seconds=fmean(r.seconds for r in done),
+        selection_seconds=fmean(r.selection_seconds for r in done),
+        speed=None if target is None else _speed(done, target, lower),
+        errors=errors,
+    )
+
+
+def _speed(done: Sequence[RunRecord], target: float, lower: bool) -> Speed:
+    # The median of those alone that got there would flatter a selector that seldom does.
+    points = [reached(r.curve, target, lower=lower) for r in done]
+
+    def middle(name: str) -> float:
+        return float(median(math.inf if point is None else getattr(point, name) for point in points))
+
+    count = sum(point is not None for point in points)
+    return Speed(target, count, middle("samples"), middle("step"), middle("seconds"))
