@@ -1,6 +1,7 @@
 """Selection methods, one a file."""
 
 from dynsel.selectors.base import Feedback, ScoreSelector, Selector
+from dynsel.selectors.epsilon_greedy import EpsilonGreedy
 from dynsel.selectors.fast import FAST
 from dynsel.selectors.full import Full
 from dynsel.selectors.herding import Herding
@@ -9,12 +10,17 @@ from dynsel.selectors.infobatch import InfoBatch
 from dynsel.selectors.kcenter import KCenter
 from dynsel.selectors.loss import LossRank
 from dynsel.selectors.random import Random
+from dynsel.selectors.rcap import RCAP
 from dynsel.selectors.rrd import RRD
+from dynsel.selectors.ucb import UCB
 
 __all__ = [
     "FAST",
+    "RCAP",
     "RRD",
     "SELECTORS",
+    "UCB",
+    "EpsilonGreedy",
     "Feedback",
     "Full",
     "Herding",
@@ -30,6 +36,7 @@ __all__ = [
 
 # The short names that `dynsel compare --selectors` takes.
 SELECTORS: dict[str, type[Selector]] = {
+    "epsilon-greedy": EpsilonGreedy,
     "fast": FAST,
     "full": Full,
     "herding": Herding,
@@ -38,7 +45,9 @@ SELECTORS: dict[str, type[Selector]] = {
     "k-center": KCenter,
     "loss": LossRank,
     "random": Random,
+    "rcap": RCAP,
     "rrd": RRD,
+    "ucb": UCB,
 }
 
 

@@ -1,0 +1,68 @@
+"""ε-greedy: the highest losses, and a few samples at random."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dynsel.selection import Selection, balanced_top_k, largest_remainder, top_k
+from dynsel.selectors.loss import LossRank
+
+__all__ = ["EpsilonGreedy"]
+
+
+class EpsilonGreedy(LossRank):
+    """The highest smoothed losses for a share 1 - ε of the epoch, the rest uniformly at random from all others.
+
+    Of M samples round(ε M) are random. Among the others, samples that were never trained on go first, in random order,
+    so that every sample has a loss early; one that was, but whose loss was never finite, goes last. Before
+    the first losses all of the epoch is random.
+
+    Deviations from the paper: ε and the smoothing are not published, so they are ours; losses are those of training,
+    where the paper also scores all samples every few epochs.
+
+    Args:
+        epsilon: Share of the epoch taken at random, in [0, 1]; 1 = all of it.
+        smoothing: Share of the old average that each new loss leaves, in [0, 1); 0 = the last loss alone.
+        class_balance: Keep the same share of every class; of each, about ε is random.
+        seed: Seed of the draws; None takes the run's seed.
+
+    Reference:
+        Raju, Daruwalla and Lipasti (2021), Accelerating Deep Learning with Dynamic Data Pruning, arXiv:2111.12621.
+
+    Example:
+        >>> from dynsel.selectors import Feedback
+        >>> selector = EpsilonGreedy(epsilon=0.5, seed=0)
+        >>> selector.bind(6)
+        >>> selector.observe(Feedback(torch.arange(6), loss=torch.tensor([0.1, 2.0, 0.3, 1.5, 0.2, 0.4])))
+        >>> [selector.select(0.5, size=4).indices.tolist() for _ in range(2)]
+        [[0, 1, 3, 5], [0, 1, 2, 3]]
+    """
+
+    def __init__(
+        self, *, epsilon: float = 0.1, smoothing: float = 0.5, class_balance: bool = False, seed: int | None = None
+    ) -> None:
+        super().__init__(smoothing=smoothing, gamma=0.0, noise=0.0, class_balance=class_balance, seed=seed)
+        if not 0 <= epsilon <= 1:
+            raise ValueError(f"`epsilon` must be in [0, 1], got {epsilon}; it is the share taken at random")
+        self.epsilon = epsilon
+
+    def scores(self, progress: float) -> Tensor:
+        scores = super().scores(progress)
+        never_finite = np.flatnonzero(np.isnan(self.average.numpy()) & (self.usage.numpy() > 0))
+        scores[never_finite] = -torch.rand(len(never_finite), generator=self.generator)
+        return scores
+
+    def select(self, progress: float, size: int) -> Selection:
+        greedy = size - int(self.epsilon * size + 0.5)
+        scores = self.scores(progress)
+        order = torch.rand(self.num_samples, generator=self.generator)
+        if self.class_balance and self.labels is not None:
+            quotas = largest_remainder(np.bincount(self.labels.numpy()).tolist(), size)
+            # Shares of the quotas, not of the classes: only then none is above its quota.
+            order[balanced_top_k(scores, self.labels, quotas=largest_remainder(quotas, greedy))] = 2.0
+            return Selection(balanced_top_k(order, self.labels, quotas=quotas))
+        if greedy:
+            order[top_k(scores, greedy)] = 2.0
+        return Selection(top_k(order, size))

@@ -1,0 +1,83 @@
+"""UCB: selection as a bandit problem, with a bonus for what was used little."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dynsel.selectors.base import Feedback, ScoreSelector, rotation_scores
+from dynsel.selectors.loss import update_average
+
+__all__ = ["UCB"]
+
+
+class UCB(ScoreSelector):
+    """The highest upper confidence bounds of a smoothed per-sample loss.
+
+    Score S_i = (average loss of sample i - mean) / standard deviation + c sqrt(log t / n_i), mean and deviation over
+    the averages known, n_i the uses of the sample and t those of all samples (UCB1). Samples that were never trained
+    on go first, in random order; one that was, but whose loss was never finite, counts as the mean. While no
+    losses are known, or all are the same, it rotates at random.
+
+    Deviations from the paper: its constants are not published, so c, the smoothing and the unit of the bonus (the
+    deviation, since losses have no scale of their own) are ours; the bonus counts uses, where a port of
+    the paper adds the variance of the sample's loss; losses are those of training, where the paper also scores all
+    samples every few epochs.
+
+    Args:
+        c: Weight of the bonus, in standard deviations of the losses, at least 0; 0 takes the highest losses only.
+        smoothing: Share of the old average that each new loss leaves, in [0, 1); 0 = the last loss alone.
+        class_balance: Keep the same share of every class.
+        seed: Seed of the draws; None takes the run's seed.
+
+    Reference:
+        Raju, Daruwalla and Lipasti (2021), Accelerating Deep Learning with Dynamic Data Pruning, arXiv:2111.12621.
+        Auer, Cesa-Bianchi and Fischer (2002), Finite-time Analysis of the Multiarmed Bandit Problem (UCB1).
+
+    Example:
+        >>> selector = UCB(seed=0)
+        >>> selector.bind(4)
+        >>> selector.observe(Feedback(torch.arange(4), loss=torch.tensor([0.1, 2.0, 0.3, 1.5])))
+        >>> selector.select(0.5, size=2).indices.tolist()
+        [1, 3]
+    """
+
+    wants = frozenset({"loss"})
+    state_names = ("usage", "average")
+
+    def __init__(
+        self, *, c: float = 1.0, smoothing: float = 0.5, class_balance: bool = False, seed: int | None = None
+    ) -> None:
+        super().__init__(class_balance=class_balance, seed=seed)
+        if not 0 <= c < math.inf:
+            raise ValueError(f"`c` must be at least 0 and finite, got {c}; 0 takes the highest losses only")
+        if not 0 <= smoothing < 1:
+            raise ValueError(f"`smoothing` must be in [0, 1), got {smoothing}; 0 takes the last loss alone")
+        self.c, self.smoothing = c, smoothing
+        self.average = torch.zeros(0)
+
+    def bind(self, num_samples: int, labels: Tensor | None = None, *, seed: int = 0) -> None:
+        super().bind(num_samples, labels, seed=seed)
+        self.average = torch.full((num_samples,), torch.nan)
+
+    def observe(self, feedback: Feedback) -> None:
+        super().observe(feedback)
+        if feedback.loss is not None:
+            update_average(self.average, feedback.indices, feedback.loss, self.smoothing)
+
+    def scores(self, progress: float) -> Tensor:
+        average, uses = self.average.numpy().astype(np.float64), self.usage.numpy()
+        unknown = np.isnan(average)
+        known = average[~unknown]
+        # Of equal losses the bonus alone would decide, that is, rotation.
+        if not len(known) or known.min() == known.max():
+            return rotation_scores(self.usage, self.generator)
+        scores = np.where(unknown, 0.0, (average - known.mean()) / known.std())
+        scores += self.c * np.sqrt(math.log(uses.sum(dtype=np.int64)) / np.maximum(uses, 1))
+        new = np.flatnonzero(unknown & (uses == 0))
+        if len(new):
+            scores[new] = scores.max() + 1 + torch.rand(len(new), generator=self.generator).numpy()
+        return torch.from_numpy(scores.astype(np.float32))
