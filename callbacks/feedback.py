@@ -119,6 +119,9 @@ class InputTap:
         self.active = False
         self.calls: list[Tensor] = []
         self._handle = find_module(model, name).register_forward_pre_hook(self._hook)
+        # What was compiled before the hook came would go on without it: hooks are not among the compiler's guards.
+        if any(hasattr(m, "_orig_mod") or getattr(m, "_compiled_call_impl", None) for m in model.modules()):
+            torch.compiler.reset()
 
     def _hook(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
         if self.active and inputs and isinstance(inputs[0], Tensor):

@@ -166,8 +166,12 @@ def test_a_second_call_trains_nothing(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(Comparison, "make", lambda *args, **options: pytest.fail("trained again"))
+    monkeypatch.setattr(Comparison, "train", lambda *args, **options: pytest.fail("trained again"))
+    picture = folder / "out" / "accuracy.png"
+    before = picture.read_bytes()
+    picture.write_bytes(b"of other runs")
     assert compare(folder) == 0
+    assert picture.read_bytes() == before
     out, err = capfd.readouterr()
     assert f"{100 * mean([finished['full-seed3']['value'], finished['full-seed4']['value']]):.2f}" in out
     assert err == ""
@@ -200,7 +204,7 @@ def test_a_target_needs_no_new_runs(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(Comparison, "make", lambda *args, **options: pytest.fail("trained again"))
+    monkeypatch.setattr(Comparison, "train", lambda *args, **options: pytest.fail("trained again"))
     assert compare(folder, "--target", "0.02") == 0
     assert "speed to val_accuracy ≥ 2.00 %: median over seeds" in capsys.readouterr().out
     steps = mean(finished[f"full-seed{seed}"]["curve"][0]["step"] for seed in (3, 4))

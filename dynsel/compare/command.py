@@ -152,7 +152,7 @@ def _run(plan: Plan, store: Store, comparison: Comparison, console: Console) -> 
     rows = summarise(finished, metric=plan.metric, target=plan.target)
     _write_table(plan, store, rows)
     _print_table(plan, rows, console)
-    _draw(plan, finished, comparison, console, fresh=bool(missing))
+    _draw(plan, finished, comparison, console)
     return 1 if any(row.errors for row in rows) else 0
 
 
@@ -262,9 +262,7 @@ def _print_table(plan: Plan, rows: list[Row], console: Console) -> None:
     console.print(f"{plan.out / 'table.md'}, {plan.out / 'results.csv'}", highlight=False, soft_wrap=True)
 
 
-def _draw(plan: Plan, records: list[RunRecord], comparison: Comparison, console: Console, fresh: bool) -> None:
-    if not fresh and (plan.out / "accuracy.png").exists():
-        return
+def _draw(plan: Plan, records: list[RunRecord], comparison: Comparison, console: Console) -> None:
     from dynsel.report import write_report
 
     done = [record for record in records if record.error is None]

@@ -155,9 +155,14 @@ class Comparison(SelectionCLI):
         return _record(name, seed, self.trainer, controller, meter)
 
     def train_dataset(self) -> Any:
-        """The data set of the last run, or None if no run was made or it has several."""
-        trainer = getattr(self, "trainer", None)
-        return getattr(getattr(trainer, "train_dataloader", None), "dataset", None)
+        """The training set, or None if there are several or only the model knows."""
+        if getattr(self, "trainer", None) is None:
+            self.make("full", self.first_seed, [])
+            if self.datamodule is not None:
+                self.datamodule.prepare_data()
+                self.datamodule.setup("fit")
+                return getattr(self.datamodule.train_dataloader(), "dataset", None)
+        return getattr(getattr(self.trainer, "train_dataloader", None), "dataset", None)
 
 
 def _record(name: str, seed: int, trainer: pl.Trainer, controller: SelectionController, meter: _Meter) -> RunRecord:

@@ -593,6 +593,16 @@ def test_41_features_of_a_compiled_network(source):
     assert torch.allclose(selector.fits[0], wanted, atol=2e-3)
 
 
+def test_41_features_of_a_network_that_ran_compiled_before():
+    """Its compiled code knows of no hook; without dropout nothing else would make it compile again."""
+    torch.compiler.reset()
+    selector, module = Captures(), Still()
+    module.net = torch.compile(module.net, backend="eager")
+    module.train()(Indexed().x[:4])
+    fit(DynamicSelection(selector, Sizes((20, 20, 4))), module=module, max_epochs=3, val=False)
+    assert len(selector.fits) == 1
+
+
 def test_41_features_of_a_submodule_called_twice_are_an_error():
     class Twins(Still):
         def forward(self, x: Tensor) -> Tensor:
