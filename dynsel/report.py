@@ -155,7 +155,8 @@ def class_balance_figure(records: Sequence[RunRecord]) -> Figure | None:
     axes.set_ylabel("class balance")
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
     axes.set_ylim(min(0.9, axes.get_ylim()[0]), 1.005)
-    axes.legend(title="selector", frameon=False, loc="best")
+    # Below the axes: the lines leave no corner free, and names with arguments are long.
+    figure.legend(title="selector", frameon=False, loc="outside lower center", ncols=min(3, len(groups)))
     _plain(axes)
     return figure
 
