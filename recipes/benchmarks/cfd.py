@@ -106,7 +106,7 @@ def main() -> None:
         table.add_column(name, justify="right" if name == "seconds" else "left")
     for row in rows:
         table.add_row(*row.values())
-    console = Console()
+    console = Console(width=None if Console().is_terminal else 150)
     console.print(table)
     console.print(f"Python {platform.python_version()}, torch {torch.__version__}, seed {args.seed}, n = {args.times}")
 

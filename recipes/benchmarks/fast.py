@@ -81,7 +81,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     x, labels = load(args.features, args.labels, args.seed)
-    console = Console()
+    console = Console(width=None if Console().is_terminal else 150)
     table = Table(title=f"{torch.get_num_threads()} threads of {os.cpu_count()} cores, {platform.processor()}")
     for name in (
         "keep",
