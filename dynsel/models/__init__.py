@@ -1,10 +1,12 @@
 """Models and an ordinary LightningModule to try data selection on."""
 
 from dynsel.models.classifier import ARCHITECTURES, ImageClassifier, Schedule, build_model
+from dynsel.models.convnet import ConvNet
 from dynsel.models.resnet import resnet18, small_cnn, small_resnet
 
 __all__ = [
     "ARCHITECTURES",
+    "ConvNet",
     "ImageClassifier",
     "Schedule",
     "build_model",
