@@ -161,8 +161,8 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise FileNotFoundError(f"{path} names {data.name}, which is not beside it")
     if (found := _sha256(data)) != manifest["sha256"]:
         raise ValueError(
-            f"{data} is not what {path.name} vouches for: expected sha256 {manifest['sha256'][:16]}…, got {found[:16]}…; "
-            "one of the two was changed or is damaged: export it again"
+            f"{data} is not what {path.name} vouches for: expected sha256 {manifest['sha256'][:16]}…, got "
+            f"{found[:16]}…; one of the two was changed or is damaged: export it again"
         )
     try:
         return manifest, load_file(data)

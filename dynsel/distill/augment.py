@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import get_args, Literal
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -127,7 +127,10 @@ def _matrices(operation: str, numbers: Tensor, height: int, width: int) -> Tenso
         rows = (angle.cos(), -angle.sin() * ratio, zero, angle.sin() / ratio, angle.cos(), zero)
     else:
         # Whole pixels, so that nothing is blurred.
-        steps = [torch.floor(numbers[:, i] * (2 * round(s * SHIFT) + 1)) - round(s * SHIFT) for i, s in ((0, width), (1, height))]
+        steps = [
+            torch.floor(numbers[:, i] * (2 * round(s * SHIFT) + 1)) - round(s * SHIFT)
+            for i, s in ((0, width), (1, height))
+        ]
         rows = (one, zero, 2 * steps[0] / width, zero, one, 2 * steps[1] / height)
     return torch.stack(rows, 1).view(-1, 2, 3)
 

@@ -64,4 +64,6 @@ def encode(images: Tensor, factor: int) -> Tensor:
         raise ValueError(f"`images` must have {factor * factor} tiles a mosaic, got {tiles}")
     h, w = height // factor, width // factor
     small = F.interpolate(images.reshape(-1, channels, height, width), (h, w), mode="area")
-    return small.view(-1, factor, factor, channels, h, w).permute(0, 3, 1, 4, 2, 5).reshape(*lead, channels, height, width)
+    return (
+        small.view(-1, factor, factor, channels, h, w).permute(0, 3, 1, 4, 2, 5).reshape(*lead, channels, height, width)
+    )

@@ -125,9 +125,7 @@ class NCFM(pl.LightningModule):
         self.compile_network, self.seed, self.init = compile, seed, init
         self.augmentation = Augmentation(augment)
         self.normalize = normalization(data.image_shape[0])
-        self.frequencies = FrequencyNetwork(
-            pool.build(data).num_features, num_frequencies, mode=mode, seed=seed
-        )
+        self.frequencies = FrequencyNetwork(pool.build(data).num_features, num_frequencies, mode=mode, seed=seed)
         self.images = nn.Parameter(self._first_images(images_per_class))
         self.loaded: LoadedPool | None = None
 
@@ -194,7 +192,7 @@ class NCFM(pl.LightningModule):
         """AdamW for the images, halved on a plateau; SGD for the frequency network."""
         images = torch.optim.AdamW([self.images], self.lr, weight_decay=5e-4)
         plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(images, factor=0.5, patience=self.patience)
-        schedule = {"scheduler": plateau, "monitor": "match"}
+        schedule = {"scheduler": plateau}
         if self.frequencies.mode == "normal":
             return {"optimizer": images, "lr_scheduler": schedule}
         network = torch.optim.SGD(self.frequencies.parameters(), self.frequency_lr, momentum=0.5)
@@ -344,9 +342,7 @@ class NCFM(pl.LightningModule):
         """(M factor², classes) mean of what the pool's trained networks say of the decoded images, on the CPU."""
         loaded = self.pool.load(self.data, self.device)
         full = decode(self.images.detach(), self.factor).flatten(0, 2)
-        votes = [
-            predict(loaded.blend(number, 0.0), full, self.normalize).softmax(1) for number in range(len(loaded))
-        ]
+        votes = [predict(loaded.blend(number, 0.0), full, self.normalize).softmax(1) for number in range(len(loaded))]
         return torch.stack(votes).mean(0).cpu()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

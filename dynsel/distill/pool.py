@@ -61,7 +61,8 @@ class Pool:
         seed: Decides the networks.
 
     Reference:
-        Wang et al. (2025), arXiv:2502.20653, and the published code: 20 networks, 60 epochs (32 and 64 px), 80 (larger).
+        Wang et al. (2025), arXiv:2502.20653, and the published code: 20 networks, 60 epochs (80 for
+        images larger than 64 px).
     """
 
     folder: str | Path
@@ -171,7 +172,9 @@ class Pool:
             raise ValueError(f"{self.folder}/pool.json is not of this version, {_FORMAT!r}; {way_out}")
         if stored["image_shape"] != given["image_shape"]:
             shapes = [f"{c}x{h}x{w}" for c, h, w in (stored["image_shape"], given["image_shape"])]
-            raise ValueError(f"the pool {self.folder} is for images of {shapes[0]}, the data has {shapes[1]}; {way_out}")
+            raise ValueError(
+                f"the pool {self.folder} is for images of {shapes[0]}, the data has {shapes[1]}; {way_out}"
+            )
         if difference := describe_difference(stored["data"], given["data"]):
             raise ValueError(f"the pool {self.folder} was trained on other data: {difference}; {way_out}")
         pairs = [(n, stored["settings"].get(n), v) for n, v in given["settings"].items()]
@@ -231,7 +234,9 @@ class LoadedPool:
             share: In [0, 1].
         """
         for name, value in self.network.named_parameters():
-            value.copy_(torch.lerp(self.stacked[f"trained.{name}"][number], self.stacked[f"init.{name}"][number], share))
+            value.copy_(
+                torch.lerp(self.stacked[f"trained.{name}"][number], self.stacked[f"init.{name}"][number], share)
+            )
         return self.network
 
 

@@ -40,7 +40,9 @@ class ConvNet(nn.Module):
             if value < 1:
                 raise ValueError(f"`{name}` must be at least 1, got {value}")
         if side < 2**depth:
-            raise ValueError(f"`depth` must be at most {int(math.log2(max(side, 1)))} for images of {side} px, got {depth}")
+            raise ValueError(
+                f"`depth` must be at most {int(math.log2(max(side, 1)))} for images of {side} px, got {depth}"
+            )
         self.image_shape, self.width, self.depth = image_shape, width, depth
         layers: list[nn.Module] = []
         for block in range(depth):
