@@ -79,12 +79,11 @@ def train_classifier(
     device = images.device
     host, generator = torch.Generator().manual_seed(seed), torch.Generator(device).manual_seed(seed)
     augmentation = Augmentation(recipe.augment)
-    options = {"lr": recipe.lr, "weight_decay": recipe.weight_decay}
     optimizer: torch.optim.Optimizer
     if recipe.optimizer == "sgd":
-        optimizer = torch.optim.SGD(network.parameters(), momentum=0.9, **options)
+        optimizer = torch.optim.SGD(network.parameters(), recipe.lr, momentum=0.9, weight_decay=recipe.weight_decay)
     else:
-        optimizer = torch.optim.AdamW(network.parameters(), **options)
+        optimizer = torch.optim.AdamW(network.parameters(), recipe.lr, weight_decay=recipe.weight_decay)
     steps = [max(1, round(share * recipe.epochs)) for share in recipe.milestones]
     scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, steps, recipe.gamma)
     # Batches of equal size: a last one of one image would spoil batch norm.
@@ -127,7 +126,7 @@ def predict(
         batch: Images a block.
     """
     parts = []
-    for block in images.split(batch):
+    for block in torch.split(images, batch):
         with autocast(images.device, bf16):
             parts.append(forward(normalize(block)).float())
     return torch.cat(parts)

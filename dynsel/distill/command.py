@@ -13,7 +13,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
+from jsonargparse import ActionConfigFile, ArgumentParser, Namespace  # type: ignore[attr-defined]
 from jsonargparse.typing import PositiveInt
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
@@ -88,6 +88,8 @@ def _parser(command: str) -> ArgumentParser:
     parser.add_class_arguments(Evaluation, "evaluation")
     parser.add_subclass_arguments(TensorDataModule, "data", required=True)
     parser.add_class_arguments(pl.Trainer, "trainer")
+    # The command has a checkpoint callback of its own, in the folder of the results.
+    parser.set_defaults({"trainer.enable_checkpointing": False})
     return parser
 
 

@@ -134,7 +134,7 @@ class Evaluation:
                 model: nn.Module = ConvNet(len(val.classes), val.image_shape, pool.width, pool.depth)
             else:
                 model = build_model(network, len(val.classes), val.image_shape[0])
-        return model.to(val.device, memory_format=torch.channels_last)
+        return model.to(val.device).to(memory_format=torch.channels_last)
 
     def _curve(
         self,
@@ -185,7 +185,7 @@ def herding_images(data: TensorImages, per_class: int, pool: Pool) -> TrainingSe
         pool: Whose first trained network makes the features, scaled to length 1.
     """
     loaded = pool.load(data, data.device)
-    network = loaded.blend(0, 0.0)
+    network = loaded.trained(0)
     normalize = normalization(data.image_shape[0]).to(data.device)
     chosen = []
     for code in _codes(data):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,6 @@ import lightning.pytorch as pl
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
-from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor, nn
 
 from dynsel._characteristic import amplitude_phase, characteristic_function
@@ -179,8 +179,8 @@ class NCFM(pl.LightningModule):
         """
         if str(self.trainer.precision).startswith("16"):
             raise ValueError(f"`trainer.precision` must be 32-true or bf16-mixed, got {self.trainer.precision}")
-        self.data = self.data.to(self.device)
-        self.table = class_table(self.data.targets, self.num_classes)
+        self.real = self.data.to(self.device)
+        self.table = class_table(self.real.targets, self.num_classes)
         # Known beforehand, so that a GPU need not be asked in every step.
         self.ragged = bool((self.table[:, : self.real_batch] < 0).any())
         self.loaded = self.pool.load(self.data, self.device)
@@ -229,7 +229,7 @@ class NCFM(pl.LightningModule):
             raise ValueError(
                 f"the loss must stay finite, got {match} in step {self.global_step}; lower `lr` ({self.lr:g})"
             )
-        self.lr_schedulers().step(match)  # type: ignore[union-attr,call-arg]
+        self.lr_schedulers().step(match)  # type: ignore[union-attr]
         values = {"match": match, "amplitude": amplitude, "phase": phase, "lr": images.param_groups[0]["lr"]}
         if self.calibration:
             values["calibration"] = calibration
@@ -254,12 +254,12 @@ class NCFM(pl.LightningModule):
         wanted = [self.images, leaf] if t.requires_grad else [self.images]
         gradients = [torch.zeros_like(tensor) for tensor in wanted]
         sums = torch.zeros(4, device=self.device)
+        self.loaded.blend(number, share)
+        teacher = self.loaded.trained(number) if self.calibration else None
         for classes in self._chunks():
-            self.loaded.blend(number, share)
             loss, parts = self._match(classes, rows[classes], draw, leaf)
-            if self.calibration:
-                self.loaded.blend(number, 0.0)
-                calibration = self._calibrate(classes, draw)
+            if teacher is not None:
+                calibration = self._calibrate(teacher, classes, draw)
                 loss, parts = loss + self.calibration * calibration, [*parts, calibration.detach()]
             sums[: len(parts)] += torch.stack(parts)
             for total, value in zip(gradients, torch.autograd.grad(loss, wanted), strict=True):
@@ -272,7 +272,7 @@ class NCFM(pl.LightningModule):
         numbers = Draw(draw.operation, draw.numbers[classes])
         weights = (rows >= 0).float() if self.ragged else None
         with torch.no_grad():
-            images = self.normalize(self.data.images[rows.clamp_min(0).flatten()])
+            images = self.normalize(self.real.images[rows.clamp_min(0).flatten()])
             real = self._features(images.view(*rows.shape, *self.data.image_shape), numbers)
         synthetic = self._features(self._decoded(classes), numbers)
         # bfloat16 has too few digits for angles.
@@ -294,12 +294,11 @@ class NCFM(pl.LightningModule):
         normal: Tensor = self.normalize(full.flatten(0, 1)).view(full.shape)
         return normal
 
-    def _calibrate(self, classes: slice, draw: Draw) -> Tensor:
+    def _calibrate(self, teacher: nn.Module, classes: slice, draw: Draw) -> Tensor:
         """Cross entropy under the trained network, summed over classes."""
-        assert self.loaded is not None
         images = self.augmentation(self._decoded(classes), Draw(draw.operation, draw.numbers[classes]))
         labels = torch.arange(self.num_classes, device=self.device)[classes].repeat_interleave(images.shape[1])
-        logits = self.loaded.network(images.flatten(0, 1).contiguous(memory_format=torch.channels_last))
+        logits = teacher(images.flatten(0, 1).contiguous(memory_format=torch.channels_last))
         return F.cross_entropy(logits.float(), labels) * len(images)
 
     def _chunks(self) -> Iterator[slice]:
@@ -325,10 +324,11 @@ class NCFM(pl.LightningModule):
 
     def _report_clamped(self, share: float) -> None:
         self.log("clamped", share)
-        if share > 0.5:
-            rank_zero_warn(
+        if share > 0.5 and self.global_rank == 0:
+            warnings.warn(
                 f"{share:.0%} of the pixels left [0, 1] in step {self.global_step} and were clamped: the images "
-                f"explode; lower `lr` ({self.lr:g})"
+                f"explode; lower `lr` ({self.lr:g})",
+                stacklevel=2,
             )
 
     # ------------------------------------------------------------ results
@@ -342,7 +342,7 @@ class NCFM(pl.LightningModule):
         """(M factor², classes) mean of what the pool's trained networks say of the decoded images, on the CPU."""
         loaded = self.pool.load(self.data, self.device)
         full = decode(self.images.detach(), self.factor).flatten(0, 2)
-        votes = [predict(loaded.blend(number, 0.0), full, self.normalize).softmax(1) for number in range(len(loaded))]
+        votes = [predict(loaded.trained(number), full, self.normalize).softmax(1) for number in range(len(loaded))]
         return torch.stack(votes).mean(0).cpu()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import os
@@ -141,7 +142,7 @@ class Pool:
 
         files = [load_file(self.path(number)) for number in range(self.networks)]
         stacked = {name: torch.stack([file[name] for file in files]).to(device) for name in files[0]}
-        network = self.build(data).to(device, memory_format=torch.channels_last)
+        network = self.build(data).to(device).to(memory_format=torch.channels_last)
         return LoadedPool(network, stacked)
 
     def build(self, data: TensorImages) -> ConvNet:
@@ -156,7 +157,7 @@ class Pool:
             "format": _FORMAT,
             "image_shape": list(data.image_shape),
             "settings": {**settings, "depth": depth},
-            "data": fingerprint(data),
+            "data": fingerprint(data.to("cpu")),
         }
 
     def _compare(self, data: TensorImages) -> None:
@@ -188,7 +189,7 @@ class Pool:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             network = self.build(data)
-        network = network.to(data.device, memory_format=torch.channels_last)
+        network = network.to(data.device).to(memory_format=torch.channels_last)
         tensors = _copy(network, "init")
         recipe = Recipe(
             self.epochs, self.batch_size, self.lr, "sgd", 5e-4, (2 / 3, 5 / 6), 0.2, self.augment, self.cutmix
@@ -209,35 +210,44 @@ class Pool:
 
 
 class LoadedPool:
-    """The networks of a pool, stacked, and one network that takes on any of them.
+    """The networks of a pool, stacked, and two networks that take on any of them.
 
     Args:
-        network: The one.
+        network: One network of the pool's form.
         stacked: Weights by name, "init.NAME" and "trained.NAME", each (networks, ...).
+
+    Attributes:
+        network: What `blend` returns, always the same object.
     """
 
     def __init__(self, network: ConvNet, stacked: dict[str, Tensor]) -> None:
         self.network = network.eval().requires_grad_(False)
+        # A gradient through one must not find weights of the other.
+        self._teacher = copy.deepcopy(self.network)
         self.stacked = stacked
 
     def __len__(self) -> int:
         return len(next(iter(self.stacked.values())))
 
-    @torch.no_grad()
     def blend(self, number: int, share: float) -> ConvNet:
         """The network with `share` of its weights from the beginning and the rest from the end of training.
-
-        The same object every time, with other weights.
 
         Args:
             number: Which network.
             share: In [0, 1].
         """
-        for name, value in self.network.named_parameters():
-            value.copy_(
-                torch.lerp(self.stacked[f"trained.{name}"][number], self.stacked[f"init.{name}"][number], share)
-            )
-        return self.network
+        return self._set(self.network, number, share)
+
+    def trained(self, number: int) -> ConvNet:
+        """The trained network of a number; another object than `blend` returns, and always the same."""
+        return self._set(self._teacher, number, 0.0)
+
+    @torch.no_grad()
+    def _set(self, network: ConvNet, number: int, share: float) -> ConvNet:
+        for name, value in network.named_parameters():
+            first, last = (self.stacked[f"{when}.{name}"][number] for when in ("init", "trained"))
+            value.copy_(torch.lerp(last, first, share))
+        return network
 
 
 def _copy(network: ConvNet, prefix: str) -> dict[str, Tensor]:
