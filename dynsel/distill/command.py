@@ -150,12 +150,13 @@ def fit(args: list[str]) -> int:
         if not Path(ckpt_path).is_file():
             raise FileNotFoundError(f"there is no checkpoint {ckpt_path} to go on from; leave `--ckpt_path` out")
     start = time.perf_counter()
-    trainer.fit(module, ckpt_path=ckpt_path)
+    try:
+        trainer.fit(module, ckpt_path=ckpt_path)
+    except SystemExit:  # what Lightning makes of Ctrl-C
+        return _interrupted(trainer, run.out)
     seconds = time.perf_counter() - start
     if trainer.global_step < trainer.max_steps:
-        if trainer.is_global_zero:
-            print("\ndynsel: interrupted. Go on with the same command and `--ckpt_path last`.", file=sys.stderr)
-        return 130
+        return _interrupted(trainer, run.out)
     soft = module.soft_targets() if module.soft_labels else None
     if trainer.is_global_zero:
         facts = _facts(["fit", *args], options, run.pool) | {"steps": trainer.global_step, "seconds": round(seconds, 1)}
@@ -168,6 +169,14 @@ def fit(args: list[str]) -> int:
             soft_wrap=True,
         )
     return 0
+
+
+def _interrupted(trainer: pl.Trainer, out: Path) -> int:
+    last = out / "checkpoints" / "last.ckpt"
+    way = "go on with the same command and `--ckpt_path last`" if last.is_file() else "no checkpoint was written yet"
+    if trainer.is_global_zero:
+        print(f"\ndynsel: interrupted after {trainer.global_step} steps; {way}.", file=sys.stderr)
+    return 130
 
 
 def evaluate(args: list[str]) -> int:

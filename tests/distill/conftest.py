@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+
+import lightning.pytorch as pl
 import pytest
 import torch
 
@@ -42,3 +46,11 @@ def pool(tmp_path_factory, data, val) -> Pool:
     made = small_pool(tmp_path_factory.mktemp("pool"))
     made.prepare(data, val, torch.device("cpu"))
     return made
+
+
+class CtrlC(pl.Callback):
+    """What a user's Ctrl-C does, after three steps."""
+
+    def on_train_batch_end(self, trainer, *args) -> None:
+        if trainer.global_step == 3:
+            os.kill(os.getpid(), signal.SIGINT)

@@ -62,6 +62,16 @@ def test_a_resumed_fit_ends_the_same(made, tmp_path):
     assert not torch.equal(half, whole)
 
 
+def test_an_interrupted_fit_says_how_to_go_on(made, tmp_path, capsys):
+    config = ["distill", "fit", "--config", str(made / "config.yaml"), "--out", str(tmp_path)]
+    assert main([*config, "--trainer.callbacks+=distill.conftest.CtrlC"]) == 130
+    said = "dynsel: interrupted after 3 steps; go on with the same command and `--ckpt_path last`."
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "distilled.json").exists()
+    assert main([*config, "--ckpt_path", "last"]) == 0
+    assert torch.equal(DistilledDataset(tmp_path).images, DistilledDataset(made / "out").images)
+
+
 def test_export_gives_what_the_checkpoint_holds(made, tmp_path, capsys):
     checkpoint = made / "out/checkpoints/last.ckpt"
     assert main(["distill", "export", "--ckpt_path", str(checkpoint), "--out", str(tmp_path)]) == 0
