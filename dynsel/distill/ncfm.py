@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
@@ -20,12 +18,12 @@ from dynsel._characteristic import amplitude_phase, characteristic_function
 from dynsel.data.images import TensorImages
 from dynsel.distill._training import autocast, predict
 from dynsel.distill.augment import Augmentation, Draw
-from dynsel.distill.mosaic import check_factor, decode, encode
+from dynsel.distill.mosaic import check_factor, decode
 from dynsel.distill.pool import LoadedPool, Pool, normalization
+from dynsel.distill.start import check_classes, class_table, draw_rows, first_images
 from dynsel.ncfd import FrequencyNetwork, Mode, discrepancy
-from dynsel.selectors.herding import herding_order
 
-__all__ = ["NCFM", "class_table"]
+__all__ = ["NCFM"]
 
 SCALE = 300  # of the loss in the published code; decides how fast the frequency network learns
 CHECK_EVERY = 50
@@ -93,7 +91,7 @@ class NCFM(pl.LightningModule):
         patience: int = 500,
         real_batch: int = 1024,
         augment: str = "color_crop_cutout",
-        init: Literal["real", "herding", "noise"] | str = "real",
+        init: str = "real",
         calibration: float = 0.0,
         soft_labels: bool = False,
         class_chunk: int | None = None,
@@ -122,47 +120,17 @@ class NCFM(pl.LightningModule):
         self.data, self.pool, self.factor, self.amplitude = data, pool, factor, amplitude
         self.lr, self.frequency_lr, self.patience, self.real_batch = lr, frequency_lr, patience, real_batch
         self.calibration, self.soft_labels, self.class_chunk = calibration, soft_labels, class_chunk
-        self.compile_network, self.seed, self.init = compile, seed, init
+        self.compile_network, self.seed = compile, seed
         self.augmentation = Augmentation(augment)
         self.normalize = normalization(data.image_shape[0])
         self.frequencies = FrequencyNetwork(pool.build(data).num_features, num_frequencies, mode=mode, seed=seed)
-        self.images = nn.Parameter(self._first_images(images_per_class))
+        self.images = nn.Parameter(first_images(data, images_per_class, factor, init, seed))
         self.loaded: LoadedPool | None = None
 
     @property
     def num_classes(self) -> int:
         """Number of classes."""
         return len(self.data.classes)
-
-    def _first_images(self, per_class: int) -> Tensor:
-        generator = torch.Generator().manual_seed(self.seed)
-        shape = (self.num_classes, per_class, *self.data.image_shape)
-        if self.init == "noise":
-            return torch.rand(shape, generator=generator)
-        tiles = per_class * self.factor**2
-        rows = torch.stack([self._first_rows(members, tiles, generator) for members in self._members()])
-        pixels = self.data.images.cpu()[rows].float() / 255
-        return encode(pixels.view(self.num_classes, per_class, self.factor**2, *self.data.image_shape), self.factor)
-
-    def _first_rows(self, members: Tensor, count: int, generator: torch.Generator) -> Tensor:
-        if self.init == "herding":
-            pixels = self.data.images.cpu()[members].flatten(1).float()
-            members = members[herding_order(pixels, min(count, len(members)))]
-        elif self.init == "real":
-            members = members[torch.randperm(len(members), generator=generator)]
-        # A class may have fewer images than there are tiles.
-        return members[torch.arange(count) % len(members)]
-
-    def _members(self) -> list[Tensor]:
-        """Rows of each class to begin with."""
-        targets = self.data.targets.cpu()
-        rows = torch.arange(len(targets))
-        if self.init not in ("real", "herding", "noise"):
-            rows = _selected(self.init, len(targets))
-        members = [rows[targets[rows] == code] for code in range(self.num_classes)]
-        if empty := [self.data.classes[code] for code, found in enumerate(members) if len(found) == 0]:
-            raise ValueError(f"`init` must name samples of every class, got none of {', '.join(empty)} in {self.init}")
-        return members
 
     # ------------------------------------------------------------ life
     def train_dataloader(self) -> Any:
@@ -352,62 +320,6 @@ class NCFM(pl.LightningModule):
             checkpoint: Lightning's.
         """
         checkpoint["ncfm"] = {"classes": list(self.data.classes), "factor": self.factor}
-
-
-def check_classes(data: TensorImages, images_per_class: int) -> None:
-    """Check that every class has as many images as are to be made.
-
-    Raises:
-        ValueError: If one hasn't.
-    """
-    sizes = torch.bincount(data.targets.cpu(), minlength=len(data.classes))
-    if empty := [data.classes[code] for code in (sizes == 0).nonzero()[:, 0].tolist()]:
-        raise ValueError(f"every class must have samples, got none of {', '.join(empty)}; leave it out of `classes`")
-    smallest = int(sizes.argmin())
-    if images_per_class > int(sizes[smallest]):
-        raise ValueError(
-            f"`images_per_class` must be at most the size of the smallest class, {int(sizes[smallest])} of "
-            f"{data.classes[smallest]}, got {images_per_class}"
-        )
-
-
-def class_table(targets: Tensor, num_classes: int) -> Tensor:
-    """(classes, largest class) int64 rows of every class, filled up with -1.
-
-    Args:
-        targets: (N,) int64.
-        num_classes: Number of classes.
-
-    Example:
-        >>> class_table(torch.tensor([1, 0, 1]), 2).tolist()
-        [[1, -1], [0, 2]]
-    """
-    members = [(targets == code).nonzero()[:, 0] for code in range(num_classes)]
-    return nn.utils.rnn.pad_sequence(members, batch_first=True, padding_value=-1)
-
-
-def draw_rows(table: Tensor, keys: Tensor, count: int) -> Tensor:
-    """Draw rows of every class without replacement.
-
-    Args:
-        table: See `class_table`.
-        keys: As large, uniform in [0, 1).
-        count: Rows of each class.
-
-    Returns:
-        (classes, n) rows, -1 where a class has no further one; n is `count` or the size of the largest class.
-    """
-    places = keys.masked_fill(table < 0, -1).topk(min(count, table.shape[1]), dim=1, sorted=False).indices
-    return table.gather(1, places)
-
-
-def _selected(path: str, count: int) -> Tensor:
-    if not path.endswith(".json") or not Path(path).is_file():
-        raise ValueError(f"`init` must be real, herding, noise or the manifest of `dynsel select`, got {path!r}")
-    manifest = json.loads(Path(path).read_text())
-    if manifest.get("N") != count:
-        raise ValueError(f"`init` must be a selection of these {count} samples, {path} is one of {manifest.get('N')}")
-    return torch.tensor(manifest["indices"], dtype=torch.int64)
 
 
 @contextmanager

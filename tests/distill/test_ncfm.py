@@ -18,7 +18,7 @@ from dynsel._characteristic import characteristic_function
 from dynsel.data import TensorImages
 from dynsel.distill import NCFM
 from dynsel.distill.mosaic import decode
-from dynsel.distill.ncfm import class_table, draw_rows
+from dynsel.distill.start import class_table, draw_rows
 from dynsel.ncfd import discrepancy
 
 OPTIONS = {"images_per_class": 2, "num_frequencies": 32, "real_batch": 16, "augment": "crop_cutout"}
