@@ -77,7 +77,7 @@ class FrequencyNetwork(nn.Module):
         self.layers = nn.Sequential()
         if mode == "scale-mixture":
             with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(seed)
+                torch.default_generator.manual_seed(seed)
                 for act in (nn.LeakyReLU(0.2), nn.LeakyReLU(0.2), nn.Tanh()):
                     self.layers.extend([nn.Linear(dim, dim), nn.BatchNorm1d(dim), act])
 

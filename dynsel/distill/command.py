@@ -70,6 +70,8 @@ def distill(args: list[str]) -> int:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", ".*does not have many workers.*")
+            # The state after the step is what we want to go on from.
+            warnings.filterwarnings("ignore", ".*ModelCheckpoint with manual optimization.*")
             return commands[args[0]](args[1:])
     except SystemExit as stop:  # --help
         return stop.code if isinstance(stop.code, int) else 0
@@ -114,6 +116,9 @@ class _Run:
 
     def prepare_pool(self) -> None:
         """Train the pool's missing networks; other ranks find them there."""
+        # torchrun and Slurm start all ranks at once; the first one trains.
+        while not self.trainer.is_global_zero and self.pool.missing(self.train):
+            time.sleep(1.0)
         start, missing = time.perf_counter(), len(self.pool.missing(self.train))
         show = self.console.is_terminal
         accuracies = self.pool.prepare(self.train, self.val, self.device, bf16=self.bf16, progress=show)

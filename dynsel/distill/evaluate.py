@@ -129,7 +129,7 @@ class Evaluation:
     def _build(self, network: str, pool: Pool, val: TensorImages, repeat: int) -> nn.Module:
         # Seeds that no network of a pool has.
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(2**31 + 1000 * self.seed + repeat)
+            torch.default_generator.manual_seed(2**31 + 1000 * self.seed + repeat)
             if network == "convnet":
                 model: nn.Module = ConvNet(len(val.classes), val.image_shape, pool.width, pool.depth)
             else:

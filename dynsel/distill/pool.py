@@ -187,7 +187,7 @@ class Pool:
 
         seed = 1000 * self.seed + number
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)
             network = self.build(data)
         network = network.to(data.device).to(memory_format=torch.channels_last)
         tensors = _copy(network, "init")
