@@ -96,7 +96,10 @@ def test_learned_frequencies_show_a_difference_more_clearly():
 # ---------------------------------------------------------------- the report
 def test_two_halves_of_the_same_data_are_at_the_floor():
     """What is learned on one half of the samples is noise, so the other half shows nothing."""
-    found = [neural_cfd(X, (torch.rand(len(X), generator=seeded(s)) < 0.5).float(), seed=s)[0] for s in range(6)]
+    found = [
+        neural_cfd(X, (torch.rand(len(X), generator=seeded(s)) < 0.5).float(), num_frequencies=256, seed=s)[0]
+        for s in range(6)
+    ]
     assert np.mean([r.ratio for r in found]) == pytest.approx(1, abs=0.3)
     assert abs(np.mean([r.z_score for r in found])) < 1.5
     assert max(abs(r.z_score) for r in found) < 5
