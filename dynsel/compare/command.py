@@ -10,8 +10,9 @@ import traceback
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
+from dynsel._arguments import Parser
 from dynsel.compare.record import CurvePoint, RunRecord
 from dynsel.compare.store import Store, write_atomically
 from dynsel.compare.summary import BASELINES, Row, summarise
@@ -51,18 +52,9 @@ class Plan:
         return [(name, seed) for seed in self.seeds for name in self.selectors]
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ValueError(message)
-
-
 def _parse(args: list[str]) -> tuple[argparse.Namespace, list[str]]:
-    parser = _Parser(
-        "dynsel compare",
-        description="Train with several selectors and seeds at equal optimiser steps, and tabulate.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+    parser = Parser(
+        "dynsel compare", "Train with several selectors and seeds at equal optimiser steps, and tabulate.", EPILOG
     )
     parser.add_argument(
         "--config", "-c", required=True, action="append", metavar="FILE", help="YAML file of the training"

@@ -13,7 +13,7 @@ from torch import Tensor
 from dynsel.selection import Selection, balanced_top_k, top_k
 from dynsel.usage import count_uses
 
-__all__ = ["Feedback", "ScoreSelector", "Selector", "rotation_scores"]
+__all__ = ["Feedback", "ScoreSelector", "Selector", "put_first", "rotation_scores"]
 
 
 @dataclass(frozen=True)
@@ -206,3 +206,15 @@ def rotation_scores(usage: Tensor, generator: torch.Generator) -> Tensor:
     counts = usage.numpy()
     np.subtract(noise.numpy(), counts - counts.min(), out=noise.numpy(), casting="same_kind")
     return noise
+
+
+def put_first(scores: np.ndarray[Any, Any], rows: np.ndarray[Any, Any], generator: torch.Generator) -> None:
+    """Raise some scores above all others, in random order among themselves, in place.
+
+    Args:
+        scores: (N,) floating point, finite.
+        rows: Positions in 0 .. N-1; none is fine.
+        generator: Source of the order.
+    """
+    if len(rows):
+        scores[rows] = scores.max() + 1 + torch.rand(len(rows), generator=generator).numpy()
