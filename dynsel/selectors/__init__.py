@@ -1,9 +1,14 @@
 """Selection methods, one a file."""
 
+from dynsel.selectors.aum import AUM
 from dynsel.selectors.base import Feedback, ScoreSelector, Selector
+from dynsel.selectors.ccs import CCS
+from dynsel.selectors.el2n import EL2N
 from dynsel.selectors.epsilon_greedy import EpsilonGreedy
 from dynsel.selectors.fast import FAST
+from dynsel.selectors.forgetting import Forgetting
 from dynsel.selectors.full import Full
+from dynsel.selectors.grand import GraNd
 from dynsel.selectors.herding import Herding
 from dynsel.selectors.hybrid import Hybrid
 from dynsel.selectors.infobatch import InfoBatch
@@ -15,6 +20,9 @@ from dynsel.selectors.rrd import RRD
 from dynsel.selectors.ucb import UCB
 
 __all__ = [
+    "AUM",
+    "CCS",
+    "EL2N",
     "FAST",
     "RCAP",
     "RRD",
@@ -22,7 +30,9 @@ __all__ = [
     "UCB",
     "EpsilonGreedy",
     "Feedback",
+    "Forgetting",
     "Full",
+    "GraNd",
     "Herding",
     "Hybrid",
     "InfoBatch",
@@ -36,9 +46,14 @@ __all__ = [
 
 # The short names that `dynsel compare --selectors` takes.
 SELECTORS: dict[str, type[Selector]] = {
+    "aum": AUM,
+    "ccs": CCS,
+    "el2n": EL2N,
     "epsilon-greedy": EpsilonGreedy,
     "fast": FAST,
+    "forgetting": Forgetting,
     "full": Full,
+    "grand": GraNd,
     "herding": Herding,
     "hybrid": Hybrid,
     "infobatch": InfoBatch,
@@ -60,6 +75,6 @@ def selector_class(name: str) -> type[Selector]:
     if name not in SELECTORS:
         from difflib import get_close_matches
 
-        near = get_close_matches(name, SELECTORS) or sorted(SELECTORS)
+        near = get_close_matches(name.lower(), SELECTORS) or sorted(SELECTORS)
         raise ValueError(f"unknown selector {name!r}; did you mean {' or '.join(map(repr, near))}?")
     return SELECTORS[name]
