@@ -1,25 +1,35 @@
 """Selection methods, one a file."""
 
 from dynsel.selectors.base import Feedback, ScoreSelector, Selector
+from dynsel.selectors.batch import BatchSelector, CandidateSelector
 from dynsel.selectors.epsilon_greedy import EpsilonGreedy
 from dynsel.selectors.fast import FAST
 from dynsel.selectors.full import Full
+from dynsel.selectors.gstds import GSTDS
 from dynsel.selectors.herding import Herding
 from dynsel.selectors.hybrid import Hybrid
 from dynsel.selectors.infobatch import InfoBatch
+from dynsel.selectors.jest import JEST
 from dynsel.selectors.kcenter import KCenter
 from dynsel.selectors.loss import LossRank
+from dynsel.selectors.proxy import Proxy
 from dynsel.selectors.random import Random
+from dynsel.selectors.random_in_batch import RandomInBatch
 from dynsel.selectors.rcap import RCAP
 from dynsel.selectors.rrd import RRD
+from dynsel.selectors.selective_backprop import SelectiveBackprop
 from dynsel.selectors.ucb import UCB
 
 __all__ = [
     "FAST",
+    "GSTDS",
+    "JEST",
     "RCAP",
     "RRD",
     "SELECTORS",
     "UCB",
+    "BatchSelector",
+    "CandidateSelector",
     "EpsilonGreedy",
     "Feedback",
     "Full",
@@ -28,8 +38,11 @@ __all__ = [
     "InfoBatch",
     "KCenter",
     "LossRank",
+    "Proxy",
     "Random",
+    "RandomInBatch",
     "ScoreSelector",
+    "SelectiveBackprop",
     "Selector",
     "selector_class",
 ]
@@ -39,14 +52,19 @@ SELECTORS: dict[str, type[Selector]] = {
     "epsilon-greedy": EpsilonGreedy,
     "fast": FAST,
     "full": Full,
+    "gstds": GSTDS,
     "herding": Herding,
     "hybrid": Hybrid,
     "infobatch": InfoBatch,
+    "jest": JEST,
     "k-center": KCenter,
     "loss": LossRank,
+    "proxy": Proxy,
     "random": Random,
+    "random-in-batch": RandomInBatch,
     "rcap": RCAP,
     "rrd": RRD,
+    "selective-backprop": SelectiveBackprop,
     "ucb": UCB,
 }
 
