@@ -429,16 +429,20 @@ def fiedler_vectors(similarity: Tensor) -> Tensor:
         raise ValueError(
             f"`similarity` must be (G, B, B) with at least 2 samples a graph, got {tuple(similarity.shape)}"
         )
-    if not bool(torch.isfinite(similarity).all()) or bool((similarity < 0).any()):
+    lowest, highest = torch.aminmax(similarity)
+    if not (lowest >= 0 and highest < torch.inf):  # NaN is neither
         raise ValueError("`similarity` must be finite and not negative; see `cosine_graphs`")
-    s = similarity.detach().double().reshape(-1, *similarity.shape[-2:])
-    s = s - torch.diag_embed(s.diagonal(dim1=1, dim2=2))
-    degree = s.sum(2)
+    # In place from here on: a pass over all graphs costs as much as solving them.
+    shifted = similarity.detach().reshape(-1, *similarity.shape[-2:]).to(torch.float64, copy=True).neg_()
+    diagonal = shifted.diagonal(dim1=1, dim2=2)
+    diagonal.zero_()
+    degree = -shifted.sum(2)
     # No eigenvalue is above twice the largest degree.
     bound = 4 * degree.amax(1)
     bound = torch.where(bound > 0, bound, 1.0)
-    shifted = torch.diag_embed(degree) - s + (bound / s.shape[1])[:, None, None]
-    if not s.is_cuda and s.shape[1] > 2:
+    diagonal += degree
+    shifted += (bound / shifted.shape[1])[:, None, None]
+    if not shifted.is_cuda and shifted.shape[1] > 2:
         return _lowest_one_by_one(shifted, bound).reshape(similarity.shape[:-1]).to(similarity.dtype)
     values, vectors = torch.linalg.eigh(shifted)
     return _canonical(values, vectors, bound).reshape(similarity.shape[:-1]).to(similarity.dtype)

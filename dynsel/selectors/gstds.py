@@ -21,7 +21,7 @@ Rule = Literal["extremes", "magnitude", "boundary", "top"]
 
 # float32 vectors have noise of 1e-7; entries nearer than this count as equal and go by position.
 _RESOLUTION = 1e-6
-_BLOCK_VALUES = 2**23
+_BLOCK_VALUES = 2**21  # graphs of this many edges at once: 16 MB in float64
 
 
 class GSTDS(BatchSelector):

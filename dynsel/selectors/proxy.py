@@ -125,7 +125,8 @@ class Proxy(BatchSelector):
         """
         if self._make is not None:
             return
-        given = dict(getattr(module, "hparams", {}))
+        # LightningCLI adds names of its own, with an underscore.
+        given = {name: value for name, value in getattr(module, "hparams", {}).items() if not name.startswith("_")}
         unknown = sorted(set(self.arguments) - set(given))
         if not self.arguments or unknown:
             problem = f"{type(module).__name__} has no hyper-parameter {unknown[0]!r}" if unknown else "it has none"
