@@ -2,6 +2,7 @@
 
 from dynsel.selectors.aum import AUM
 from dynsel.selectors.base import Feedback, ScoreSelector, Selector
+from dynsel.selectors.batch import BatchSelector, CandidateSelector
 from dynsel.selectors.ccs import CCS
 from dynsel.selectors.el2n import EL2N
 from dynsel.selectors.epsilon_greedy import EpsilonGreedy
@@ -9,14 +10,19 @@ from dynsel.selectors.fast import FAST
 from dynsel.selectors.forgetting import Forgetting
 from dynsel.selectors.full import Full
 from dynsel.selectors.grand import GraNd
+from dynsel.selectors.gstds import GSTDS
 from dynsel.selectors.herding import Herding
 from dynsel.selectors.hybrid import Hybrid
 from dynsel.selectors.infobatch import InfoBatch
+from dynsel.selectors.jest import JEST
 from dynsel.selectors.kcenter import KCenter
 from dynsel.selectors.loss import LossRank
+from dynsel.selectors.proxy import Proxy
 from dynsel.selectors.random import Random
+from dynsel.selectors.random_in_batch import RandomInBatch
 from dynsel.selectors.rcap import RCAP
 from dynsel.selectors.rrd import RRD
+from dynsel.selectors.selective_backprop import SelectiveBackprop
 from dynsel.selectors.ucb import UCB
 
 __all__ = [
@@ -24,10 +30,14 @@ __all__ = [
     "CCS",
     "EL2N",
     "FAST",
+    "GSTDS",
+    "JEST",
     "RCAP",
     "RRD",
     "SELECTORS",
     "UCB",
+    "BatchSelector",
+    "CandidateSelector",
     "EpsilonGreedy",
     "Feedback",
     "Forgetting",
@@ -38,8 +48,11 @@ __all__ = [
     "InfoBatch",
     "KCenter",
     "LossRank",
+    "Proxy",
     "Random",
+    "RandomInBatch",
     "ScoreSelector",
+    "SelectiveBackprop",
     "Selector",
     "selector_class",
 ]
@@ -54,14 +67,19 @@ SELECTORS: dict[str, type[Selector]] = {
     "forgetting": Forgetting,
     "full": Full,
     "grand": GraNd,
+    "gstds": GSTDS,
     "herding": Herding,
     "hybrid": Hybrid,
     "infobatch": InfoBatch,
+    "jest": JEST,
     "k-center": KCenter,
     "loss": LossRank,
+    "proxy": Proxy,
     "random": Random,
+    "random-in-batch": RandomInBatch,
     "rcap": RCAP,
     "rrd": RRD,
+    "selective-backprop": SelectiveBackprop,
     "ucb": UCB,
 }
 
