@@ -237,6 +237,19 @@ def test_equal_seconds_gives_a_slow_selector_fewer_steps(folder: Path, capsys: p
     assert "kept from before" not in capsys.readouterr().out, "all runs are there"
 
 
+@pytest.mark.usefixtures("no_pictures")
+def test_wrong_labels_trained_on_are_counted(folder: Path) -> None:
+    assert compare(folder, "--data.init_args.label_noise", "0.25", "--seeds", "1", out="noisy") == 0
+    runs = stored(folder / "noisy")
+    # Every sample equally often: the share of the data set, round(0.25 * 359) / 359.
+    assert runs["full-seed3"]["wrong_share"] == pytest.approx(90 / 359)
+    assert runs["random-seed3"]["wrong_share"] == pytest.approx(0.25, abs=0.02)
+    said = (folder / "noisy" / "table.md").read_text()
+    assert "- wrong labels: share of samples labelled wrongly" in said
+    assert "| wrong labels % |" in said
+    assert said.splitlines()[-2].endswith("| 25.1 |")
+
+
 def test_equal_lengths_by_hand() -> None:
     first = {"samples": 100, "steps": 10, "seconds": 8.0}
     runs = [
@@ -313,7 +326,7 @@ def test_a_failing_run_leaves_the_others_alone(
     ("options", "said"),
     [
         (["--seeds", "0"], "`--seeds` must be at least 1, got 0"),
-        (["--selectors", "full", "randm"], "unknown selector 'randm'; did you mean 'random'?"),
+        (["--selectors", "full", "randm"], "unknown selector 'randm'; did you mean 'random'"),
         (["--selectors", "full", "full"], "`--selectors` must name each selector once"),
         (["--target", "76"], "`--target` must be in (0, 1] for val_accuracy, got 76; for 76 % give 0.76"),
         (["--target", "0"], "`--target` must be in (0, 1] for val_accuracy, got 0"),

@@ -179,7 +179,11 @@ def _facts(plan: Plan, steps: int, rows: list[Row]) -> list[tuple[str, str]]:
         ("command", f"`{plan.command}`"),
         ("seeds", f"{', '.join(map(str, plan.seeds))} (n = {len(plan.seeds)})"),
         ("every run", f"{EQUAL[plan.equal].format(steps=steps)}; evaluated after the last one, not at the best"),
-        *meanings(compared, target=plan.target is not None),
+        *meanings(
+            compared,
+            target=plan.target is not None,
+            wrong=any(row.wrong_share is not None for row in rows),
+        ),
         ("hardware", hardware()),
         ("versions", versions()),
         ("date", today()),

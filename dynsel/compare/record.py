@@ -43,6 +43,7 @@ class RunRecord:
         samples_scored: Samples passed forward through a network only to choose among them.
         flops: Floating-point operations of networks, None if they couldn't be counted.
         selection_flops: The part of them that choosing took.
+        wrong_share: Share of wrong labels among what was trained on, where they are known; None where not.
         error: What went wrong, in one line; then the rest means nothing.
     """
 
@@ -60,4 +61,5 @@ class RunRecord:
     samples_scored: int = 0
     flops: float | None = None
     selection_flops: float | None = None
+    wrong_share: float | None = None
     error: str | None = None

@@ -182,10 +182,20 @@ def _record(name: str, seed: int, trainer: pl.Trainer, controller: SelectionCont
         curve=meter.curve,
         class_balance=[] if any(map(math.isnan, balance)) else balance,
         usage=controller.selector.usage.tolist(),
+        wrong_share=_wrong_share(controller, trainer),
         samples_scored=controller.samples_scored,
         flops=flops,
         selection_flops=selection_flops,
     )
+
+
+def _wrong_share(controller: SelectionController, trainer: pl.Trainer) -> float | None:
+    """Of the samples trained on, with repetition, those that the data set knows to be labelled wrongly."""
+    wrong = getattr(getattr(trainer.train_dataloader, "dataset", None), "wrong", None)
+    usage = controller.selector.usage
+    if not isinstance(wrong, torch.Tensor) or wrong.shape != usage.shape or not bool(usage.any()):
+        return None
+    return float((usage * wrong.cpu()).sum() / usage.sum())
 
 
 class _Counted(Exception):

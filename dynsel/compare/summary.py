@@ -55,6 +55,7 @@ class Row:
         samples_scored: Mean of the samples passed forward through a network only to choose among them.
         flops: Mean of the floating-point operations of networks, None if a seed's weren't counted.
         selection_flops: Mean of the part of them that choosing took.
+        wrong_share: Mean share of wrong labels among what was trained on; None where they aren't known.
         speed: To the target, if one was given.
         errors: Of the seeds that failed.
     """
@@ -73,6 +74,7 @@ class Row:
     samples_scored: float | None = None
     flops: float | None = None
     selection_flops: float | None = None
+    wrong_share: float | None = None
     speed: Speed | None = None
     errors: tuple[str, ...] = ()
 
@@ -120,6 +122,7 @@ def _row(name: str, records: list[RunRecord], versus: dict[str, Difference], low
         samples_scored=fmean(r.samples_scored for r in done),
         flops=_mean([r.flops for r in done]),
         selection_flops=_mean([r.selection_flops for r in done]),
+        wrong_share=_mean([r.wrong_share for r in done]),
         speed=None if target is None else _speed(done, target, lower),
         errors=errors,
     )

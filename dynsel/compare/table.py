@@ -121,6 +121,12 @@ def _costs(rows: Sequence[Row], names: dict[str, str]) -> Table:
         ]
         for row in rows
     ]
+    if any(row.wrong_share is not None for row in rows):
+        headings.append("wrong labels %")
+        body = [
+            [*line, "–" if row.wrong_share is None else f"{100 * row.wrong_share:.1f}"]
+            for line, row in zip(body, rows, strict=True)
+        ]
     return Table("cost: mean over seeds", headings, body)
 
 
@@ -201,7 +207,16 @@ def _flat(row: Row, metric: str) -> dict[str, Any]:
         for name in Difference.__dataclass_fields__:
             flat[f"vs_{baseline}_{name}"] = getattr(difference, name, None)
     flat["verdict"] = row.verdict
-    for name in ("samples", "samples_scored", "steps", "flops", "selection_flops", "seconds", "selection_seconds"):
+    for name in (
+        "samples",
+        "samples_scored",
+        "steps",
+        "flops",
+        "selection_flops",
+        "seconds",
+        "selection_seconds",
+        "wrong_share",
+    ):
         flat[name] = getattr(row, name)
     flat["target"] = row.speed and row.speed.target
     for name in ("reached", "samples", "steps", "seconds"):

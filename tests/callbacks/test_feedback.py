@@ -688,9 +688,7 @@ def test_41_without_a_classification_a_measure_is_refused() -> None:
         def training_step(self, batch: Any, batch_idx: int) -> Tensor:
             return F.mse_loss(self(batch[0]), one_hot(batch[1]))
 
-    with pytest.raises(
-        RuntimeError, match="EL2N can't find the logits: `training_step` made 0 calls of F.cross_entropy"
-    ):
+    with pytest.raises(RuntimeError, match=r"EL2N can't find the logits: .* made 0 calls of F\.cross_entropy"):
         fit(DynamicSelection("el2n"), module=Regression())
 
 
