@@ -8,6 +8,7 @@ the user's, sets the epoch's numbers anew once the selection is known, and tells
 from __future__ import annotations
 
 import copy
+import inspect
 import math
 from collections.abc import Callable
 from contextlib import suppress
@@ -220,6 +221,10 @@ class Bridge:
         """Share of training done at the start of `epoch`, by epochs or by steps, whichever ends first."""
         return training_progress(self.trainer, epoch)
 
+    def progress_after(self, epoch: int, batches: int) -> float:
+        """The same at its end, when it has so many batches."""
+        return training_progress(self.trainer, epoch + 1, steps=self.optimizer_steps(batches))
+
     @property
     def accumulate(self) -> int:
         """Batches an optimiser step."""
@@ -245,29 +250,38 @@ class Bridge:
             state.pop("combined_loader", None)
 
 
-def training_progress(trainer: pl.Trainer, epoch: int) -> float:
-    """Share of training done in `epoch`, by epochs or by steps so far, whichever ends first."""
+def training_progress(trainer: pl.Trainer, epoch: int, steps: int = 0) -> float:
+    """Share of training done in `epoch`, by epochs or by steps so far and these, whichever ends first."""
     by_epochs = epoch / trainer.max_epochs if trainer.max_epochs not in (None, -1) else 0.0
-    by_steps = trainer.global_step / trainer.max_steps if trainer.max_steps > 0 else 0.0
+    by_steps = (trainer.global_step + steps) / trainer.max_steps if trainer.max_steps > 0 else 0.0
     return float(min(1.0, max(by_epochs, by_steps)))
 
 
-def change_train_batches(trainer: pl.Trainer, change: Callable[[Any, int], Any]) -> Callable[[], None]:
+def change_train_batches(
+    trainer: pl.Trainer, pl_module: pl.LightningModule, change: Callable[[Any, int], Any], *, by: str
+) -> Callable[[], None]:
     """Pass every training batch through `change(batch, batch_idx)` once it is on the device.
 
     That is after the user's transfer hooks, of module and DataModule, and before Lightning itself, callbacks or
     `training_step` see it; other batches stay as they are. `change` runs at the precision of validation.
+    Messages say that it is `by` this.
 
     Returns:
         Undoes it; calling that again does nothing.
 
     Raises:
+        TypeError: If `training_step` fetches its batches itself.
         RuntimeError: If this Lightning lacks a name that is needed.
     """
+    if "dataloader_iter" in inspect.signature(pl_module.training_step).parameters:
+        raise TypeError(
+            f"`training_step(dataloader_iter)` fetches its batches itself, out of {by}'s reach; let it take `batch` "
+            "and `batch_idx`, or cut the batch there"
+        )
     _refuse(
         trainer,
         [path for path in NEEDED_FOR_BATCHES if not _has(trainer, path)],
-        "which BatchFraction relies on. Cut the batch in `training_step` with this Lightning version.",
+        f"which {by} relies on. Cut the batch in `training_step` with this Lightning version.",
     )
     strategy: Any = trainer.strategy
     progress = trainer.fit_loop.epoch_loop.batch_progress

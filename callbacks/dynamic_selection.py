@@ -11,11 +11,13 @@ import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
-from dynsel.callbacks._lightning import Bridge, Callback
+from dynsel._batches import batch_size, cross_entropy, cut, scored
+from dynsel._flops import FlopTap, can_count
+from dynsel.callbacks._lightning import Bridge, Callback, change_train_batches
 from dynsel.callbacks.feedback import InputTap, LossTap
 from dynsel.samplers.controller import EpochRecord, SelectionController
 from dynsel.schedules import Schedule
-from dynsel.selectors import Selector
+from dynsel.selectors import BatchSelector, CandidateSelector, Proxy, Selector
 
 __all__ = ["DynamicSelection"]
 
@@ -44,6 +46,7 @@ class DynamicSelection(Callback):
             overheard from the loss function that `training_step` calls.
         loader: Which loader, by key or position, where `train_dataloader` gives several.
         seed: Seed of selection and order; default: that of `seed_everything`.
+        count_flops: Count floating-point operations, of one batch by torch's counter, and log them.
 
     Raises:
         ValueError: If `keep_ratio` leaves (0, 1].
@@ -65,6 +68,7 @@ class DynamicSelection(Callback):
         per_sample_loss: ScoreFunction | None = None,
         loader: str | int | None = None,
         seed: int | None = None,
+        count_flops: bool = False,
     ) -> None:
         self.controller = SelectionController(selector, keep_ratio, features=features, labels=labels, seed=seed)
         self._score = per_sample_loss
@@ -74,12 +78,20 @@ class DynamicSelection(Callback):
         self._loss_tap: LossTap | None = None
         self._loss_tap_open = False
         self._input_tap: InputTap | None = None
+        self._undo_cut: Callable[[], None] | None = None
+        self._flop_tap: FlopTap | None = None
+        self.count_flops = count_flops
 
     # ---------------------------------------------------------------- for the user
     @property
     def selector(self) -> Selector:
         """The selector in use."""
         return self.controller.selector
+
+    @property
+    def cuts_batches(self) -> bool:
+        """Whether the selector chooses inside batches."""
+        return isinstance(self.selector, BatchSelector | CandidateSelector)
 
     @property
     def history(self) -> list[EpochRecord]:
@@ -120,7 +132,7 @@ class DynamicSelection(Callback):
             self.controller.forget()
         self._trainer, self._bridge = trainer, Bridge(trainer)
         controller, bridge = self.controller, self._bridge
-        controller.progress = bridge.progress
+        controller.progress, controller.progress_after = bridge.progress, bridge.progress_after
         controller.batches_trained = lambda: bridge.batches_trained(controller.sampler.delivered)
         controller.too_early = lambda: bridge.loading
         controller.on_new_epoch = bridge.refresh
@@ -128,6 +140,25 @@ class DynamicSelection(Callback):
         controller.armed = False
         bridge.install(self._select_from, self._batches_for_estimate)
         vars(trainer)["selection"] = self
+        self._lend_training(trainer, pl_module)
+        if controller.cuts_batches:
+            self._undo_cut = change_train_batches(
+                trainer,
+                pl_module,
+                lambda batch, i: self._cut(trainer, pl_module, batch, i),
+                by=type(self.selector).__name__,
+            )
+
+    def _lend_training(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """For selectors that train a network of their own: data, device and precision of this training."""
+        controller = self.controller
+        controller.count_flops = self.count_flops
+        controller.score = self._score or cross_entropy
+        controller.device = lambda: trainer.strategy.root_device
+        controller.to_device = lambda batch: trainer.strategy.batch_to_device(batch)
+        controller.precision = trainer.precision_plugin.train_step_context
+        if isinstance(self.selector, Proxy):
+            self.selector.follow(pl_module)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if self._bridge is not None:
@@ -139,6 +170,9 @@ class DynamicSelection(Callback):
         self._close()
         if vars(trainer).get("selection") is self:
             del vars(trainer)["selection"]
+        if self._undo_cut is not None:
+            self._undo_cut()
+            self._undo_cut = None
         if self._bridge is not None:
             self._bridge.uninstall()
             self._bridge = None
@@ -149,6 +183,7 @@ class DynamicSelection(Callback):
 
     def _close(self) -> None:
         self._close_loss_tap()
+        self._close_flop_tap()
         if self._input_tap is not None:
             self._input_tap.remove()
             self._input_tap = None
@@ -186,19 +221,15 @@ class DynamicSelection(Callback):
         trainer, bridge = self._trainer, self._bridge
         if trainer is None or bridge is None or trainer.max_epochs in (None, -1) or bridge.overfits:
             return None
-        sampler = self.controller.sampler
-        steps = self.controller.plan(
-            trainer.max_epochs,
-            trainer.max_steps,
-            lambda samples: bridge.optimizer_steps(sampler.num_batches(samples)),
-        )
+        steps = self.controller.plan(trainer.max_epochs, trainer.max_steps, bridge.optimizer_steps)
         return bridge.batches_for_estimate(steps, trainer.max_epochs)
 
     # ---------------------------------------------------------------- epochs
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.controller.armed = self._bridge is not None and not self._bridge.overfits
-        if self.controller.capture is not None and not self.controller.capture.done:
-            self._input_tap = InputTap(pl_module, self.controller.capture.module)
+        if self._needs_inputs:
+            capture = self.controller.capture
+            self._input_tap = InputTap(pl_module, None if capture is None else capture.module)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.controller.armed:
@@ -206,6 +237,7 @@ class DynamicSelection(Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._close_loss_tap()
+        self._close_flop_tap()
         if not self.controller.armed:
             return
         record = self.controller.finish_epoch()
@@ -218,6 +250,23 @@ class DynamicSelection(Callback):
         self.controller.flush()
         self.controller.armed = False
 
+    def _cut(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int) -> Any:
+        """The part of a batch of candidates that its losses select."""
+        if not self.controller.armed or batch is None:
+            return batch
+        size, draws = batch_size(batch), (trainer.current_epoch, batch_idx, trainer.global_rank)
+        kept = self.controller.cut(batch_idx, size, lambda: self._losses_of(pl_module, batch, size, draws))
+        return batch if kept is None else cut(batch, kept, size)
+
+    def _losses_of(self, pl_module: pl.LightningModule, batch: Any, size: int, draws: tuple[int, ...]) -> Tensor:
+        score, controller = self._score or cross_entropy, self.controller
+        if not self.count_flops or controller.flops_scored is not None or not can_count(pl_module):
+            return scored(score, pl_module, batch, size, key=draws)
+        with FlopTap() as tap:
+            losses = scored(score, pl_module, batch, size, key=draws)
+        controller.flops_scored = tap.total / size
+        return losses
+
     # ---------------------------------------------------------------- feedback
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
@@ -225,9 +274,12 @@ class DynamicSelection(Callback):
         if not self.controller.armed:
             return
         self._close_loss_tap()
+        self._close_flop_tap()
         if self._input_tap is not None:
             self._input_tap.calls.clear()
             self._input_tap.active = True
+        if self.count_flops and self.controller.flops_trained is None and can_count(pl_module):
+            self._flop_tap = FlopTap().__enter__()
         weights = self.controller.weights(batch_idx)
         if weights is not None or self._overhears:
             self._loss_tap = LossTap(len(self.controller.indices(batch_idx)), weights)
@@ -236,7 +288,13 @@ class DynamicSelection(Callback):
 
     @property
     def _overhears(self) -> bool:
-        return "loss" in self.selector.wants and self._score is None
+        wants = self.selector.wants
+        return "value" in wants or ("loss" in wants and self._score is None)
+
+    @property
+    def _needs_inputs(self) -> bool:
+        capture = self.controller.capture
+        return self.selector.needs_inputs or (capture is not None and not capture.done)
 
     def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
         # What follows is no concern of ours and shouldn't pay for being listened to. With manual optimization
@@ -251,23 +309,33 @@ class DynamicSelection(Callback):
         if self._input_tap is not None:
             self._input_tap.active = False
 
+    def _close_flop_tap(self) -> None:
+        if self._flop_tap is not None:
+            self._flop_tap.close()
+
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if not self.controller.armed:
             return
         self._close_loss_tap()
-        loss = self._losses(pl_module, outputs, batch, batch_idx)
-        self.controller.observe(batch_idx, loss=loss, embeddings=self._embeddings(batch_idx))
+        if self._flop_tap is not None:
+            self._close_flop_tap()
+            self.controller.flops_trained = self._flop_tap.total / len(self.controller.indices(batch_idx))
+            self._flop_tap = None
+        tap, self._loss_tap = self._loss_tap, None
+        inputs, loss, value = self._inputs(batch_idx), None, None
+        # `training_step` may have returned None to skip the batch.
+        if outputs or not pl_module.automatic_optimization:
+            loss, value = self._losses(tap, pl_module, outputs, batch), self._values(tap, inputs)
         capture = self.controller.capture
-        if self._input_tap is not None and (capture is None or capture.done):
+        features = inputs if capture is not None and not capture.done else None
+        self.controller.observe(batch_idx, loss=loss, value=value, embeddings=features)
+        if self._input_tap is not None and not self._needs_inputs:
             self._input_tap.remove()
             self._input_tap = None
 
-    def _losses(self, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> Tensor | None:
-        tap, self._loss_tap = self._loss_tap, None
-        if not outputs and pl_module.automatic_optimization:
-            return None  # `training_step` returned None to skip the batch
+    def _losses(self, tap: LossTap | None, pl_module: pl.LightningModule, outputs: Any, batch: Any) -> Tensor | None:
         if tap is not None and tap.weights is not None and len(tap.calls) != 1:
             raise RuntimeError(
                 _ambiguous("apply the selection's loss weights", len(tap.calls))
@@ -288,9 +356,25 @@ class DynamicSelection(Callback):
             )
         return tap.calls[0]
 
-    def _embeddings(self, batch_idx: int) -> Tensor | None:
-        tap, capture = self._input_tap, self.controller.capture
-        if tap is None or capture is None or capture.done:
+    def _values(self, tap: LossTap | None, inputs: Tensor | None) -> Tensor | None:
+        """What the selector makes of the batch's logits."""
+        if "value" not in self.selector.wants:
+            return None
+        if tap is None or len(tap.classified) != 1:
+            calls = 0 if tap is None else len(tap.classified)
+            raise RuntimeError(
+                f"{type(self.selector).__name__} can't find the logits: `training_step` made {calls} calls of "
+                "F.cross_entropy or F.nll_loss with (B, C) logits and (B,) classes on this batch, 1 is needed; in a "
+                "plain loop pass what `selector.measure` gives as `value` to `observe`"
+            )
+        logits, targets = tap.classified[0]
+        with torch.no_grad():
+            return self.selector.measure(logits.float(), targets, None if inputs is None else inputs.float())
+
+    def _inputs(self, batch_idx: int) -> Tensor | None:
+        """What the tapped submodule took in."""
+        tap = self._input_tap
+        if tap is None or not self._needs_inputs:
             return None
         size = len(self.controller.indices(batch_idx))
         calls = [call for call in tap.calls if len(call) == size]

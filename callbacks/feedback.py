@@ -38,6 +38,8 @@ LOSSES: frozenset[Callable[..., Tensor]] = frozenset(
 )
 
 
+# Those that take logits (of `nll_loss`, normalised ones).
+CLASSIFIERS: frozenset[Callable[..., Tensor]] = frozenset({F.cross_entropy, F.nll_loss})
 # Those whose values may cancel out, so that sum and mean don't tell the denominator.
 SIGNED: frozenset[Callable[..., Tensor]] = frozenset({F.kl_div, F.poisson_nll_loss, F.gaussian_nll_loss})
 
@@ -54,12 +56,14 @@ class LossTap(TorchFunctionMode):
 
     Attributes:
         calls: (B,) per-sample losses of each call, detached.
+        classified: Logits (B, C) and classes (B,) of each call that classifies samples, detached.
     """
 
     def __init__(self, size: int, weights: Tensor | None = None) -> None:
         super().__init__()
         self.size, self.weights = size, weights
         self.calls: list[Tensor] = []
+        self.classified: list[tuple[Tensor, Tensor]] = []
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -79,6 +83,10 @@ class LossTap(TorchFunctionMode):
             reduction = "sum"
         call.arguments.pop("reduce", None)  # as the one before, it would override the reduction
         call.arguments["reduction"] = "none"
+        if func in CLASSIFIERS:
+            logits, target = call.arguments["input"], call.arguments["target"]
+            if logits.ndim == 2 and target.ndim == 1:
+                self.classified.append((logits.detach(), target))
         if self.weights is None:
             with torch.no_grad():
                 self.calls.append(_rows(func(*call.args, **call.kwargs)))

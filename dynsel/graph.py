@@ -9,6 +9,7 @@ Shapes: N samples, d feature dim, k neighbours, G small graphs of B samples each
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -33,21 +34,25 @@ Sparse: TypeAlias = Any  # scipy's sparse arrays have no types
 Array: TypeAlias = NDArray[Any]
 
 _BLOCK_VALUES = 2**22
+_LARGE = 200_000  # exact search takes minutes from here on
 _DENSE = 512  # below so many nodes a dense eigensolver is the faster one
 _DEGENERATE = 1e-9  # eigenvalues nearer than this, relative to the largest possible one, count as one
 
 
 # ---------------------------------------------------------------- neighbours
-def nearest_neighbours(features: Matrix, k: int) -> tuple[Tensor, Tensor]:
-    """The k nearest other samples of each sample, exactly, by Euclidean distance.
+def nearest_neighbours(features: Matrix, k: int, *, approximate: bool | None = None) -> tuple[Tensor, Tensor]:
+    """The k nearest other samples of each sample by Euclidean distance.
 
     A sample is never its own neighbour, but a duplicate of it is one, at distance 0. Equally near samples come in
-    the order of their indices. On a CPU the search is scikit-learn's, whose fused kernel keeps no block of
-    distances; on a GPU it is blocked torch.
+    the order of their indices. The exact search compares all pairs: on a CPU by scikit-learn, whose fused kernel keeps
+    no block of distances, on a GPU by blocked torch. The approximate one, by faiss through torch-geometric, looks
+    into the 16 nearest of 2 √N cells of the space, so that its time grows as N^1.5; of real features it finds more than
+    99 % of the neighbours, whose distances are exact.
 
     Args:
         features: (N, d) floating-point tensor, array or memory map; as float32 it must fit in memory.
         k: Number of neighbours, 1 .. N - 1.
+        approximate: Whether neighbours may be missed. None: on a CPU from 200,000 samples on, if faiss is installed.
 
     Returns:
         (N, k) float32 distances, ascending, and (N, k) int64 indices, on the device of the features.
@@ -55,6 +60,7 @@ def nearest_neighbours(features: Matrix, k: int) -> tuple[Tensor, Tensor]:
     Raises:
         TypeError: If the features aren't floating point.
         ValueError: If they aren't 2-D and finite, or `k` is out of range.
+        ImportError: If `approximate` is True and faiss isn't installed.
     """
     check_matrix(features)
     count = len(features)
@@ -62,15 +68,19 @@ def nearest_neighbours(features: Matrix, k: int) -> tuple[Tensor, Tensor]:
         raise ValueError(f"`k` must be between 1 and N - 1 = {count - 1}, got {k}; a sample is no neighbour of its own")
     x = take(features, slice(0, count))
     # One more than wanted shows whether a tie is cut through; a few more make up for float32 products.
-    found = _candidates(x - x.mean(0), min(count, k + (8 if x.is_cuda else 2)))
+    width = min(count, k + (8 if x.is_cuda else 2))
+    if approximate is None:
+        approximate = count >= _LARGE and not x.is_cuda and find_spec("faiss") is not None
+    found = (_near_candidates if approximate else _candidates)(x - x.mean(0), width)
     distances, indices = torch.empty(count, k, device=x.device), torch.empty_like(found[:, :k])
-    tied = torch.zeros(count, dtype=torch.bool, device=x.device)
+    again = (found < 0).any(1)
+    found[again] = 0
     for rows in blocks(found, max(1, _BLOCK_VALUES // (found.shape[1] * x.shape[1]))):
         near, order = _sorted(x, rows, found[rows])
         distances[rows], indices[rows] = near[:, :k], order[:, :k]
-        if found.shape[1] < count:
-            tied[rows] = near[:, k - 1] == near[:, k]
-    left = tied.nonzero()[:, 0]
+        if found.shape[1] < count and not approximate:
+            again[rows] = near[:, k - 1] == near[:, k]
+    left = again.nonzero()[:, 0]
     for part in torch.split(left, max(1, _BLOCK_VALUES // count)):
         # Without matrix products, so that equal distances come out equal.
         all_ = torch.cdist(x[part], x, compute_mode="donot_use_mm_for_euclid_dist")
@@ -88,6 +98,24 @@ def _candidates(x: Tensor, count: int) -> Tensor:
 
     search = NearestNeighbors(n_neighbors=count, algorithm="brute").fit(x.numpy())
     return torch.from_numpy(search.kneighbors(x.numpy(), return_distance=False).astype(np.int64))
+
+
+def _near_candidates(x: Tensor, count: int) -> Tensor:
+    """The same, but some may be missed, in time N^1.5; -1 where the cells looked into hold too few."""
+    try:
+        import faiss  # type: ignore[import-not-found,unused-ignore] # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            "the approximate search needs faiss: pip install dynsel[graph], or approximate=False"
+        ) from error
+    from torch_geometric.nn.pool import KNNIndex
+
+    rows = x.cpu()
+    cells = max(1, min(int(2 * len(x) ** 0.5), len(x) // 39))  # faiss wants 39 points to place each cell
+    index = KNNIndex(f"IVF{cells},Flat", emb=rows)
+    index.index.nprobe = min(cells, 16)
+    found: Tensor = index.search(rows, count).index.to(x.device)
+    return found
 
 
 def _search_by_products(x: Tensor, count: int) -> Tensor:
@@ -411,7 +439,8 @@ def fiedler_vectors(similarity: Tensor) -> Tensor:
         similarity: (G, B, B) or (B, B), symmetric, not negative, B at least 2; the diagonal is ignored.
 
     Returns:
-        (G, B) or (B,), of unit length, of the dtype of the similarity; computed in float64.
+        (G, B) or (B,), of unit length, of the dtype of the similarity; computed in float64. On a CPU by LAPACK
+        (exact) for B up to 512, by Lanczos beyond, where of equal eigenvalues only those that it finds count.
 
     Raises:
         ValueError: If the shape is wrong, or values are negative or not finite.
@@ -428,16 +457,20 @@ def fiedler_vectors(similarity: Tensor) -> Tensor:
         raise ValueError(
             f"`similarity` must be (G, B, B) with at least 2 samples a graph, got {tuple(similarity.shape)}"
         )
-    if not bool(torch.isfinite(similarity).all()) or bool((similarity < 0).any()):
+    lowest, highest = torch.aminmax(similarity)
+    if not (lowest >= 0 and highest < torch.inf):  # NaN is neither
         raise ValueError("`similarity` must be finite and not negative; see `cosine_graphs`")
-    s = similarity.detach().double().reshape(-1, *similarity.shape[-2:])
-    s = s - torch.diag_embed(s.diagonal(dim1=1, dim2=2))
-    degree = s.sum(2)
+    # In place from here on: a pass over all graphs costs as much as solving them.
+    shifted = similarity.detach().reshape(-1, *similarity.shape[-2:]).to(torch.float64, copy=True).neg_()
+    diagonal = shifted.diagonal(dim1=1, dim2=2)
+    diagonal.zero_()
+    degree = -shifted.sum(2)
     # No eigenvalue is above twice the largest degree.
     bound = 4 * degree.amax(1)
     bound = torch.where(bound > 0, bound, 1.0)
-    shifted = torch.diag_embed(degree) - s + (bound / s.shape[1])[:, None, None]
-    if not s.is_cuda and s.shape[1] > 2:
+    diagonal += degree
+    shifted += (bound / shifted.shape[1])[:, None, None]
+    if not shifted.is_cuda and shifted.shape[1] > 2:
         return _lowest_one_by_one(shifted, bound).reshape(similarity.shape[:-1]).to(similarity.dtype)
     values, vectors = torch.linalg.eigh(shifted)
     return _canonical(values, vectors, bound).reshape(similarity.shape[:-1]).to(similarity.dtype)
@@ -449,12 +482,30 @@ def _lowest_one_by_one(shifted: Tensor, bound: Tensor) -> Tensor:
 
     lowest = torch.empty(shifted.shape[:2], dtype=shifted.dtype)
     for i, (matrix, scale) in enumerate(zip(shifted.numpy(), bound.tolist(), strict=True)):
-        values, vectors = eigh(matrix, subset_by_index=[0, 1], check_finite=False)
+        found = _lowest_by_lanczos(matrix, scale) if len(matrix) > _DENSE else None
+        if found is None:
+            found = eigh(matrix, subset_by_index=[0, 1], check_finite=False)
+        values, vectors = found
         if values[1] - values[0] <= _DEGENERATE * scale:
             values, vectors = eigh(matrix, check_finite=False)
-        found = torch.from_numpy(values)[None], torch.from_numpy(np.ascontiguousarray(vectors))[None]
-        lowest[i] = _canonical(*found, bound[i : i + 1])[0]
+        basis = torch.from_numpy(values)[None], torch.from_numpy(np.ascontiguousarray(vectors))[None]
+        lowest[i] = _canonical(*basis, bound[i : i + 1])[0]
     return lowest
+
+
+def _lowest_by_lanczos(matrix: Array, bound: float) -> tuple[Array, Array] | None:
+    """Its two lowest eigenvalues and their vectors, from a fixed start; None if Lanczos doesn't converge."""
+    from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
+
+    # The largest of the negative converge as fast as the lowest, and no inverse is needed.
+    operator = LinearOperator(matrix.shape, lambda v: -(matrix @ v) / bound, dtype=matrix.dtype)
+    start = np.random.default_rng(0).standard_normal(len(matrix))
+    try:
+        values, vectors = eigsh(operator, 2, which="LA", v0=start, ncv=40, tol=1e-12, maxiter=100)
+    except ArpackNoConvergence:
+        return None
+    order = np.argsort(-values, kind="stable")
+    return -values[order] * bound, vectors[:, order]
 
 
 def _canonical(values: Tensor, vectors: Tensor, bound: Tensor) -> Tensor:

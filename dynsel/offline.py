@@ -11,12 +11,13 @@ import os
 import shlex
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from dynsel._arguments import Parser, parse_value
 from dynsel._matrix import Matrix
 from dynsel.cfd import cfd, characteristic_sums, gaussian_frequencies, median_scale, phase_decoupled, random_floor
 from dynsel.compare.store import write_atomically
@@ -147,19 +148,8 @@ def coreset_report(
 
 
 # ---------------------------------------------------------------- the command
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ValueError(message)
-
-
 def _parse(args: list[str]) -> argparse.Namespace:
-    parser = _Parser(
-        "dynsel select",
-        description="Choose a subset once, from features alone, and write it as JSON.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = Parser("dynsel select", "Choose a subset once, from features alone, and write it as JSON.", EPILOG)
     files = "FILE[:KEY]"
     parser.add_argument("--method", default="fast", metavar="NAME", help="short name of a selector (default: fast)")
     parser.add_argument("--keep", type=float, required=True, metavar="RATIO", help="share to keep, in (0, 1]")
@@ -235,10 +225,7 @@ def _arguments(settings: list[str]) -> dict[str, Any]:
         key, equals, value = setting.partition("=")
         if not equals or not key.isidentifier():
             raise ValueError(f"`--set` must be KEY=VALUE, got {setting!r}")
-        try:
-            found[key] = json.loads(value)
-        except json.JSONDecodeError:
-            found[key] = value
+        found[key] = parse_value(value)
     return found
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import json
 import sys
 import warnings
 from difflib import get_close_matches
@@ -18,6 +17,7 @@ from jsonargparse.typing import PositiveInt
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
+from dynsel._arguments import parse_value
 from dynsel.callbacks import DynamicSelection
 from dynsel.selectors import SELECTORS, Selector, selector_class
 
@@ -103,10 +103,7 @@ def parse_selector(spec: str) -> tuple[type[Selector], dict[str, Any]]:
         if not equals or key not in known:
             near = ", ".join(get_close_matches(key, known) or sorted(known))
             raise ValueError(f"{spec!r}: {part!r} must be argument=value; arguments of {cls.__name__}: {near}")
-        try:
-            arguments[key] = json.loads(value)
-        except ValueError:
-            arguments[key] = value
+        arguments[key] = parse_value(value)
     try:
         cls(**arguments)
     except (TypeError, ValueError) as error:

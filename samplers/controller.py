@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,16 +17,19 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from dynsel._batches import cross_entropy
 from dynsel.features.arrays import load_features
 from dynsel.features.capture import CapturedFeatures
 from dynsel.labels import dataset_labels, declared_labels, encode_labels
+from dynsel.samplers.batch import batch_of_candidates, check_candidates, keep_in_batches
 from dynsel.samplers.loader import sampler_for, wrap_loader
 from dynsel.samplers.ranks import decide_once, gather, num_ranks
 from dynsel.samplers.rng import get_rng_state, set_rng_state
 from dynsel.samplers.selection_sampler import SelectionSampler
 from dynsel.schedules import Schedule, as_keep_ratio, sample_count
 from dynsel.selection import Selection, class_balance
-from dynsel.selectors import Feedback, Hybrid, Selector, selector_class
+from dynsel.selectors import BatchSelector, CandidateSelector, Feedback, Hybrid, Selector, selector_class
+from dynsel.selectors.proxy import Stream
 from dynsel.usage import coverage, gini
 
 __all__ = ["EpochRecord", "SelectionController"]
@@ -41,10 +45,14 @@ class EpochRecord:
         coverage: Share of the data set trained on at least once so far.
         usage_gini: Gini coefficient of the uses so far; 0 = all alike.
         class_balance: 1 minus the total variation distance between the class shares of selection and data set;
-            NaN without labels.
+            NaN without labels, and where batches are cut once they are loaded.
         selection_seconds: Time that choosing took before this epoch; in the first one with the making of labels and
             features, and where the selector is fitted with that.
         samples_trained: Samples trained on since the run began, with repetition, all ranks together.
+        samples_scored: Samples passed forward through a network only to choose among them, likewise.
+        flops: Floating-point operations of networks since the run began, all ranks together, by torch's counter: what
+            the first batch takes, a sample, times the samples. NaN where they aren't counted.
+        selection_flops: The part of them that choosing took.
     """
 
     epoch: int
@@ -54,6 +62,9 @@ class EpochRecord:
     class_balance: float = math.nan
     selection_seconds: float = 0.0
     samples_trained: int = 0
+    samples_scored: int = 0
+    flops: float = math.nan
+    selection_flops: float = math.nan
 
 
 class SelectionController:
@@ -105,6 +116,13 @@ class SelectionController:
         self.features, self.labels, self.seed = features, labels, seed
         # A trainer replaces this by its own notion of progress.
         self.progress: Callable[[int], float] = lambda epoch: min(1.0, epoch / max_epochs) if max_epochs else 0.0
+        self.progress_after: Callable[[int, int], float] = lambda epoch, batches: self.progress(epoch + 1)
+        # For selectors that train a network of their own.
+        self.score: Callable[[Any, Any], Tensor] = cross_entropy
+        self.device: Callable[[], torch.device] = lambda: torch.device("cpu")
+        self.to_device: Callable[[Any], Any] = lambda batch: batch
+        self.precision: Callable[[], AbstractContextManager[Any]] = nullcontext
+        self.count_flops = False
         self.batches_trained: Callable[[], int] = lambda: self.sampler.delivered
         # Whether the sampler is told an epoch before that can begin.
         self.too_early: Callable[[], bool] = lambda: False
@@ -123,14 +141,18 @@ class SelectionController:
         self.epoch = -1
         self.record: EpochRecord | None = None
         self.history.clear()
-        self.samples_trained = 0
+        self.samples_trained = self.samples_scored = 0
+        # Operations of training on a sample and of scoring one, None = not counted; all those of choosing.
+        self.flops_trained: float | None = None
+        self.flops_scored: float | None = None
+        self.selection_flops = 0.0
         self._fixed_features: Any = None
         self._preparation = 0.0
         self._codes: Tensor | None = None
         self._pinned = False
         self._counted = 0
         self._fitted: int | None = None  # the epoch before the one fitted for
-        self._losses: list[tuple[int, Tensor]] = []
+        self._heard: list[tuple[int, dict[str, Tensor]]] = []
         # Batches of this epoch that were cut: which positions stayed, None = all.
         self._kept: dict[int, Tensor | None] = {}
         self._rng: dict[str, Any] | None = None
@@ -183,10 +205,19 @@ class SelectionController:
             sampler.load_state_dict(previous.state_dict(self._counted))
         sampler.on_set_epoch = self._sampler_epoch
         wrapped = wrap_loader(loader, sampler)
+        self._check_batches()
         wrapped.before_begin = self._before_begin
         sampler.delivered = sampler.first_batch
         self._loader = weakref.ref(wrapped)
         return wrapped
+
+    def _check_batches(self) -> None:
+        selector, sampler = self.selector, self.sampler
+        if not isinstance(selector, (BatchSelector, CandidateSelector)):
+            return
+        if not sampler.batched:
+            raise ValueError(f"{type(selector).__name__} chooses inside batches: give the loader a `batch_size`")
+        check_candidates(self.keep_ratio, sampler.batch_size, sampler.num_total, shrink=selector.shrink)
 
     def _bind(self, dataset: Any, num_samples: int) -> None:
         self._reset()
@@ -249,8 +280,14 @@ class SelectionController:
     def _start(self, epoch: int) -> None:
         start = time.perf_counter()
         progress = self.progress(epoch)
-        size = self.size(progress)
-        chosen = decide_once(lambda: self._choose(progress, size))
+        size, batch_size = self._fed(progress)
+        self.sampler.epoch_batch_size = batch_size
+        selector = self.selector
+        in_batches = isinstance(selector, BatchSelector) and (size < self.sampler.num_total or selector.needs_stream)
+        if in_batches:
+            chosen = self._choose_in_batches(epoch, progress)
+        else:
+            chosen = decide_once(lambda: self._choose(progress, size))
         if not len(chosen):
             raise ValueError(
                 f"epoch {epoch}: {type(self.selector).__name__} returned an empty selection; "
@@ -260,28 +297,85 @@ class SelectionController:
             self.capture.release()
         self.epoch, self._counted = epoch, 0
         self._kept.clear()
-        self.sampler.begin(epoch)
-        self.sampler.select(chosen)
+        if not in_batches:
+            self.sampler.begin(epoch)
+            self.sampler.select(chosen)
         if not self.sampler.is_permutation:
             self.sampler.draw()  # only the draw tells the epoch's length
         if self.sampler.num_batches() == 0:
             raise ValueError(
                 f"epoch {epoch}: {self.sampler.count} selected samples are less than one batch of "
-                f"{self.sampler.batch_size} on each of {self.sampler.num_replicas} ranks and drop_last=True drops "
+                f"{self.sampler.step_size} on each of {self.sampler.num_replicas} ranks and drop_last=True drops "
                 "them all; raise the keep ratio, lower the batch size, or set drop_last=False"
             )
         self.sampler.delivered = 0
         self.record = EpochRecord(
             epoch,
-            keep_ratio=len(chosen) / self.sampler.num_total,
-            class_balance=math.nan if self._codes is None else class_balance(self._codes, chosen.indices),
+            keep_ratio=self.keep_ratio(progress) if self.cuts_batches else len(chosen) / self.sampler.num_total,
+            class_balance=math.nan
+            if self._codes is None or self.cuts_batches
+            else class_balance(self._codes, chosen.indices),
             selection_seconds=time.perf_counter() - start + self._preparation,
         )
         self._preparation = 0.0
 
-    def _choose(self, progress: float, size: int) -> Selection:
+    def _choose_in_batches(self, epoch: int, progress: float) -> Selection:
+        """Cut the epoch's order into batches of candidates, and keep of each what the selector says."""
+        sampler, selector = self.sampler, self.selector
+        assert isinstance(selector, BatchSelector)
+        sampler.begin(epoch)
+        sampler.select(None)
+        order = sampler.draw()
+        size = sample_count(self.keep_ratio(progress), len(order))
+
+        if selector.needs_stream:
+            batches = sampler.num_batches(size, sampler.step_size)
+            selector.stream = self._stream(self.progress_after(epoch, batches))
+
+        def decide() -> tuple[Tensor, Tensor | None]:
+            self._fit_if_needed()
+            with self._undisturbed() if selector.needs_stream else nullcontext():
+                return keep_in_batches(selector, order, size, sampler.step_size, progress), selector.work
+
+        kept, work = decide_once(decide)
+        if work is not None:
+            self.samples_scored, self.selection_flops = int(work[0]), float(work[1])
+        sampler.keep(kept)
+        return Selection(order[kept].unique())
+
+    def _stream(self, until: float) -> Stream:
+        """The data as training gets them, for a network that a selector trains."""
+        return Stream(self._load_batches, self.device(), self.score, self.precision, until, self.count_flops)
+
+    def _load_batches(self, batches: Sequence[Tensor]) -> Iterator[Any]:
+        original = getattr(self._loader(), "original", None)
+        assert original is not None
+        loader = DataLoader(
+            original.dataset,
+            batch_sampler=[rows.tolist() for rows in batches],
+            collate_fn=original.collate_fn,
+            num_workers=original.num_workers,
+            worker_init_fn=original.worker_init_fn,
+            multiprocessing_context=original.multiprocessing_context,
+        )
+        for batch in loader:
+            yield self.to_device(batch)
+
+    @contextmanager
+    def _undisturbed(self) -> Iterator[None]:
+        """Whatever is drawn inside, training goes on as if nothing had been."""
+        state, generators = get_rng_state(self._generators()), self._generators()
+        try:
+            yield
+        finally:
+            set_rng_state(state, generators)
+
+    def _fit_if_needed(self) -> None:
         if self.selector.needs_features:
             self._fit(self._fixed_features if self.capture is None else self.capture.complete_rows)
+
+    def _choose(self, progress: float, size: int) -> Selection:
+        self._fit_if_needed()
         return self.selector.select(progress, size)
 
     def _fit(self, features: Any) -> None:
@@ -301,6 +395,20 @@ class SelectionController:
         n = self.sampler.num_total
         return sample_count(self.keep_ratio(progress), n) if self.selector.exact else n
 
+    @property
+    def cuts_batches(self) -> bool:
+        """Whether batches of candidates are fed, to be cut once the model's losses on them are known."""
+        return isinstance(self.selector, CandidateSelector)
+
+    def _fed(self, progress: float) -> tuple[int, int | None]:
+        """Samples that an epoch feeds, and the size of its batches where that isn't the loader's."""
+        size, ratio = self.size(progress), self.keep_ratio(progress)
+        if isinstance(self.selector, BatchSelector) and self.selector.shrink:
+            return size, sample_count(ratio, self.sampler.batch_size)
+        if isinstance(self.selector, CandidateSelector) and not self.selector.shrink:
+            return size, batch_of_candidates(ratio, self.sampler.batch_size)
+        return size, None
+
     def finish_epoch(self) -> EpochRecord | None:
         """Close the books of the current epoch; calling it again changes nothing.
 
@@ -312,9 +420,19 @@ class SelectionController:
             return self.history[-1] if self.history else None
         record, self.record = self.record, None
         record.coverage, record.usage_gini = coverage(self.selector.usage), gini(self.selector.usage)
-        record.samples_trained = self.samples_trained
+        record.samples_trained, record.samples_scored = self.samples_trained, self.samples_scored
+        record.flops, record.selection_flops = self.flops()
         self.history.append(record)
         return record
+
+    def flops(self) -> tuple[float, float]:
+        """Operations so far, and the part of them that choosing took; NaN where they aren't counted."""
+        if self.flops_trained is None:
+            return math.nan, math.nan
+        chosen = self.selection_flops
+        if self.cuts_batches and self.samples_scored:
+            chosen = math.nan if self.flops_scored is None else self.flops_scored * self.samples_scored
+        return self.flops_trained * self.samples_trained + chosen, chosen
 
     def _sampler_epoch(self, epoch: int) -> None:
         if self._pinned or self.too_early():
@@ -369,26 +487,68 @@ class SelectionController:
             )
         self._kept[batch_idx] = positions
 
-    def observe(self, batch_idx: int, *, loss: Tensor | None = None, embeddings: Tensor | None = None) -> None:
+    def cut(self, batch_idx: int, size: int, losses: Callable[[], Tensor]) -> Tensor | None:
+        """Of a batch of candidates, those to train on.
+
+        Args:
+            batch_idx: Batch of the current epoch.
+            size: Samples in it, as it has arrived.
+            losses: Scores them: (size,). Not called if all stay.
+
+        Returns:
+            (K,) int64 positions in the batch, ascending; None = all.
+
+        Raises:
+            ValueError: If the sampler fed another number of samples, or too few losses are finite.
+        """
+        assert isinstance(self.selector, CandidateSelector) and self.record is not None
+        start = time.perf_counter()
+        self.keep(batch_idx, torch.arange(size), size)
+        count, kept = sample_count(self.record.keep_ratio, size), None
+        if count < size:
+            candidates = self.sampler.batch(batch_idx)
+            # No state to keep: the draws of a batch are its own, on each rank others.
+            key = (self.selector.generator.initial_seed(), self.epoch, batch_idx, self.sampler.rank)
+            generator = torch.Generator().manual_seed(hash(key))
+            try:
+                kept = self.selector.keep(candidates, losses(), count, generator)
+            except ValueError as error:
+                raise ValueError(f"epoch {self.epoch}, batch {batch_idx}: {error}") from error
+            self.samples_scored += size * self.sampler.num_replicas
+        self.keep(batch_idx, kept, size)
+        self.record.selection_seconds += time.perf_counter() - start
+        return kept
+
+    def observe(
+        self,
+        batch_idx: int,
+        *,
+        loss: Tensor | None = None,
+        value: Tensor | None = None,
+        embeddings: Tensor | None = None,
+    ) -> None:
         """Tell what training computed for a batch. Nothing is copied off the device before the epoch ends.
 
         Args:
             batch_idx: Batch of the current epoch.
             loss: (B,) per-sample losses.
+            value: (B,) what the selector's `measure` gave.
             embeddings: (B, d) features, kept if features are captured.
 
         Raises:
             ValueError: If the number of values is not that of the batch's samples.
         """
         indices = self.indices(batch_idx)
-        for name, values in (("loss", loss), ("embeddings", embeddings)):
+        told = {"loss": loss, "value": value, "embeddings": embeddings}
+        for name, values in told.items():
             if values is not None and len(values) != len(indices):
                 raise ValueError(
                     f"`{name}` must have one row a sample of batch {batch_idx}: expected {len(indices)}, "
                     f"got {len(values)}"
                 )
-        if loss is not None and "loss" in self.selector.wants:
-            self._losses.append((batch_idx, loss.detach()))
+        heard = {name: values.detach() for name in self.selector.wants if (values := told[name]) is not None}
+        if heard:
+            self._heard.append((batch_idx, heard))
         if embeddings is not None and self.capture is not None:
             self.capture.put(indices, embeddings)
 
@@ -409,22 +569,21 @@ class SelectionController:
         """What all ranks trained on in the batches before `done` that are not counted yet."""
         # Every rank knows what all of them fed, but of cut batches only its own.
         cut = torch.cat([self.indices(b) for b in range(self._counted, done)]) if self._kept else None
-        losses = [(self.indices(b), loss.float().cpu()) for b, loss in self._losses]
-        self._losses = []
-        wants_loss = "loss" in self.selector.wants
-        everyone = gather((cut, losses)) if wants_loss or cut is not None else []
+        heard = [(self.indices(b), {n: v.float().cpu() for n, v in values.items()}) for b, values in self._heard]
+        self._heard = []
+        wants = self.selector.wants
+        everyone = gather((cut, heard)) if wants or cut is not None else []
         if cut is None:
             used = self.sampler.used(self._counted, done)
         else:
             used = torch.cat([theirs for theirs, _ in everyone if theirs is not None])
-        if not wants_loss:
-            return Feedback(used)
         # NaN = not known; selectors pass over what is not finite.
-        by_sample = torch.full((self.sampler.num_total,), math.nan)
+        by_sample = {name: torch.full((self.sampler.num_total,), math.nan) for name in wants}
         for _, theirs in everyone:
-            for indices, loss in theirs:
-                by_sample[indices] = loss
-        return Feedback(used, loss=by_sample[used])
+            for indices, values in theirs:
+                for name, numbers in values.items():
+                    by_sample[name][indices] = numbers
+        return Feedback(used, **{name: numbers[used] for name, numbers in by_sample.items()})
 
     # ---------------------------------------------------------------- planning
     def plan(self, max_epochs: int, max_steps: int = -1, steps: Callable[[int], int] | None = None) -> list[int]:
@@ -433,12 +592,13 @@ class SelectionController:
         Args:
             max_epochs: Number of epochs.
             max_steps: Stop after so many optimiser steps; -1 = no limit.
-            steps: Optimiser steps of an epoch of so many samples; default: its batches.
+            steps: Optimiser steps of so many batches; default: one a batch.
         """
         done, result = 0, []
         for epoch in range(max_epochs):
             progress = max(epoch / max_epochs, done / max_steps if max_steps > 0 else 0.0)
-            result.append((steps or self.sampler.num_batches)(self.size(min(1.0, progress))))
+            batches = self.sampler.num_batches(*self._fed(min(1.0, progress)))
+            result.append(batches if steps is None else steps(batches))
             done += result[-1]
             if 0 <= max_steps <= done:
                 result[-1] -= done - max_steps
@@ -447,9 +607,7 @@ class SelectionController:
 
     def total_steps(self, max_epochs: int, accumulate_grad_batches: int = 1) -> int:
         """Optimiser steps of a whole training, for schedulers that want to know (OneCycleLR, cosine)."""
-        return sum(
-            self.plan(max_epochs, steps=lambda m: math.ceil(self.sampler.num_batches(m) / accumulate_grad_batches))
-        )
+        return sum(self.plan(max_epochs, steps=lambda batches: math.ceil(batches / accumulate_grad_batches)))
 
     # ---------------------------------------------------------------- state
     def state_dict(self) -> dict[str, Any]:
@@ -462,6 +620,8 @@ class SelectionController:
             "selector": self.selector.state_dict(),
             "sampler": self.sampler.state_dict(self._counted),
             "samples_trained": self.samples_trained,
+            "samples_scored": self.samples_scored,
+            "flops": [self.flops_trained, self.flops_scored, self.selection_flops],
             "fitted": self._fitted,
             "history": [asdict(record) for record in self.history],
             "record": None if self.record is None else asdict(self.record),
@@ -484,6 +644,8 @@ class SelectionController:
         self.selector.load_state_dict(state["selector"])
         self.epoch, self._counted = state["epoch"], state["sampler"]["batches"]
         self.samples_trained, self._fitted = state["samples_trained"], state["fitted"]
+        self.samples_scored = state["samples_scored"]
+        self.flops_trained, self.flops_scored, self.selection_flops = state["flops"]
         self.history[:] = [EpochRecord(**record) for record in state["history"]]
         self.record = None if state["record"] is None else EpochRecord(**state["record"])
         if self.capture is not None and state["capture"] is not None:

@@ -40,7 +40,7 @@ class _BatchSampler(BatchSampler):
         before, self.before_order = self.before_order, None
         if before is not None:
             before()
-        order, size = self.sampler.local_order(), self.batch_size
+        order, size = self.sampler.local_order(), self.sampler.step_size
         stop = len(order) - (len(order) % size if self.drop_last else 0)
         for start in range(0, stop, size):
             yield order[start : start + size].tolist()

@@ -37,6 +37,8 @@ class SelectionSampler(DistributedSampler[int]):
 
     Attributes:
         count: Number of samples of this epoch over all ranks, M (for a `base` that draws its own number: theirs).
+        batch_size: That of the loader.
+        epoch_batch_size: This epoch's, where it is another one; None = the loader's.
         weights: (N,) loss weights of this epoch, or None.
 
     Example:
@@ -77,6 +79,7 @@ class SelectionSampler(DistributedSampler[int]):
         self.weights: Tensor | None = None
         # Set by whoever feeds batches from this sampler; batches are how training counts its progress.
         self.batch_size, self.drop_last, self.batched = 1, False, False
+        self.epoch_batch_size: int | None = None
         # Batches of this epoch handed out so far, those before a resume included.
         self.delivered = 0
         # Whether they were all of them.
@@ -105,6 +108,17 @@ class SelectionSampler(DistributedSampler[int]):
             weights = selection.weights.float()
             self.weights = torch.ones(self.num_total).index_copy_(0, selection.indices.long(), weights)
         self._begin_epoch()
+
+    def keep(self, positions: Tensor) -> None:
+        """Feed only this part of the epoch's order from the next iteration on.
+
+        Args:
+            positions: (M,) int64 positions in `draw()`, ascending.
+        """
+        order = self.draw()[positions]
+        self.select(order.unique())
+        # Where a sampler draws some samples twice, the order alone knows which of them stay.
+        self._order, self.count = order, len(order)
 
     def set_epoch(self, epoch: int) -> None:
         """Order of another epoch; Lightning and Fabric call it by themselves, a plain loop must."""
@@ -188,8 +202,19 @@ class SelectionSampler(DistributedSampler[int]):
         remaining = math.ceil(max(0, total - self.first_position) / self.num_replicas)
         return remaining if self.batched else self.first_batch + remaining
 
-    def num_batches(self, samples: int | None = None) -> int:
-        """Batches of this rank in an epoch of `samples` (default: this epoch's, with those before a resume)."""
+    @property
+    def step_size(self) -> int:
+        """Samples in a batch of this epoch, on one rank."""
+        return self.batch_size if self.planning or self.epoch_batch_size is None else self.epoch_batch_size
+
+    def num_batches(self, samples: int | None = None, batch_size: int | None = None) -> int:
+        """Batches of this rank in an epoch of `samples` (default: this epoch's, with those before a resume).
+
+        Args:
+            samples: Of all ranks.
+            batch_size: Of those batches, if it isn't the loader's; goes with `samples`.
+        """
+        size = self.step_size if samples is None else batch_size or self.batch_size
         if samples is None:
             done, samples = (
                 self.first_batch,
@@ -199,13 +224,13 @@ class SelectionSampler(DistributedSampler[int]):
             done = 0
         # The padding of the last batch may have gone past the end.
         local = math.ceil(max(0, samples) / self.num_replicas)
-        return done + (local // self.batch_size if self.drop_last else math.ceil(local / self.batch_size))
+        return done + (local // size if self.drop_last else math.ceil(local / size))
 
     # ---------------------------------------------------------------- which batch held what
     def batch(self, batch_idx: int) -> Tensor:
         """Data set indices of this rank's batch, int64. Known from the order alone, whatever workers prefetch."""
-        start = (batch_idx - self.first_batch) * self.batch_size
-        return self.local_order()[start : start + self.batch_size]
+        start = (batch_idx - self.first_batch) * self.step_size
+        return self.local_order()[start : start + self.step_size]
 
     def used(self, start_batch: int, stop_batch: int) -> Tensor:
         """Data set indices that all ranks together feed in batches `start_batch` to `stop_batch` - 1, int64."""
@@ -215,7 +240,7 @@ class SelectionSampler(DistributedSampler[int]):
 
     def position(self, batch_idx: int) -> int:
         """Samples of the (padded) global order used before batch `batch_idx` starts."""
-        local = (batch_idx - self.first_batch) * self.batch_size
+        local = (batch_idx - self.first_batch) * self.step_size
         return self.first_position + min(local, len(self.local_order())) * self.num_replicas
 
     def _padded(self, start: int) -> Tensor:
@@ -238,6 +263,7 @@ class SelectionSampler(DistributedSampler[int]):
             "epoch": self.epoch,
             "num_samples": self.num_total,
             "batches": batches,
+            "batch_size": self.epoch_batch_size,
             "position": self.position(batches) if batches else self.first_position,
             "mask": None if self._mask is None else torch.from_numpy(np.packbits(self._mask.numpy())),
             "weights": None if self.weights is None else self.weights.clone(),
@@ -271,6 +297,7 @@ class SelectionSampler(DistributedSampler[int]):
             self._order = state["order"].long()
             self.count = len(self._order)
         self.first_position, self.first_batch = state["position"], state["batches"]
+        self.epoch_batch_size = state["batch_size"]
 
     def _mask_of(self, indices: Tensor) -> Tensor:
         if not len(indices):

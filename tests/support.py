@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 import warnings
 from collections import defaultdict
 from typing import Any
@@ -68,6 +69,14 @@ class Fixed(Selector):
             torch.tensor(chosen, dtype=torch.int64),
             None if self.weights is None else torch.tensor(self.weights),
         )
+
+
+class Slow(Random):
+    """Takes its time over every choice."""
+
+    def select(self, progress: float, size: int) -> Selection:
+        time.sleep(0.2)
+        return super().select(progress, size)
 
 
 class Listening(Random):

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import mean, stdev
@@ -20,6 +23,7 @@ from scipy import stats as oracle
 
 from dynsel.cli import main
 from dynsel.compare import RunRecord, Store, summarise
+from dynsel.compare.queue import equal_lengths
 from dynsel.compare.record import CurvePoint
 from dynsel.compare.run import Comparison, _Meter, quiet
 from dynsel.compare.stats import differences, half_width, holm, paired, reached, verdict
@@ -214,6 +218,69 @@ def test_a_target_needs_no_new_runs(
     assert "speed to" not in (folder / "out" / "table.md").read_text()
 
 
+@pytest.mark.usefixtures("no_pictures")
+def test_equal_seconds_gives_a_slow_selector_fewer_steps(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    selectors = ("--selectors", "random", "support.Slow", "--seeds", "1")
+    assert compare(folder, *selectors, "--equal", "seconds", out="seconds") == 0
+    runs = stored(folder / "seconds")
+    at_equal_steps = runs["support.Slow-seed3"]
+    share = at_equal_steps["selection_seconds"] / at_equal_steps["seconds"]
+    steps = round((1 - share) * STEPS)
+    assert share > 0.1
+    assert runs[f"support.Slow-seed3-{steps}steps"]["steps"] == steps < STEPS
+    rows = (folder / "seconds" / "equal-seconds" / "results.csv").read_text().splitlines()
+    assert {row["selector"]: int(row["steps"]) for row in csv.DictReader(rows)}["support.Slow"] == steps
+    said = (folder / "seconds" / "equal-seconds" / "table.md").read_text()
+    assert f"every run: as long as {STEPS} optimiser steps take without selection" in said
+    capsys.readouterr()
+    assert compare(folder, *selectors, "--equal", "seconds", out="seconds") == 0
+    assert "kept from before" not in capsys.readouterr().out, "all runs are there"
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_wrong_labels_trained_on_are_counted(folder: Path) -> None:
+    assert compare(folder, "--data.init_args.label_noise", "0.25", "--seeds", "1", out="noisy") == 0
+    runs = stored(folder / "noisy")
+    # Every sample equally often: the share of the data set, round(0.25 * 359) / 359.
+    assert runs["full-seed3"]["wrong_share"] == pytest.approx(90 / 359)
+    assert runs["random-seed3"]["wrong_share"] == pytest.approx(0.25, abs=0.02)
+    said = (folder / "noisy" / "table.md").read_text()
+    assert "- wrong labels: share of samples labelled wrongly" in said
+    assert "| wrong labels % |" in said
+    assert said.splitlines()[-2].endswith("| 25.1 |")
+
+
+def test_equal_lengths_by_hand() -> None:
+    first = {"samples": 100, "steps": 10, "seconds": 8.0}
+    runs = [
+        RunRecord("a", 0, **first),
+        RunRecord("b", 0, **{**first, "samples": 80}, selection_seconds=2.0),
+        RunRecord("b", 1, **first),  # only the first finished seed decides
+        RunRecord("c", 0, error="failed"),
+        RunRecord("d", 0, **first, selection_seconds=7.99),
+    ]
+    assert equal_lengths(runs, "seconds") == {"a": 10, "b": 8, "d": 1}
+    assert equal_lengths(runs, "samples") == {"a": 10, "b": 12, "d": 10}
+
+
+def test_two_processes_share_the_runs(folder: Path) -> None:
+    command = [sys.executable, "-m", "dynsel", "compare", "--config", str(folder / "digits.yaml")]
+    command += ["--out", str(folder / "shared"), "--selectors", "full", "random", "--seeds", "2"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+    # Left behind by a process that was killed: nobody holds it.
+    (folder / "shared" / "runs").mkdir(parents=True)
+    (folder / "shared" / "runs" / "full-seed3.lock").touch()
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) for _ in range(2)]
+    said = [process.communicate(timeout=200)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0]
+    trained = [re.findall(r"(\w+, seed \d): val_accuracy", text) for text in said]
+    assert sorted(trained[0] + trained[1]) == ["full, seed 3", "full, seed 4", "random, seed 3", "random, seed 4"]
+    assert all(trained), "one of them did all the work"
+    assert {path.suffix for path in (folder / "shared" / "runs").iterdir()} == {".json"}
+    tables = [text[text.index("n = 2") :] for text in said]
+    assert tables[0] == tables[1]
+
+
 def test_other_settings_are_refused(
     folder: Path, finished: dict[str, dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -259,7 +326,7 @@ def test_a_failing_run_leaves_the_others_alone(
     ("options", "said"),
     [
         (["--seeds", "0"], "`--seeds` must be at least 1, got 0"),
-        (["--selectors", "full", "randm"], "unknown selector 'randm'; did you mean 'random'?"),
+        (["--selectors", "full", "randm"], "unknown selector 'randm'; did you mean 'random'"),
         (["--selectors", "full", "full"], "`--selectors` must name each selector once"),
         (["--target", "76"], "`--target` must be in (0, 1] for val_accuracy, got 76; for 76 % give 0.76"),
         (["--target", "0"], "`--target` must be in (0, 1] for val_accuracy, got 0"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -106,6 +107,52 @@ def test_the_search_of_a_gpu_finds_the_same(monkeypatch):
     distances, indices = nearest_neighbours(x, 8)
     assert torch.equal(indices, wanted[1])
     assert torch.equal(distances, wanted[0])
+
+
+def test_approximate_neighbours_are_nearly_the_true_ones() -> None:
+    pytest.importorskip("faiss")
+    x = blobs(20_000, dim=8, centres=30)
+    distances, indices = nearest_neighbours(x, 15, approximate=True)
+    true, wanted = nearest_neighbours(x, 15, approximate=False)
+    assert (indices != torch.arange(len(x))[:, None]).all()
+    ordered = indices.sort(dim=1).values
+    assert (ordered[:, 1:] > ordered[:, :-1]).all(), "a neighbour stands there twice"
+    found = np.mean([len(np.intersect1d(a, b)) / 15 for a, b in zip(indices.numpy(), wanted.numpy(), strict=True)])
+    assert found > 0.98
+    torch.testing.assert_close(distances, (x[indices] - x[:, None]).norm(dim=2))
+    assert (distances >= true - 1e-5).all()
+    assert torch.equal(nearest_neighbours(x, 15, approximate=True)[1], indices), "not the same twice"
+
+
+@pytest.mark.parametrize("count", [5, 100])
+def test_cells_that_hold_too_few_are_searched_exactly(count: int) -> None:
+    pytest.importorskip("faiss")
+    x = torch.cat([torch.zeros(count - 2, 3), torch.full((2, 3), 9.0)])
+    for got, wanted in zip(
+        nearest_neighbours(x, 3, approximate=True), nearest_neighbours(x, 3, approximate=False), strict=True
+    ):
+        assert torch.equal(got, wanted)
+
+
+def test_large_sets_are_searched_approximately(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("faiss")
+    monkeypatch.setattr(graph_module, "_LARGE", 500)
+    asked = []
+    search = graph_module._near_candidates
+    monkeypatch.setattr(graph_module, "_near_candidates", lambda *given: asked.append(given) or search(*given))
+    nearest_neighbours(blobs(499), 3)
+    assert not asked
+    nearest_neighbours(blobs(500), 3)
+    assert len(asked) == 1
+
+
+def test_without_faiss_the_search_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    with pytest.raises(ImportError, match=r"needs faiss: pip install dynsel\[graph\], or approximate=False"):
+        nearest_neighbours(blobs(50), 3, approximate=True)
+    monkeypatch.setattr(graph_module, "find_spec", lambda name: None)
+    monkeypatch.setattr(graph_module, "_LARGE", 10)
+    assert nearest_neighbours(blobs(50), 3)[1].shape == (50, 3)
 
 
 @pytest.mark.parametrize("k", [0, 5, 6])

@@ -5,21 +5,20 @@ from __future__ import annotations
 import argparse
 import math
 import shlex
-import time
-import traceback
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from types import MappingProxyType
+from typing import TYPE_CHECKING
 
-from dynsel.compare.record import CurvePoint, RunRecord
+from dynsel._arguments import Parser
+from dynsel.compare.queue import EQUAL, Queue, Run, equal_lengths
+from dynsel.compare.record import RunRecord
 from dynsel.compare.store import Store, write_atomically
 from dynsel.compare.summary import BASELINES, Row, summarise
-from dynsel.compare.table import csv_text, is_share, labels, markdown, tables, value_text
+from dynsel.compare.table import csv_text, is_share, labels, markdown, tables
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from rich.console import Console
 
     from dynsel.compare.run import Comparison
@@ -28,9 +27,11 @@ __all__ = ["compare"]
 
 EPILOG = """\
 Every run takes the optimiser steps that the full data set takes in the configured training, starts from the weights
-that its seed gives, and is evaluated after its last step. Further options override the configuration, as in
---trainer.max_epochs 5 or --selection.selector.gamma 0.5. A run that is finished is kept in --out: a comparison that was
-stopped goes on where it was, and more seeds or selectors can be added later.
+that its seed gives, and is evaluated after its last step. With --equal seconds or samples the runs at equal steps come
+first and say how many steps each selector gets; results are then in a folder of that name in --out. Further options
+override the configuration, as in --trainer.max_epochs 5 or --selection.selector.gamma 0.5. A run that is finished is
+kept in --out: a comparison that was stopped goes on where it was, and more seeds or selectors can be added later. The
+same command, called by several processes at once, shares the runs among them.
 """
 
 
@@ -44,26 +45,26 @@ class Plan:
     out: Path
     command: str
     target: float | None = None
+    equal: str = "steps"
 
     @property
-    def runs(self) -> list[tuple[str, int]]:
-        """Every selector with every seed; a seed's runs in a row, so that early rows can be paired."""
-        return [(name, seed) for seed in self.seeds for name in self.selectors]
+    def results(self) -> Path:
+        """Where table and pictures go."""
+        return self.out if self.equal == "steps" else self.out / f"equal-{self.equal}"
 
+    def runs(self, store: Store, lengths: Mapping[str, int] = MappingProxyType({})) -> list[Run]:
+        """Every selector with every seed; a seed's runs in a row, so that early rows can be paired.
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ValueError(message)
+        Args:
+            store: Knows the steps of the configured training.
+            lengths: Steps of selectors that take others.
+        """
+        steps = store.steps or 0
+        return [Run(name, seed, lengths.get(name, steps)) for seed in self.seeds for name in self.selectors]
 
 
 def _parse(args: list[str]) -> tuple[argparse.Namespace, list[str]]:
-    parser = _Parser(
-        "dynsel compare",
-        description="Train with several selectors and seeds at equal optimiser steps, and tabulate.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = Parser("dynsel compare", "Train with several selectors and seeds at equal cost, and tabulate.", EPILOG)
     parser.add_argument(
         "--config", "-c", required=True, action="append", metavar="FILE", help="YAML file of the training"
     )
@@ -78,6 +79,12 @@ def _parse(args: list[str]) -> tuple[argparse.Namespace, list[str]]:
         "--seeds", type=int, default=3, metavar="N", help="number of seeds, from seed_everything on (default: 3)"
     )
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where runs, table and pictures go")
+    parser.add_argument(
+        "--equal",
+        choices=tuple(EQUAL),
+        default="steps",
+        help="what is equal for all: optimiser steps (default), samples trained on, or time with selection",
+    )
     parser.add_argument("--keep-ratio", metavar="RATIO", help="short for --selection.keep_ratio")
     parser.add_argument(
         "--metric", default="val_accuracy", metavar="NAME", help="validation metric (default: val_accuracy)"
@@ -134,94 +141,34 @@ def compare(args: list[str]) -> int:
         comparison = Comparison(lightning_args, options.metric)
         seeds = [comparison.first_seed + i for i in range(options.seeds)]
         command = shlex.join(["dynsel", "compare", *args])
-        plan = Plan(options.selectors, seeds, options.metric, options.out, command, options.target)
+        plan = Plan(options.selectors, seeds, options.metric, options.out, command, options.target, options.equal)
         store = Store(plan.out, comparison.settings())
         return _run(plan, store, comparison, console)
 
 
 def _run(plan: Plan, store: Store, comparison: Comparison, console: Console) -> int:
-    records = {run: store.load(*run) for run in plan.runs}
-    missing = [run for run, record in records.items() if record is None]
+    queue = Queue(store, comparison, console, plan.metric)
     try:
-        if missing:
-            _train(plan, store, comparison, records, missing, console)
+        if store.steps is None:
+            store.begin(comparison.count_steps())
+        records = queue.records(plan.runs(store))
+        if plan.equal != "steps":
+            records = queue.records(plan.runs(store, equal_lengths(records, plan.equal)))
     except (KeyboardInterrupt, SystemExit):  # Lightning turns the first into the second
         console.print("interrupted; the same command goes on with the missing runs", style="bold")
         return 130
-    finished = [record for record in records.values() if record is not None]
-    rows = summarise(finished, metric=plan.metric, target=plan.target)
+    rows = summarise(records, metric=plan.metric, target=plan.target)
     _write_table(plan, store, rows)
     _print_table(plan, rows, console)
-    _draw(plan, finished, comparison, console)
+    _draw(plan, records, comparison, console)
     return 1 if any(row.errors for row in rows) else 0
-
-
-def _train(
-    plan: Plan,
-    store: Store,
-    comparison: Comparison,
-    records: dict[tuple[str, int], RunRecord | None],
-    missing: list[tuple[str, int]],
-    console: Console,
-) -> None:
-    if store.steps is None:
-        store.begin(comparison.count_steps())
-    steps = store.steps or 0
-    kept = f", {len(plan.runs) - len(missing)} of them kept from before" if len(missing) < len(plan.runs) else ""
-    console.print(f"{len(plan.runs)} runs of {steps:,} optimiser steps each{kept}", highlight=False)
-    start = time.monotonic()
-    for done, (name, seed) in enumerate(missing, start=1):
-        label = f"[{done}/{len(missing)}] {name}, seed {seed}"
-        with _status(console, label, steps, plan.metric) as progress:
-            record = _attempt(comparison, store, name, seed, steps, progress)
-        records[name, seed] = record
-        elapsed = time.monotonic() - start
-        remaining = elapsed / done * (len(missing) - done)
-        value = value_text(record.value, plan.metric)
-        result = record.error or f"{plan.metric} {value}, {record.seconds:.1f} s of training"
-        console.print(
-            f"{label}: {result}; elapsed {_clock(elapsed)}, remaining about {_clock(remaining)}",
-            highlight=False,
-            soft_wrap=True,
-            markup=False,
-        )
-
-
-def _attempt(comparison: Comparison, store: Store, name: str, seed: int, steps: int, progress: Any) -> RunRecord:
-    errors = store.path(name, seed).with_suffix(".error.txt")
-    try:
-        record = comparison.train(name, seed, steps, progress)
-    except Exception as error:
-        # The other runs go on; this one isn't kept, and so is tried again next time.
-        write_atomically(errors, traceback.format_exc())
-        said = (str(error).strip() or "no message").splitlines()[0]
-        return RunRecord(name, seed, error=f"{type(error).__name__}: {said}")
-    errors.unlink(missing_ok=True)
-    store.save(record)
-    return record
-
-
-@contextmanager
-def _status(console: Console, label: str, steps: int, metric: str) -> Iterator[Any]:
-    """On a terminal a line that lives while the run does."""
-    with console.status(f"{label}: training …") as status:
-
-        def progress(point: CurvePoint) -> None:
-            status.update(f"{label}: step {point.step:,} of {steps:,}, {metric} {value_text(point.value, metric)}")
-
-        yield progress
-
-
-def _clock(seconds: float) -> str:
-    minutes, seconds = divmod(math.ceil(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
 
 
 # -------------------------------------------------------------------- results
 def _write_table(plan: Plan, store: Store, rows: list[Row]) -> None:
     page = markdown(tables(rows, len(plan.seeds), plan.metric), _facts(plan, store.steps or 0, rows))
-    write_atomically(plan.out / "table.md", page)
-    write_atomically(plan.out / "results.csv", csv_text(rows, plan.metric))
+    write_atomically(plan.results / "table.md", page)
+    write_atomically(plan.results / "results.csv", csv_text(rows, plan.metric))
 
 
 def _facts(plan: Plan, steps: int, rows: list[Row]) -> list[tuple[str, str]]:
@@ -231,8 +178,12 @@ def _facts(plan: Plan, steps: int, rows: list[Row]) -> list[tuple[str, str]]:
     facts = [
         ("command", f"`{plan.command}`"),
         ("seeds", f"{', '.join(map(str, plan.seeds))} (n = {len(plan.seeds)})"),
-        ("every run", f"{steps:,} optimiser steps; evaluated after the last one, not at the best"),
-        *meanings(compared, target=plan.target is not None),
+        ("every run", f"{EQUAL[plan.equal].format(steps=steps)}; evaluated after the last one, not at the best"),
+        *meanings(
+            compared,
+            target=plan.target is not None,
+            wrong=any(row.wrong_share is not None for row in rows),
+        ),
         ("hardware", hardware()),
         ("versions", versions()),
         ("date", today()),
@@ -259,12 +210,12 @@ def _print_table(plan: Plan, rows: list[Row], console: Console) -> None:
         console.print(table)
     for name, short in _shortened(rows).items():
         console.print(f"{short}: {name}", highlight=False, soft_wrap=True, markup=False)
-    console.print(f"{plan.out / 'table.md'}, {plan.out / 'results.csv'}", highlight=False, soft_wrap=True)
+    console.print(f"{plan.results / 'table.md'}, {plan.results / 'results.csv'}", highlight=False, soft_wrap=True)
 
 
 def _draw(plan: Plan, records: list[RunRecord], comparison: Comparison, console: Console) -> None:
     from dynsel.report import write_report
 
     done = [record for record in records if record.error is None]
-    paths = write_report(done, plan.out, metric=plan.metric, dataset=comparison.train_dataset())
+    paths = write_report(done, plan.results, metric=plan.metric, dataset=comparison.train_dataset())
     console.print(", ".join(map(str, paths)), highlight=False, soft_wrap=True)

@@ -28,17 +28,23 @@ SPEED = (
 )
 
 
-def meanings(compared: Sequence[str], *, target: bool) -> list[tuple[str, str]]:
+WRONG = "share of samples labelled wrongly on purpose among what was trained on, with repetition"
+
+
+def meanings(compared: Sequence[str], *, target: bool, wrong: bool = False) -> list[tuple[str, str]]:
     """The columns that don't explain themselves.
 
     Args:
         compared: Baselines that the tables give differences to.
         target: Whether there is a table of the speed to a target.
+        wrong: Whether there is a column of wrong labels.
     """
     found = [(f"vs {', vs '.join(compared)}", DIFFERENCE), ("p", P_VALUE)] if compared else []
     if "random" in compared:
         found.append(("verdict", VERDICT))
     found.append(("wall-clock", "training and selection, without validation and loading of the data"))
+    if wrong:
+        found.append(("wrong labels", WRONG))
     return [*found, ("speed", SPEED)] if target else found
 
 

@@ -40,6 +40,10 @@ class RunRecord:
         curve: Evaluations in the course of training, the last one after the last step.
         class_balance: Of each epoch's selection, in [0, 1]; empty without labels.
         usage: (N,) how often each sample was trained on.
+        samples_scored: Samples passed forward through a network only to choose among them.
+        flops: Floating-point operations of networks, None if they couldn't be counted.
+        selection_flops: The part of them that choosing took.
+        wrong_share: Share of wrong labels among what was trained on, where they are known; None where not.
         error: What went wrong, in one line; then the rest means nothing.
     """
 
@@ -54,4 +58,8 @@ class RunRecord:
     curve: list[CurvePoint] = field(default_factory=list)
     class_balance: list[float] = field(default_factory=list)
     usage: list[int] = field(default_factory=list)
+    samples_scored: int = 0
+    flops: float | None = None
+    selection_flops: float | None = None
+    wrong_share: float | None = None
     error: str | None = None

@@ -148,6 +148,7 @@ class Comparison(SelectionCLI):
             val_check_interval=every,
             check_val_every_n_epoch=None,
         )
+        self.config_init.selection.count_flops = True
         meter.controller = controller = self.config_init.selection.controller
         self.trainer.fit(self.model, datamodule=self.datamodule)
         if not meter.curve or meter.curve[-1].step < self.trainer.global_step:
@@ -168,6 +169,7 @@ class Comparison(SelectionCLI):
 def _record(name: str, seed: int, trainer: pl.Trainer, controller: SelectionController, meter: _Meter) -> RunRecord:
     loss = trainer.callback_metrics.get("val_loss")
     balance = [record.class_balance for record in controller.history]
+    flops, selection_flops = (None if math.isnan(count) else count for count in controller.flops())
     return RunRecord(
         selector=name,
         seed=seed,
@@ -180,7 +182,20 @@ def _record(name: str, seed: int, trainer: pl.Trainer, controller: SelectionCont
         curve=meter.curve,
         class_balance=[] if any(map(math.isnan, balance)) else balance,
         usage=controller.selector.usage.tolist(),
+        wrong_share=_wrong_share(controller, trainer),
+        samples_scored=controller.samples_scored,
+        flops=flops,
+        selection_flops=selection_flops,
     )
+
+
+def _wrong_share(controller: SelectionController, trainer: pl.Trainer) -> float | None:
+    """Of the samples trained on, with repetition, those that the data set knows to be labelled wrongly."""
+    wrong = getattr(getattr(trainer.train_dataloader, "dataset", None), "wrong", None)
+    usage = controller.selector.usage
+    if not isinstance(wrong, torch.Tensor) or wrong.shape != usage.shape or not bool(usage.any()):
+        return None
+    return float((usage * wrong.cpu()).sum() / usage.sum())
 
 
 class _Counted(Exception):

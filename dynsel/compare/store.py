@@ -59,14 +59,21 @@ class Store:
             json.dumps({"hash": self.hash, "steps": steps, "settings": self.settings}, indent=1),
         )
 
-    def path(self, selector: str, seed: int) -> Path:
-        """File of a run."""
-        return self.folder / "runs" / f"{file_name(selector)}-seed{seed}.json"
+    def path(self, selector: str, seed: int, steps: int | None = None) -> Path:
+        """File of a run.
 
-    def load(self, selector: str, seed: int) -> RunRecord | None:
+        Args:
+            selector: Name.
+            seed: Of everything.
+            steps: Optimiser steps; None = those of `begin`.
+        """
+        length = "" if steps in (None, self.steps) else f"-{steps}steps"
+        return self.folder / "runs" / f"{file_name(selector)}-seed{seed}{length}.json"
+
+    def load(self, selector: str, seed: int, steps: int | None = None) -> RunRecord | None:
         """A finished run, or None if there is none (or one of other settings, copied here)."""
         try:
-            stored = json.loads(self.path(selector, seed).read_text())
+            stored = json.loads(self.path(selector, seed, steps).read_text())
         except FileNotFoundError:
             return None
         if stored.pop("settings") != self.hash:
@@ -74,10 +81,10 @@ class Store:
         stored["curve"] = [CurvePoint(**point) for point in stored["curve"]]
         return RunRecord(**stored)
 
-    def save(self, record: RunRecord) -> None:
-        """Keep a finished run."""
+    def save(self, record: RunRecord, steps: int | None = None) -> None:
+        """Keep a finished run of so many optimiser steps; None = those of `begin`."""
         text = json.dumps({"settings": self.hash, **asdict(record)})
-        write_atomically(self.path(record.selector, record.seed), text)
+        write_atomically(self.path(record.selector, record.seed, steps), text)
 
 
 def file_name(selector: str) -> str:
@@ -90,8 +97,11 @@ def write_atomically(path: Path, text: str) -> None:
     """Write under a temporary name and rename, so that a half-written file is never taken for a whole one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def flatten(settings: Settings, prefix: str = "") -> Settings:

@@ -52,6 +52,10 @@ class Row:
         steps: Optimiser steps.
         seconds: Mean training time, selection included, validation not.
         selection_seconds: Mean of the part of it that choosing took.
+        samples_scored: Mean of the samples passed forward through a network only to choose among them.
+        flops: Mean of the floating-point operations of networks, None if a seed's weren't counted.
+        selection_flops: Mean of the part of them that choosing took.
+        wrong_share: Mean share of wrong labels among what was trained on; None where they aren't known.
         speed: To the target, if one was given.
         errors: Of the seeds that failed.
     """
@@ -67,6 +71,10 @@ class Row:
     steps: int | None = None
     seconds: float | None = None
     selection_seconds: float | None = None
+    samples_scored: float | None = None
+    flops: float | None = None
+    selection_flops: float | None = None
+    wrong_share: float | None = None
     speed: Speed | None = None
     errors: tuple[str, ...] = ()
 
@@ -111,9 +119,18 @@ def _row(name: str, records: list[RunRecord], versus: dict[str, Difference], low
         steps=done[0].steps,
         seconds=fmean(r.seconds for r in done),
         selection_seconds=fmean(r.selection_seconds for r in done),
+        samples_scored=fmean(r.samples_scored for r in done),
+        flops=_mean([r.flops for r in done]),
+        selection_flops=_mean([r.selection_flops for r in done]),
+        wrong_share=_mean([r.wrong_share for r in done]),
         speed=None if target is None else _speed(done, target, lower),
         errors=errors,
     )
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fmean(known) if len(known) == len(values) else None
 
 
 def _speed(done: Sequence[RunRecord], target: float, lower: bool) -> Speed:

@@ -106,18 +106,32 @@ def _difference(difference: Difference | None, n: int, metric: str) -> list[str]
 
 
 def _costs(rows: Sequence[Row], names: dict[str, str]) -> Table:
-    headings = ["selector", "samples", "steps", "wall-clock s", "of which selection s"]
+    headings = ["selector", "samples", "scored", "steps", "TFLOP", "of which selection"]
+    headings += ["wall-clock s", "of which selection s"]
     body = [
         [
             names[row.selector],
             f"{row.samples:,.0f}",
+            f"{row.samples_scored or 0:,.0f}",
             f"{row.steps:,}",
+            _tera(row.flops),
+            _tera(row.selection_flops),
             f"{row.seconds:.1f}",
             f"{row.selection_seconds:.2f}",
         ]
         for row in rows
     ]
+    if any(row.wrong_share is not None for row in rows):
+        headings.append("wrong labels %")
+        body = [
+            [*line, "–" if row.wrong_share is None else f"{100 * row.wrong_share:.1f}"]
+            for line, row in zip(body, rows, strict=True)
+        ]
     return Table("cost: mean over seeds", headings, body)
+
+
+def _tera(flops: float | None) -> str:
+    return "not counted" if flops is None else f"{flops / 1e12:,.1f}"
 
 
 def _speeds(rows: Sequence[Row], names: dict[str, str], metric: str) -> Table:
@@ -193,7 +207,16 @@ def _flat(row: Row, metric: str) -> dict[str, Any]:
         for name in Difference.__dataclass_fields__:
             flat[f"vs_{baseline}_{name}"] = getattr(difference, name, None)
     flat["verdict"] = row.verdict
-    for name in ("samples", "steps", "seconds", "selection_seconds"):
+    for name in (
+        "samples",
+        "samples_scored",
+        "steps",
+        "flops",
+        "selection_flops",
+        "seconds",
+        "selection_seconds",
+        "wrong_share",
+    ):
         flat[name] = getattr(row, name)
     flat["target"] = row.speed and row.speed.target
     for name in ("reached", "samples", "steps", "seconds"):

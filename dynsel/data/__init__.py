@@ -2,6 +2,7 @@
 
 from dynsel.data.augment import Normalize, RandomCropFlip, crop_flip
 from dynsel.data.cifar10 import CIFAR10_MEAN, CIFAR10_STD, CIFAR10DataModule
+from dynsel.data.corrupt import flip_labels, long_tail
 from dynsel.data.digits import DigitsDataModule
 from dynsel.data.distilled import DistilledDataset
 from dynsel.data.images import TensorImages
@@ -18,4 +19,6 @@ __all__ = [
     "TensorDataModule",
     "TensorImages",
     "crop_flip",
+    "flip_labels",
+    "long_tail",
 ]

@@ -47,6 +47,9 @@ class CIFAR10DataModule(TensorDataModule):
         num_workers: Worker processes; must be 0 if the images are kept on an accelerator.
         download: Download by torchvision if `root` holds none of the three.
         on_device: Keep the images (184 MB) on the Trainer's accelerator, if it has one.
+        label_noise: Share of the training labels to make wrong, in [0, 1) (`dynsel.data.flip_labels`).
+        imbalance: Size of the largest training class over that of the smallest, at least 1
+            (`dynsel.data.long_tail`).
 
     Raises:
         ValueError: If an argument is out of range.
@@ -59,8 +62,10 @@ class CIFAR10DataModule(TensorDataModule):
         num_workers: int = 0,
         download: bool = True,
         on_device: bool = True,
+        label_noise: float = 0.0,
+        imbalance: float = 1.0,
     ) -> None:
-        super().__init__(batch_size, num_workers, on_device)
+        super().__init__(batch_size, num_workers, on_device, label_noise, imbalance)
         self.root = Path(root).expanduser()
         self.download = download
 

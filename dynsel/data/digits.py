@@ -22,6 +22,9 @@ class DigitsDataModule(TensorDataModule):
         num_workers: Worker processes of the loaders.
         seed: Decides the split, and nothing else.
         on_device: Keep the images on the Trainer's accelerator, if it has one.
+        label_noise: Share of the training labels to make wrong, in [0, 1) (`dynsel.data.flip_labels`).
+        imbalance: Size of the largest training class over that of the smallest, at least 1
+            (`dynsel.data.long_tail`).
 
     Raises:
         ValueError: If an argument is out of range.
@@ -34,8 +37,10 @@ class DigitsDataModule(TensorDataModule):
         num_workers: int = 0,
         seed: int = 0,
         on_device: bool = False,
+        label_noise: float = 0.0,
+        imbalance: float = 1.0,
     ) -> None:
-        super().__init__(batch_size, num_workers, on_device)
+        super().__init__(batch_size, num_workers, on_device, label_noise, imbalance)
         if not 0 < test_share < 1:
             raise ValueError(f"`test_share` must be in (0, 1), got {test_share}")
         self.test_share = test_share

@@ -24,6 +24,7 @@ class TensorImages(Dataset[tuple[Tensor, int]]):
         images: (N, C, H, W) uint8.
         targets: (N,) int64 class of each image, in [0, len(classes)); on the same device as `images`.
         classes: Name of each class, in the order of the targets.
+        wrong: (N,) bool, which targets are known to be wrong, for reports; None = nothing is known.
 
     Raises:
         TypeError: If the images are not uint8 or the targets not int64.
@@ -36,7 +37,7 @@ class TensorImages(Dataset[tuple[Tensor, int]]):
         [(2, 3, 4, 4), (2, 3, 4, 4), (1, 3, 4, 4)]
     """
 
-    def __init__(self, images: Tensor, targets: Tensor, classes: Sequence[str]) -> None:
+    def __init__(self, images: Tensor, targets: Tensor, classes: Sequence[str], wrong: Tensor | None = None) -> None:
         if images.dtype != torch.uint8:
             raise TypeError(f"`images` must be uint8, got {images.dtype}: scale them to 0..255 and round")
         if targets.dtype != torch.int64:
@@ -55,6 +56,7 @@ class TensorImages(Dataset[tuple[Tensor, int]]):
         self.images = images.contiguous()
         self.targets = targets
         self.classes = list(classes)
+        self.wrong = wrong
 
     @property
     def device(self) -> torch.device:
@@ -76,7 +78,7 @@ class TensorImages(Dataset[tuple[Tensor, int]]):
         images = self.images.to(device)
         if images is self.images:
             return self
-        return type(self)(images, self.targets.to(device), self.classes)
+        return type(self)(images, self.targets.to(device), self.classes, self.wrong)
 
     def __len__(self) -> int:
         return len(self.images)

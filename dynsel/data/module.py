@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from torch.utils.data import DataLoader
 
+from dynsel.data.corrupt import flip_labels, long_tail
 from dynsel.data.images import TensorImages
 
 __all__ = ["TensorDataModule"]
@@ -24,13 +26,26 @@ class TensorDataModule(pl.LightningDataModule):
         batch_size: Images in a training batch. Validation takes the larger of it and 1,000.
         num_workers: Worker processes; 0 is fast, since a batch is one gather.
         on_device: Keep the images on the Trainer's accelerator, if it has one.
+        label_noise: Share of the training labels to make wrong, in [0, 1) (`dynsel.data.flip_labels`).
+        imbalance: Size of the largest training class over that of the smallest, at least 1
+            (`dynsel.data.long_tail`). Labels are made wrong afterwards.
 
     Raises:
-        ValueError: If `batch_size` or `num_workers` is out of range.
+        ValueError: If an argument is out of range.
     """
 
-    def __init__(self, batch_size: int, num_workers: int = 0, on_device: bool = False) -> None:
+    def __init__(
+        self,
+        batch_size: int,
+        num_workers: int = 0,
+        on_device: bool = False,
+        label_noise: float = 0.0,
+        imbalance: float = 1.0,
+    ) -> None:
         super().__init__()
+        for name, value, low, high in (("label_noise", label_noise, 0, 1), ("imbalance", imbalance, 1, math.inf)):
+            if not low <= value < high:
+                raise ValueError(f"`{name}` must be in [{low}, {high}), got {value}")
         if batch_size < 1:
             raise ValueError(f"`batch_size` must be at least 1, got {batch_size}")
         if num_workers < 0:
@@ -38,6 +53,8 @@ class TensorDataModule(pl.LightningDataModule):
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.on_device = on_device
+        self.label_noise = label_noise
+        self.imbalance = imbalance
         self._loaded: tuple[TensorImages, TensorImages] | None = None
         self._sets: tuple[TensorImages, TensorImages] | None = None
 
@@ -118,8 +135,18 @@ class TensorDataModule(pl.LightningDataModule):
 
     def _host_sets(self) -> tuple[TensorImages, TensorImages]:
         if self._loaded is None:
-            self._loaded = self.load()
+            train, val = self.load()
+            self._loaded = self._harder(train), val
         return self._loaded
+
+    def _harder(self, data: TensorImages) -> TensorImages:
+        if not self.label_noise and self.imbalance == 1:
+            return data
+        # The same whatever the run's seed: part of the data, not of the training.
+        generator, classes = torch.Generator().manual_seed(0), len(data.classes)
+        rows = long_tail(data.targets, self.imbalance, classes, generator)
+        targets, wrong = flip_labels(data.targets[rows], self.label_noise, classes, generator)
+        return TensorImages(data.images[rows], targets, data.classes, wrong)
 
     def _ready(self) -> tuple[TensorImages, TensorImages]:
         if self._sets is None:

@@ -1,52 +1,85 @@
 """Selection methods, one a file."""
 
+from dynsel.selectors.aum import AUM
 from dynsel.selectors.base import Feedback, ScoreSelector, Selector
+from dynsel.selectors.batch import BatchSelector, CandidateSelector
+from dynsel.selectors.ccs import CCS
+from dynsel.selectors.el2n import EL2N
 from dynsel.selectors.epsilon_greedy import EpsilonGreedy
 from dynsel.selectors.fast import FAST
+from dynsel.selectors.forgetting import Forgetting
 from dynsel.selectors.full import Full
+from dynsel.selectors.grand import GraNd
+from dynsel.selectors.gstds import GSTDS
 from dynsel.selectors.herding import Herding
 from dynsel.selectors.hybrid import Hybrid
 from dynsel.selectors.infobatch import InfoBatch
+from dynsel.selectors.jest import JEST
 from dynsel.selectors.kcenter import KCenter
 from dynsel.selectors.loss import LossRank
+from dynsel.selectors.proxy import Proxy
 from dynsel.selectors.random import Random
+from dynsel.selectors.random_in_batch import RandomInBatch
 from dynsel.selectors.rcap import RCAP
 from dynsel.selectors.rrd import RRD
+from dynsel.selectors.selective_backprop import SelectiveBackprop
 from dynsel.selectors.ucb import UCB
 
 __all__ = [
+    "AUM",
+    "CCS",
+    "EL2N",
     "FAST",
+    "GSTDS",
+    "JEST",
     "RCAP",
     "RRD",
     "SELECTORS",
     "UCB",
+    "BatchSelector",
+    "CandidateSelector",
     "EpsilonGreedy",
     "Feedback",
+    "Forgetting",
     "Full",
+    "GraNd",
     "Herding",
     "Hybrid",
     "InfoBatch",
     "KCenter",
     "LossRank",
+    "Proxy",
     "Random",
+    "RandomInBatch",
     "ScoreSelector",
+    "SelectiveBackprop",
     "Selector",
     "selector_class",
 ]
 
 # The short names that `dynsel compare --selectors` takes.
 SELECTORS: dict[str, type[Selector]] = {
+    "aum": AUM,
+    "ccs": CCS,
+    "el2n": EL2N,
     "epsilon-greedy": EpsilonGreedy,
     "fast": FAST,
+    "forgetting": Forgetting,
     "full": Full,
+    "grand": GraNd,
+    "gstds": GSTDS,
     "herding": Herding,
     "hybrid": Hybrid,
     "infobatch": InfoBatch,
+    "jest": JEST,
     "k-center": KCenter,
     "loss": LossRank,
+    "proxy": Proxy,
     "random": Random,
+    "random-in-batch": RandomInBatch,
     "rcap": RCAP,
     "rrd": RRD,
+    "selective-backprop": SelectiveBackprop,
     "ucb": UCB,
 }
 
@@ -60,6 +93,6 @@ def selector_class(name: str) -> type[Selector]:
     if name not in SELECTORS:
         from difflib import get_close_matches
 
-        near = get_close_matches(name, SELECTORS) or sorted(SELECTORS)
+        near = get_close_matches(name.lower(), SELECTORS) or sorted(SELECTORS)
         raise ValueError(f"unknown selector {name!r}; did you mean {' or '.join(map(repr, near))}?")
     return SELECTORS[name]

@@ -13,7 +13,7 @@ from torch import Tensor
 from dynsel.selection import Selection, balanced_top_k, top_k
 from dynsel.usage import count_uses
 
-__all__ = ["Feedback", "ScoreSelector", "Selector", "rotation_scores"]
+__all__ = ["Feedback", "ScoreSelector", "Selector", "put_first", "rotation_scores"]
 
 
 @dataclass(frozen=True)
@@ -23,14 +23,12 @@ class Feedback:
     Args:
         indices: (B,) integer positions in the data set.
         loss: (B,) per-sample loss, or None.
-        logits: (B, C), or None.
-        embeddings: (B, d), or None.
+        value: (B,) what the selector's own `measure` made of the batch, or None.
     """
 
     indices: Tensor
     loss: Tensor | None = None
-    logits: Tensor | None = None
-    embeddings: Tensor | None = None
+    value: Tensor | None = None
 
     def finite(self) -> Feedback:
         """Only the samples whose values are all finite, so that one NaN loss can't poison a running mean."""
@@ -38,7 +36,7 @@ class Feedback:
         for field in fields(self)[1:]:
             values = getattr(self, field.name)
             if values is not None:
-                keep &= torch.isfinite(values).flatten(1).all(1) if values.ndim > 1 else torch.isfinite(values)
+                keep &= torch.isfinite(values)
         if bool(keep.all()):
             return self
         kept = {f.name: getattr(self, f.name)[keep] for f in fields(self) if getattr(self, f.name) is not None}
@@ -59,6 +57,7 @@ class Selector(ABC):
     Attributes:
         needs_features: Whether `fit` must be called with features.
         wants: The optional parts of `Feedback` that `observe` makes use of; nothing else is computed.
+        needs_inputs: Whether `measure` needs what the last linear layer takes in.
         exact: Whether `select` returns exactly the size asked for (else: any number of samples).
         refresh: Epochs after which features captured from the model in training are fitted anew; 0 = never.
         keeps_features: Whether captured features are needed after the first `fit`.
@@ -67,6 +66,7 @@ class Selector(ABC):
 
     needs_features: bool = False
     wants: frozenset[str] = frozenset()
+    needs_inputs: ClassVar[bool] = False
     exact: ClassVar[bool] = True
     refresh: int = 0
     keeps_features: bool = False
@@ -132,6 +132,21 @@ class Selector(ABC):
             progress: Share of training done, in [0, 1].
             size: Number of samples that the keep ratio stands for, 1 .. N.
         """
+
+    def measure(self, logits: Tensor, targets: Tensor, inputs: Tensor | None) -> Tensor:
+        """One number a sample from what the classifier put out: `Feedback.value`, where `wants` names it.
+
+        Called once a training batch, on its device and without gradient, so that no more than this number is kept.
+
+        Args:
+            logits: (B, C) float32.
+            targets: (B,) int64 classes.
+            inputs: (B, d) float32, what the last linear layer took in, if `needs_inputs`.
+
+        Returns:
+            (B,) float.
+        """
+        raise NotImplementedError(f"{type(self).__name__} wants `value` but has no `measure`")
 
     def observe(self, feedback: Feedback) -> None:
         """Take in what was really trained on. Order and grouping of the calls within an epoch don't matter.
@@ -206,3 +221,15 @@ def rotation_scores(usage: Tensor, generator: torch.Generator) -> Tensor:
     counts = usage.numpy()
     np.subtract(noise.numpy(), counts - counts.min(), out=noise.numpy(), casting="same_kind")
     return noise
+
+
+def put_first(scores: np.ndarray[Any, Any], rows: np.ndarray[Any, Any], generator: torch.Generator) -> None:
+    """Raise some scores above all others, in random order among themselves, in place.
+
+    Args:
+        scores: (N,) floating point, finite.
+        rows: Positions in 0 .. N-1; none is fine.
+        generator: Source of the order.
+    """
+    if len(rows):
+        scores[rows] = scores.max() + 1 + torch.rand(len(rows), generator=generator).numpy()

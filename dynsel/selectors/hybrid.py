@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dynsel.schedules import Schedule, as_schedule, check_range
 from dynsel.selection import gumbel
-from dynsel.selectors.base import Feedback, ScoreSelector
+from dynsel.selectors.base import Feedback, ScoreSelector, put_first
 from dynsel.selectors.terms import (
     Boundary,
     Loss,
@@ -78,9 +78,8 @@ class Hybrid(ScoreSelector):
         seed: int | None = None,
     ) -> None:
         super().__init__(class_balance=class_balance, seed=seed)
-        for name, share in (("smoothing", smoothing), ("clip", clip)):
-            if not 0 <= share < 1:
-                raise ValueError(f"`{name}` must be in [0, 1), got {share}")
+        if not 0 <= clip < 1:
+            raise ValueError(f"`clip` must be in [0, 1), got {clip}")
         if not noise >= 0:
             raise ValueError(f"`noise` must be at least 0, got {noise}")
         if refresh < 0:
@@ -143,9 +142,8 @@ class Hybrid(ScoreSelector):
             scores -= usage_penalty(self.usage).numpy() * gamma
         if self.noise:
             scores += gumbel(len(scores), self.generator).float().numpy() * self.noise
-        new = np.flatnonzero(self.usage.numpy() == 0) if "loss" in self.terms else ()
-        if len(new):
-            scores[new] = scores.max() + 1 + torch.rand(len(new), generator=self.generator).numpy()
+        if "loss" in self.terms:
+            put_first(scores, np.flatnonzero(self.usage.numpy() == 0), self.generator)
         return torch.from_numpy(scores)
 
     def _holders(self) -> dict[str, tuple[Any, str]]:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from dynsel.selection import Selection
-from dynsel.selectors.base import Feedback, Selector
-from dynsel.selectors.loss import update_average
+from dynsel.selectors.loss import LossSelector
 
 __all__ = ["InfoBatch"]
 
 
-class InfoBatch(Selector):
+class InfoBatch(LossSelector):
     """Leaves out samples of below-average loss with a fixed probability and weighs up the rest of them.
 
     Samples whose last known loss is below the mean of all known ones are each left out with probability `drop`; those
@@ -39,6 +37,7 @@ class InfoBatch(Selector):
         arXiv:2303.04947.
 
     Example:
+        >>> from dynsel.selectors import Feedback
         >>> selector = InfoBatch(drop=0.5, seed=0)
         >>> selector.bind(5)
         >>> selector.observe(Feedback(torch.arange(5), loss=torch.tensor([0.1, 0.2, 0.1, 3.0, 2.0])))
@@ -47,12 +46,10 @@ class InfoBatch(Selector):
         ([1, 3, 4], [2.0, 1.0, 1.0])
     """
 
-    wants = frozenset({"loss"})
     exact = False
-    state_names = ("usage", "losses")
 
     def __init__(self, *, drop: float = 0.5, anneal: float = 0.125, seed: int | None = None) -> None:
-        super().__init__(seed=seed)
+        super().__init__(smoothing=0.0, seed=seed)
         if not 0 <= drop < 1:
             raise ValueError(
                 f"`drop` must be in [0, 1), got {drop}; it is the probability of leaving out a sample of low loss"
@@ -60,16 +57,6 @@ class InfoBatch(Selector):
         if not 0 <= anneal <= 1:
             raise ValueError(f"`anneal` must be in [0, 1], got {anneal}; it is a share of training, 0.125 by default")
         self.drop, self.anneal = drop, anneal
-        self.losses = torch.zeros(0)
-
-    def bind(self, num_samples: int, labels: Tensor | None = None, *, seed: int = 0) -> None:
-        super().bind(num_samples, labels, seed=seed)
-        self.losses = torch.full((num_samples,), torch.nan)
-
-    def observe(self, feedback: Feedback) -> None:
-        super().observe(feedback)
-        if feedback.loss is not None:
-            update_average(self.losses, feedback.indices, feedback.loss, smoothing=0.0)
 
     def select(self, progress: float, size: int) -> Selection:
         easy = self._easy()
@@ -83,7 +70,7 @@ class InfoBatch(Selector):
 
     def _easy(self) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
         """(N,) mask of the samples whose loss is known and below the mean; never all of them."""
-        losses = self.losses.numpy()
+        losses = self.average.numpy()
         known = losses[~np.isnan(losses)]
         # Without this, no sample would have a mean to compare with and numpy would warn.
         mean = known.mean(dtype=np.float64) if len(known) else -np.inf

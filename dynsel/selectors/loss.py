@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -10,13 +10,43 @@ from torch import Tensor
 
 from dynsel.schedules import Schedule, as_schedule, check_range
 from dynsel.selection import gumbel
-from dynsel.selectors.base import Feedback, ScoreSelector, rotation_scores
+from dynsel.selectors.base import Feedback, ScoreSelector, Selector, put_first, rotation_scores
 from dynsel.usage import usage_penalty
 
-__all__ = ["LossRank", "loss_rank", "update_average"]
+__all__ = ["LossRank", "LossSelector", "check_smoothing", "loss_rank", "update_average"]
 
 
-class LossRank(ScoreSelector):
+class LossSelector(Selector):
+    """A selector that goes by the losses of training.
+
+    Args:
+        smoothing: Share of the old average that each new loss leaves, in [0, 1); 0 = the last loss alone.
+        class_balance: Keep the same share of every class.
+        seed: Seed of the draws; None takes the run's seed.
+
+    Attributes:
+        average: (N,) float32, each sample's average loss (`update_average`); NaN = none known.
+    """
+
+    wants = frozenset({"loss"})
+    state_names: ClassVar[tuple[str, ...]] = ("usage", "average")
+
+    def __init__(self, *, smoothing: float = 0.0, class_balance: bool = False, seed: int | None = None) -> None:
+        super().__init__(class_balance=class_balance, seed=seed)
+        self.smoothing = check_smoothing(smoothing)
+        self.average = torch.zeros(0)
+
+    def bind(self, num_samples: int, labels: Tensor | None = None, *, seed: int = 0) -> None:
+        super().bind(num_samples, labels, seed=seed)
+        self.average = torch.full((num_samples,), torch.nan)
+
+    def observe(self, feedback: Feedback) -> None:
+        super().observe(feedback)
+        if feedback.loss is not None:
+            update_average(self.average, feedback.indices, feedback.loss, self.smoothing)
+
+
+class LossRank(LossSelector, ScoreSelector):
     """The highest ranks of a smoothed per-sample loss, minus a usage penalty, plus noise.
 
     Score S_i = rank of sample i's average loss (`loss_rank`) - γ u_i / ū + Gumbel noise, with u_i the uses of the
@@ -43,9 +73,6 @@ class LossRank(ScoreSelector):
         [1, 3]
     """
 
-    wants = frozenset({"loss"})
-    state_names = ("usage", "average")
-
     def __init__(
         self,
         *,
@@ -56,26 +83,14 @@ class LossRank(ScoreSelector):
         class_balance: bool = False,
         seed: int | None = None,
     ) -> None:
-        super().__init__(class_balance=class_balance, seed=seed)
+        super().__init__(smoothing=smoothing, class_balance=class_balance, seed=seed)
         self.gamma = as_schedule(gamma)
         check_range("gamma", self.gamma, 0.0)
-        if not 0 <= smoothing < 1:
-            raise ValueError(f"`smoothing` must be in [0, 1), got {smoothing}; 0 takes the last loss alone")
         if not noise >= 0:
             raise ValueError(f"`noise` must be at least 0, got {noise}")
         if not 0 <= clip < 1:
             raise ValueError(f"`clip` must be in [0, 1), got {clip}; it is a share of the samples, 0 clips none")
-        self.smoothing, self.noise, self.clip = smoothing, noise, clip
-        self.average = torch.zeros(0)
-
-    def bind(self, num_samples: int, labels: Tensor | None = None, *, seed: int = 0) -> None:
-        super().bind(num_samples, labels, seed=seed)
-        self.average = torch.full((num_samples,), torch.nan)
-
-    def observe(self, feedback: Feedback) -> None:
-        super().observe(feedback)
-        if feedback.loss is not None:
-            update_average(self.average, feedback.indices, feedback.loss, self.smoothing)
+        self.noise, self.clip = noise, clip
 
     def scores(self, progress: float) -> Tensor:
         unknown = np.isnan(self.average.numpy())
@@ -86,10 +101,19 @@ class LossRank(ScoreSelector):
             scores -= usage_penalty(self.usage).numpy() * gamma
         if self.noise:
             scores += gumbel(len(scores), self.generator).float().numpy() * self.noise
-        new = np.flatnonzero(unknown & (self.usage.numpy() == 0))
-        if len(new):
-            scores[new] = scores.max() + 1 + torch.rand(len(new), generator=self.generator).numpy()
+        put_first(scores, np.flatnonzero(unknown & (self.usage.numpy() == 0)), self.generator)
         return torch.from_numpy(scores)
+
+
+def check_smoothing(smoothing: float) -> float:
+    """`smoothing` itself.
+
+    Raises:
+        ValueError: Unless it is in [0, 1).
+    """
+    if not 0 <= smoothing < 1:
+        raise ValueError(f"`smoothing` must be in [0, 1), got {smoothing}; 0 takes the last loss alone")
+    return smoothing
 
 
 def update_average(average: Tensor, indices: Tensor, loss: Tensor, smoothing: float) -> Tensor:

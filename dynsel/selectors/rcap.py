@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from dynsel.selection import Selection, balanced_top_k, gumbel, largest_remainder
-from dynsel.selectors.base import Feedback, Selector, rotation_scores
-from dynsel.selectors.loss import update_average
+from dynsel.selectors.base import rotation_scores
+from dynsel.selectors.loss import LossSelector
 
 __all__ = ["RCAP", "class_budgets"]
 
 
-class RCAP(Selector):
+class RCAP(LossSelector):
     """Shares the epoch among the classes by their losses, then draws in each class by the samples' losses.
 
     The importance p_i of a sample is the softmax, within its class, of l_i / β, with l_i its last known loss clipped to
@@ -42,6 +42,7 @@ class RCAP(Selector):
         arXiv:2606.11761.
 
     Example:
+        >>> from dynsel.selectors import Feedback
         >>> selector = RCAP(beta=0.01, seed=0)
         >>> selector.bind(6, torch.tensor([0, 0, 0, 0, 1, 1]))
         >>> selector.observe(Feedback(torch.arange(6), loss=torch.tensor([0.1, 0.6, 0.1, 0.5, 0.2, 0.4])))
@@ -49,8 +50,7 @@ class RCAP(Selector):
         [1, 3, 5]
     """
 
-    wants = frozenset({"loss"})
-    state_names = ("usage", "losses", "before")
+    state_names = (*LossSelector.state_names, "before")
 
     def __init__(
         self,
@@ -60,13 +60,12 @@ class RCAP(Selector):
         class_balance: bool = False,
         seed: int | None = None,
     ) -> None:
-        super().__init__(class_balance=class_balance, seed=seed)
+        super().__init__(smoothing=0.0, class_balance=class_balance, seed=seed)
         if not 0 < beta < math.inf:
             raise ValueError(f"`beta` must be above 0 and finite, got {beta}; it is the temperature, 1 by default")
         if max_loss is not None and not 0 < max_loss < math.inf:
             raise ValueError(f"`max_loss` must be above 0 and finite, got {max_loss}; None takes log C for C classes")
         self.beta, self.max_loss = beta, max_loss
-        self.losses = torch.zeros(0)
         self.before = self.usage
 
     @property
@@ -75,13 +74,7 @@ class RCAP(Selector):
 
     def bind(self, num_samples: int, labels: Tensor | None = None, *, seed: int = 0) -> None:
         super().bind(num_samples, labels, seed=seed)
-        self.losses = torch.full((num_samples,), torch.nan)
         self.before = self.usage.clone()
-
-    def observe(self, feedback: Feedback) -> None:
-        super().observe(feedback)
-        if feedback.loss is not None:
-            update_average(self.losses, feedback.indices, feedback.loss, smoothing=0.0)
 
     def select(self, progress: float, size: int) -> Selection:
         assert self.labels is not None  # `bind` wants them
@@ -89,7 +82,7 @@ class RCAP(Selector):
         ceiling = math.log(np.count_nonzero(sizes)) if self.max_loss is None else self.max_loss
         # Relative to the ceiling, so that no exponential overflows.
         logits = (
-            np.nan_to_num(self.losses.numpy().astype(np.float64), nan=ceiling).clip(0, ceiling) - ceiling
+            np.nan_to_num(self.average.numpy().astype(np.float64), nan=ceiling).clip(0, ceiling) - ceiling
         ) / self.beta
         if self.class_balance:
             budgets = largest_remainder(torch.from_numpy(sizes), size)
@@ -98,7 +91,7 @@ class RCAP(Selector):
             budgets = class_budgets(torch.from_numpy(shares), torch.from_numpy(sizes), size)
         # Uses when the epoch begins: those that have more when it ends were trained on, whatever was told in parts.
         self.before = self.usage.clone()
-        if bool(self.losses.isnan().all()):
+        if bool(self.average.isnan().all()):
             rotation = rotation_scores(self.usage, self.generator)
             return Selection(balanced_top_k(rotation, self.labels, quotas=budgets))
         # The highest of log(p) + Gumbel noise: `weighted_draw` in all classes at once, and no p too small for it.

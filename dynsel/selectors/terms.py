@@ -14,7 +14,7 @@ from dynsel.cfd import characteristic_sums, witness
 from dynsel.ncfd import fit_frequencies
 from dynsel.sae import encode, fit_sae
 from dynsel.selectors.base import Feedback
-from dynsel.selectors.loss import loss_rank, update_average
+from dynsel.selectors.loss import check_smoothing, loss_rank, update_average
 from dynsel.selectors.rrd import factor_scores, rank_within_class
 from dynsel.usage import usage_penalty
 
@@ -124,7 +124,7 @@ class Loss(Term):
     state_names = ("average",)
 
     def __init__(self, smoothing: float, clip: float) -> None:
-        self.smoothing, self.clip = smoothing, clip
+        self.smoothing, self.clip = check_smoothing(smoothing), clip
         self.average = torch.zeros(0)
 
     def bind(self, num_samples: int) -> None:

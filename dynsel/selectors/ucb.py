@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dynsel.selectors.base import Feedback, ScoreSelector, rotation_scores
-from dynsel.selectors.loss import update_average
+from dynsel.selectors.base import ScoreSelector, put_first, rotation_scores
+from dynsel.selectors.loss import LossSelector
 
 __all__ = ["UCB"]
 
 
-class UCB(ScoreSelector):
+class UCB(LossSelector, ScoreSelector):
     """The highest upper confidence bounds of a smoothed per-sample loss.
 
     Score S_i = (average loss of sample i - mean) / standard deviation + c sqrt(log t / n_i), mean and deviation over
@@ -38,6 +38,7 @@ class UCB(ScoreSelector):
         Auer, Cesa-Bianchi and Fischer (2002), Finite-time Analysis of the Multiarmed Bandit Problem (UCB1).
 
     Example:
+        >>> from dynsel.selectors import Feedback
         >>> selector = UCB(seed=0)
         >>> selector.bind(4)
         >>> selector.observe(Feedback(torch.arange(4), loss=torch.tensor([0.1, 2.0, 0.3, 1.5])))
@@ -45,28 +46,13 @@ class UCB(ScoreSelector):
         [1, 3]
     """
 
-    wants = frozenset({"loss"})
-    state_names = ("usage", "average")
-
     def __init__(
         self, *, c: float = 1.0, smoothing: float = 0.5, class_balance: bool = False, seed: int | None = None
     ) -> None:
-        super().__init__(class_balance=class_balance, seed=seed)
+        super().__init__(smoothing=smoothing, class_balance=class_balance, seed=seed)
         if not 0 <= c < math.inf:
             raise ValueError(f"`c` must be at least 0 and finite, got {c}; 0 takes the highest losses only")
-        if not 0 <= smoothing < 1:
-            raise ValueError(f"`smoothing` must be in [0, 1), got {smoothing}; 0 takes the last loss alone")
-        self.c, self.smoothing = c, smoothing
-        self.average = torch.zeros(0)
-
-    def bind(self, num_samples: int, labels: Tensor | None = None, *, seed: int = 0) -> None:
-        super().bind(num_samples, labels, seed=seed)
-        self.average = torch.full((num_samples,), torch.nan)
-
-    def observe(self, feedback: Feedback) -> None:
-        super().observe(feedback)
-        if feedback.loss is not None:
-            update_average(self.average, feedback.indices, feedback.loss, self.smoothing)
+        self.c = c
 
     def scores(self, progress: float) -> Tensor:
         average, uses = self.average.numpy().astype(np.float64), self.usage.numpy()
@@ -77,7 +63,5 @@ class UCB(ScoreSelector):
             return rotation_scores(self.usage, self.generator)
         scores = np.where(unknown, 0.0, (average - known.mean()) / known.std())
         scores += self.c * np.sqrt(math.log(uses.sum(dtype=np.int64)) / np.maximum(uses, 1))
-        new = np.flatnonzero(unknown & (uses == 0))
-        if len(new):
-            scores[new] = scores.max() + 1 + torch.rand(len(new), generator=self.generator).numpy()
+        put_first(scores, np.flatnonzero(unknown & (uses == 0)), self.generator)
         return torch.from_numpy(scores.astype(np.float32))

@@ -1,12 +1,13 @@
 """What the neighbour graph and its spectra cost, beside a matrix product, and how the graph grows with N.
 
     python recipes/benchmarks/graph.py            # graph of 50,000 × 64, growth at 10,000 and 100,000, Fiedler vectors
-    python recipes/benchmarks/graph.py --large    # growth to 1 million as well: hours
+    python recipes/benchmarks/graph.py --large    # approximate growth to 1 million as well: minutes
 
 Random features in 50 clusters. The graph is k nearest neighbours at three scales, fuzzy union and connection; the floor
-is the bare product of the features with themselves, a block of rows at a time. The search compares all pairs, so it
-grows as N²: the column says by what power from one size to the next. Memory is by how much a step raised the
-process's peak resident size. Fiedler vectors are compared with a loop of scipy's full `eigh`.
+is the bare product of the features with themselves, a block of rows at a time. The exact search compares all pairs, so
+it grows as N²; the approximate one (where faiss is installed) as N^1.5: the column says by what power from one size to
+the next. Memory is by how much a step raised the process's peak resident size. Fiedler vectors are compared with a loop
+of scipy's full `eigh`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -61,8 +63,8 @@ def product(x: Tensor) -> None:
         torch.mm(rows, x.T, out=buffer[: len(rows)])
 
 
-def make_graph(x: Tensor) -> Any:
-    return connect(fuzzy_graph(*nearest_neighbours(x, NEIGHBOURS)), x)[0]
+def make_graph(x: Tensor, approximate: bool = False) -> Any:
+    return connect(fuzzy_graph(*nearest_neighbours(x, NEIGHBOURS, approximate=approximate)), x)[0]
 
 
 def verdict(seconds: float, goal: float) -> str:
@@ -93,14 +95,15 @@ def measure_steps(seed: int) -> list[list[str]]:
     return [[f"{SAMPLES:,} × {DIM}: {name}", *rest] for name, *rest in rows]
 
 
-def measure_growth(sizes: list[int], seed: int) -> list[list[str]]:
+def measure_growth(sizes: list[int], approximate: bool, seed: int) -> list[list[str]]:
     rows, last = [], (0, 0.0)
     for size in sizes:
         x = clusters(size, seed)
-        took, memory, _ = timed(lambda x=x: make_graph(x))
+        took, memory, _ = timed(lambda x=x: make_graph(x, approximate))
         power = math.log(took / last[1]) / math.log(size / last[0]) if last[0] else math.nan
         beside = f"{took / size * 1e6:.0f} µs a sample" + (f", N^{power:.2f}" if last[0] else "")
-        rows.append([f"{size:,} × {DIM}: whole graph", f"{took:.2f}", beside, f"{memory:.0f} MB", ""])
+        kind = "approximate" if approximate else "exact"
+        rows.append([f"{size:,} × {DIM}: whole graph, {kind}", f"{took:.2f}", beside, f"{memory:.0f} MB", ""])
         last = (size, took)
     return rows
 
@@ -118,13 +121,17 @@ def measure_fiedler(seed: int) -> list[list[str]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--large", action="store_true", help="a graph of 1 million samples as well")
+    parser.add_argument("--large", action="store_true", help="an approximate graph of 1 million samples as well")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     make_graph(clusters(500, args.seed))  # what the libraries set up at their first call isn't ours
+    if find_spec("faiss"):
+        make_graph(clusters(500, args.seed), approximate=True)
     spectral_embedding(make_graph(clusters(1000, args.seed)), 2, args.seed)
     rows = measure_steps(args.seed) + measure_fiedler(args.seed)
-    rows += measure_growth(SIZES if args.large else SIZES[:2], args.seed)
+    rows += measure_growth(SIZES[:2], False, args.seed)
+    if find_spec("faiss"):
+        rows += measure_growth(SIZES if args.large else SIZES[:2], True, args.seed)
     table = Table(title=f"{torch.get_num_threads()} threads of {os.cpu_count()} cores, {platform.processor()}")
     for name in ("work", "seconds", "beside", "peak", "goal"):
         table.add_column(name, justify="right" if name == "seconds" else "left")

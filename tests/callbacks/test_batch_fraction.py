@@ -28,8 +28,9 @@ from support import (
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from dynsel._batches import Cut, batch_size
 from dynsel.callbacks import BatchFraction, DynamicSelection
-from dynsel.callbacks.batch_fraction import _batch_size, _Cut, cross_entropy
+from dynsel.callbacks.batch_fraction import cross_entropy
 from dynsel.samplers import controller
 from dynsel.schedules import Linear, Step
 
@@ -362,8 +363,8 @@ X, KEPT = rows(5, 2), [1, 3]
 
 
 def cut(batch: Any, size: int = 5) -> Any:
-    assert _batch_size(batch) == size
-    return _Cut(torch.tensor(KEPT), size)(batch)
+    assert batch_size(batch) == size
+    return Cut(torch.tensor(KEPT), size)(batch)
 
 
 def dense(value: Any) -> Tensor:
@@ -452,7 +453,7 @@ def collated(make: Any) -> DataLoader[Any]:
     ],
 )
 def test_42_an_ambiguous_batch_is_an_error(make, problem):
-    with pytest.raises(ValueError, match=rf"BatchFraction can't tell .*{problem}"):
+    with pytest.raises(ValueError, match=rf"can't tell .*{problem}"):
         fit(BatchFraction(0.5, lambda m, b: torch.zeros(4)), loader=collated(make), max_epochs=1)
 
 

@@ -626,3 +626,79 @@ def test_41_the_hook_is_gone_once_all_features_are_there():
 
     fit(DynamicSelection(Captures(), Sizes((20, 20, 13, 13))), Count(), module=Still(), max_epochs=4)
     assert hooks == [1, 1, 1, 0]
+
+
+# ---------------------------------------------------------------- 41: what a selector makes of the logits
+class Measures(Random):
+    """Asks for one number a sample, and keeps what it is told."""
+
+    wants = frozenset({"value"})
+    needs_inputs = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard: dict[int, list[float]] = defaultdict(list)
+
+    def measure(self, logits: Tensor, targets: Tensor, inputs: Tensor | None) -> Tensor:
+        assert not torch.is_grad_enabled()
+        assert inputs is not None
+        return logits[:, 0] + 10 * targets + 100 * inputs.sum(1)
+
+    def observe(self, feedback: Feedback) -> None:
+        super().observe(feedback)
+        for i, value in zip(feedback.indices.tolist(), feedback.value.tolist(), strict=True):
+            self.heard[i].append(value)
+
+
+@pytest.mark.parametrize("options", [{}, {"accumulate_grad_batches": 3}, {"precision": "bf16-mixed"}])
+def test_41_a_selector_measures_each_batch(options: dict[str, Any]) -> None:
+    selector, module = Measures(), Still()
+    fit(DynamicSelection(selector, Sizes((12, 40, 20, 8))), module=module, **options)
+    data = Indexed()
+    with torch.no_grad():
+        inputs = module.net[:3](data.x)
+        wanted = module.net[3](inputs)[:, 0] + 10 * torch.tensor(data.targets) + 100 * inputs.sum(1)
+    assert sum(len(values) for values in selector.heard.values()) == 80
+    tolerance = {"rtol": 0.05, "atol": 1.0} if options.get("precision") else {"rtol": 1e-5, "atol": 1e-4}
+    for i, values in selector.heard.items():
+        for value in values:
+            torch.testing.assert_close(torch.tensor(value), wanted[i], **tolerance)
+
+
+@pytest.mark.parametrize("name", ["el2n", "grand", "aum", "ccs", "forgetting"])
+def test_41_coresets_are_fixed_by_what_training_told(name: str) -> None:
+    chosen, module = DynamicSelection(name, 0.25, seed=0), Still()
+    fit(chosen, module=module, max_epochs=12)
+    subsets = [{i for batch in module.seen[epoch] for i in batch} for epoch in range(12)]
+    assert set().union(*subsets[:4]) == set(range(N))
+    assert all(subset == subsets[11] for subset in subsets[6:])
+    selector: Any = chosen.selector
+    data = Indexed()
+    with torch.no_grad():
+        inputs = module.net[:3](data.x)
+        wanted = selector.measure(module.net[3](inputs), torch.tensor(data.targets), inputs)
+    if name == "forgetting":  # nothing is learned: what is wrong once is so for good
+        assert torch.equal(selector.final.floor(), 1 - wanted)
+    else:
+        torch.testing.assert_close(selector.final, wanted)
+
+
+def test_41_without_a_classification_a_measure_is_refused() -> None:
+    class Regression(Module):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            return F.mse_loss(self(batch[0]), one_hot(batch[1]))
+
+    with pytest.raises(RuntimeError, match=r"EL2N can't find the logits: .* made 0 calls of F\.cross_entropy"):
+        fit(DynamicSelection("el2n"), module=Regression())
+
+
+def test_41_a_batch_skipped_by_the_step_is_not_measured() -> None:
+    class Skips(Still):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            loss = super().training_step(batch, batch_idx)
+            return None if batch_idx == 0 else loss
+
+    selector = Measures()
+    fit(DynamicSelection(selector, 1.0), module=Skips(), max_epochs=1)
+    values = torch.tensor([values[0] for _, values in sorted(selector.heard.items())])
+    assert int(values.isnan().sum()) == 4

@@ -47,8 +47,7 @@ def feedback(selector: Selector, indices: torch.Tensor, epoch: int) -> Feedback:
     generator = torch.Generator().manual_seed(epoch)
     values = {
         "loss": torch.rand(N, generator=generator),
-        "logits": torch.randn(N, C, generator=generator),
-        "embeddings": torch.randn(N, D, generator=generator),
+        "value": torch.rand(N, generator=generator),
     }
     return Feedback(indices, **{name: values[name][indices] for name in selector.wants})
 
@@ -86,7 +85,8 @@ def test_has_a_short_name_and_a_docstring(name):
 
 
 @pytest.mark.parametrize(
-    ("wrong", "hint"), [("randm", "'random'"), ("RRD", "'full' or 'herding' or"), ("ful", "'full'")]
+    ("wrong", "hint"),
+    [("randm", "'random'"), ("RRD", "'rrd'"), ("boost", "'full' or 'grand' or"), ("ful", "'full'")],
 )
 def test_unknown_names_are_answered_by_similar_ones(wrong, hint):
     with pytest.raises(ValueError, match=f"unknown selector '{wrong}'; did you mean .*{hint}"):
@@ -211,7 +211,7 @@ def test_a_nan_loss_does_no_harm(name):
     before = selector.state_dict()
     indices = torch.arange(10)
     nan = torch.full((10,), torch.nan)
-    selector.observe(Feedback(indices, loss=nan, logits=nan[:, None].repeat(1, C), embeddings=nan[:, None]))
+    selector.observe(Feedback(indices, loss=nan, value=nan))
     assert selector.usage[:10].tolist() == [1] * 10
     assert same_state(selector.state_dict(), {**before, "usage": selector.usage})
     assert all(len(set(chosen)) == len(chosen) > 0 for chosen in train(selector))
@@ -219,13 +219,12 @@ def test_a_nan_loss_does_no_harm(name):
 
 def test_feedback_keeps_only_finite_samples():
     loss = torch.tensor([1.0, torch.nan, 3.0, 4.0])
-    logits = torch.ones(4, 2)
-    logits[3, 1] = torch.inf
-    kept = Feedback(torch.tensor([5, 6, 7, 8]), loss=loss, logits=logits).finite()
+    value = torch.tensor([1.0, 1.0, 2.0, torch.inf])
+    kept = Feedback(torch.tensor([5, 6, 7, 8]), loss=loss, value=value).finite()
     assert kept.indices.tolist() == [5, 7]
     assert kept.loss.tolist() == [1.0, 3.0]
-    assert kept.logits.shape == (2, 2)
-    assert kept.embeddings is None
+    assert kept.value.tolist() == [1.0, 2.0]
+    assert Feedback(torch.tensor([5])).finite().loss is None
     assert kept.finite() is kept
 
 

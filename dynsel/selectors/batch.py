@@ -1,0 +1,122 @@
+"""Selection inside the batch: of each batch of candidates a part stays."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from dynsel.selection import Selection
+from dynsel.selectors.base import Selector
+
+__all__ = ["BatchSelector", "CandidateSelector"]
+
+
+class BatchSelector(Selector):
+    """Decides, inside each batch of candidates, which samples stay, before any of them is loaded.
+
+    An epoch's order is cut into batches of B / ρ candidates, with ρ the keep ratio and B the loader's batch size, of
+    which B stay (`dynsel.samplers.batch`). What is dropped is never read, decoded or moved.
+
+    Args:
+        shrink: Take batches of B candidates instead and train on ρ B: smaller batches, as many optimiser steps as
+            full data takes in an epoch. By default the batch that is trained on keeps its size.
+        seed: Seed of the selector's draws; None takes the run's seed.
+
+    Attributes:
+        needs_stream: Whether it trains a network of its own on the candidates (`Proxy`), and must see every epoch.
+        stream: What it needs for that; set by whoever drives it.
+        work: Of such a network, (2 or more,) float64: samples scored, operations; else None.
+    """
+
+    needs_stream: ClassVar[bool] = False
+    stream: Any = None
+    work: Tensor | None = None
+
+    def __init__(self, *, shrink: bool = False, seed: int | None = None) -> None:
+        super().__init__(seed=seed)
+        self.shrink = shrink
+
+    def select_batches(self, candidates: Sequence[Tensor], keep: Sequence[int], progress: float) -> list[Tensor]:
+        """Which candidates stay, of all batches of an epoch at once.
+
+        Args:
+            candidates: For each batch (c,) int64 positions in the data set.
+            keep: How many of each stay, 1 .. c.
+            progress: Share of training done, in [0, 1].
+
+        Returns:
+            For each batch (keep,) int64 positions within its candidates, ascending.
+        """
+        return [self.select_batch(rows, count, progress) for rows, count in zip(candidates, keep, strict=True)]
+
+    @abstractmethod
+    def select_batch(self, candidates: Tensor, keep: int, progress: float) -> Tensor:
+        """The same of one batch."""
+
+    def select(self, progress: float, size: int) -> Selection:
+        """The whole data set as one batch of candidates."""
+        if size == self.num_samples:
+            return Selection(torch.arange(size))
+        return Selection(self.select_batches([torch.arange(self.num_samples)], [size], progress)[0])
+
+
+class CandidateSelector(Selector):
+    """Decides inside each batch of candidates by their losses, which a forward pass of the model must tell first.
+
+    Every sample is loaded, in batches of B / ρ, with ρ the keep ratio and B the loader's batch size; when they are on
+    the device all are scored and B stay to be trained on. For that it needs `DynamicSelection`: nothing else
+    knows the model.
+
+    Args:
+        shrink: Load batches of B instead and train on ρ B.
+        seed: Seed of the selector's draws; None takes the run's seed.
+    """
+
+    exact = False
+
+    def __init__(self, *, shrink: bool = False, seed: int | None = None) -> None:
+        super().__init__(seed=seed)
+        self.shrink = shrink
+
+    def select(self, progress: float, size: int) -> Selection:
+        """Every sample is a candidate."""
+        return Selection(torch.arange(self.num_samples))
+
+    def keep(self, candidates: Tensor, losses: Tensor, count: int, generator: torch.Generator) -> Tensor:
+        """Which candidates stay.
+
+        Args:
+            candidates: (c,) int64 positions in the data set.
+            losses: (c,) of the model as it is; what is not finite never stays.
+            count: How many stay, 1 .. c.
+            generator: Source of draws, another one for each batch and rank.
+
+        Returns:
+            (count,) int64 positions within the candidates, ascending.
+
+        Raises:
+            ValueError: If fewer candidates have a finite loss.
+        """
+        losses = losses.detach().cpu().double()
+        finite = torch.isfinite(losses)
+        if not 1 <= count <= len(losses):
+            raise ValueError(f"`count` must be between 1 and the number of candidates, {len(losses)}, got {count}")
+        if int(finite.sum()) < count:
+            raise ValueError(
+                f"only {int(finite.sum())} of {len(losses)} candidates have a finite loss and {count} are to be kept: "
+                "training has diverged, or the data hold NaN; lower the learning rate, or look at the inputs"
+            )
+        scores = torch.where(finite, self.scores(candidates, losses), -torch.inf)
+        return self.choose(scores, count, generator)
+
+    @abstractmethod
+    def scores(self, candidates: Tensor, losses: Tensor) -> Tensor:
+        """(c,) float64, higher = rather keep it, from the candidates' positions and finite losses."""
+
+    @abstractmethod
+    def choose(self, scores: Tensor, count: int, generator: torch.Generator) -> Tensor:
+        """`count` positions, ascending, out of (c,) scores, of which -inf must not be taken."""

@@ -1,0 +1,97 @@
+"""CCS: samples of all degrees of difficulty, but the hardest."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dynsel.selection import Selection, largest_remainder, top_k
+from dynsel.selectors.aum import AUM
+from dynsel.selectors.rcap import class_budgets
+
+__all__ = ["CCS", "stratified_draw"]
+
+
+class CCS(AUM):
+    """Leaves out the samples of smallest area under the margin and draws evenly from all degrees of the rest.
+
+    The hardest share `drop` goes, being wrong labels more often than not. What is left is cut into strata of equal
+    width by its area under the margin (`AUM`); the places are shared out evenly among the strata, where one that has
+    fewer samples gives all and leaves its places to the others; within a stratum the draw is uniform.
+
+    Args:
+        drop: Share of the samples to leave out, in [0, 1); the paper's β, which it tunes for each keep ratio (0 to
+            0.4). No more are left out than the keep ratio allows.
+        strata: Number of strata, at least 1.
+        warmup: Share of training that only gathers, in [0, 1).
+        class_balance: Do so in each class, with the same share of every class.
+        seed: Seed of the draws; None takes the run's seed.
+
+    Reference:
+        Zheng et al. (2023), Coverage-centric Coreset Selection for High Pruning Rates, ICLR, arXiv:2210.15809.
+
+    Example:
+        >>> from dynsel.selectors import Feedback
+        >>> selector = CCS(drop=0.2, strata=2, warmup=0.1, seed=0)
+        >>> selector.bind(5)
+        >>> selector.observe(Feedback(torch.arange(5), value=torch.tensor([-9.0, -8.0, -1.0, -0.5, 4.0])))
+        >>> selector.select(0.5, size=4).indices.tolist()  # the last one is wrong, by 4
+        [0, 1, 2, 3]
+    """
+
+    def __init__(
+        self,
+        *,
+        drop: float = 0.1,
+        strata: int = 50,
+        warmup: float = 0.3,
+        class_balance: bool = False,
+        seed: int | None = None,
+    ) -> None:
+        super().__init__(warmup=warmup, class_balance=class_balance, seed=seed)
+        if not 0 <= drop < 1:
+            raise ValueError(f"`drop` must be in [0, 1), got {drop}; it is the share of the hardest to leave out")
+        if strata < 1:
+            raise ValueError(f"`strata` must be at least 1, got {strata}")
+        self.drop, self.strata = drop, strata
+
+    def _chosen(self, scores: Tensor, size: int) -> Selection:
+        draw = self._fixed_draw()
+        if not self.class_balance or self.labels is None:
+            return Selection(stratified_draw(scores, draw, size, self.drop, self.strata))
+        quotas = largest_remainder(torch.bincount(self.labels.long()), size).tolist()
+        chosen = []
+        for label, quota in enumerate(quotas):
+            members = (self.labels == label).nonzero()[:, 0]
+            if quota:
+                chosen.append(members[stratified_draw(scores[members], draw[members], quota, self.drop, self.strata)])
+        return Selection(torch.cat(chosen).sort().values)
+
+
+def stratified_draw(hardness: Tensor, draw: Tensor, size: int, drop: float, strata: int) -> Tensor:
+    """The same number from each stratum of hardness, as far as it has them, the hardest left out.
+
+    Args:
+        hardness: (N,) float, finite.
+        draw: (N,) float; of a stratum those of the highest are taken.
+        size: 1 .. N.
+        drop: Share of the hardest to leave out, in [0, 1).
+        strata: Number of strata, of equal width between the lowest and the highest hardness of the rest.
+
+    Returns:
+        (size,) int64, ascending.
+    """
+    count = len(hardness)
+    rest = top_k(-hardness, max(size, count - int(drop * count + 0.5)))
+    left = hardness[rest].double()
+    low, high = left.min(), left.max()
+    width = (high - low).clamp_min(torch.finfo(torch.float64).tiny)
+    stratum = ((left - low) / width * strata).long().clamp(0, strata - 1)
+    sizes = torch.bincount(stratum, minlength=strata)
+    budgets = class_budgets((sizes > 0).double(), sizes, size)
+    # By stratum, and in it by the draw: the first of each, up to its budget.
+    order = np.lexsort((-draw[rest].numpy(), stratum.numpy()))
+    place = np.arange(len(order)) - np.repeat((sizes.cumsum(0) - sizes).numpy(), sizes.numpy())
+    taken = order[place < np.repeat(budgets.numpy(), sizes.numpy())]
+    return rest[torch.from_numpy(np.sort(taken))].sort().values

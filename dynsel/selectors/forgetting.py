@@ -1,0 +1,73 @@
+"""Forgetting: the samples that the network learned and lost again."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from dynsel.selectors.training_score import TrainingScore
+
+__all__ = ["Forgetting"]
+
+
+class Forgetting(TrainingScore):
+    """The samples that were forgotten most often, fixed in the course of training.
+
+    A sample is forgotten when it is classified wrongly after it was right at its use before. One that was never right
+    counts as forgotten more often than any other (a port leaves it at 0, as if it were the easiest). Equal counts,
+    of which there are many, are in random order.
+
+    Deviation from the paper, which counts over a whole training beforehand: over the training's own first part,
+    during which it rotates at random (see `TrainingScore`).
+
+    Args:
+        warmup: Share of training that only gathers, in [0, 1).
+        class_balance: Keep the same share of every class.
+        seed: Seed of the draws; None takes the run's seed.
+
+    Reference:
+        Toneva et al. (2019), An Empirical Study of Example Forgetting during Deep Neural Network Learning, ICLR,
+        arXiv:1812.05159.
+
+    Example:
+        >>> from dynsel.selectors import Feedback
+        >>> selector = Forgetting(warmup=0.1, seed=0)
+        >>> selector.bind(3)
+        >>> for right in [[1.0, 1.0, 0.0], [1.0, 0.0, 0.0]]:
+        ...     selector.observe(Feedback(torch.arange(3), value=torch.tensor(right)))
+        >>> selector.select(0.5, size=2).indices.tolist()  # 1 was forgotten, 2 was never learned
+        [1, 2]
+    """
+
+    state_names = (*TrainingScore.state_names, "last", "ever", "forgotten")
+
+    def __init__(self, *, warmup: float = 0.5, class_balance: bool = False, seed: int | None = None) -> None:
+        super().__init__(warmup=warmup, class_balance=class_balance, seed=seed)
+        self._forget_all(0)
+
+    def _forget_all(self, num_samples: int) -> None:
+        self.last = torch.full((num_samples,), -1, dtype=torch.int8)  # right at its last use; -1 = not used
+        self.ever = torch.zeros(num_samples, dtype=torch.bool)
+        self.forgotten = torch.zeros(num_samples, dtype=torch.int32)
+
+    def bind(self, num_samples: int, labels: Tensor | None = None, *, seed: int = 0) -> None:
+        super().bind(num_samples, labels, seed=seed)
+        self._forget_all(num_samples)
+
+    def measure(self, logits: Tensor, targets: Tensor, inputs: Tensor | None) -> Tensor:
+        """(B,) 1 where the classification is right, else 0."""
+        return (logits.argmax(1) == targets).float()
+
+    def _gather(self, indices: Tensor, values: Tensor) -> None:
+        # A sample that is there twice, as padding of a rank, is right if it is so each time.
+        which, of = torch.unique(indices, return_inverse=True)
+        right = torch.ones(len(which)).scatter_reduce_(0, of, values, "amin") > 0
+        self.forgotten[which] += ((self.last[which] == 1) & ~right).int()
+        self.last[which] = right.to(torch.int8)
+        self.ever[which] |= right
+
+    def _finished(self) -> Tensor | None:
+        if bool((self.last < 0).any()):
+            return None
+        counts = torch.where(self.ever, self.forgotten, self.forgotten.max() + 1)
+        return counts + self._fixed_draw()

@@ -1,0 +1,137 @@
+"""What the selectors share that fix their subset by what the first part of training says of each sample."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dynsel.selection import Selection, balanced_top_k, top_k
+from dynsel.selectors.base import Feedback, Selector, rotation_scores
+
+__all__ = ["MeanScore", "TrainingScore", "error_norms", "margins"]
+
+
+class TrainingScore(Selector):
+    """Rotates at random in the first part of training, and then keeps the samples of highest score to the end.
+
+    The papers take the scores from trainings of their own, whose cost their tables leave out; here they come from the
+    training itself, so that nothing is free. The subset is fixed at the first epoch that starts after the share
+    `warmup` of training and when every sample has been trained on; from then on nothing is learned.
+
+    Args:
+        warmup: Share of training that only gathers, in [0, 1).
+        class_balance: Keep the same share of every class.
+        seed: Seed of the draws; None takes the run's seed.
+
+    Attributes:
+        final: (N,) float32, the scores once they are fixed; None before.
+    """
+
+    wants = frozenset({"value"})
+    state_names: ClassVar[tuple[str, ...]] = ("usage", "final")
+
+    def __init__(self, *, warmup: float, class_balance: bool = False, seed: int | None = None) -> None:
+        super().__init__(class_balance=class_balance, seed=seed)
+        if not 0 <= warmup < 1:
+            raise ValueError(f"`warmup` must be in [0, 1), got {warmup}; it is the share of training that only gathers")
+        self.warmup = warmup
+        self.final: Tensor | None = None
+
+    def bind(self, num_samples: int, labels: Tensor | None = None, *, seed: int = 0) -> None:
+        super().bind(num_samples, labels, seed=seed)
+        self.final = None
+
+    def observe(self, feedback: Feedback) -> None:
+        super().observe(feedback)
+        good = feedback.finite()
+        if self.final is None and good.value is not None and len(good.indices):
+            self._gather(good.indices, good.value.detach().float().cpu())
+
+    @abstractmethod
+    def _gather(self, indices: Tensor, values: Tensor) -> None:
+        """Take in what `measure` gave for B ≥ 1 samples: (B,) positions and (B,) finite float32 numbers."""
+
+    @abstractmethod
+    def _finished(self) -> Tensor | None:
+        """(N,) float32, higher = rather take it; None while a sample is missing."""
+
+    def select(self, progress: float, size: int) -> Selection:
+        # Progress is a quotient of whole numbers: 7 / 10 must not fall short of 0.7.
+        if self.final is None and progress >= self.warmup - 1e-9:
+            self.final = self._finished()
+        if self.final is None:
+            return self._highest(rotation_scores(self.usage, self.generator), size)
+        return self._chosen(self.final, size)
+
+    def _chosen(self, scores: Tensor, size: int) -> Selection:
+        """The subset by the final scores, the same each time."""
+        return self._highest(scores, size)
+
+    def _highest(self, scores: Tensor, size: int) -> Selection:
+        if self.class_balance and self.labels is not None:
+            return Selection(balanced_top_k(scores, self.labels, size))
+        return Selection(top_k(scores, size))
+
+    def _fixed_draw(self) -> Tensor:
+        """(N,) uniform in [0, 1), the same each time."""
+        return torch.rand(self.num_samples, generator=torch.Generator().manual_seed(self.generator.initial_seed()))
+
+
+class MeanScore(TrainingScore):
+    """One whose score is the mean of a number that each use of the sample gives."""
+
+    state_names = (*TrainingScore.state_names, "total", "seen")
+
+    def __init__(self, *, warmup: float, class_balance: bool = False, seed: int | None = None) -> None:
+        super().__init__(warmup=warmup, class_balance=class_balance, seed=seed)
+        self._clear(0)
+
+    def bind(self, num_samples: int, labels: Tensor | None = None, *, seed: int = 0) -> None:
+        super().bind(num_samples, labels, seed=seed)
+        self._clear(num_samples)
+
+    def _clear(self, num_samples: int) -> None:
+        self.total = torch.zeros(num_samples, dtype=torch.float64)
+        self.seen = torch.zeros(num_samples, dtype=torch.int32)
+
+    def _gather(self, indices: Tensor, values: Tensor) -> None:
+        self.total.index_add_(0, indices, values.double())
+        self.seen.index_add_(0, indices, torch.ones(len(indices), dtype=torch.int32))
+
+    def _finished(self) -> Tensor | None:
+        return (self.total / self.seen).float() if bool((self.seen > 0).all()) else None
+
+
+def error_norms(logits: Tensor, targets: Tensor) -> Tensor:
+    """||softmax - one-hot target||, the norm of the cross entropy's gradient by the logits.
+
+    Args:
+        logits: (B, C) float.
+        targets: (B,) int64.
+
+    Returns:
+        (B,) in [0, √2].
+    """
+    errors = logits.softmax(1) - F.one_hot(targets, logits.shape[1])
+    norms: Tensor = torch.linalg.vector_norm(errors, dim=1)
+    return norms
+
+
+def margins(logits: Tensor, targets: Tensor) -> Tensor:
+    """Logit of the target minus the highest other one; of a single class, the logit.
+
+    Args:
+        logits: (B, C) float.
+        targets: (B,) int64.
+
+    Returns:
+        (B,), above 0 where the classification is right.
+    """
+    own = logits.gather(1, targets[:, None])[:, 0]
+    if logits.shape[1] == 1:
+        return own
+    return own - logits.scatter(1, targets[:, None], -torch.inf).amax(1)
