@@ -152,7 +152,8 @@ def test_batches_ranks_and_copies_add_up(which):
     # What a process group does to the states of two ranks.
     for name, reduce in alone._reductions.items():
         merged = reduce(torch.stack([getattr(alone, name), getattr(other, name)]))
-        same(merged, getattr(together, name))
+        # Sums of float32 numbers in another order: a sum near 0 has no relative precision.
+        torch.testing.assert_close(merged, getattr(together, name), rtol=1e-5, atol=1e-5)
     same(pickle.loads(pickle.dumps(together)).compute(), together.compute())
 
 
