@@ -284,6 +284,7 @@ class SelectionController:
         self.sampler.epoch_batch_size = batch_size
         selector = self.selector
         in_batches = isinstance(selector, BatchSelector) and (size < self.sampler.num_total or selector.needs_stream)
+        self.sampler.by_seed = in_batches
         if in_batches:
             chosen = self._choose_in_batches(epoch, progress)
         else:

@@ -39,6 +39,8 @@ class SelectionSampler(DistributedSampler[int]):
         count: Number of samples of this epoch over all ranks, M (for a `base` that draws its own number: theirs).
         batch_size: That of the loader.
         epoch_batch_size: This epoch's, where it is another one; None = the loader's.
+        by_seed: Whether a shuffled order comes from (seed, epoch) whatever the `base` draws. An order that is drawn before
+            the epoch begins must not depend on when: after a resume Lightning validates later than it did.
         weights: (N,) loss weights of this epoch, or None.
 
     Example:
@@ -80,6 +82,7 @@ class SelectionSampler(DistributedSampler[int]):
         # Set by whoever feeds batches from this sampler; batches are how training counts its progress.
         self.batch_size, self.drop_last, self.batched = 1, False, False
         self.epoch_batch_size: int | None = None
+        self.by_seed = False
         # Batches of this epoch handed out so far, those before a resume included.
         self.delivered = 0
         # Whether they were all of them.
@@ -171,15 +174,15 @@ class SelectionSampler(DistributedSampler[int]):
     @property
     def is_permutation(self) -> bool:
         """Whether every sample comes up exactly once in an unselected epoch, so that the length is known undrawn."""
+        return self.base is None or type(self.base) is SequentialSampler or self._shuffles_all
+
+    @property
+    def _shuffles_all(self) -> bool:
         base = self.base
-        return (
-            base is None
-            or type(base) is SequentialSampler
-            or (type(base) is RandomSampler and not base.replacement and base.num_samples == self.num_total)
-        )
+        return type(base) is RandomSampler and not base.replacement and base.num_samples == self.num_total
 
     def _full_order(self) -> Tensor:
-        if self.base is not None:
+        if self.base is not None and not (self.by_seed and self._shuffles_all):
             return torch.from_numpy(np.fromiter(self.base, dtype=np.int64))
         if not self.shuffle:
             return torch.arange(self.num_total)
