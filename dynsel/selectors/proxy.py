@@ -71,15 +71,8 @@ class Proxy(BatchSelector):
         arXiv:1906.11829.
 
     Example:
-        >>> data = torch.tensor([[1.0], [1.0], [1.0], [-1.0]]), torch.tensor([0, 0, 1, 1])
-        >>> selector = Proxy(model="torch.nn.Linear", arguments={"in_features": 1, "out_features": 2}, seed=0)
-        >>> selector.bind(4)
-        >>> load = lambda batches: ((data[0][rows], data[1][rows]) for rows in batches)
-        >>> selector.stream = Stream(load, torch.device("cpu"), until=0.5)
-        >>> for epoch in range(20):
-        ...     chosen = selector.select_batches([torch.arange(4)], [1], progress=epoch / 20)
-        >>> chosen[0].tolist()  # the one with the wrong label
-        [2]
+        >>> selector = Proxy(arguments={"width": 8})  # of the model in training, all else alike
+        >>> # Trainer(callbacks=[DynamicSelection(selector, keep_ratio=0.5)]).fit(your_module, your_datamodule)
     """
 
     needs_stream = True
