@@ -64,7 +64,9 @@ class BatchFraction(Callback):
             return
         callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
         if any(isinstance(c, DynamicSelection) and c.cuts_batches for c in callbacks):
-            raise ValueError("the selector of DynamicSelection chooses inside the batch already; leave BatchFraction out")
+            raise ValueError(
+                "the selector of DynamicSelection chooses inside the batch already; leave BatchFraction out"
+            )
         if sum(isinstance(c, BatchFraction) for c in callbacks) > 1:
             raise ValueError("one Trainer takes one BatchFraction only; let one `score` weigh all that matters")
         self._leave()

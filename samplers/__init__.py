@@ -5,4 +5,11 @@ from dynsel.samplers.controller import EpochRecord, SelectionController
 from dynsel.samplers.loader import sampler_for, wrap_loader
 from dynsel.samplers.selection_sampler import SelectionSampler
 
-__all__ = ["BatchSelectionSampler", "EpochRecord", "SelectionController", "SelectionSampler", "sampler_for", "wrap_loader"]
+__all__ = [
+    "BatchSelectionSampler",
+    "EpochRecord",
+    "SelectionController",
+    "SelectionSampler",
+    "sampler_for",
+    "wrap_loader",
+]

@@ -143,11 +143,12 @@ class BatchSelectionSampler(Sampler[list[int]]):
         rank: int = 0,
     ) -> None:
         if not isinstance(selector, BatchSelector):
-            raise TypeError(f"`selector` must be a BatchSelector, got {selector!r}")
+            raise TypeError(
+                "`selector` must be a BatchSelector, which chooses before anything is loaded, "
+                f"got {type(selector).__name__}"
+            )
         self.selector, self.keep_ratio, self.max_epochs = selector, as_keep_ratio(keep_ratio), max_epochs
-        self.sampler = SelectionSampler(
-            data_source, shuffle=shuffle, seed=seed, num_replicas=num_replicas, rank=rank
-        )
+        self.sampler = SelectionSampler(data_source, shuffle=shuffle, seed=seed, num_replicas=num_replicas, rank=rank)
         self.sampler.batch_size, self.sampler.drop_last, self.sampler.batched = batch_size, drop_last, True
         check_candidates(self.keep_ratio, batch_size, self.sampler.num_total, shrink=selector.shrink)
         if selector.num_samples != self.sampler.num_total:

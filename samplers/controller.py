@@ -341,8 +341,7 @@ class SelectionController:
         kept, work = decide_once(decide)
         if work is not None:
             self.samples_scored, self.selection_flops = int(work[0]), float(work[1])
-        sampler.keep(kept)
-        return Selection(order[kept].unique())
+        return Selection(sampler.keep(kept))
 
     def _stream(self, until: float) -> Stream:
         """The data as training gets them, for a network that a selector trains."""
@@ -502,7 +501,8 @@ class SelectionController:
         Raises:
             ValueError: If the sampler fed another number of samples, or too few losses are finite.
         """
-        assert isinstance(self.selector, CandidateSelector) and self.record is not None
+        assert isinstance(self.selector, CandidateSelector)
+        assert self.record is not None
         start = time.perf_counter()
         self.keep(batch_idx, torch.arange(size), size)
         count, kept = sample_count(self.record.keep_ratio, size), None

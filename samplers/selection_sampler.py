@@ -39,8 +39,9 @@ class SelectionSampler(DistributedSampler[int]):
         count: Number of samples of this epoch over all ranks, M (for a `base` that draws its own number: theirs).
         batch_size: That of the loader.
         epoch_batch_size: This epoch's, where it is another one; None = the loader's.
-        by_seed: Whether a shuffled order comes from (seed, epoch) whatever the `base` draws. An order that is drawn before
-            the epoch begins must not depend on when: after a resume Lightning validates later than it did.
+        by_seed: Whether a shuffled order comes from (seed, epoch) whatever the `base` draws: one that is drawn before
+            the epoch begins must not depend on when that is. Resumed after an epoch, Lightning iterates the loader of
+            validation later than it would have.
         weights: (N,) loss weights of this epoch, or None.
 
     Example:
@@ -112,17 +113,6 @@ class SelectionSampler(DistributedSampler[int]):
             self.weights = torch.ones(self.num_total).index_copy_(0, selection.indices.long(), weights)
         self._begin_epoch()
 
-    def keep(self, positions: Tensor) -> None:
-        """Feed only this part of the epoch's order from the next iteration on.
-
-        Args:
-            positions: (M,) int64 positions in `draw()`, ascending.
-        """
-        order = self.draw()[positions]
-        self.select(order.unique())
-        # Where a sampler draws some samples twice, the order alone knows which of them stay.
-        self._order, self.count = order, len(order)
-
     def set_epoch(self, epoch: int) -> None:
         """Order of another epoch; Lightning and Fabric call it by themselves, a plain loop must."""
         length = len(self._source)
@@ -157,6 +147,22 @@ class SelectionSampler(DistributedSampler[int]):
         self.first_position = self.first_batch = 0
         self.ended = False
         self.count = self.num_total if self._mask is None else int(np.count_nonzero(self._mask.numpy()))
+
+    def keep(self, positions: Tensor) -> Tensor:
+        """Feed only this part of the epoch's order from the next iteration on.
+
+        Args:
+            positions: (M,) int64 positions in `draw()`, ascending.
+
+        Returns:
+            The samples that are there, (M,) int64, ascending; fewer where a sampler drew some of them twice.
+        """
+        order = self.draw()[positions]
+        chosen = torch.from_numpy(np.unique(order.numpy()))
+        self.select(chosen)
+        # Of a sample that was drawn twice the order alone knows which one stays.
+        self._order, self.count = order, len(order)
+        return chosen
 
     def draw(self) -> Tensor:
         """This epoch's global order, (count,) int64, the same on every rank; drawn at the first call."""

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-import lightning.pytorch as pl
 import pytest
 import torch
 import torch.nn.functional as F
-from support import BATCH, N, Indexed, Module, SaveEvery, Sizes, fit, same_weights, train_loader
+from support import BATCH, Indexed, Module, N, SaveEvery, Sizes, fit, same_weights, train_loader
 from torch import Tensor
 
 from dynsel.callbacks import BatchFraction, DynamicSelection
-from dynsel.schedules import Constant, Linear
-from dynsel.selectors import GSTDS, JEST, BatchSelector, Proxy, RandomInBatch, SelectiveBackprop, Selector
+from dynsel.schedules import Linear
+from dynsel.selectors import GSTDS, JEST, Proxy, RandomInBatch, SelectiveBackprop
 
 FEATURES = torch.randn(N, 6, generator=torch.Generator().manual_seed(3))
 METHODS = {
@@ -151,14 +150,11 @@ def test_counting_changes_nothing():
 
 
 # ---------------------------------------------------------------- resume
-@every_method
-@pytest.mark.parametrize("shrink", [False, True])
+@pytest.mark.parametrize(("name", "shrink"), [*((n, False) for n in METHODS), ("gstds", True), ("jest", True)])
 def test_34_every_step(tmp_path, name, shrink):
     def run(*callbacks: Any, ckpt_path: Any = None, seed: int = 1) -> tuple[Module, DynamicSelection]:
         chosen = selection(name, Sizes((20, 10, 40)), shrink=shrink)
-        module, _ = fit(
-            chosen, *callbacks, module=Module(noise=True), max_epochs=3, ckpt_path=ckpt_path, seed=seed
-        )
+        module, _ = fit(chosen, *callbacks, module=Module(noise=True), max_epochs=3, ckpt_path=ckpt_path, seed=seed)
         return module, chosen
 
     saver = SaveEvery(tmp_path)
@@ -184,3 +180,84 @@ def test_34_with_captured_features_and_workers(tmp_path, name):
     saver = SaveEvery(tmp_path)
     whole = run(saver)
     assert [path.name for path in saver.paths[::6] if not same_weights(whole, run(ckpt_path=path, seed=2))] == []
+
+
+# ---------------------------------------------------------------- bad input
+@every_method
+def test_candidates_larger_than_the_data_set(name):
+    text = (
+        r"batches of 4 / 0.05 = 80 candidates are larger than the data set of 40 samples; lower the batch size, raise"
+    )
+    with pytest.raises(ValueError, match=text):
+        fit(selection(name, Linear(1.0, 0.05)))
+    fit(selection(name, 0.5, shrink=True), max_epochs=1, loader=train_loader(batch_size=40))
+
+
+def test_reference_features_missing():
+    with pytest.raises(FileNotFoundError, match=r"there is no feature file /nowhere.npy"):
+        fit(selection("gstds", features="/nowhere.npy"))
+    with pytest.raises(ValueError, match=r"`features` must be finite, got NaN or infinite values in row 3"):
+        fit(selection("gstds", features=FEATURES.index_fill(0, torch.tensor([3]), torch.nan)))
+
+
+def test_a_schedule_that_reaches_zero():
+    with pytest.raises(ValueError, match=r"`keep_ratio` must be in \(0, 1\], got 0.0 at progress 0.2"):
+        DynamicSelection(GSTDS(), Linear(1.0, 0.0, finish=0.2))
+
+
+@pytest.mark.parametrize("name", LOADED)
+def test_nan_losses_in_the_scoring_pass(name):
+    """A few don't stay; too many are an error that says where."""
+
+    def score(module: Any, batch: Any) -> Tensor:
+        return losses(module, batch).index_fill(0, torch.tensor(bad), torch.nan)
+
+    for bad in ([0, 5], [0, 1, 2, 3, 4]):
+        chosen = DynamicSelection(METHODS[name](), 0.5, per_sample_loss=score)
+        if len(bad) < 5:
+            fit(chosen, max_epochs=1)
+            continue
+        text = "epoch 0, batch 0: only 3 of 8 candidates have a finite loss and 4 are to be kept: training has diverged"
+        with pytest.raises(ValueError, match=text):
+            fit(chosen, max_epochs=1)
+
+
+def test_identical_features():
+    module, _ = fit(selection("gstds", features=torch.ones(N, 3)), loader=train_loader(shuffle=False), max_epochs=1)
+    # By position: of every eight candidates the upper end takes the first two, the lower one the next.
+    assert module.seen[0] == [[8 * j, 8 * j + 1, 8 * j + 2, 8 * j + 3] for j in range(5)]
+
+
+@pytest.mark.parametrize("name", LOADED)
+def test_scoring_needs_a_classifier_or_a_function(name):
+    with pytest.raises(TypeError, match=r"integer targets\), got a batch of type list of 3; pass `score=` \(`per_sam"):
+        fit(DynamicSelection(METHODS[name](), 0.5), max_epochs=1)
+
+
+@every_method
+def test_one_choice_inside_the_batch_only(name):
+    with pytest.raises(ValueError, match="chooses inside the batch already; leave BatchFraction out"):
+        fit(selection(name), BatchFraction(0.5), max_epochs=1)
+
+
+@pytest.mark.parametrize("name", LOADED)
+def test_a_step_that_fetches_by_itself(name):
+    class Fetching(Module):
+        def training_step(self, dataloader_iter: Any) -> Any:
+            raise AssertionError
+
+    text = rf"`training_step\(dataloader_iter\)` fetches its batches itself, out of {type(METHODS[name]()).__name__}'s"
+    with pytest.raises(TypeError, match=text):
+        fit(selection(name), module=Fetching(), max_epochs=1)
+
+
+def test_a_proxy_that_nobody_describes():
+    with pytest.raises(ValueError, match=r"Proxy needs a small network: .* \(it has none\), or a class"):
+        fit(DynamicSelection("proxy", 0.5), max_epochs=1)
+
+
+@every_method
+def test_everything_is_put_back(name):
+    chosen = selection(name)
+    _, trainer = fit(chosen, max_epochs=1)
+    assert "batch_to_device" not in vars(trainer.strategy)

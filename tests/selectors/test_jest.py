@@ -87,7 +87,7 @@ def test_reference_losses_of_any_kind(tmp_path, kind):
 
 
 def test_bad_input(tmp_path):
-    with pytest.raises(ValueError, match="JEST needs `reference`, the path of an .npy file or a tensor"):
+    with pytest.raises(ValueError, match=r"JEST needs `reference`, the path of an .npy file or a tensor"):
         bound(reference=None)
     with pytest.raises(FileNotFoundError, match=r"there are no reference losses /nowhere.npy; give the path of"):
         bound(reference="/nowhere.npy")
