@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from support import BATCH, Indexed, Module, N, SaveEvery, Sizes, fit, same_weights, train_loader
+from lightning_utilities.core.inheritance import get_all_subclasses
 from torch import Tensor
+from torch.utils.data import BatchSampler, DataLoader
 
 from dynsel.callbacks import BatchFraction, DynamicSelection
 from dynsel.schedules import Linear
@@ -25,6 +28,17 @@ METHODS = {
 }
 every_method = pytest.mark.parametrize("name", list(METHODS))
 LOADED = ("selective-backprop", "jest")
+
+
+@pytest.fixture(autouse=True)
+def _unpatched() -> Iterator[None]:
+    """Lightning leaves its patches on loaders where an error comes up while it asks for one."""
+    yield
+    for cls in [cls for base in (DataLoader, BatchSampler) for cls in (base, *get_all_subclasses(base))]:
+        for name in ("__init__", "__setattr__", "__delattr__"):
+            if f"__old{name}" in vars(cls):
+                setattr(cls, name, vars(cls)[f"__old{name}"])
+                delattr(cls, f"__old{name}")
 
 
 def losses(module: Any, batch: Any) -> Tensor:
@@ -83,7 +97,7 @@ class Spy(Indexed):
 @pytest.mark.parametrize("name", ["gstds", "random-in-batch"])
 def test_what_is_dropped_is_never_read(name):
     data = Spy()
-    module, _ = fit(selection(name), loader=torch.utils.data.DataLoader(data, BATCH, shuffle=True), max_epochs=2)
+    module, _ = fit(selection(name), loader=DataLoader(data, BATCH, shuffle=True), max_epochs=2)
     assert data.read == [i for e in range(2) for batch in module.seen[e] for i in batch]
 
 
