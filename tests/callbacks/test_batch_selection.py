@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from support import BATCH, Indexed, Module, N, SaveEvery, Sizes, fit, same_weights, train_loader
 from lightning_utilities.core.inheritance import get_all_subclasses
+from support import BATCH, Indexed, Module, N, SaveEvery, Sizes, fit, same_weights, train_loader
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader
 
@@ -32,13 +32,17 @@ LOADED = ("selective-backprop", "jest")
 
 @pytest.fixture(autouse=True)
 def _unpatched() -> Iterator[None]:
-    """Lightning leaves its patches on loaders where an error comes up while it asks for one."""
+    """Lightning leaves its patches on the loaders' classes where an error comes up while it asks for one."""
+    classes = [cls for base in (DataLoader, BatchSampler) for cls in (base, *get_all_subclasses(base))]
+    names = [f"__{old}{name}__" for name in ("init", "setattr", "delattr") for old in ("", "old__")]
+    before = [(cls, {name: vars(cls).get(name) for name in names}) for cls in classes]
     yield
-    for cls in [cls for base in (DataLoader, BatchSampler) for cls in (base, *get_all_subclasses(base))]:
-        for name in ("__init__", "__setattr__", "__delattr__"):
-            if f"__old{name}" in vars(cls):
-                setattr(cls, name, vars(cls)[f"__old{name}"])
-                delattr(cls, f"__old{name}")
+    for cls, methods in before:
+        for name, method in methods.items():
+            if method is not None:
+                setattr(cls, name, method)
+            elif name in vars(cls):
+                delattr(cls, name)
 
 
 def losses(module: Any, batch: Any) -> Tensor:
