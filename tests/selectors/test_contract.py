@@ -114,7 +114,9 @@ def test_has_a_short_name_and_a_docstring(name):
     assert inspect.getdoc(SELECTORS[name]) != inspect.getdoc(Selector)
 
 
-@pytest.mark.parametrize(("wrong", "hint"), [("randm", "'random'"), ("RRD", "'full' or 'gstds' or"), ("ful", "'full'")])
+@pytest.mark.parametrize(
+    ("wrong", "hint"), [("randm", "'random'"), ("RRD", "'full' or 'herding' or"), ("ful", "'full'")]
+)
 def test_unknown_names_are_answered_by_similar_ones(wrong, hint):
     with pytest.raises(ValueError, match=f"unknown selector '{wrong}'; did you mean .*{hint}"):
         selector_class(wrong)
