@@ -497,7 +497,7 @@ def test_results_as_text() -> None:
     assert by_name["hybrid"][3] == "better"
     assert by_name["random"][1:4] == ["–", "–", "–"]
     assert by_name["full"][4:] == ["–", "–"]
-    assert lines(cost)["rrd"] == ["100", "10", "2.0", "0.50"]
+    assert lines(cost)["rrd"] == ["100", "0", "10", "not counted", "2.0", "0.50"]
     # As a loss the same numbers mean the opposite, without a unit.
     loss = lines(tables(summarise(all_records(VALUES), metric="val_loss"), 3, "val_loss")[0])
     assert loss["rrd"][0] == "0.8500 ± 0.0497"

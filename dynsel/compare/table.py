@@ -106,16 +106,14 @@ def _difference(difference: Difference | None, n: int, metric: str) -> list[str]
 
 
 def _costs(rows: Sequence[Row], names: dict[str, str]) -> Table:
-    headings = ["selector", "samples", "scored", "steps", "TFLOP", "of which selection"]
-    headings += ["wall-clock s", "of which selection s"]
+    headings = ["selector", "samples", "scored", "steps", "TFLOP", "wall-clock s", "of which selection s"]
     body = [
         [
             names[row.selector],
             f"{row.samples:,.0f}",
             f"{row.samples_scored or 0:,.0f}",
             f"{row.steps:,}",
-            _tera(row.flops),
-            _tera(row.selection_flops),
+            _operations(row),
             f"{row.seconds:.1f}",
             f"{row.selection_seconds:.2f}",
         ]
@@ -130,8 +128,12 @@ def _costs(rows: Sequence[Row], names: dict[str, str]) -> Table:
     return Table("cost: mean over seeds", headings, body)
 
 
-def _tera(flops: float | None) -> str:
-    return "not counted" if flops is None else f"{flops / 1e12:,.1f}"
+def _operations(row: Row) -> str:
+    """Operations in units of 10¹², and after a stroke the part that choosing took, if any."""
+    if row.flops is None:
+        return "not counted"
+    text = f"{row.flops / 1e12:,.1f}"
+    return f"{text} / {row.selection_flops / 1e12:,.1f}" if row.selection_flops else text
 
 
 def _speeds(rows: Sequence[Row], names: dict[str, str], metric: str) -> Table:
