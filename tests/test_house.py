@@ -61,7 +61,15 @@ def modules(*packages: str, but: tuple[str, ...] = ()) -> list[str]:
 
 
 # Commands and reports use everything; the package itself only passes public names on, on demand.
-PROGRAMS = ("dynsel.cli", "dynsel.trainer_cli", "dynsel.compare", "dynsel.report", "dynsel.offline")
+PROGRAMS = (
+    "dynsel.cli",
+    "dynsel.trainer_cli",
+    "dynsel.compare",
+    "dynsel.report",
+    "dynsel.offline",
+    "dynsel.features_cli",
+    "dynsel.sae_cli",
+)
 CORE = [m for m in modules("dynsel", but=("dynsel.callbacks", "dynsel.samplers", *PROGRAMS)) if m != "dynsel"]
 # Maths and state: one file each, directly in dynsel/.
 MATHS = [m for m in CORE if m.count(".") == 1 and MODULES[m].name != "__init__.py"]

@@ -1,10 +1,11 @@
 """Models and an ordinary LightningModule to try data selection on."""
 
 from dynsel.models.classifier import ARCHITECTURES, ImageClassifier, Schedule, build_model
-from dynsel.models.resnet import resnet18, small_cnn, small_resnet
+from dynsel.models.resnet import CIFARResNet, resnet18, small_cnn, small_resnet
 
 __all__ = [
     "ARCHITECTURES",
+    "CIFARResNet",
     "ImageClassifier",
     "Schedule",
     "build_model",
