@@ -68,7 +68,7 @@ class Parser(argparse.ArgumentParser):
 
 # ---------------------------------------------------------------- extract
 def _extract(args: list[str]) -> int:
-    from lightning.pytorch.utilities import rank_zero_only
+    from lightning.fabric.utilities.rank_zero import _get_rank
 
     from dynsel.features.extract import extract
 
@@ -94,7 +94,7 @@ def _extract(args: list[str]) -> int:
     except (KeyboardInterrupt, SystemExit):  # Lightning turns the first into the second
         console.print("interrupted; the same command goes on where it was", style="bold")
         return 130
-    if rank_zero_only.rank == 0:
+    if not _get_rank():  # None: Lightning started no other rank
         seconds = time.perf_counter() - start
         count, width = store.features.shape
         skipped = f", {len(store.skipped)} of them unreadable and masked" if store.skipped else ""

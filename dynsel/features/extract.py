@@ -132,8 +132,9 @@ class _Batches(Dataset[Any]):
 
     def __getitem__(self, rows: Rows) -> dict[str, Any]:
         indices = range(*rows)
+        unreadable: dict[int, str] = {}
         try:
-            values, unreadable = self._prepared(indices), {}
+            values = self._prepared(indices)
         except Exception:
             values, unreadable = self._one_by_one(indices)
         good = [i - rows[0] for i in indices if i not in unreadable]
@@ -213,7 +214,7 @@ class _Extraction(pl.LightningModule):
         return DataLoader(
             self.batches,
             batch_size=None,
-            sampler=self.rows,  # type: ignore[arg-type]
+            sampler=self.rows,
             num_workers=self.num_workers,
             pin_memory=self.trainer.strategy.root_device.type == "cuda",
         )

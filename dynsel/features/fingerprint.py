@@ -110,7 +110,7 @@ def _differ(a: Mapping[str, Any], b: Mapping[str, Any], key: str) -> bool:
 def _other_order(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
     first, second = (found.get("order", [found.get("length"), "as it is"]) for found in (a, b))
     # Indices into sets of different length can't be compared: one set may be a copied part of the other.
-    return first[0] == second[0] and first[1] != second[1]
+    return bool(first[0] == second[0] and first[1] != second[1])
 
 
 def _brief(names: Sequence[str]) -> str:

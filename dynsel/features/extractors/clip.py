@@ -100,9 +100,10 @@ def _create(open_clip: Any, model: str, pretrained: str | None, seed: int) -> tu
     except Exception as error:  # of whatever library downloads
         if pretrained is None or os.path.isfile(pretrained):
             raise
+        cache = os.environ.get("HF_HOME", "~/.cache/huggingface")
         raise RuntimeError(
             f"the weights {pretrained!r} of {model} are neither in the cache nor could they be downloaded "
-            f"({first_line(error)}). Looked in {os.environ.get('HF_HOME', '~/.cache/huggingface')}, ~/.cache/clip and on "
+            f"({first_line(error)}). Looked in {cache}, in ~/.cache/clip and on "
             "the network. Without a network copy the model's open_clip_model.safetensors here and name it: "
             "pretrained=FILE"
         ) from error

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dynsel.data.augment import Normalize
 from dynsel.features.capture import find_module
 from dynsel.features.extractors.base import Extractor, load_weights, weights_hash
 
@@ -47,7 +46,11 @@ class ModuleInput(Extractor):
         if weights is not None:
             load_weights(model, weights)
         self.model, self.layer = model, layer
-        self.normalize = nn.Identity() if mean is None or std is None else Normalize(mean, std)
+        self.normalize: nn.Module = nn.Identity()
+        if mean is not None and std is not None:
+            from dynsel.data.augment import Normalize  # its package loads Lightning
+
+            self.normalize = Normalize(mean, std)
         find_module(model, layer)  # complains now rather than at the first batch
 
     def prepare(self, value: Any) -> Any:

@@ -159,6 +159,6 @@ def _load(model: str) -> Any:
         cache = os.environ.get("HF_HOME", "~/.cache/huggingface")
         raise RuntimeError(
             f"the model {model!r} is neither in the cache nor could it be downloaded ({first_line(error)}). Looked in "
-            f"{cache} and on huggingface.co: is the name right? Without a network copy the model's folder here and name "
-            "it: model=FOLDER; or use 'minilm', which comes in a package"
+            f"{cache} and on huggingface.co: is the name right? Without a network copy the model's folder here and "
+            "name it: model=FOLDER; or use 'minilm', which comes in a package"
         ) from error

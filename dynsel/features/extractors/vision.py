@@ -119,7 +119,8 @@ def _node(net: nn.Module, node: str | None, model: str) -> str:
 
     nodes = get_graph_node_names(net)[1]
     if node is not None:
-        if node not in nodes:
+        # A module's name stands for its last node.
+        if node not in nodes and not any(name.startswith(f"{node}.") for name in nodes):
             raise ValueError(f"{model} has no node {node!r}{suggest(node, reversed(nodes))}")
         return node
     linear = [name for name, module in net.named_modules() if isinstance(module, nn.Linear) and name in nodes]
