@@ -250,7 +250,7 @@ class StoreWriter:
                     "Go on with what it was, choose another file, or delete that folder"
                 )
             return
-        with _full_disk(path):
+        with full_disk(path):
             part.mkdir(parents=True, exist_ok=True)
             with open(part / "data", "wb") as file:
                 size = len(_header(plan)) + plan["N"] * plan["d"] * np.dtype(plan["dtype"]).itemsize
@@ -295,7 +295,7 @@ class StoreWriter:
             wider = "; if they are too large for float16, use dtype='float32'" if features.dtype == np.float16 else ""
             raise ValueError(f"features must be finite, got NaN or infinite values in {name_rows(bad.tolist())}{wider}")
         data = np.ascontiguousarray(features)
-        with _full_disk(self.path):
+        with full_disk(self.path):
             with open(self.part / "data", "r+b") as file:
                 file.seek(self._offset + rows.start * data.shape[1] * data.itemsize)
                 file.write(data.tobytes())
@@ -380,7 +380,7 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with _full_disk(path):
+        with full_disk(path):
             with open(temporary, "wb") as file:
                 write(file)
                 file.flush()
@@ -422,7 +422,7 @@ def _read_json(path: Path) -> Any:
 
 
 @contextmanager
-def _full_disk(path: Path) -> Iterator[None]:
+def full_disk(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
