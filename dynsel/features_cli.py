@@ -282,8 +282,97 @@ def _verify_parser() -> Any:
     return parser
 
 
+# ---------------------------------------------------------------- atlas
 def _atlas(args: list[str]) -> int:
-    raise NotImplementedError
+    import torch
+
+    from dynsel.atlas import embed, factor_figure, load_usage, map_figure
+    from dynsel.features.arrays import load_features
+    from dynsel.report import DPI
+
+    parser = _atlas_parser()
+    config = parser.parse_args(_expanded(args))
+    console = _console()
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    dataset = _instantiated(parser, config)[1]
+    features = load_features(config.features, dataset=dataset)
+    usage = None if config.usage is None else load_usage(config.usage, len(features))
+    labels, classes = _classes(dataset)
+    with console.status("the factors …"):
+        codes = _codes(config, features, console)
+    written = {"factors.png": factor_figure(codes, dataset, labels, classes, rows=config.rows, columns=config.columns)}
+    with console.status("the map …"):
+        rows = _sample(len(features), config.points)
+        places = embed(features, rows, config.map, config.seed)
+    title = (
+        f"{config.map}-map of {len(rows):,} of {len(features):,} samples by their features (d = {features.shape[1]})"
+    )
+    chosen = [None if values is None else values[rows] for values in (labels, usage)]
+    written["map.png"] = map_figure(places, chosen[0], classes, chosen[1], title=title)
+    config.out.mkdir(parents=True, exist_ok=True)
+    for name, figure in written.items():
+        figure.savefig(config.out / name, dpi=DPI)
+    console.print(", ".join(str(config.out / name) for name in written), soft_wrap=True, highlight=False)
+    return 0
+
+
+def _atlas_parser() -> Any:
+    from jsonargparse import ArgumentParser
+    from jsonargparse.typing import PositiveInt
+
+    parser = ArgumentParser(
+        "dynsel features atlas",
+        description="Pictures of what the features find in the images: the factors by the images that activate them "
+        "most (factors.png), and a map coloured by class and by usage (map.png).",
+        exit_on_error=False,
+    )
+    parser.add_argument("--config", action="config", help="YAML file of these options")
+    parser.add_argument("--features", type=str, required=True, help="feature store, .npy, or .npz:KEY")
+    _add_data(parser)
+    parser.add_argument(
+        "--sae", type=Path | None, default=None, help="autoencoder of `dynsel sae fit`; else one is fitted"
+    )
+    parser.add_argument(
+        "--usage", type=Path | None, default=None, help=".ckpt, run of `dynsel compare` (.json), or .npy"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder for the pictures")
+    parser.add_argument("--rows", type=PositiveInt, default=8, help="factors of each kind")
+    parser.add_argument("--columns", type=PositiveInt, default=10, help="images of a factor")
+    parser.add_argument("--map", type=str, default="tsne", help="tsne or pca")
+    parser.add_argument("--points", type=PositiveInt, default=4000, help="samples on the map")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=PositiveInt | None, default=None, help="CPU threads of torch")
+    return parser
+
+
+def _codes(config: Any, features: Any, console: Console) -> Any:
+    from dynsel.sae import encode, fit_sae, load_sae
+
+    if config.sae is not None:
+        return encode(load_sae(config.sae), features)
+    fit = fit_sae(features, seed=config.seed)
+    console.print(f"fitted an autoencoder: fraction of variance unexplained {fit.fvu:.4f}", highlight=False)
+    return encode(fit.sae, features)
+
+
+def _classes(dataset: Any) -> tuple[Any, list[str] | None]:
+    """Class codes and names that the data set tells of itself, or None."""
+    from dynsel.labels import declared_labels, encode_labels
+
+    labels = declared_labels(dataset)
+    if labels is None:
+        return None, None
+    codes, found = encode_labels(labels)
+    names = getattr(dataset, "classes", None)
+    return codes.numpy(), [str(names[label] if names and isinstance(label, int) else label) for label in found]
+
+
+def _sample(count: int, points: int) -> Any:
+    import numpy as np
+
+    rows = np.random.default_rng(0).permutation(count)[:points]
+    return np.sort(rows)
 
 
 def _console() -> Console:

@@ -1,6 +1,7 @@
-"""Image sets held as one tensor, their data modules, and augmentation by the batch."""
+"""Image sets held as one tensor, a set of texts, their data modules, and augmentation by the batch."""
 
 from dynsel.data.augment import Normalize, RandomCropFlip, crop_flip
+from dynsel.data.banking77 import Banking77DataModule, TokenTexts
 from dynsel.data.cifar10 import CIFAR10_MEAN, CIFAR10_STD, CIFAR10DataModule
 from dynsel.data.digits import DigitsDataModule
 from dynsel.data.images import TensorImages
@@ -9,11 +10,13 @@ from dynsel.data.module import TensorDataModule
 __all__ = [
     "CIFAR10_MEAN",
     "CIFAR10_STD",
+    "Banking77DataModule",
     "CIFAR10DataModule",
     "DigitsDataModule",
     "Normalize",
     "RandomCropFlip",
     "TensorDataModule",
     "TensorImages",
+    "TokenTexts",
     "crop_flip",
 ]
