@@ -130,7 +130,7 @@ def frequency_figure(frequency: Tensor, *, fvu: float | None = None) -> Figure:
     axes = figure.add_subplot()
     if len(alive):
         edges = np.geomspace(alive.min() / 1.05, min(1.0, alive.max() * 1.05), 41)
-        axes.hist(alive, edges, color=_BLUE, rwidth=0.92)
+        axes.hist(alive, edges.tolist(), color=_BLUE, rwidth=0.92)
         median = float(np.median(alive))
         axes.axvline(median, color=_ORANGE, linewidth=1.5)
         axes.annotate(
@@ -229,7 +229,8 @@ def _by_class(axes: Axes, places: Array, labels: Array, classes: list[str] | Non
     palette = colormaps["tab10" if len(codes) <= 10 else "tab20" if len(codes) <= 20 else "hsv"]
     colours = palette(np.arange(len(codes)) if len(codes) <= 20 else np.linspace(0, 0.95, len(codes)))
     mixed = np.random.default_rng(0).permutation(len(places))  # else the last class would cover the others
-    axes.scatter(*places[mixed].T, c=colours[np.searchsorted(codes, labels[mixed])], s=size, linewidths=0)
+    x, y = places[mixed].T
+    axes.scatter(x, y, c=colours[np.searchsorted(codes, labels[mixed])], s=size, linewidths=0)
     axes.set_title(f"by class ({len(codes)})", fontsize=10, loc="left")
     if len(codes) > 20:
         return

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["find_dataset", "run_features"]
 
+MAPS = {"tsne": "t-SNE", "pca": "principal components"}
 HELP = """\
 usage: dynsel features <command> [options]
 
@@ -292,6 +293,8 @@ def _atlas(args: list[str]) -> int:
 
     parser = _atlas_parser()
     config = parser.parse_args(_expanded(args))
+    if config.map not in MAPS:
+        raise ValueError(f"the map must be {' or '.join(map(repr, MAPS))}, got {config.map!r}")
     console = _console()
     if config.threads:
         torch.set_num_threads(config.threads)

@@ -153,7 +153,7 @@ def _written_codes(path: Path, fit: SAEFit, features: Any, source: str, progress
     from dynsel.features.codes import load_codes, save_codes
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    facts = {"source": os.path.abspath(source), "fvu": fit.fvu}
+    facts: dict[str, Any] = {"source": os.path.abspath(source), "fvu": fit.fvu}
     return load_codes(save_codes(path, fit.sae, features, progress_bar=progress_bar, **facts))
 
 

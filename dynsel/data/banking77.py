@@ -6,6 +6,7 @@ import csv
 import re
 from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -175,4 +176,4 @@ def tokens_of(text: str) -> list[str]:
         ["what's", 'my', 'pin', "what's my", 'my pin']
     """
     words = re.findall(r"[a-z0-9']+", text.lower())
-    return words + [f"{a} {b}" for a, b in zip(words, words[1:], strict=False)]
+    return words + [f"{a} {b}" for a, b in pairwise(words)]

@@ -99,8 +99,9 @@ def main() -> None:
         for name, values in (("wall clock", ratios), ("processor time", work_ratios))
     )
     print(
-        f"speed against a bare loop, median (min, max) of {len(ratios)}: {said}; {options.images:,} images, batch {BATCH}, "
-        f"{options.workers} workers, {options.threads} threads, {statistics.median(seconds_each):.1f} s each; same bytes"
+        f"speed against a bare loop, median (min, max) of {len(ratios)}: {said}; {options.images:,} images, batch "
+        f"{BATCH}, {options.workers} workers, {options.threads} threads, {statistics.median(seconds_each):.1f} s each; "
+        "same bytes"
     )
 
 

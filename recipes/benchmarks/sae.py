@@ -77,9 +77,10 @@ def main() -> None:
             end, encode_work = time.perf_counter(), time.process_time() - worked - fit_work
             watch.done.set()
             seconds.append((fit_work, encode_work))
+            clock = f"on the clock {trained - start:.1f} and {end - trained:.1f} s"
             print(
-                f"{rows:,} x {options.width}: fit {fit_work:.1f} s of processor time ({trained - start:.1f} s on the "
-                f"clock), encode {encode_work:.1f} s ({end - trained:.1f} s), peak memory {watch.peak / 2**30:.2f} GiB, fvu {fit.fvu:.3f}, dead {fit.dead_share:.3f}",
+                f"{rows:,} x {options.width}: fit {fit_work:.1f} s of processor time, encode {encode_work:.1f} s "
+                f"({clock}), peak memory {watch.peak / 2**30:.2f} GiB, fvu {fit.fvu:.3f}, dead {fit.dead_share:.3f}",
                 flush=True,
             )
     if len(seconds) > 1:
