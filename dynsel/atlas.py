@@ -215,7 +215,8 @@ def map_figure(
             assert usage is not None
             drawn = np.argsort(usage, kind="stable")  # the most used on top
             points = axes.scatter(*places[drawn].T, c=usage[drawn], s=size, cmap="viridis", linewidths=0)
-            figure.colorbar(points, ax=axes, shrink=0.8, label="times trained on")
+            ticks = MaxNLocator(8, integer=True)
+            figure.colorbar(points, ax=axes, shrink=0.8, label="times trained on", ticks=ticks)
             axes.set_title("by usage", fontsize=10, loc="left")
         else:
             axes.scatter(*places.T, s=size, color=_BLUE, linewidths=0)
@@ -236,7 +237,7 @@ def _by_class(axes: Axes, places: Array, labels: Array, classes: list[str] | Non
         return
     for code, colour in zip(codes, colours, strict=True):
         name = str(classes[int(code)]) if classes else str(code)
-        # The densest place of a class: its mean may lie where none of it is.
+        # At the sample nearest to the median: the median itself may lie where none of the class is.
         mine = places[labels == code]
         centre = np.median(mine, axis=0)
         x, y = mine[np.square(mine - centre).sum(1).argmin()]
