@@ -67,6 +67,7 @@ PROGRAMS = (
     "dynsel.compare",
     "dynsel.report",
     "dynsel.offline",
+    "dynsel.atlas",
     "dynsel.features_cli",
     "dynsel.sae_cli",
 )
