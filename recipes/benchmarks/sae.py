@@ -57,7 +57,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, nargs="+", default=[100_000, 1_000_000])
     parser.add_argument("--width", type=int, default=512)
-    parser.add_argument("--factors", type=int, default=256)
+    parser.add_argument("--factors", type=int, default=1024)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--folder", type=Path, default=None, help="for the stores (1.1 GB), removed afterwards")
     options = parser.parse_args()
