@@ -95,8 +95,12 @@ def take(features: Matrix, rows: slice | Tensor, device: torch.device | None = N
         return torch.from_numpy(picked.astype(np.float32)).to(device or "cpu")
 
 
-def moments(features: Matrix) -> tuple[Tensor, float]:
+def moments(features: Matrix, mask: Tensor | None = None) -> tuple[Tensor, float]:
     """Mean of the rows, and the sum of their squared distances from it.
+
+    Args:
+        features: (N, d) floating point.
+        mask: (N,) bool, which rows count; None = all.
 
     Returns:
         (d,) float64 on the device of the features, and the sum.
@@ -107,6 +111,9 @@ def moments(features: Matrix) -> tuple[Tensor, float]:
     mean, spread, count = torch.zeros(()), torch.zeros(()), 0
     for rows in blocks(features):
         block = take(features, rows).double()
+        block = block if mask is None else block[mask[rows].to(block.device)]
+        if not len(block):
+            continue
         n, centre = len(block), block.mean(0)
         apart = centre - mean.to(centre)
         share = n / (count + n)

@@ -8,10 +8,13 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
+from itertools import islice
 from typing import Any
 
 import lightning.pytorch as pl
+import numpy as np
 import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.strategies import SingleDeviceStrategy
@@ -25,45 +28,97 @@ __all__ = ["Batches", "SAETraining", "train"]
 
 AUXILIARY_WEIGHT = 1 / 32
 DECAY_SHARE = 0.2
+POOL_BYTES = 2**28
+CHUNK_BYTES = 2**16
 
 
 class Batches:
     """Shuffled batches of rows for all epochs in turn; rows of a batch ascend, which suits a memory map.
 
+    Of a large memory map batches are drawn from pools, see `fit_sae`; then an epoch is N rows, and an order may end in
+    the middle of a batch's pool.
+
     Args:
         features: (N, d) floating point.
-        batch_size: Largest number of rows a batch; the batches of an epoch differ by one row at most.
+        batch_size: Largest number of rows a batch, on all ranks together; the batches of an epoch differ by one row at
+            most.
         epochs: Passes over the rows.
-        generator: Source of the orders, on the CPU.
+        generator: Source of the orders, on the CPU; in the same state on every rank.
         progress_bar: Show one.
+        mask: (N,) bool, which rows to use; None = all.
     """
 
     def __init__(
-        self, features: Matrix, batch_size: int, epochs: int, generator: torch.Generator, progress_bar: bool = False
+        self,
+        features: Matrix,
+        batch_size: int,
+        epochs: int,
+        generator: torch.Generator,
+        progress_bar: bool = False,
+        mask: Tensor | None = None,
     ) -> None:
         self.features, self.epochs, self.generator = features, epochs, generator
-        self.batches_per_epoch = -(-len(features) // batch_size)
+        self.rows = None if mask is None else mask.nonzero()[:, 0].cpu()
+        self.count = len(features) if self.rows is None else len(self.rows)
+        self.batch_size, self.mask = batch_size, mask
+        self.batches_per_epoch = -(-self.count // batch_size)
         self.progress_bar = progress_bar
+        self.rank, self.world = 0, 1
+        self.pooled = isinstance(features, np.memmap) and features.nbytes > POOL_BYTES
+        self.chunk_rows = max(1, CHUNK_BYTES // (features.shape[1] * features.dtype.itemsize))
 
     def __len__(self) -> int:
         return self.epochs * self.batches_per_epoch
 
     def __iter__(self) -> Iterator[Tensor]:
-        if not self.progress_bar:
-            return self._draw()
+        batches = islice(self._from_pools(), len(self)) if self.pooled else self._draw()
+        if not self.progress_bar or self.rank:
+            return batches
         from rich.console import Console
         from rich.progress import track
 
         # A console of its own: a bar that Lightning shows meanwhile occupies the shared one.
         console = Console(stderr=True)
-        bar = track(self._draw(), "training the sparse autoencoder", len(self), console=console, transient=True)
+        bar = track(batches, "training the sparse autoencoder", len(self), console=console, transient=True)
         return iter(bar)
 
     def _draw(self) -> Iterator[Tensor]:
         for _ in range(self.epochs):
-            order = torch.randperm(len(self.features), generator=self.generator)
+            order = torch.randperm(self.count, generator=self.generator)
             for rows in order.tensor_split(self.batches_per_epoch):
-                yield take(self.features, rows.sort().values)
+                mine = rows.sort().values[self.rank :: self.world]
+                yield take(self.features, mine if self.rows is None else self.rows[mine])
+
+    def _from_pools(self) -> Iterator[Tensor]:
+        """Without end, so that ranks whose chunks are fewer still take as many batches."""
+        seed = int(torch.randint(2**62, (), generator=self.generator))
+        inner = torch.Generator().manual_seed(seed + self.rank)
+        size = max(1, self.batch_size // self.world)
+        with ThreadPoolExecutor(1) as reader:
+            pools = self._pools()
+            coming = reader.submit(self._read, next(pools))
+            while True:
+                pool, coming = coming.result(), reader.submit(self._read, next(pools))
+                for rows in torch.randperm(len(pool), generator=inner).tensor_split(-(-len(pool) // size)):
+                    yield take(pool, rows)
+
+    def _pools(self) -> Iterator[list[int]]:
+        """Numbers of the chunks of each pool, ascending."""
+        chunks = -(-len(self.features) // self.chunk_rows)
+        per_pool = max(1, POOL_BYTES // CHUNK_BYTES)
+        while True:
+            order = torch.randperm(chunks, generator=self.generator)[self.rank :: self.world]
+            # Pools of even size: a small last one would give batches of few places.
+            for group in order.tensor_split(max(1, -(-len(order) // per_pool))):
+                yield sorted(group.tolist())
+
+    def _read(self, chunks: list[int]) -> Matrix:
+        parts = []
+        for chunk in chunks:
+            rows = slice(chunk * self.chunk_rows, (chunk + 1) * self.chunk_rows)
+            part = np.asarray(self.features[rows])
+            parts.append(part if self.mask is None else part[self.mask[rows].numpy()])
+        return np.concatenate(parts)
 
 
 class SAETraining(pl.LightningModule):
@@ -90,7 +145,7 @@ class SAETraining(pl.LightningModule):
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         rows = self.sae.standardise(batch)
         drive = self.sae.drive(rows)
-        values, indices = self.sae.strongest(drive, self.sae.k)
+        values, indices = self.sae.strongest(drive.float(), self.sae.k)
         rest = rows - self.sae.combine(values, indices) - self.sae.pre_bias
         dead = self._count_idle(values, indices) > self.dead_after
         loss = rest.square().mean()
@@ -100,12 +155,15 @@ class SAETraining(pl.LightningModule):
 
     def _count_idle(self, values: Tensor, indices: Tensor) -> Tensor:
         active = torch.zeros_like(self.idle).scatter_add_(0, indices.flatten(), (values > 0).long().flatten())
-        self.idle = torch.where(active > 0, 0, self.idle + len(values))
+        world = 1 if self._trainer is None else self.trainer.world_size
+        if world > 1:  # dead on one rank only is not dead
+            active = self.trainer.strategy.reduce(active, reduce_op="sum")
+        self.idle = torch.where(active > 0, 0, self.idle + world * len(values))
         return self.idle
 
     def _auxiliary_loss(self, drive: Tensor, dead: Tensor, rest: Tensor) -> Tensor:
         k = min(self.sae.num_factors, max(1, self.sae.dim // 2))
-        values, indices = self.sae.strongest(drive.masked_fill(~dead, -torch.inf), k)
+        values, indices = self.sae.strongest(drive.float().masked_fill(~dead, -torch.inf), k)
         # A perfect reconstruction leaves nothing to divide by.
         return (rest - self.sae.combine(values, indices)).square().mean() / rest.square().mean().clamp_min(1e-12)
 
@@ -122,23 +180,55 @@ class SAETraining(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": decay, "interval": "step"}}
 
 
-def train(sae: TopKSAE, batches: Batches, lr: float, device: torch.device) -> None:
+class _Share(pl.Callback):
+    """Tells the batches which rank they are for, once that is known."""
+
+    def __init__(self, batches: Batches) -> None:
+        self.batches = batches
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self.batches.rank, self.batches.world = trainer.global_rank, trainer.world_size
+
+
+def train(
+    sae: TopKSAE,
+    batches: Batches,
+    lr: float,
+    device: torch.device,
+    devices: int = 1,
+    num_nodes: int = 1,
+    precision: str = "32-true",
+) -> torch.device:
     """Train in place; afterwards the autoencoder is on the CPU. Global state stays as it is.
 
     Args:
         sae: Initialised autoencoder.
         batches: All batches of the training.
         lr: Learning rate.
-        device: CPU or one accelerator.
+        device: CPU or one accelerator; with several devices only its kind counts.
+        devices: On each machine.
+        num_nodes: Machines.
+        precision: Of the Trainer.
+
+    Returns:
+        The device of this rank.
     """
     accelerator = "cpu" if device.type == "cpu" else "gpu"
-    devices = [device.index or 0] if device.type == "cuda" else []
-    with _without_trace(devices):
+    mine = [device.index or 0] if device.type == "cuda" else []
+    with _without_trace(mine):
+        if devices * num_nodes > 1:
+            options: dict[str, Any] = {"devices": devices, "num_nodes": num_nodes, "strategy": "ddp"}
+        else:
+            options = {
+                "devices": mine or 1,
+                "strategy": SingleDeviceStrategy(device),
+                "plugins": [LightningEnvironment()],  # whatever cluster we are on, this is one process's own affair
+            }
         trainer = pl.Trainer(
+            **options,
+            callbacks=[_Share(batches)],
             accelerator=accelerator,
-            devices=devices or 1,
-            strategy=SingleDeviceStrategy(device),
-            plugins=[LightningEnvironment()],  # whatever cluster we are on, this is one process's own affair
+            precision=precision,  # type: ignore[arg-type]  # a string of the user's
             use_distributed_sampler=False,
             max_epochs=1,
             logger=False,
@@ -146,7 +236,8 @@ def train(sae: TopKSAE, batches: Batches, lr: float, device: torch.device) -> No
             enable_progress_bar=False,
             enable_model_summary=False,
         )
-        trainer.fit(SAETraining(sae, len(batches), lr, dead_after=len(batches.features)), batches)
+        trainer.fit(SAETraining(sae, len(batches), lr, dead_after=batches.count), batches)
+        return trainer.strategy.root_device if batches.world > 1 else device
 
 
 @contextmanager

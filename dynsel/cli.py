@@ -1,4 +1,4 @@
-"""The command `dynsel`: train from a YAML file, compare selectors, choose a coreset.
+"""The command `dynsel`: train from a YAML file, compare selectors, choose a coreset, extract features.
 
 Nothing heavy is imported before it is needed, so that `dynsel --help` answers at once.
 """
@@ -30,6 +30,10 @@ commands:
              dynsel select --method fast --keep 0.1 --features x.npz:KEY --labels x.npz:KEY --out subset.json
   distill    synthesise a few images per class that train as the whole set does, and evaluate them:
              dynsel distill fit --config recipes/digits_ncfm.yaml
+  features   extract the features of a data set once, for all later runs; check and picture them:
+             dynsel features extract --data photos/ --extractor open-clip --out clip.npy
+  sae        what the features are made of: fit a sparse autoencoder to them, and look at it:
+             dynsel sae fit --features clip.npy --out sae.safetensors --plot
 
 options:
   -h, --help   this text; `dynsel fit --help` and `dynsel compare --help` list a command's options
@@ -87,13 +91,21 @@ def _dispatch(arguments: list[str]) -> int:
         from dynsel.distill.command import distill
 
         return distill(rest)
+    if command == "features":
+        from dynsel.features_cli import run_features
+
+        return run_features(rest)
+    if command == "sae":
+        from dynsel.sae_cli import run_sae
+
+        return run_sae(rest)
     if command in TRAINER_COMMANDS:
         from dynsel.trainer_cli import run_trainer
 
         return run_trainer(arguments)
     from difflib import get_close_matches
 
-    commands = (*TRAINER_COMMANDS, "compare", "select", "distill")
+    commands = (*TRAINER_COMMANDS, "compare", "select", "distill", "features", "sae")
     near = get_close_matches(command, commands, n=1) or [", ".join(commands)]
     raise ValueError(f"unknown command {command!r}; did you mean {near[0]}?")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from dynsel._matrix import Matrix, blocks, check_matrix, moments, name_rows, take
 
-__all__ = ["SAEFit", "SparseCodes", "TopKSAE", "encode", "fit_sae", "load_sae", "save_sae"]
+__all__ = ["SAEFit", "SparseCodes", "TopKSAE", "encode", "encode_blocks", "fit_sae", "load_sae", "save_sae"]
 
 _BLOCK = 65_536
 _FORMAT = "dynsel.sae"
@@ -259,12 +260,21 @@ def fit_sae(
     lr: float = 3e-3,
     seed: int = 0,
     device: str | torch.device = "auto",
+    devices: int = 1,
+    num_nodes: int = 1,
+    precision: str = "32-true",
+    mask: Tensor | None = None,
     progress_bar: bool = False,
 ) -> SAEFit:
     """Train a sparse autoencoder on the rows of `features`.
 
     May be called inside a running Trainer and in one rank of several: no process group, global generator or
     torch flag is touched. The same seed gives the same result on the same device and number of threads.
+
+    A memory map above 256 MiB is not drawn from row by row, which would cost a disk access each, but by pools: 4,096
+    chunks of 64 KiB of neighbouring rows, from random places, and of each pool batches are drawn at random while the
+    next one is read. Every row comes once in each pass. In the worst case, a file sorted by class, the number of a
+    batch's rows in a class has 1 + batch_size / 4096 times the variance of a free draw. Memory: two pools.
 
     Args:
         features: (N, d) floating-point tensor, array or memory map, finite; float16 is fine.
@@ -275,6 +285,11 @@ def fit_sae(
         lr: Learning rate of Adam. The default was measured at d = 64 and 512; 1e-3 needs twice the steps.
         seed: Decides initial atoms and order of the rows.
         device: "auto" takes the device of a tensor on an accelerator, else CUDA if there is any, else the CPU.
+        devices: Processes or GPUs on each machine that share every batch, by Lightning's DDP; then this must be called
+            on all ranks, and gives each the same result.
+        num_nodes: Machines, likewise.
+        precision: Of Lightning's Trainer, as in "bf16-mixed"; standardising and the loss stay in float32.
+        mask: (N,) bool, which rows to train on; None = all.
         progress_bar: Show one.
 
     Raises:
@@ -289,8 +304,16 @@ def fit_sae(
     if epochs is None:
         epochs = min(max(3, -(-1000 // -(-count // max(1, batch_size)))), 50)
     _check_options(count, factors, k, epochs, batch_size, lr)
-    mean, spread = moments(features)
-    if spread <= 1e-12 * count * float(mean.square().sum()):
+    if mask is not None and (mask.shape != (count,) or mask.dtype != torch.bool or not bool(mask.any())):
+        raise ValueError(f"`mask` must be ({count},) bool and keep a row, got {tuple(mask.shape)} {mask.dtype}")
+    if not 1 <= devices * num_nodes <= batch_size:
+        raise ValueError(
+            f"`devices` times `num_nodes` must be at least 1 and at most `batch_size` = {batch_size}, got {devices} "
+            f"times {num_nodes}"
+        )
+    mean, spread = moments(features, mask)
+    used = count if mask is None else int(mask.sum())
+    if spread <= 1e-12 * used * float(mean.square().sum()):
         raise ValueError("`features` must differ between samples, got the same row throughout")
 
     from dynsel._sae_training import Batches, train
@@ -299,12 +322,15 @@ def fit_sae(
     with torch.inference_mode(False):  # else nothing made here could ever be trained
         sae = TopKSAE(dim, factors, min(k, factors // 2), generator=generator)
         sae.mean.copy_(mean)
-        sae.scale.fill_((spread / (count * dim)) ** 0.5)
-        sae.scale_encoder(take(features, slice(0, count, -(-count // 4096))).cpu())
+        sae.scale.fill_((spread / (used * dim)) ** 0.5)
+        sample = slice(0, count, -(-count // 4096))
+        rows = take(features, sample).cpu()
+        sae.scale_encoder(rows if mask is None or not mask[sample].any() else rows[mask[sample].cpu()])
         place = _device(device, features)
-        train(sae, Batches(features, batch_size, epochs, generator, progress_bar), lr, place)
+        batches = Batches(features, batch_size, epochs, generator, progress_bar, mask)
+        place = train(sae, batches, lr, place, devices, num_nodes, precision)
     sae.to(place).eval().requires_grad_(False)
-    fvu, dead_share = _evaluate(sae, features, spread)
+    fvu, dead_share = _evaluate(sae, features, spread, mask)
     return SAEFit(sae, fvu, dead_share, time.perf_counter() - start)
 
 
@@ -329,20 +355,41 @@ def encode(
         raise ValueError(f"`features` must be (N, {sae.dim}) for this autoencoder, got {tuple(features.shape)}")
     if batch_size < 1 or dtype not in (torch.float16, torch.float32):
         raise ValueError(f"`batch_size` must be at least 1 and `dtype` float16 or float32, got {batch_size}, {dtype}")
-    index_type = torch.int16 if sae.num_factors < 32_768 else torch.int32
-    indices = torch.empty(len(features), sae.k, dtype=index_type)
+    indices = torch.empty(len(features), sae.k, dtype=index_type(sae))
     values = torch.empty(len(features), sae.k, dtype=dtype)
-    with torch.no_grad():
-        for rows in blocks(features, batch_size):
+    for rows, factors, activations in encode_blocks(sae, features, batch_size, dtype):
+        indices[rows], values[rows] = factors, activations
+    return SparseCodes(indices, values, sae.num_factors)
+
+
+def index_type(sae: TopKSAE) -> torch.dtype:
+    """The smaller of int16 and int32 that holds every factor."""
+    return torch.int16 if sae.num_factors < 32_768 else torch.int32
+
+
+def encode_blocks(
+    sae: TopKSAE, features: Matrix, batch_size: int = 4096, dtype: torch.dtype = torch.float16
+) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    """Sparse codes block by block: rows, factors and activations, on the device of the autoencoder.
+
+    Args:
+        sae: Trained autoencoder.
+        features: (N, d) floating-point tensor, array or memory map.
+        batch_size: Rows at a time.
+        dtype: Type of the activations.
+
+    Raises:
+        ValueError: If a row holds NaN or infinite values.
+    """
+    for rows in blocks(features, batch_size):
+        with torch.no_grad():
             x = take(features, rows, sae.decoder.device)
             if not bool(torch.isfinite(x).all()):
                 bad = (~torch.isfinite(x).all(1)).nonzero()[:, 0] + rows.start
                 raise ValueError(f"`features` must be finite, got NaN or infinite values in {name_rows(bad.tolist())}")
             activations, factors = sae.encode(x)
             # An outlier must not become infinite in float16.
-            values[rows] = activations.clamp_max(torch.finfo(dtype).max).to("cpu", dtype)
-            indices[rows] = factors.to("cpu", index_type)
-    return SparseCodes(indices, values, sae.num_factors)
+            yield rows, factors.to(index_type(sae)), activations.clamp_max(torch.finfo(dtype).max).to(dtype)
 
 
 def save_sae(sae: TopKSAE, path: str | Path) -> None:
@@ -417,11 +464,12 @@ def _device(device: str | torch.device, features: Matrix) -> torch.device:
 
 
 @torch.no_grad()
-def _evaluate(sae: TopKSAE, features: Matrix, spread: float) -> tuple[float, float]:
+def _evaluate(sae: TopKSAE, features: Matrix, spread: float, mask: Tensor | None = None) -> tuple[float, float]:
     error = 0.0
     fired = torch.zeros(sae.num_factors, dtype=torch.int64, device=sae.decoder.device)
     for rows in blocks(features, 4096):
         x = take(features, rows, sae.decoder.device)
+        x = x if mask is None else x[mask[rows].to(x.device)]
         values, indices = sae.encode(x)
         error += float((sae.decode(values, indices) - x).square().sum())
         fired += torch.bincount(indices[values > 0], minlength=sae.num_factors)

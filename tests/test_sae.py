@@ -17,10 +17,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from programs.ranks import launch
 from scipy.optimize import linear_sum_assignment
 from sklearn.decomposition import PCA
 from torch import Tensor
 
+from dynsel import _sae_training
 from dynsel._matrix import blocks, moments, take
 from dynsel._sae_training import Batches, SAETraining
 from dynsel.sae import SAEFit, SparseCodes, TopKSAE, encode, fit_sae, load_sae, save_sae
@@ -336,6 +338,110 @@ def test_inside_a_running_trainer(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = pytest.approx(small().fvu, rel=1e-6)
     assert found == {"train 0": expected, "train 1": expected, "validation": expected}
     assert os.environ["WORLD_SIZE"] == "1"
+
+
+# ---------------------------------------------------------------- more than fits into memory
+def mapped(folder: Path, features: np.ndarray) -> np.ndarray:
+    np.save(folder / "f.npy", features)
+    return np.load(folder / "f.npy", mmap_mode="r")
+
+
+def pools(monkeypatch: pytest.MonkeyPatch, pool_rows: int, chunk_rows: int, width: int) -> None:
+    """Small pools, of float32 rows."""
+    monkeypatch.setattr(_sae_training, "POOL_BYTES", pool_rows * width * 4)
+    monkeypatch.setattr(_sae_training, "CHUNK_BYTES", chunk_rows * width * 4)
+
+
+@pytest.mark.parametrize("n", [240, 250, 257])
+def test_pools_cover_every_row_once_a_pass(n: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pools(monkeypatch, 60, 4, 1)
+    features = mapped(tmp_path, np.arange(n, dtype=np.float32)[:, None])
+    batches = Batches(features, 20, 3, torch.Generator().manual_seed(0))
+    assert batches.pooled
+    assert len(batches) == 3 * -(-n // 20)
+    drawn = list(batches)
+    assert len(drawn) == len(batches)
+    assert max(map(len, drawn)) <= 20
+    order = torch.cat(drawn).flatten().int().tolist()
+    passes = [order[i * n : (i + 1) * n] for i in range(2)]
+    assert [sorted(rows) for rows in passes] == [list(range(n))] * 2
+    assert passes[0] != passes[1]
+    again = torch.cat(list(Batches(features, 20, 3, torch.Generator().manual_seed(0))))
+    assert torch.equal(again, torch.cat(drawn))
+
+
+def test_batches_of_a_sorted_file_are_mixed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten classes one after the other: class counts of the batches vary as those of a free draw do."""
+    n, size = 40_000, 200
+    pools(monkeypatch, 8_000, 16, 1)
+    features = mapped(tmp_path, (np.arange(n) * 10 // n).astype(np.float32)[:, None])
+    batches = list(Batches(features, size, 2, torch.Generator().manual_seed(0)))
+    counts = torch.stack([torch.bincount(rows.flatten().long(), minlength=10) for rows in batches]).double()
+    # Binomial: variance 200 * 0.1 * 0.9 = 18 for a free draw; what 500 chunks a pool add is as documented. Batches of
+    # neighbours would have 3,600.
+    assert 0.9 * 18 < counts.var(0).mean() < 1.1 * 18 * (1 + size / 500)
+    assert counts.mean(0).numpy() == pytest.approx(20, abs=1)
+
+
+def test_trained_from_pools_as_well_as_from_memory(rows: np.ndarray, tmp_path: Path, monkeypatch: Any) -> None:
+    options: dict[str, Any] = {"num_factors": 2 * ATOMS, "k": ACTIVE + 1}
+    whole = fit_sae(rows, **options)
+    pools(monkeypatch, 600, 16, WIDTH)
+    pooled = fit_sae(mapped(tmp_path, rows), **options)
+    assert pooled.fvu < 1.3 * whole.fvu
+    assert pooled.dead_share <= whole.dead_share + 0.1
+
+
+@pytest.mark.parametrize("pooled", [False, True])
+def test_masked_rows_count_for_nothing(pooled: bool, rows: np.ndarray, tmp_path: Path, monkeypatch: Any) -> None:
+    mask = torch.ones(len(rows), dtype=torch.bool)
+    mask[::7] = False
+    spoilt = rows.copy()
+    spoilt[::7] = 1e4
+    options: dict[str, Any] = {"num_factors": 2 * ATOMS, "k": ACTIVE + 1, "epochs": 10}
+    if pooled:
+        pools(monkeypatch, 600, 16, WIDTH)
+        fits = [fit_sae(mapped(tmp_path, data), mask=mask, **options) for data in (spoilt, rows)]
+        assert torch.equal(fits[0].sae.decoder, fits[1].sae.decoder)
+    else:
+        fits = [fit_sae(spoilt, mask=mask, **options), fit_sae(rows[mask.numpy()], **options)]
+    assert fits[0].fvu == pytest.approx(fits[1].fvu, rel=0.2)
+    with pytest.raises(ValueError, match=r"`mask` must be \(3000,\) bool and keep a row, got \(5,\) torch.bool"):
+        fit_sae(rows, mask=mask[:5])
+
+
+def test_mixed_precision_explains_nearly_as_much(rows: np.ndarray, fit: SAEFit) -> None:
+    mixed = fit_sae(rows, num_factors=2 * ATOMS, k=ACTIVE + 1, precision="bf16-mixed")
+    assert mixed.fvu < 0.05 + 2 * fit.fvu
+    assert mixed.sae.decoder.dtype == torch.float32
+    assert mixed.fvu != fit.fvu
+
+
+def test_ranks_share_every_batch() -> None:
+    features = torch.arange(100.0)[:, None]
+    shares = []
+    for rank in range(3):
+        batches = Batches(features, 30, 2, torch.Generator().manual_seed(0))
+        batches.rank, batches.world = rank, 3
+        shares.append(list(batches))
+    alone = list(Batches(features, 30, 2, torch.Generator().manual_seed(0)))
+    for parts, whole in zip(zip(*shares, strict=True), alone, strict=True):
+        assert sorted(torch.cat(parts).flatten().tolist()) == whole.flatten().tolist()
+
+
+def test_two_ranks_learn_what_one_does(tmp_path: Path) -> None:
+    rows = planted()[0]
+    np.save(tmp_path / "rows.npy", rows)
+    results = launch("sae_checks", tmp_path, 2)[2]
+    assert results[0]["both"] == results[1]["both"]
+    alone = fit_sae(rows, num_factors=2 * ATOMS, k=ACTIVE + 1, epochs=10)
+    # The same batches, shared: only the order of floating-point sums differs, and grows through training.
+    assert results[0]["both"]["memory"]["fvu"] == pytest.approx(alone.fvu, rel=0.1)
+    assert results[0]["both"]["pools"]["fvu"] == pytest.approx(alone.fvu, rel=0.3)
+    with pytest.raises(
+        ValueError, match=r"`devices` times `num_nodes` must be .* at most `batch_size` = 2, got 3 times 1"
+    ):
+        fit_sae(rows, devices=3, batch_size=2)
 
 
 RANK_PROGRAM = """

@@ -1,6 +1,7 @@
-"""Image sets held as one tensor, their data modules, and augmentation by the batch."""
+"""Image sets held as one tensor, a set of texts, their data modules, and augmentation by the batch."""
 
 from dynsel.data.augment import Normalize, RandomCropFlip, crop_flip
+from dynsel.data.banking77 import Banking77DataModule, TokenTexts
 from dynsel.data.cifar10 import CIFAR10_MEAN, CIFAR10_STD, CIFAR10DataModule
 from dynsel.data.corrupt import flip_labels, long_tail
 from dynsel.data.digits import DigitsDataModule
@@ -11,6 +12,7 @@ from dynsel.data.module import TensorDataModule
 __all__ = [
     "CIFAR10_MEAN",
     "CIFAR10_STD",
+    "Banking77DataModule",
     "CIFAR10DataModule",
     "DigitsDataModule",
     "DistilledDataset",
@@ -18,6 +20,7 @@ __all__ = [
     "RandomCropFlip",
     "TensorDataModule",
     "TensorImages",
+    "TokenTexts",
     "crop_flip",
     "flip_labels",
     "long_tail",

@@ -4,13 +4,17 @@ from dynsel.features.arrays import load_features, save_features
 from dynsel.features.capture import CapturedFeatures, find_module
 from dynsel.features.fingerprint import describe_difference, fingerprint
 from dynsel.features.pixels import pixel_features
+from dynsel.features.store import FeatureStore, StoreWriter, open_store
 
 __all__ = [
     "CapturedFeatures",
+    "FeatureStore",
+    "StoreWriter",
     "describe_difference",
     "find_module",
     "fingerprint",
     "load_features",
+    "open_store",
     "pixel_features",
     "save_features",
 ]

@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["check_dataset", "get_images", "preserved_rng"]
+__all__ = ["IMAGE_KEYS", "as_float_image", "check_dataset", "get_images", "get_items", "input_of", "preserved_rng"]
 
-_IMAGE_KEYS = ("image", "img", "pixel_values")
+IMAGE_KEYS = ("image", "img", "pixel_values")
 
 
 def check_dataset(dataset: Any) -> None:
@@ -59,27 +59,50 @@ def get_images(dataset: Any, indices: Sequence[int]) -> list[NDArray[np.float32]
     Raises:
         TypeError: If an item holds no image.
     """
+    return [as_float_image(input_of(item)) for item in get_items(dataset, indices)]
+
+
+def get_items(dataset: Any, indices: Sequence[int]) -> list[Any]:
+    """These items; by `__getitems__` where the data set has it, be its result a list or a finished batch.
+
+    Of a finished batch, as a data set gives that gathers all its images at once, only the inputs are taken.
+
+    Args:
+        dataset: Map-style data set.
+        indices: Which items.
+    """
     if not hasattr(dataset, "__getitems__"):
-        return [_as_array(_image_of(dataset[i])) for i in indices]
+        return [dataset[i] for i in indices]
     batch = dataset.__getitems__(list(indices))
     if isinstance(batch, list) and len(batch) == len(indices):
-        return [_as_array(_image_of(item)) for item in batch]
-    # A finished batch, as a data set gives that gathers all its images at once.
-    return list(_as_array(_image_of(batch)))
+        return batch
+    return list(input_of(batch))
 
 
-def _image_of(item: Any) -> Any:
+def input_of(item: Any, keys: Sequence[str] = IMAGE_KEYS) -> Any:
+    """The first entry of a tuple, an entry of a mapping by one of these keys, or else the item itself.
+
+    Raises:
+        TypeError: If a mapping has none of the keys.
+    """
     if isinstance(item, (tuple, list)) and item:
         return item[0]
     if isinstance(item, Mapping):
-        for key in _IMAGE_KEYS:
+        for key in keys:
             if key in item:
                 return item[key]
-        raise TypeError(f"items must hold an image under one of {_IMAGE_KEYS}, got the keys {sorted(map(str, item))}")
+        raise TypeError(
+            f"items must hold their input under one of {tuple(keys)}, got the keys {sorted(map(str, item))}"
+        )
     return item
 
 
-def _as_array(image: Any) -> NDArray[np.float32]:
+def as_float_image(image: Any) -> NDArray[np.float32]:
+    """A PIL image, tensor or array as float32, integer values scaled to [0, 1].
+
+    Raises:
+        TypeError: If it is no image.
+    """
     from PIL import Image
 
     if isinstance(image, Image.Image):

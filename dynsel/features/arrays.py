@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
-import json
 import os
+import warnings
 import zipfile
 from collections.abc import Callable
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dynsel._matrix import check_matrix
-from dynsel.features.fingerprint import describe_difference, fingerprint
+from dynsel._matrix import blocks, check_matrix, name_rows
+from dynsel.features.fingerprint import fingerprint
+from dynsel.features.store import (
+    FeatureStore,
+    check_fingerprint,
+    checksum,
+    find_store,
+    manifest_path,
+    open_store,
+    write_atomically,
+    write_manifest,
+)
 from dynsel.labels import encode_labels
 
 __all__ = ["load_features", "save_features"]
 
 Array = NDArray[Any]
+
+_CHECKED_BYTES = 2**22  # a checksum for so many
 
 
 def load_features(
@@ -36,13 +48,14 @@ def load_features(
     """Get an (N, d) feature matrix and check that it is one, and that it is this data set's.
 
     Args:
-        source: Tensor, NumPy array, path of an `.npy` file (memory-mapped, never read whole) or of an `.npz`
-            file. Of an `.npz` the array is named as "file.npz:key"; without a key it is the one called
-            "features", or the only 2-D floating-point one. Nothing is ever unpickled.
+        source: Tensor, NumPy array, path of an `.npy` file (memory-mapped, never read whole), of a feature store
+            (its `.npy`, its manifest or its folder, see `dynsel.features.open_store`) or of an `.npz` file. Of an
+            `.npz` the array is named as "file.npz:key"; without a key it is the one called "features", or the only
+            2-D floating-point one. Nothing is ever unpickled.
         num_samples: Expected number of rows; default: that of `dataset`, if given.
         name: How the messages call the matrix.
-        dataset: Map-style data set the rows should describe; compared with the fingerprint that
-            `save_features` left beside the file, if there is one.
+        dataset: Map-style data set the rows should describe; compared with the fingerprint in the manifest
+            beside the file, if there is one.
         labels: (N,) labels of the data set, or their codes; compared with those in the `.npz` file, if it has any
             (`train_labels` or `train_targets` beside `train_features`, else `labels` or `targets`).
 
@@ -56,8 +69,9 @@ def load_features(
             the file can't be read, has no such key or leaves the choice between several.
     """
     beside: Array | None = None
+    store: FeatureStore | None = None
     if isinstance(source, (str, os.PathLike)):
-        features, beside = _read(os.fspath(source))
+        features, beside, store = _read(os.fspath(source))
     elif isinstance(source, Tensor):
         # NumPy has no bfloat16.
         features = (source.detach().float() if source.dtype == torch.bfloat16 else source.detach()).cpu().numpy()
@@ -68,11 +82,14 @@ def load_features(
     if num_samples is None and dataset is not None:
         num_samples = len(dataset)
     _check_rows(features, num_samples, name)
-    check_matrix(features, name)
+    if store is None or "checksums" not in store.manifest:  # else they were finite when written, and are unchanged
+        check_matrix(features, name)
     if labels is not None and beside is not None and len(beside) == len(features):
         _compare_labels(beside, labels)
-    if dataset is not None and isinstance(source, (str, os.PathLike)):
-        _check_manifest(Path(source), features, dataset)
+    if store is not None:
+        _warn_of_skipped(store)
+        if dataset is not None:
+            check_fingerprint(store.path, store.manifest, dataset)
     return features
 
 
@@ -97,39 +114,47 @@ def save_features(path: str | os.PathLike[str], features: Tensor | Array, datase
         raise ValueError(f"`path` must end in .npy, got {path.name!r}")
     num_samples = None if dataset is None else len(dataset)
     array = load_features(features, num_samples=num_samples)
+    size = max(1, _CHECKED_BYTES // (array.shape[1] * array.itemsize))
     manifest = {
+        "format": "dynsel.features",
         "fingerprint": None if dataset is None else fingerprint(dataset),
         "N": array.shape[0],
         "d": array.shape[1],
         "dtype": str(array.dtype),
+        "block_rows": size,
+        "checksums": [checksum(array[rows]) for rows in blocks(array, size)],
         "dynsel": _version(),
     }
-    text = json.dumps(manifest, indent=1).encode()
     # Without its old manifest, an array that replaces another is merely unchecked if we are killed here.
-    _manifest_path(path).unlink(missing_ok=True)
-    _write(path, lambda file: np.lib.format.write_array(file, array, allow_pickle=False))
-    _write(_manifest_path(path), lambda file: file.write(text))
+    manifest_path(path).unlink(missing_ok=True)
+    write_atomically(path, lambda file: np.lib.format.write_array(file, array, allow_pickle=False))
+    write_manifest(path, {**manifest, "bytes": path.stat().st_size})
     return path
 
 
-def _read(source: str) -> tuple[Array, Array | None]:
+def _read(source: str) -> tuple[Array, Array | None, FeatureStore | None]:
     path, key = source, None
     if not os.path.exists(path) and ".npz:" in source:
         path, _, key = source.rpartition(":")
+    else:
+        path = os.fspath(find_store(path))
     if not os.path.isfile(path):
         raise FileNotFoundError(f"there is no feature file {path}")
     if os.path.splitext(path)[1] not in (".npy", ".npz"):
         raise ValueError(f"feature files must end in .npy or .npz, got {path}; write one with `save_features`")
+    if path.endswith(".npy") and manifest_path(Path(path)).is_file():
+        store = open_store(path)
+        return store.features, None, store
     loaded = _guarded(path, lambda: np.load(path, mmap_mode="r", allow_pickle=False))
     if isinstance(loaded, np.ndarray):
-        return loaded, None
+        return loaded, None, None
     with loaded:
         key = _only_matrix(path, loaded) if key is None else key
         if key not in loaded.files:
             raise ValueError(f"{path} has no array {key!r}; its keys: {_listing(loaded)}")
         beside = _labels_beside(loaded, key)
         arrays = [_guarded(path, partial(loaded.__getitem__, name)) for name in (key, beside) if name is not None]
-    return arrays[0], arrays[1] if len(arrays) > 1 else None
+    return arrays[0], arrays[1] if len(arrays) > 1 else None, None
 
 
 def _guarded(path: str, read: Callable[[], Any]) -> Any:
@@ -201,40 +226,13 @@ def _compare_labels(theirs: Array, ours: Any) -> None:
     )
 
 
-def _check_manifest(path: Path, features: Array, dataset: Any) -> None:
-    if not _manifest_path(path).is_file():
-        return
-    manifest = json.loads(_manifest_path(path).read_text())
-    said = (manifest.get("N"), manifest.get("d"), manifest.get("dtype"))
-    if said != (*features.shape, str(features.dtype)):
-        raise ValueError(
-            f"{path} is (N, d) = {features.shape} {features.dtype}, its manifest says {said[:2]} {said[2]}: "
-            "one of the two was replaced; write them again with `save_features`"
+def _warn_of_skipped(store: FeatureStore) -> None:
+    if store.skipped:
+        warnings.warn(
+            f"{store.path}: {name_rows(store.skipped)} {'is' if len(store.skipped) == 1 else 'are'} zeros, for the "
+            "items couldn't be read when the features were extracted; leave these items out of the training set",
+            stacklevel=3,
         )
-    if manifest.get("fingerprint") is None:
-        return
-    difference = describe_difference(manifest["fingerprint"], fingerprint(dataset))
-    if difference:
-        raise ValueError(
-            f"{path} was computed for another data set than this one; they differ in: {difference}. "
-            f"Compute the features again, or remove {_manifest_path(path).name} if you know better"
-        )
-
-
-def _manifest_path(path: Path) -> Path:
-    return path.with_name(f"{path.name}.json")
-
-
-def _write(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(temporary, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _version() -> str:

@@ -19,6 +19,7 @@ __all__ = ["describe_difference", "fingerprint"]
 
 _ITEMS = 16
 _FILE_SIZES = 1024
+_FILE_START = 2**16
 
 
 class _Hash(Protocol):
@@ -33,10 +34,16 @@ def fingerprint(dataset: Any, labels: Any = None) -> dict[str, Any]:
     - `length`: number of items;
     - `classes`: class names, of the attribute `classes`;
     - `labels`: hash of the labels' codes in order, of `labels` or the attributes `targets` or `labels`;
+    - `order`: for a `Subset` other than the whole set in its order, length of the set underneath and hash of the
+      indices;
     - `files`: for `ImageFolder` and the like, hash of all file names relative to the root, and of the sizes of
       some files; transforms don't matter;
-    - `items`: else, hashes of up to 16 items at even distances; of the raw ones where the data set keeps them in
-      `data`, else of what it returns, unless that is random (augmentation).
+    - `items`: hashes of up to 16 items at even distances; of their files' first 64 KiB, undecoded, for a folder; of
+      the raw items where the data set keeps them in `data`; else of what it returns, unless that is random
+      (augmentation).
+
+    So two orders of a folder or of a `Subset` are always told apart. Of other data sets those are that differ in the
+    labels' order or at a sampled item: any shuffle, but not two items of one class swapped by hand.
 
     Args:
         dataset: Map-style data set; a `Subset` is followed to what is underneath.
@@ -55,9 +62,15 @@ def fingerprint(dataset: Any, labels: Any = None) -> dict[str, Any]:
     code = _hash_labels(declared_labels(dataset) if labels is None else labels)
     if code is not None:
         found["labels"] = code
+    if indices is not None and indices != list(range(len(base))):
+        found["order"] = [len(base), _digest(hashlib.sha256(np.asarray(indices, dtype="<i8").tobytes()))]
     paths = _paths(base)
     if paths is not None:
-        found["files"] = _hash_files(paths if indices is None else [paths[i] for i in indices], base)
+        paths = paths if indices is None else [paths[i] for i in indices]
+        found["files"] = _hash_files(paths, base)
+        contents = [_hash_content(paths[i]) for i in _evenly(len(paths), _ITEMS)]
+        if None not in contents:
+            found["items"] = contents
         return found
     items = _hash_items(dataset, base, indices)
     if items is not None:
@@ -79,6 +92,8 @@ def describe_difference(a: Mapping[str, Any], b: Mapping[str, Any]) -> str | Non
         parts.append(f"class names ({_brief(a['classes'])} and {_brief(b['classes'])})")
     if _differ(a, b, "labels"):
         parts.append("labels (other ones, or in another order)")
+    if _other_order(a, b):
+        parts.append("order of the items")
     if _differ(a, b, "files"):
         parts.append("file names or sizes")
     if _differ(a, b, "items"):
@@ -90,6 +105,12 @@ def describe_difference(a: Mapping[str, Any], b: Mapping[str, Any]) -> str | Non
 
 def _differ(a: Mapping[str, Any], b: Mapping[str, Any], key: str) -> bool:
     return key in a and key in b and a[key] != b[key]
+
+
+def _other_order(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
+    first, second = (found.get("order", [found.get("length"), "as it is"]) for found in (a, b))
+    # Indices into sets of different length can't be compared: one set may be a copied part of the other.
+    return bool(first[0] == second[0] and first[1] != second[1])
 
 
 def _brief(names: Sequence[str]) -> str:
@@ -140,20 +161,35 @@ def _hash_files(paths: list[str], base: Any) -> str:
     return _digest(digest)
 
 
+def _hash_content(path: str) -> str | None:
+    try:
+        with open(path, "rb") as file:
+            return _digest(hashlib.sha256(file.read(_FILE_START)))
+    except OSError:
+        return None
+
+
 def _hash_items(dataset: Any, base: Any, indices: list[int] | None) -> list[str] | None:
     places = _evenly(len(dataset), _ITEMS)
     raw = getattr(base, "data", None)
     if isinstance(raw, (Tensor, np.ndarray)) and len(raw) == len(base):
         return [_hash_item(raw[i if indices is None else indices[i]]) for i in places]
     with preserved_rng():
-        first = [_hash_item(dataset[i]) for i in places]
+        first = [_hash_item_at(dataset, i) for i in places]
         # One item may come out of a random flip unchanged; sixteen hardly will.
-        return first if first == [_hash_item(dataset[i]) for i in places] else None
+        return first if first == [_hash_item_at(dataset, i) for i in places] else None
 
 
 def _evenly(length: int, count: int) -> list[int]:
     count = min(count, length)
     return [i * (length - 1) // max(1, count - 1) for i in range(count)]
+
+
+def _hash_item_at(dataset: Any, index: int) -> str:
+    try:
+        return _hash_item(dataset[index])
+    except Exception:  # whatever a decoder raises; it is for whoever needs the item to complain
+        return "unreadable"
 
 
 def _hash_item(item: Any) -> str:

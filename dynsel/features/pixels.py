@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from dynsel.features._items import check_dataset, get_images, preserved_rng
 
-__all__ = ["pixel_features"]
+__all__ = ["fit_components", "pixel_features"]
 
 
 def pixel_features(
@@ -39,6 +39,29 @@ def pixel_features(
     Reference:
         Ross, Lim, Lin, Yang (2008), Incremental learning for robust visual tracking (the PCA's update).
     """
+    pca, shape = fit_components(dataset, components, batch_size, progress_bar)
+    size = _block_size(pca.n_components, batch_size)
+    with preserved_rng(), np.errstate(invalid="ignore"):
+        features = np.empty((len(dataset), pca.n_components), dtype=np.float32)
+        for start, block in _blocks(dataset, size, shape, "pixel features, pass 2 of 2", progress_bar):
+            features[start : start + len(block)] = pca.transform(block)
+    return features
+
+
+def fit_components(
+    dataset: Any, components: int = 64, batch_size: int | None = None, progress_bar: bool = False
+) -> tuple[Any, tuple[int, ...]]:
+    """The first of the two passes: the components themselves.
+
+    Args:
+        dataset: As of `pixel_features`, and so are the others.
+        components: Number of components.
+        batch_size: Items at a time.
+        progress_bar: Show one.
+
+    Returns:
+        A fitted `sklearn.decomposition.IncrementalPCA`, and the shape of an image.
+    """
     from sklearn.decomposition import IncrementalPCA
 
     check_dataset(dataset)
@@ -50,15 +73,16 @@ def pixel_features(
     with preserved_rng(), np.errstate(invalid="ignore"):
         shape = get_images(dataset, [0])[0].shape
         components = min(components, len(dataset), int(np.prod(shape)))
-        # An update needs at least as many items as components.
-        size = max(components, 4 * components if batch_size is None else batch_size, 256 if batch_size is None else 1)
         pca = IncrementalPCA(components)
+        size = _block_size(components, batch_size)
         for _, block in _blocks(dataset, size, shape, "pixel features, pass 1 of 2", progress_bar):
             pca.partial_fit(block, check_input=False)
-        features = np.empty((len(dataset), components), dtype=np.float32)
-        for start, block in _blocks(dataset, size, shape, "pixel features, pass 2 of 2", progress_bar):
-            features[start : start + len(block)] = pca.transform(block)
-    return features
+    return pca, shape
+
+
+def _block_size(components: int, batch_size: int | None) -> int:
+    # An update needs at least as many items as components.
+    return max(components, 4 * components if batch_size is None else batch_size, 256 if batch_size is None else 1)
 
 
 def _blocks(

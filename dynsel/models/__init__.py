@@ -1,15 +1,18 @@
-"""Models and an ordinary LightningModule to try data selection on."""
+"""Models and ordinary LightningModules to try data selection on."""
 
 from dynsel.models.backbones import resnet50, vgg16, vit_tiny
 from dynsel.models.classifier import ARCHITECTURES, ImageClassifier, Schedule, build_model
 from dynsel.models.convnet import ConvNet
-from dynsel.models.resnet import resnet18, small_cnn, small_resnet
+from dynsel.models.resnet import CIFARResNet, resnet18, small_cnn, small_resnet
+from dynsel.models.text import TextClassifier
 
 __all__ = [
     "ARCHITECTURES",
+    "CIFARResNet",
     "ConvNet",
     "ImageClassifier",
     "Schedule",
+    "TextClassifier",
     "build_model",
     "resnet18",
     "resnet50",

@@ -1,11 +1,11 @@
-"""Small image classifiers: one for an accelerator, one for a few CPU cores, one for 8x8 digits."""
+"""Image classifiers: for an accelerator, for a few CPU cores, for 8x8 digits, and the paper's ResNets for CIFAR."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["ResidualBlock", "SmallCNN", "SmallResNet", "resnet18", "small_cnn", "small_resnet"]
+__all__ = ["CIFARResNet", "ResidualBlock", "SmallCNN", "SmallResNet", "resnet18", "small_cnn", "small_resnet"]
 
 
 class ResidualBlock(nn.Module):
@@ -97,6 +97,62 @@ class SmallCNN(nn.Module):
         """(B, in_channels, H, W) floats to (B, num_classes) logits."""
         features: Tensor = self.features(images).mean((2, 3))
         logits: Tensor = self.fc(features)
+        return logits
+
+
+class _PlainBlock(nn.Module):
+    """Two 3x3 convolutions; where the shape changes the shortcut takes every second pixel and pads the channels."""
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(out_channels)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(out_channels)
+        self.stride, self.pad = stride, (out_channels - in_channels) // 2
+
+    def forward(self, images: Tensor) -> Tensor:
+        hidden = F.relu(self.bn1(self.conv1(images)), inplace=True)
+        shortcut = F.pad(images[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.pad, self.pad))
+        return F.relu(self.bn2(self.conv2(hidden)) + shortcut, inplace=True)
+
+
+class CIFARResNet(nn.Module):
+    """The ResNet of depth 6n + 2 for 32x32 images, in the layout that its published weights have.
+
+    Args:
+        depth: 20, 32, 44, 56, 110, ...
+        num_classes: Outputs of `linear`.
+
+    Raises:
+        ValueError: If the depth isn't 6n + 2.
+
+    Reference:
+        He, Zhang, Ren, Sun (2016), arXiv:1512.03385, section 4.2 (option A shortcuts).
+    """
+
+    def __init__(self, depth: int = 56, num_classes: int = 10) -> None:
+        super().__init__()
+        if depth < 8 or (depth - 2) % 6:
+            raise ValueError(f"`depth` must be 6n + 2, as in 20, 32, 44, 56, got {depth}")
+        self.conv1 = nn.Conv2d(3, 16, 3, 1, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(16)
+        blocks = (depth - 2) // 6
+        self.layer1, self.layer2, self.layer3 = (
+            nn.Sequential(
+                _PlainBlock(incoming, width, 2 if incoming != width else 1),
+                *(_PlainBlock(width, width, 1) for _ in range(blocks - 1)),
+            )
+            for incoming, width in ((16, 16), (16, 32), (32, 64))
+        )
+        self.linear = nn.Linear(64, num_classes)
+        _kaiming(self)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) floats to (B, num_classes) logits."""
+        hidden = F.relu(self.bn1(self.conv1(images)), inplace=True)
+        hidden = self.layer3(self.layer2(self.layer1(hidden)))
+        logits: Tensor = self.linear(hidden.mean((2, 3)))
         return logits
 
 

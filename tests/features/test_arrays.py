@@ -213,7 +213,7 @@ def test_save_and_load(tmp_path: Path) -> None:
     manifest = json.loads((tmp_path / "f.npy.json").read_text())
     assert (manifest["N"], manifest["d"], manifest["dtype"]) == (N, D, "float16")
     assert manifest["fingerprint"]["length"] == N
-    assert set(manifest) == {"fingerprint", "N", "d", "dtype", "dynsel"}
+    assert set(manifest) == {"format", "fingerprint", "N", "d", "dtype", "block_rows", "checksums", "dynsel", "bytes"}
     np.testing.assert_array_equal(load_features(path, dataset=dataset()), MATRIX.astype(np.float16))
 
 

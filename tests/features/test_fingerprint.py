@@ -183,14 +183,52 @@ def test_unknown_objects_count_by_type_not_address() -> None:
 def test_image_folder_by_its_files(tmp_path: Path) -> None:
     here, there = folder(tmp_path / "a"), folder(tmp_path / "elsewhere" / "b")
     plain = fingerprint(ImageFolder(str(here)))
-    assert set(plain) == {"length", "classes", "labels", "files"}
+    assert set(plain) == {"length", "classes", "labels", "files", "items"}
     assert describe_difference(plain, fingerprint(ImageFolder(f"{there}/", transform=lambda image: image))) is None
     (there / "dog" / "1.png").rename(there / "dog" / "9.png")
-    assert describe_difference(plain, fingerprint(ImageFolder(str(there)))) == "file names or sizes"
+    assert describe_difference(plain, fingerprint(ImageFolder(str(there)))) == (
+        "file names or sizes; sampled items (2 of 6 differ)"
+    )
     (there / "dog" / "9.png").rename(there / "dog" / "1.png")
     with open(there / "dog" / "1.png", "ab") as file:
         file.write(b"x")
-    assert describe_difference(plain, fingerprint(ImageFolder(str(there)))) == "file names or sizes"
+    assert describe_difference(plain, fingerprint(ImageFolder(str(there)))) == (
+        "file names or sizes; sampled items (1 of 6 differ)"
+    )
+
+
+def test_a_file_of_the_same_name_and_size_is_read(tmp_path: Path) -> None:
+    here, there = folder(tmp_path / "a"), folder(tmp_path / "b")
+    content = bytearray((there / "cat" / "2.png").read_bytes())
+    content[-1] ^= 1
+    (there / "cat" / "2.png").write_bytes(content)
+    found = [fingerprint(ImageFolder(str(root))) for root in (here, there)]
+    assert describe_difference(*found) == "sampled items (1 of 6 differ)"
+    # What can't be opened has no content to compare.
+    lost = ImageFolder(str(there))
+    (there / "cat" / "2.png").unlink()
+    assert "items" not in fingerprint(lost)
+
+
+def test_orders_are_told_apart(tmp_path: Path) -> None:
+    """ImageFolder, torchvision's CIFAR10 (raw arrays in `data`) and shuffled subsets of either."""
+    whole = ImageFolder(str(folder(tmp_path / "a", n=20)))
+    raw = np.random.default_rng(0).integers(0, 255, (40, 4, 4, 3), dtype=np.uint8)
+    cifar = Listed(list(raw), data=raw, targets=[i % 2 for i in range(40)], classes=["cat", "dog"])
+    order = np.random.default_rng(1).permutation(40).tolist()
+    swapped = list(range(40))
+    swapped[4], swapped[6] = 6, 4  # of one class in both
+    for dataset in (whole, cifar):
+        plain = fingerprint(dataset)
+        assert describe_difference(plain, fingerprint(Subset(dataset, range(40)))) is None
+        for other in (order, swapped):
+            said = describe_difference(plain, fingerprint(Subset(dataset, other)))
+            assert said is not None
+            assert "order of the items" in said
+            assert describe_difference(fingerprint(Subset(dataset, other)), plain) is not None
+            assert describe_difference(*[fingerprint(Subset(dataset, other)) for _ in range(2)]) is None
+    # The same images, by class in a folder and mixed in CIFAR10's own order.
+    assert describe_difference(fingerprint(whole), fingerprint(cifar)) is not None
 
 
 def test_list_of_paths_without_root(tmp_path: Path) -> None:
@@ -209,7 +247,8 @@ def test_subset_is_followed(tmp_path: Path) -> None:
     nested = Subset(Subset(whole, [7, 5, 3, 1, 0]), [1, 4, 0, 2])
     assert fingerprint(Subset(whole, order)) == fingerprint(nested)
     assert describe_difference(fingerprint(Subset(whole, order)), fingerprint(Subset(whole, order[::-1]))) == (
-        "labels (other ones, or in another order); file names or sizes"
+        "labels (other ones, or in another order); order of the items; file names or sizes; "
+        "sampled items (4 of 4 differ)"
     )
     raw = Listed(images(9), data=np.arange(9), targets=list(range(9)))
     assert fingerprint(Subset(raw, [4, 2]))["items"] == fingerprint(Listed([0, 0], data=np.array([4, 2])))["items"]

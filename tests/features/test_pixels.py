@@ -167,7 +167,7 @@ def test_items_of_different_shapes() -> None:
             TypeError,
             r"items must be images \(tensor, array or PIL\) or tuples that begin with one, got str",
         ),
-        ([{"text": 1}], {}, TypeError, r"items must hold an image under one of .* got the keys \['text'\]"),
+        ([{"text": 1}], {}, TypeError, r"items must hold their input under one of .* got the keys \['text'\]"),
     ],
 )
 def test_refused(items: Any, options: dict[str, Any], error: type[Exception], text: str) -> None:

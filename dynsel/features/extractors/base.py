@@ -1,0 +1,192 @@
+"""What every extractor offers, and what several share."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import default_collate
+
+from dynsel.features._items import IMAGE_KEYS, get_items, input_of
+
+__all__ = ["Extractor", "as_rgb", "first_line", "load_weights", "suggest", "weights_hash"]
+
+
+class Extractor(nn.Module, ABC):
+    """Turns items of a data set into rows of features.
+
+    `read` and `prepare` run in the loader's workers, one item at a time; `collate` too, once a batch; `forward` on the
+    device. Constructed from plain values, so that it can stand in a YAML file.
+    """
+
+    keys: ClassVar[Sequence[str]] = IMAGE_KEYS
+
+    def fit(self, dataset: Any) -> None:
+        """Learn what can only be learned from the data set itself; called once, before anything else.
+
+        Args:
+            dataset: Map-style data set.
+        """
+
+    def read(self, dataset: Any, indices: Sequence[int]) -> list[Any]:
+        """The inputs of these items: the item itself, the first entry of a tuple, or an entry of a mapping by its key.
+
+        Args:
+            dataset: Map-style data set.
+            indices: Which items.
+        """
+        return [input_of(item, self.keys) for item in get_items(dataset, indices)]
+
+    @abstractmethod
+    def prepare(self, value: Any) -> Any:
+        """Preprocess one input.
+
+        Args:
+            value: As of `read`.
+        """
+
+    def collate(self, values: list[Any]) -> Any:
+        """Make a batch of prepared inputs.
+
+        Args:
+            values: As of `prepare`.
+        """
+        return default_collate(values)
+
+    @abstractmethod
+    def forward(self, batch: Any) -> Tensor:
+        """(B, d) floating-point features of a batch.
+
+        Args:
+            batch: As of `collate`, on the device.
+        """
+
+    @abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """What decides the features, for JSON: model, hash of its weights, layer, preprocessing."""
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """'; did you mean ...?' with near names, or the first few if none is near.
+
+    Args:
+        name: What was given.
+        known: What there is.
+    """
+    choices = list(known)
+    near = get_close_matches(name, choices, n=3, cutoff=0.5)
+    if near:
+        return f"; did you mean {' or '.join(map(repr, near))}?"
+    return f"; there are {', '.join(choices[:5])}{', ...' if len(choices) > 5 else ''}"
+
+
+def first_line(error: Exception) -> str:
+    """Kind and first line of an error of another library, for a message of ours."""
+    return f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}"
+
+
+def weights_hash(model: nn.Module) -> str:
+    """Of the names, types and values of all parameters and buffers, in 32 hexadecimal digits.
+
+    Args:
+        model: On any device.
+    """
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        if isinstance(value, Tensor):
+            value = value.detach().cpu().contiguous()
+            digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+            # As bytes: NumPy knows no bfloat16.
+            digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()[:32]
+
+
+def load_weights(model: nn.Module, path: str | Path) -> None:
+    """Load a safetensors file into a model; nothing is ever unpickled.
+
+    Args:
+        model: What to fill.
+        path: The file.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no safetensors file, or doesn't fit the model; names what differs.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no weights file {path}")
+    if path.suffix != ".safetensors":
+        raise ValueError(
+            f"weights must be a .safetensors file, got {path.name}: pickled files can run code and are never opened; "
+            "convert it where you trust it by safetensors.torch.save_file(state_dict, ...)"
+        )
+    try:
+        state = load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is no safetensors file, or a damaged one: {error}") from error
+    wrong = _misfits(model.state_dict(), state)
+    if wrong:
+        raise ValueError(f"{path} doesn't fit {type(model).__name__}: {'; '.join(wrong)}")
+    model.load_state_dict(state, strict=False)
+
+
+def _misfits(wanted: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> list[str]:
+    # Files in common use leave the counters of batch norm out.
+    missing = [k for k in wanted if k not in state and not k.endswith("num_batches_tracked")]
+    extra = [k for k in state if k not in wanted]
+    shapes = [k for k in state if k in wanted and state[k].shape != wanted[k].shape]
+    said = []
+    for names, what in ((missing, "missing"), (extra, "unknown"), (shapes, "of another shape")):
+        if names:
+            said.append(f"{len(names)} {what}, first {names[0]!r}")
+    return said
+
+
+def as_rgb(value: Any) -> Any:
+    """An image of any kind as an RGB PIL image: grey ones repeat their channel, transparency is dropped.
+
+    Args:
+        value: PIL image, or uint8 or [0, 1] floating tensor or array of shape (H, W), (C, H, W) or (H, W, C) with
+            1, 2 (grey and alpha), 3 or 4 channels.
+
+    Raises:
+        TypeError: If it is no image.
+        ValueError: If its shape or its values are no image's.
+    """
+    from PIL import Image
+
+    if isinstance(value, Image.Image):
+        return value.convert("RGB")
+    array = value.detach().cpu().numpy() if isinstance(value, Tensor) else value
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "uf":
+        raise TypeError(f"items must be images (PIL, tensor or array), got {type(value).__name__}")
+    if array.ndim == 2:
+        array = array[None]
+    if array.ndim != 3 or not (array.shape[0] <= 4 or array.shape[-1] <= 4):
+        raise ValueError(f"images must be (H, W), (C, H, W) or (H, W, C) with at most 4 channels, got {array.shape}")
+    if array.shape[0] <= 4:
+        array = np.moveaxis(array, 0, -1)
+    array = array[..., :1] if array.shape[-1] <= 2 else array[..., :3]
+    return Image.fromarray(_bytes(np.repeat(array, 3 // array.shape[-1], axis=-1)))
+
+
+def _bytes(array: Any) -> Any:
+    if array.dtype == np.uint8:
+        return np.ascontiguousarray(array)
+    low, high = float(array.min()), float(array.max())
+    if array.dtype.kind != "f" or not (low >= 0 and high <= 1):
+        raise ValueError(
+            f"images must be uint8 or floating in [0, 1], got {array.dtype} from {low:.3g} to {high:.3g}; leave "
+            "normalisation out of the data set: the extractor brings the preprocessing of its model"
+        )
+    return np.rint(array * 255).astype(np.uint8)
