@@ -1,34 +1,51 @@
-"""Selective backprop: the candidates of highest loss, by a forward pass of the model itself."""
+"""Selective backprop: candidates drawn by the rank of their loss, by a forward pass of the model itself."""
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor
 
-from dynsel.selection import top_k
+from dynsel.selection import gumbel, top_k
 from dynsel.selectors.batch import CandidateSelector
+from dynsel.selectors.loss import loss_rank
 
 __all__ = ["SelectiveBackprop"]
 
 
 class SelectiveBackprop(CandidateSelector):
-    """Keeps the candidates that the model finds hardest as it is.
+    """Prefers the candidates that the model finds hardest as it is.
 
-    Costs a forward pass of every candidate: at keep ratio ρ, 1/ρ forward passes a sample trained on.
+    Draws without replacement with probabilities in proportion to r^β, where r in (0, 1) is the rank of the loss among
+    all candidates of the batch. Costs a forward pass of every candidate: at keep ratio ρ, 1/ρ a sample trained on.
 
-    Deviation from the paper: the highest are kept; there each is kept with a probability that grows with its rank.
+    Deviations from the paper: ranks are those within the batch of candidates, there those among the last losses
+    of training; and the number that stays is exact, where there each candidate is kept or not by itself.
+
+    Args:
+        beta: Preference β for high losses, above 0; None takes the highest.
+        shrink: Load batches of B instead of B / ρ and train on ρ B.
+        seed: Seed of the draws; None takes the run's seed.
 
     Reference:
         Jiang et al. (2019), Accelerating Deep Learning by Focusing on the Biggest Losers, arXiv:1910.00762.
 
     Example:
-        >>> selector = SelectiveBackprop()
+        >>> selector = SelectiveBackprop(beta=None)
         >>> selector.keep(torch.arange(4), torch.tensor([0.1, 2.0, 0.3, 1.5]), 2, torch.Generator()).tolist()
         [1, 3]
     """
 
+    def __init__(self, *, beta: float | None = 3.0, shrink: bool = False, seed: int | None = None) -> None:
+        super().__init__(shrink=shrink, seed=seed)
+        if beta is not None and not 0 < beta < math.inf:
+            raise ValueError(f"`beta` must be above 0 and finite, got {beta}; None takes the highest losses")
+        self.beta = beta
+
     def scores(self, candidates: Tensor, losses: Tensor) -> Tensor:
-        return losses
+        return losses if self.beta is None else self.beta * loss_rank(losses).double().log()
 
     def choose(self, scores: Tensor, count: int, generator: torch.Generator) -> Tensor:
-        return top_k(scores, count)
+        # The highest of log(p) + Gumbel noise are a draw by p without replacement.
+        return top_k(scores if self.beta is None else scores + gumbel(len(scores), generator), count)

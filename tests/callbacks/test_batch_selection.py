@@ -131,7 +131,9 @@ def test_the_model_at_hand_decides(name):
         told.append((batch[2].tolist(), losses(module, batch)))
         return told[-1][1]
 
-    selector = SelectiveBackprop() if name == "selective-backprop" else JEST(reference=FEATURES[:, 0], temperature=0)
+    selector = (
+        SelectiveBackprop(beta=None) if name == "selective-backprop" else JEST(reference=FEATURES[:, 0], temperature=0)
+    )
     chosen = DynamicSelection(selector, 0.5, per_sample_loss=score)
     module, _ = fit(chosen, max_epochs=2)
     batches = [batch for e in range(2) for batch in module.seen[e]]
