@@ -120,14 +120,18 @@ def test_usage_and_class_balance_are_kept(finished: dict[str, dict[str, Any]]) -
 def test_seconds(finished: dict[str, dict[str, Any]]) -> None:
     for run in finished.values():
         assert 0 < run["selection_seconds"] < run["seconds"]
+        assert 0 < run["data_seconds"] < run["seconds"] - run["selection_seconds"]
+        assert run["fit_seconds"] == 0, "neither full nor random is fitted"
+        assert run["gpu_joules"] is run["cpu_joules"] is None
         assert run["curve"][-1]["seconds"] <= run["seconds"]
 
 
 def test_nothing_but_results_is_written(folder: Path, finished: dict[str, dict[str, Any]]) -> None:
     names = {path.name for path in (folder / "out").iterdir()}
+    pictures = ("accuracy", "accuracy_seconds", "time", "usage", "class_balance", "overlap", "images-random")
     assert names == {
-        "runs", "settings.json", "table.md", "results.csv",
-        "accuracy.png", "usage.png", "class_balance.png", "images-random.png",
+        "runs", "settings.json", "table.md", "results.csv", "report.html",
+        *(f"{name}.{kind}" for kind in ("png", "csv") for name in pictures),
     }  # fmt: skip
     assert not (folder / "checkpoints").exists()
     assert not list(folder.rglob("*.part"))

@@ -34,19 +34,20 @@ class Table:
     rows: list[list[str]]
 
 
-def tables(rows: Sequence[Row], n: int, metric: str) -> list[Table]:
+def tables(rows: Sequence[Row], n: int, metric: str, energy: Sequence[str] = ()) -> list[Table]:
     """What came out, what it cost, and, if there was a target, how soon it was reached.
 
     Args:
         rows: Of `summarise`.
         n: Seeds that were asked for.
         metric: Its name; accuracies are given in percent.
+        energy: Whose to tell: any of "GPU", "CPU".
     """
     names = labels([row.selector for row in rows])
     done = [row for row in rows if row.n]
     found = [_results(rows, names, n, metric)]
     if done:
-        found.append(_costs(done, names))
+        found.append(_costs(done, names, energy))
     if any(row.speed for row in done):
         found.append(_speeds(done, names, metric))
     return found
@@ -105,7 +106,7 @@ def _difference(difference: Difference | None, n: int, metric: str) -> list[str]
     return [text, "–" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"]
 
 
-def _costs(rows: Sequence[Row], names: dict[str, str]) -> Table:
+def _costs(rows: Sequence[Row], names: dict[str, str], energy: Sequence[str]) -> Table:
     headings = ["selector", "samples", "scored", "steps", "TFLOP", "of which selection"]
     headings += ["wall-clock s", "of which selection s"]
     body = [
@@ -121,13 +122,23 @@ def _costs(rows: Sequence[Row], names: dict[str, str]) -> Table:
         ]
         for row in rows
     ]
+    further = _further_costs(rows, energy)
+    columns = zip(*further.values(), strict=True)
+    body = [[*line, *cells] for line, cells in zip(body, columns, strict=True)]
+    return Table("cost: mean over seeds", [*headings, *further], body)
+
+
+def _further_costs(rows: Sequence[Row], energy: Sequence[str]) -> dict[str, list[str]]:
+    """Columns by heading."""
+    found = {"of which fitting s": [f"{row.fit_seconds:.2f}" for row in rows]}
+    found["data s"] = [f"{row.data_seconds:.2f}" for row in rows]
+    for part in energy:
+        joules = [getattr(row, f"{part.lower()}_joules") for row in rows]
+        found[f"{part} J"] = ["not measured" if value is None else f"{value:,.0f}" for value in joules]
     if any(row.wrong_share is not None for row in rows):
-        headings.append("wrong labels %")
-        body = [
-            [*line, "–" if row.wrong_share is None else f"{100 * row.wrong_share:.1f}"]
-            for line, row in zip(body, rows, strict=True)
-        ]
-    return Table("cost: mean over seeds", headings, body)
+        shares = [row.wrong_share for row in rows]
+        found["wrong labels %"] = ["–" if share is None else f"{100 * share:.1f}" for share in shares]
+    return found
 
 
 def _tera(flops: float | None) -> str:
@@ -215,6 +226,10 @@ def _flat(row: Row, metric: str) -> dict[str, Any]:
         "selection_flops",
         "seconds",
         "selection_seconds",
+        "fit_seconds",
+        "data_seconds",
+        "gpu_joules",
+        "cpu_joules",
         "wrong_share",
     ):
         flat[name] = getattr(row, name)
