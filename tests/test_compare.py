@@ -444,7 +444,8 @@ def test_validation_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
 # -------------------------------------------------------------------- table and store, by hand
 def record(name: str, seed: int, value: float, **rest: Any) -> RunRecord:
     curve = [CurvePoint(5, 50, 1.0, value / 2), CurvePoint(10, 100, 2.0, value)]
-    return RunRecord(name, seed, value, 0.4, 100, 10, 2.0, 0.5, curve, [1.0, 0.9], [1, 2, 3], **rest)
+    times: dict[str, Any] = {"fit_seconds": 0.3, "data_seconds": 0.7}
+    return RunRecord(name, seed, value, 0.4, 100, 10, 2.0, 0.5, curve, [1.0, 0.9], [1, 2, 3], **(times | rest))
 
 
 VALUES = {
@@ -501,7 +502,10 @@ def test_results_as_text() -> None:
     assert by_name["hybrid"][3] == "better"
     assert by_name["random"][1:4] == ["–", "–", "–"]
     assert by_name["full"][4:] == ["–", "–"]
-    assert lines(cost)["rrd"] == ["100", "10", "2.0", "0.50"]
+    cells = dict(zip(cost.headings[1:], lines(cost)["rrd"], strict=True))
+    wanted = {"samples": "100", "steps": "10", "wall-clock s": "2.0", "of which selection s": "0.50"}
+    wanted |= {"of which fitting s": "0.30", "data s": "0.70"}
+    assert {heading: cells[heading] for heading in wanted} == wanted
     # As a loss the same numbers mean the opposite, without a unit.
     loss = lines(tables(summarise(all_records(VALUES), metric="val_loss"), 3, "val_loss")[0])
     assert loss["rrd"][0] == "0.8500 ± 0.0497"

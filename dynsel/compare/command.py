@@ -32,7 +32,8 @@ that its seed gives, and is evaluated after its last step. With --equal seconds 
 first and say how many steps each selector gets; results are then in a folder of that name in --out. Further options
 override the configuration, as in --trainer.max_epochs 5 or --selection.selector.gamma 0.5. A run that is finished is
 kept in --out: a comparison that was stopped goes on where it was, and more seeds or selectors can be added later. The
-same command, called by several processes at once, shares the runs among them.
+same command, called by several processes at once, shares the runs among them. report.html is all results on one page
+that needs no other file; each of its pictures is also in --out, as PNG, with its numbers as CSV.
 """
 
 
@@ -80,7 +81,7 @@ def _parse(args: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument(
         "--seeds", type=int, default=3, metavar="N", help="number of seeds, from seed_everything on (default: 3)"
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where runs, table and pictures go")
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where runs, table.md, results.csv, report.html and pictures go")
     parser.add_argument(
         "--equal",
         choices=tuple(EQUAL),
