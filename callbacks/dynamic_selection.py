@@ -32,7 +32,8 @@ class DynamicSelection(Callback):
 
     Logged at the end of each epoch, under `selection/`: keep_ratio, coverage (share of samples used so far),
     usage_gini, class_balance, selection_seconds with its part fit_seconds, data_seconds (waiting for batches),
-    samples_trained (all epochs together).
+    samples_trained and samples_scored (all epochs together), with `count_flops` also flops and selection_flops; see
+    `dynsel.samplers.EpochRecord`.
 
     Args:
         selector: What decides; a `Selector` or a short name ("random", "rrd", ...). Default: `Hybrid`.
@@ -44,7 +45,8 @@ class DynamicSelection(Callback):
         labels: (N,) class labels; default: the data set's own.
         per_sample_loss: For selectors that want losses: a function of (module, batch) that returns (B,) losses,
             called without gradient. Default: the key `per_sample_loss` of what `training_step` returns, else
-            overheard from the loss function that `training_step` calls.
+            overheard from the loss function that `training_step` calls. Selectors that score candidates by a forward
+            pass of their own (`JEST`, `SelectiveBackprop`, `Proxy`): the cross entropy of (inputs, targets).
         loader: Which loader, by key or position, where `train_dataloader` gives several.
         seed: Seed of selection and order; default: that of `seed_everything`.
         count_flops: Count floating-point operations, of one batch by torch's counter, and log them.

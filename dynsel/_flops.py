@@ -28,7 +28,7 @@ class FlopTap:
     """
 
     def __init__(self) -> None:
-        self._mode: Any = FlopCounterMode(display=False)  # type: ignore[no-untyped-call]
+        self._mode: Any = FlopCounterMode(display=False)
         self._open = False
 
     @property

@@ -28,6 +28,8 @@ commands:
              dynsel compare --config recipes/digits.yaml --selectors full random rrd --seeds 3 --out runs/digits
   select     choose a subset once, from features alone:
              dynsel select --method fast --keep 0.1 --features x.npz:KEY --labels x.npz:KEY --out subset.json
+  distill    synthesise a few images per class that train as the whole set does, and evaluate them:
+             dynsel distill fit --config recipes/digits_ncfm.yaml
 
 options:
   -h, --help   this text; `dynsel fit --help` and `dynsel compare --help` list a command's options
@@ -81,13 +83,17 @@ def _dispatch(arguments: list[str]) -> int:
         from dynsel.offline import select
 
         return select(rest)
+    if command == "distill":
+        from dynsel.distill.command import distill
+
+        return distill(rest)
     if command in TRAINER_COMMANDS:
         from dynsel.trainer_cli import run_trainer
 
         return run_trainer(arguments)
     from difflib import get_close_matches
 
-    commands = (*TRAINER_COMMANDS, "compare", "select")
+    commands = (*TRAINER_COMMANDS, "compare", "select", "distill")
     near = get_close_matches(command, commands, n=1) or [", ".join(commands)]
     raise ValueError(f"unknown command {command!r}; did you mean {near[0]}?")
 

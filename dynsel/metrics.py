@@ -23,11 +23,12 @@ from dynsel.cfd import (
     random_floor,
     subset_distances,
 )
+from dynsel.ncfd import Mode, neural_cfd
 from dynsel.sae import SparseCodes
 from dynsel.selection import class_balance
 from dynsel.usage import gini
 
-__all__ = ["CharacteristicFunctionDistance", "ClassBalance", "FactorCoverage", "UsageGini"]
+__all__ = ["CharacteristicFunctionDistance", "ClassBalance", "FactorCoverage", "NeuralCFDMetric", "UsageGini"]
 
 
 class CharacteristicFunctionDistance(Metric):
@@ -210,6 +211,59 @@ class FactorCoverage(_Usage):
         seen = SparseCodes(self.codes.indices[rows], self.codes.values[rows], self.codes.num_factors)
         covered = int((seen.frequency() > 0).sum())
         return torch.tensor(covered / self.live, device=self.usage.device)
+
+
+class NeuralCFDMetric(_Usage):
+    """Distance of what was trained on from the whole set, at frequencies learned on one half of the samples.
+
+    See `dynsel.ncfd.neural_cfd`, of which this is the first result; each sample weighs as often as it was used.
+
+    Args:
+        features: (N, d) floating-point tensor, array or memory map of the whole set; kept, not copied.
+        num_frequencies: Number F of frequencies.
+        mode: "scale-mixture" (learned) or "normal".
+        steps: Steps of the network's training, at each `compute`.
+        seed: Decides halves, network and random subsets.
+        repeats: Number of random subsets, at least 2.
+        **kwargs: See `torchmetrics.Metric`.
+
+    Example:
+        >>> whole = torch.randn(400, 4, generator=torch.Generator().manual_seed(0))
+        >>> metric = NeuralCFDMetric(whole, num_frequencies=64, steps=10)
+        >>> metric.update(whole[:, 0].argsort()[:100])
+        >>> bool(metric.compute()["z_score"] > 10)
+        True
+    """
+
+    higher_is_better = False
+
+    def __init__(
+        self,
+        features: Matrix,
+        num_frequencies: int = 1024,
+        mode: Mode = "scale-mixture",
+        steps: int = 50,
+        seed: int = 0,
+        repeats: int = 20,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(len(features), **kwargs)
+        self.features = features
+        self.options: dict[str, Any] = {
+            "num_frequencies": num_frequencies,
+            "mode": mode,
+            "steps": steps,
+            "seed": seed,
+            "repeats": repeats,
+        }
+
+    def compute(self) -> dict[str, Tensor]:
+        """`distance` = `amplitude` + `phase`, `ratio` and `z_score`, each a float64 scalar."""
+        found, _ = neural_cfd(self.features, self.usage, **self.options)
+        names = ("distance", "amplitude", "phase", "ratio", "z_score")
+        return {
+            name: torch.tensor(getattr(found, name), dtype=torch.float64, device=self.usage.device) for name in names
+        }
 
 
 class ClassBalance(_Usage):

@@ -25,7 +25,7 @@ from dynsel.features.arrays import load_features
 from dynsel.labels import encode_labels
 from dynsel.schedules import as_keep_ratio, sample_count
 from dynsel.selection import balanced_top_k, top_k
-from dynsel.selectors import SELECTORS, selector_class
+from dynsel.selectors import SELECTORS, BatchSelector, CandidateSelector, selector_class
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -47,6 +47,8 @@ def offline_methods() -> list[str]:
 
 def _obstacle(selector: Any) -> str | None:
     """Why a selector can't choose offline."""
+    if isinstance(selector, BatchSelector | CandidateSelector):
+        return "chooses inside the batches of a training"
     if selector.wants:
         return f"chooses by {', '.join(sorted(selector.wants))}, which only training gives"
     return None if selector.exact else "chooses no given number of samples"

@@ -2,9 +2,9 @@
 
     python recipes/reference_losses.py --config recipes/cifar10/small.yaml --out runs/cifar10-reference.npy
 
-The training set is halved at random; the configured model is trained on each half, as the YAML file says but on all of
-that half, and gives the losses of the other. Validation and test data are used for nothing. Further options override the
-configuration, as in `--trainer.max_epochs 3`. Written: (N,) float32, row i = training sample i, without augmentation.
+The training set is halved at random; the configured model is trained on each half, without selection, and gives the
+losses of the other. Validation and test data are used for nothing. Further options override the configuration, as in
+`--trainer.max_epochs 3`. Written: (N,) float32, row i = training sample i, without augmentation.
 """
 
 from __future__ import annotations

@@ -125,7 +125,7 @@ class BatchSelectionSampler(Sampler[list[int]]):
         >>> from dynsel.selectors import RandomInBatch
         >>> sampler = BatchSelectionSampler(range(16), RandomInBatch(), batch_size=2, keep_ratio=0.25)
         >>> [batch.tolist() for batch in DataLoader(range(16), batch_sampler=sampler)]
-        [[14, 11], [3, 6]]
+        [[12, 11], [3, 1]]
     """
 
     def __init__(
@@ -143,7 +143,10 @@ class BatchSelectionSampler(Sampler[list[int]]):
         rank: int = 0,
     ) -> None:
         if not isinstance(selector, BatchSelector):
-            raise TypeError(f"`selector` must be a BatchSelector, got {selector!r}")
+            raise TypeError(
+                "`selector` must be a BatchSelector, which chooses before anything is loaded, "
+                f"got {type(selector).__name__}"
+            )
         self.selector, self.keep_ratio, self.max_epochs = selector, as_keep_ratio(keep_ratio), max_epochs
         self.sampler = SelectionSampler(data_source, shuffle=shuffle, seed=seed, num_replicas=num_replicas, rank=rank)
         self.sampler.batch_size, self.sampler.drop_last, self.sampler.batched = batch_size, drop_last, True

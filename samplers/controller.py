@@ -290,6 +290,7 @@ class SelectionController:
         self.sampler.epoch_batch_size = batch_size
         selector = self.selector
         in_batches = isinstance(selector, BatchSelector) and (size < self.sampler.num_total or selector.needs_stream)
+        self.sampler.by_seed = in_batches
         if in_batches:
             chosen = self._choose_in_batches(epoch, progress)
         else:
@@ -347,8 +348,7 @@ class SelectionController:
         kept, work = decide_once(decide)
         if work is not None:
             self.samples_scored, self.selection_flops = int(work[0]), float(work[1])
-        sampler.keep(kept)
-        return Selection(order[kept].unique())
+        return Selection(sampler.keep(kept))
 
     def _stream(self, until: float) -> Stream:
         """The data as training gets them, for a network that a selector trains."""
@@ -520,7 +520,8 @@ class SelectionController:
         Raises:
             ValueError: If the sampler fed another number of samples, or too few losses are finite.
         """
-        assert isinstance(self.selector, CandidateSelector) and self.record is not None
+        assert isinstance(self.selector, CandidateSelector)
+        assert self.record is not None
         start = time.perf_counter()
         self.keep(batch_idx, torch.arange(size), size)
         count, kept = sample_count(self.record.keep_ratio, size), None

@@ -39,6 +39,9 @@ class SelectionSampler(DistributedSampler[int]):
         count: Number of samples of this epoch over all ranks, M (for a `base` that draws its own number: theirs).
         batch_size: That of the loader.
         epoch_batch_size: This epoch's, where it is another one; None = the loader's.
+        by_seed: Whether a shuffled order comes from (seed, epoch) whatever the `base` draws: one that is drawn before
+            the epoch begins must not depend on when that is. Resumed after an epoch, Lightning iterates the loader of
+            validation later than it would have.
         weights: (N,) loss weights of this epoch, or None.
 
     Example:
@@ -80,6 +83,7 @@ class SelectionSampler(DistributedSampler[int]):
         # Set by whoever feeds batches from this sampler; batches are how training counts its progress.
         self.batch_size, self.drop_last, self.batched = 1, False, False
         self.epoch_batch_size: int | None = None
+        self.by_seed = False
         # Batches of this epoch handed out so far, those before a resume included.
         self.delivered = 0
         # Whether they were all of them.
@@ -108,17 +112,6 @@ class SelectionSampler(DistributedSampler[int]):
             weights = selection.weights.float()
             self.weights = torch.ones(self.num_total).index_copy_(0, selection.indices.long(), weights)
         self._begin_epoch()
-
-    def keep(self, positions: Tensor) -> None:
-        """Feed only this part of the epoch's order from the next iteration on.
-
-        Args:
-            positions: (M,) int64 positions in `draw()`, ascending.
-        """
-        order = self.draw()[positions]
-        self.select(order.unique())
-        # Where a sampler draws some samples twice, the order alone knows which of them stay.
-        self._order, self.count = order, len(order)
 
     def set_epoch(self, epoch: int) -> None:
         """Order of another epoch; Lightning and Fabric call it by themselves, a plain loop must."""
@@ -155,6 +148,22 @@ class SelectionSampler(DistributedSampler[int]):
         self.ended = False
         self.count = self.num_total if self._mask is None else int(np.count_nonzero(self._mask.numpy()))
 
+    def keep(self, positions: Tensor) -> Tensor:
+        """Feed only this part of the epoch's order from the next iteration on.
+
+        Args:
+            positions: (M,) int64 positions in `draw()`, ascending.
+
+        Returns:
+            The samples that are there, (M,) int64, ascending; fewer where a sampler drew some of them twice.
+        """
+        order = self.draw()[positions]
+        chosen = torch.from_numpy(np.unique(order.numpy()))
+        self.select(chosen)
+        # Of a sample that was drawn twice the order alone knows which one stays.
+        self._order, self.count = order, len(order)
+        return chosen
+
     def draw(self) -> Tensor:
         """This epoch's global order, (count,) int64, the same on every rank; drawn at the first call."""
         if self._order is None:
@@ -171,15 +180,15 @@ class SelectionSampler(DistributedSampler[int]):
     @property
     def is_permutation(self) -> bool:
         """Whether every sample comes up exactly once in an unselected epoch, so that the length is known undrawn."""
+        return self.base is None or type(self.base) is SequentialSampler or self._shuffles_all
+
+    @property
+    def _shuffles_all(self) -> bool:
         base = self.base
-        return (
-            base is None
-            or type(base) is SequentialSampler
-            or (type(base) is RandomSampler and not base.replacement and base.num_samples == self.num_total)
-        )
+        return type(base) is RandomSampler and not base.replacement and base.num_samples == self.num_total
 
     def _full_order(self) -> Tensor:
-        if self.base is not None:
+        if self.base is not None and not (self.by_seed and self._shuffles_all):
             return torch.from_numpy(np.fromiter(self.base, dtype=np.int64))
         if not self.shuffle:
             return torch.arange(self.num_total)

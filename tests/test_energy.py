@@ -115,10 +115,11 @@ def test_the_columns() -> None:
     known = [RunRecord("full", seed, 0.5, gpu_joules=1200.0 + seed, cpu_joules=800.0) for seed in range(2)]
     half = [RunRecord("rrd", 0, 0.5, cpu_joules=800.0), RunRecord("rrd", 1, 0.5)]
     rows = summarise([*known, *half])
-    cost = tables(rows, 2, "val_accuracy", ["GPU", "CPU"])[1]
-    places = [cost.headings.index("GPU J"), cost.headings.index("CPU J")]
-    assert [[row[place] for place in places] for row in cost.rows] == [["1,200", "800"], ["not measured"] * 2]
-    assert "GPU J" not in tables(rows, 2, "val_accuracy")[1].headings
+    times = tables(rows, 2, "val_accuracy", ["GPU", "CPU"])[2]
+    assert (times.title, times.headings[-2:]) == ("time and energy: mean over seeds", ["GPU J", "CPU J"])
+    assert [row[-2:] for row in times.rows] == [["1,200", "800"], ["not measured"] * 2]
+    plain = tables(rows, 2, "val_accuracy")[2]
+    assert (plain.title, plain.headings[-1]) == ("time: mean over seeds", "of which data s")
     full, rrd = csv.DictReader(csv_text(rows, "val_accuracy").splitlines())
     assert (full["gpu_joules"], full["cpu_joules"], rrd["cpu_joules"]) == ("1200.5", "800.0", "")
 

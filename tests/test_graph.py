@@ -415,6 +415,26 @@ def test_batched_vectors_are_scipys(graphs, size, seed):
         assert mine[np.abs(mine).argmax()] > 0 or abs(mine.max() + mine.min()) < 1e-5
 
 
+def test_large_graphs_by_lanczos():
+    """Beyond 512 samples the solver is another one; the vectors are scipy's full solver's."""
+    x = torch.randn(2, 600, 6, generator=torch.Generator().manual_seed(0)) + 0.5
+    similarity = cosine_graphs(x)
+    for mine, s in zip(fiedler_vectors(similarity).double().numpy(), similarity.double().numpy(), strict=True):
+        _, vectors = scipy.linalg.eigh(np.diag(s.sum(1)) - s)
+        assert abs(mine @ vectors[:, 1]) == pytest.approx(1, abs=1e-6)
+        assert mine[np.abs(mine).argmax()] > 0
+
+
+def test_large_graphs_that_fall_apart():
+    vector = fiedler_vectors(two_cliques(300, 0.0))
+    assert len(set(vector[:300].sign().tolist())) == len(set(vector[300:].sign().tolist())) == 1
+    assert vector[0] * vector[300] < 0
+    # Every vector without mean is one, and Lanczos finds one of them, always the same.
+    same = [fiedler_vectors(torch.ones(600, 600)) for _ in range(2)]
+    assert torch.equal(*same)
+    assert abs(float(same[0].sum())) < 1e-4
+
+
 def test_equal_eigenvalues_have_one_answer():
     """In a complete graph every vector without mean is one; ours is that of the first sample, on any machine."""
     wanted = torch.full((5,), -0.2)

@@ -62,6 +62,7 @@ def modules(*packages: str, but: tuple[str, ...] = ()) -> list[str]:
 
 # Commands and reports use everything; the package itself only passes public names on, on demand.
 PROGRAMS = ("dynsel.__main__", "dynsel.cli", "dynsel.trainer_cli", "dynsel.compare", "dynsel.report", "dynsel.offline")
+PROGRAMS += ("dynsel.distill.command", "dynsel.distill.measure")
 CORE = [m for m in modules("dynsel", but=("dynsel.callbacks", "dynsel.samplers", *PROGRAMS)) if m != "dynsel"]
 # Maths and state: one file each, directly in dynsel/.
 MATHS = [m for m in CORE if m.count(".") == 1 and MODULES[m].name != "__init__.py"]

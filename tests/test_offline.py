@@ -70,6 +70,8 @@ def test_the_seed_decides():
         ("hybrid", "hybrid chooses by loss, which only training gives; try fast or herding or k-c"),
         ("infobatch", "infobatch chooses by loss"),
         ("full", "full chooses no given number of samples"),
+        ("gstds", "gstds chooses inside the batches of a training"),
+        ("jest", "jest chooses inside the batches of a training"),
     ],
 )
 def test_methods_that_need_training(method, why):

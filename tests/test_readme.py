@@ -10,6 +10,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
+from dynsel.data.distilled import save_distilled
+
 README = Path(__file__).parents[1] / "README.md"
 
 
@@ -40,6 +42,7 @@ class YourDataModule(pl.LightningDataModule):
 @pytest.mark.filterwarnings("ignore")
 def test_every_example_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # checkpoints go to the working folder
+    save_distilled("runs/digits-ncfm", torch.rand(10, 1, 8, 8), torch.arange(10), list("0123456789"))
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
     assert len(blocks) >= 4
     dataset = TensorDataset(torch.randn(20, 4), torch.arange(20) % 2)

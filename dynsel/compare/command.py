@@ -81,7 +81,13 @@ def _parse(args: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument(
         "--seeds", type=int, default=3, metavar="N", help="number of seeds, from seed_everything on (default: 3)"
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where runs, table.md, results.csv, report.html and pictures go")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="FOLDER",
+        help="where runs, table.md, results.csv, report.html and pictures go",
+    )
     parser.add_argument(
         "--equal",
         choices=tuple(EQUAL),
@@ -251,7 +257,7 @@ def _print_tables(plan: Plan, found: list[Table], rows: list[Row], console: Cons
     for one in found:
         table = rich.Table(title=one.title, title_justify="left", box=box.SIMPLE_HEAD)
         for i, heading in enumerate(one.headings):
-            # Only an error may need several lines; and two make headings narrow.
+            # Only an error may need several lines; two of them make headings narrow.
             heading = heading.replace("of which ", "of which\n")
             table.add_column(heading, justify="right" if i else "left", no_wrap=i != 1)
         for row in one.rows:

@@ -23,6 +23,10 @@ P_VALUE = (
     "same one; – where there is no test: one seed, or the same difference for every seed"
 )
 VERDICT = "on the difference to random: better or worse where p < 0.05, else same, that is: no difference shown"
+WORK = (
+    "scored: samples passed forward through a network only to choose among them; TFLOP: 10¹² operations of networks, "
+    "forward and backward, by torch's counter, and after the stroke those of choosing"
+)
 SPEED = (
     "first evaluation that reaches the target and after which none misses it, to the end of the run; nothing is "
     "interpolated, and a seed that never gets there counts as infinite"
@@ -53,6 +57,7 @@ def meanings(
     found = [(f"vs {', vs '.join(compared)}", DIFFERENCE), ("p", P_VALUE)] if compared else []
     if "random" in compared:
         found.append(("verdict", VERDICT))
+    found.append(("cost", WORK))
     found.append(("wall-clock", TIME))
     if energy:
         found.append(("energy", ENERGY))

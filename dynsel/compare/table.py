@@ -35,7 +35,7 @@ class Table:
 
 
 def tables(rows: Sequence[Row], n: int, metric: str, energy: Sequence[str] = ()) -> list[Table]:
-    """What came out, what it cost, and, if there was a target, how soon it was reached.
+    """What came out, what it cost, what time it took, and, if there was a target, how soon it was reached.
 
     Args:
         rows: Of `summarise`.
@@ -47,7 +47,7 @@ def tables(rows: Sequence[Row], n: int, metric: str, energy: Sequence[str] = ())
     done = [row for row in rows if row.n]
     found = [_results(rows, names, n, metric)]
     if done:
-        found.append(_costs(done, names, energy))
+        found += [_costs(done, names), _times(done, names, energy)]
     if any(row.speed for row in done):
         found.append(_speeds(done, names, metric))
     return found
@@ -71,7 +71,7 @@ def labels(selectors: Sequence[str], longest: int = LONGEST) -> dict[str, str]:
     return found
 
 
-# -------------------------------------------------------------------- the three tables
+# -------------------------------------------------------------------- the tables
 def _results(rows: Sequence[Row], names: dict[str, str], n: int, metric: str) -> Table:
     headings = ["selector", metric + (" %" if is_share(metric) else "")]
     baselines = [b for b in BASELINES if any(b in row.versus for row in rows)]
@@ -106,43 +106,53 @@ def _difference(difference: Difference | None, n: int, metric: str) -> list[str]
     return [text, "–" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"]
 
 
-def _costs(rows: Sequence[Row], names: dict[str, str], energy: Sequence[str]) -> Table:
-    headings = ["selector", "samples", "scored", "steps", "TFLOP", "of which selection"]
-    headings += ["wall-clock s", "of which selection s"]
+def _costs(rows: Sequence[Row], names: dict[str, str]) -> Table:
+    headings = ["selector", "samples", "scored", "steps", "TFLOP"]
     body = [
         [
             names[row.selector],
             f"{row.samples:,.0f}",
             f"{row.samples_scored or 0:,.0f}",
             f"{row.steps:,}",
-            _tera(row.flops),
-            _tera(row.selection_flops),
-            f"{row.seconds:.1f}",
-            f"{row.selection_seconds:.2f}",
+            _operations(row),
         ]
         for row in rows
     ]
-    further = _further_costs(rows, energy)
-    columns = zip(*further.values(), strict=True)
-    body = [[*line, *cells] for line, cells in zip(body, columns, strict=True)]
-    return Table("cost: mean over seeds", [*headings, *further], body)
-
-
-def _further_costs(rows: Sequence[Row], energy: Sequence[str]) -> dict[str, list[str]]:
-    """Columns by heading."""
-    found = {"of which fitting s": [f"{row.fit_seconds:.2f}" for row in rows]}
-    found["data s"] = [f"{row.data_seconds:.2f}" for row in rows]
-    for part in energy:
-        joules = [getattr(row, f"{part.lower()}_joules") for row in rows]
-        found[f"{part} J"] = ["not measured" if value is None else f"{value:,.0f}" for value in joules]
     if any(row.wrong_share is not None for row in rows):
-        shares = [row.wrong_share for row in rows]
-        found["wrong labels %"] = ["–" if share is None else f"{100 * share:.1f}" for share in shares]
-    return found
+        headings.append("wrong labels %")
+        body = [
+            [*line, "–" if row.wrong_share is None else f"{100 * row.wrong_share:.1f}"]
+            for line, row in zip(body, rows, strict=True)
+        ]
+    return Table("cost: mean over seeds", headings, body)
 
 
-def _tera(flops: float | None) -> str:
-    return "not counted" if flops is None else f"{flops / 1e12:,.1f}"
+def _operations(row: Row) -> str:
+    """Operations in units of 10¹², and after a stroke the part that choosing took, if any."""
+    if row.flops is None:
+        return "not counted"
+    text = f"{row.flops / 1e12:,.1f}"
+    return f"{text} / {row.selection_flops / 1e12:,.1f}" if row.selection_flops else text
+
+
+def _times(rows: Sequence[Row], names: dict[str, str], energy: Sequence[str]) -> Table:
+    parts = {"selection": "selection_seconds", "fitting": "fit_seconds", "data": "data_seconds"}
+    headings = ["selector", "wall-clock s", *(f"of which {part} s" for part in parts)]
+    headings += [f"{part} J" for part in energy]
+    body = [
+        [
+            names[row.selector],
+            f"{row.seconds:.1f}",
+            *(f"{getattr(row, name):.2f}" for name in parts.values()),
+            *(_joules(getattr(row, f"{part.lower()}_joules")) for part in energy),
+        ]
+        for row in rows
+    ]
+    return Table(f"time{' and energy' if energy else ''}: mean over seeds", headings, body)
+
+
+def _joules(value: float | None) -> str:
+    return "not measured" if value is None else f"{value:,.0f}"
 
 
 def _speeds(rows: Sequence[Row], names: dict[str, str], metric: str) -> Table:

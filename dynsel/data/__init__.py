@@ -4,6 +4,7 @@ from dynsel.data.augment import Normalize, RandomCropFlip, crop_flip
 from dynsel.data.cifar10 import CIFAR10_MEAN, CIFAR10_STD, CIFAR10DataModule
 from dynsel.data.corrupt import flip_labels, long_tail
 from dynsel.data.digits import DigitsDataModule
+from dynsel.data.distilled import DistilledDataset
 from dynsel.data.images import TensorImages
 from dynsel.data.module import TensorDataModule
 
@@ -12,6 +13,7 @@ __all__ = [
     "CIFAR10_STD",
     "CIFAR10DataModule",
     "DigitsDataModule",
+    "DistilledDataset",
     "Normalize",
     "RandomCropFlip",
     "TensorDataModule",

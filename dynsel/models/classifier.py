@@ -17,17 +17,23 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from dynsel.data.augment import Normalize, RandomCropFlip
 from dynsel.data.cifar10 import CIFAR10_MEAN, CIFAR10_STD
+from dynsel.models.backbones import resnet50, vgg16, vit_tiny
 from dynsel.models.resnet import resnet18, small_cnn, small_resnet
 
 __all__ = ["ARCHITECTURES", "ImageClassifier", "Schedule", "build_model"]
 
 Schedule = Literal["onecycle", "cosine", "step", "constant"]
+Optimizer = Literal["sgd", "adamw"]
 
 ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
     "resnet18": resnet18,
+    "resnet50": resnet50,
     "small_cnn": small_cnn,
     "small_resnet": small_resnet,
+    "vgg16": vgg16,
+    "vit_tiny": vit_tiny,
 }
+FIXED_WIDTH = ("resnet18", "resnet50", "vgg16", "vit_tiny")
 
 
 def build_model(architecture: str, num_classes: int, in_channels: int = 3, width: int | None = None) -> nn.Module:
@@ -51,27 +57,28 @@ def build_model(architecture: str, num_classes: int, in_channels: int = 3, width
             raise ValueError(f"`{name}` must be at least 1, got {value}")
     if width is None:
         return ARCHITECTURES[architecture](num_classes, in_channels=in_channels)
-    if architecture == "resnet18":
-        raise ValueError(f"`width` must be None for 'resnet18', whose width is fixed, got {width}")
+    if architecture in FIXED_WIDTH:
+        raise ValueError(f"`width` must be None for {architecture!r}, whose width is fixed, got {width}")
     return ARCHITECTURES[architecture](num_classes, in_channels=in_channels, width=width)
 
 
 class ImageClassifier(pl.LightningModule):
     """Trains a classifier on batches of uint8 images and int64 targets.
 
-    Images are augmented (in training) and normalised on their device. SGD with Nesterov momentum spares
+    Images are augmented (in training) and normalised on their device. SGD with Nesterov momentum, or AdamW, spares
     norms and biases the weight decay. The learning rate follows `schedule` by the optimiser step, to the end
     that the Trainer foresees. Logs `train_loss`, `val_loss` (without label smoothing) and `val_accuracy`.
     Weights and augmentation come from PyTorch's random state: `seed_everything` decides them.
 
     Args:
-        architecture: One of "resnet18", "small_cnn", "small_resnet".
+        architecture: One of "resnet18", "resnet50", "small_cnn", "small_resnet", "vgg16", "vit_tiny".
         num_classes: Number of classes.
         in_channels: Channels of the images.
         width: Channels of the first stage; None for the architecture's own.
         lr: Highest learning rate of the schedule.
-        momentum: Nesterov momentum, in [0, 1).
+        momentum: Nesterov momentum of SGD, in [0, 1).
         weight_decay: Weight decay of weights with two or more dimensions.
+        optimizer: "sgd", or "adamw" as transformers want.
         label_smoothing: Share of the target spread over all classes, in [0, 1].
         schedule: "onecycle" (cosine up over 30 % of the steps, then down to 0), "cosine" (down to 0), "step"
             (a tenth after half and again after three quarters of the steps) or "constant".
@@ -98,6 +105,7 @@ class ImageClassifier(pl.LightningModule):
         lr: float = 0.4,
         momentum: float = 0.9,
         weight_decay: float = 5e-4,
+        optimizer: Optimizer = "sgd",
         label_smoothing: float = 0.1,
         schedule: Schedule = "onecycle",
         augment: bool = True,
@@ -106,11 +114,12 @@ class ImageClassifier(pl.LightningModule):
         std: tuple[float, ...] | None = None,
     ) -> None:
         super().__init__()
-        _check(lr, momentum, weight_decay, label_smoothing, schedule)
+        _check(lr, momentum, weight_decay, optimizer, label_smoothing, schedule)
         self.save_hyperparameters()
         self.lr = lr
         self.momentum = momentum
         self.weight_decay = weight_decay
+        self.optimizer: Optimizer = optimizer
         self.label_smoothing = label_smoothing
         self.schedule: Schedule = schedule
         cifar = in_channels == 3
@@ -180,7 +189,7 @@ class ImageClassifier(pl.LightningModule):
         self.log(f"{stage}_loss", F.cross_entropy(logits, targets), prog_bar=True, sync_dist=True)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """SGD, and the schedule stepped after each optimiser step.
+        """The optimiser, and the schedule stepped after each optimiser step.
 
         Raises:
             ValueError: If the schedule needs an end and the Trainer has none.
@@ -191,7 +200,11 @@ class ImageClassifier(pl.LightningModule):
             {"params": weights, "weight_decay": self.weight_decay},
             {"params": spared, "weight_decay": 0.0},
         ]
-        optimizer = torch.optim.SGD(groups, lr=self.lr, momentum=self.momentum, nesterov=self.momentum > 0)
+        optimizer: torch.optim.Optimizer
+        if self.optimizer == "adamw":
+            optimizer = torch.optim.AdamW(groups, lr=self.lr)
+        else:
+            optimizer = torch.optim.SGD(groups, lr=self.lr, momentum=self.momentum, nesterov=self.momentum > 0)
         if self.schedule == "constant":
             return optimizer
         scheduler = _scheduler(optimizer, self.schedule, self.lr, self._total_steps())
@@ -216,7 +229,9 @@ def _scheduler(optimizer: torch.optim.Optimizer, schedule: Schedule, lr: float, 
     return lr_scheduler.MultiStepLR(optimizer, milestones=[max(total // 2, 1), max(3 * total // 4, 1)])
 
 
-def _check(lr: float, momentum: float, weight_decay: float, label_smoothing: float, schedule: str) -> None:
+def _check(
+    lr: float, momentum: float, weight_decay: float, optimizer: str, label_smoothing: float, schedule: str
+) -> None:
     if not lr > 0:
         raise ValueError(f"`lr` must be positive, got {lr}")
     if not 0 <= momentum < 1:
@@ -225,5 +240,7 @@ def _check(lr: float, momentum: float, weight_decay: float, label_smoothing: flo
         raise ValueError(f"`weight_decay` must be 0 or more, got {weight_decay}")
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"`label_smoothing` must be in [0, 1], got {label_smoothing}")
+    if optimizer not in get_args(Optimizer):
+        raise ValueError(f"`optimizer` must be one of {', '.join(get_args(Optimizer))}, got {optimizer!r}")
     if schedule not in get_args(Schedule):
         raise ValueError(f"`schedule` must be one of {', '.join(get_args(Schedule))}, got {schedule!r}")

@@ -29,12 +29,12 @@ class BatchSelector(Selector):
     Attributes:
         needs_stream: Whether it trains a network of its own on the candidates (`Proxy`), and must see every epoch.
         stream: What it needs for that; set by whoever drives it.
-        work: Of such a network, (2 or more,) float64: samples scored, operations; else None.
+        work: Of such a network, (2 or more,) float64: samples scored, operations, as a tensor; else None.
     """
 
     needs_stream: ClassVar[bool] = False
     stream: Any = None
-    work: Tensor | None = None
+    work: Any = None
 
     def __init__(self, *, shrink: bool = False, seed: int | None = None) -> None:
         super().__init__(seed=seed)

@@ -15,6 +15,7 @@ from dynsel.selectors.terms import (
     Boundary,
     Loss,
     Material,
+    NeuralWitness,
     Rarity,
     Region,
     Representativeness,
@@ -39,6 +40,7 @@ class Hybrid(ScoreSelector):
         representativeness: Weight of frequent sparse-autoencoder factors.
         rarity: Weight of rare ones.
         witness: Weight of closing the gap in characteristic functions.
+        neural_witness: The same at frequencies that a network learns anew each epoch, which takes seconds.
         boundary: Weight of having neighbours of other classes in the graph of nearest neighbours; needs labels.
         region: Weight of lying in a region of the graph that was trained on little.
         gamma: Weight of the usage penalty.
@@ -63,6 +65,7 @@ class Hybrid(ScoreSelector):
         representativeness: float | Schedule = 0.0,
         rarity: float | Schedule = 0.0,
         witness: float | Schedule = 0.0,
+        neural_witness: float | Schedule = 0.0,
         boundary: float | Schedule = 0.0,
         region: float | Schedule = 0.0,
         gamma: float | Schedule = 0.3,
@@ -88,6 +91,7 @@ class Hybrid(ScoreSelector):
             "representativeness": (representativeness, Representativeness()),
             "rarity": (rarity, Rarity()),
             "witness": (witness, Witness()),
+            "neural_witness": (neural_witness, NeuralWitness()),
             "boundary": (boundary, Boundary()),
             "region": (region, Region()),
         }
@@ -101,7 +105,8 @@ class Hybrid(ScoreSelector):
             raise ValueError(f"at least one of {', '.join(weights)} must have a weight above 0")
         self.needs_features = any(term.needs_features for term in self.terms.values())
         self.wants = frozenset().union(*(term.wants for term in self.terms.values()))
-        self.keeps_features = self.needs_features and (refresh > 0 or "witness" in self.terms)
+        follows = not {"witness", "neural_witness"}.isdisjoint(self.terms)
+        self.keeps_features = self.needs_features and (refresh > 0 or follows)
 
     @property
     def needs_labels(self) -> bool:

@@ -71,15 +71,8 @@ class Proxy(BatchSelector):
         arXiv:1906.11829.
 
     Example:
-        >>> data = torch.tensor([[1.0], [1.0], [1.0], [-1.0]]), torch.tensor([0, 0, 1, 1])
-        >>> selector = Proxy(model="torch.nn.Linear", arguments={"in_features": 1, "out_features": 2}, seed=0)
-        >>> selector.bind(4)
-        >>> load = lambda batches: ((data[0][rows], data[1][rows]) for rows in batches)
-        >>> selector.stream = Stream(load, torch.device("cpu"), until=0.5)
-        >>> for epoch in range(20):
-        ...     chosen = selector.select_batches([torch.arange(4)], [1], progress=epoch / 20)
-        >>> chosen[0].tolist()  # the one with the wrong label
-        [2]
+        >>> selector = Proxy(arguments={"width": 8})  # of the model in training, all else alike
+        >>> # Trainer(callbacks=[DynamicSelection(selector, keep_ratio=0.5)]).fit(your_module, your_datamodule)
     """
 
     needs_stream = True
@@ -114,7 +107,7 @@ class Proxy(BatchSelector):
     def _reset(self) -> None:
         self._optimizer: torch.optim.Optimizer | None = None
         # Samples scored, operations so far, the operations of scoring and of training on one sample; steps.
-        self.work = torch.zeros(5, dtype=torch.float64)
+        self.work: Tensor = torch.zeros(5, dtype=torch.float64)
 
     # ---------------------------------------------------------------- the small network
     def follow(self, module: nn.Module) -> None:
@@ -223,7 +216,8 @@ class Proxy(BatchSelector):
     # ---------------------------------------------------------------- what it cost
     def _tap(self, place: int) -> FlopTap | None:
         """Counts the first batch; the others are taken to cost as much a sample."""
-        assert self.stream is not None and self.network is not None
+        assert self.stream is not None
+        assert self.network is not None
         wanted = self.stream.count_flops and not self.work[place] and can_count(self.network)
         return FlopTap() if wanted else None
 
@@ -252,10 +246,10 @@ class Proxy(BatchSelector):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         parts: dict[str, dict[str, Tensor]] = {"network": {}, "momentum": {}}
-        rest = {}
+        rest: dict[str, Any] = {}
         for key, value in state.items():
             kind, _, name = key.partition(".")
-            (parts[kind] if kind in parts else rest)[name or key] = value
+            parts.get(kind, rest)[name or key] = value
         work = rest.pop("work", None)
         super().load_state_dict(rest)
         if work is not None:

@@ -19,7 +19,7 @@ class RandomInBatch(BatchSelector):
         >>> selector = RandomInBatch(seed=0)
         >>> selector.bind(100)
         >>> selector.select_batch(torch.arange(40, 50), keep=4, progress=0.0).tolist()
-        [0, 4, 5, 8]
+        [1, 4, 5, 7]
     """
 
     def select_batch(self, candidates: Tensor, keep: int, progress: float) -> Tensor:

@@ -11,13 +11,24 @@ import torch
 from torch import Tensor
 
 from dynsel.cfd import characteristic_sums, witness
+from dynsel.ncfd import fit_frequencies
 from dynsel.sae import encode, fit_sae
 from dynsel.selectors.base import Feedback
 from dynsel.selectors.loss import check_smoothing, loss_rank, update_average
 from dynsel.selectors.rrd import factor_scores, rank_within_class
 from dynsel.usage import usage_penalty
 
-__all__ = ["Boundary", "Loss", "Material", "Rarity", "Region", "Representativeness", "Term", "Witness"]
+__all__ = [
+    "Boundary",
+    "Loss",
+    "Material",
+    "NeuralWitness",
+    "Rarity",
+    "Region",
+    "Representativeness",
+    "Term",
+    "Witness",
+]
 
 
 class Material:
@@ -257,6 +268,46 @@ class Witness(Term):
             return torch.zeros(len(usage))
         now = characteristic_sums(self.features, self.frequencies, usage.float()).value()
         return rank_within_class(witness(self.features, self.frequencies, self.target - now).cpu())
+
+
+class NeuralWitness(Term):
+    """As `Witness`, at frequencies that a network chooses anew each epoch to show the gap (`dynsel.ncfd`).
+
+    They follow from the features, the uses and the seed alone: there is no state to save.
+
+    Args:
+        num_frequencies: Number F of frequencies.
+        steps: Steps of the network's training.
+    """
+
+    needs_features = True
+
+    def __init__(self, num_frequencies: int = 1024, steps: int = 50) -> None:
+        self.num_frequencies, self.steps = num_frequencies, steps
+        self.features: Any = None
+        self.seed = 0
+
+    @property
+    def ready(self) -> bool:
+        return self.features is not None
+
+    def bind(self, num_samples: int) -> None:
+        self.features = None
+
+    def fit(self, material: Material) -> None:
+        self.features, self.seed = material.features, material.seed
+
+    def values(self, usage: Tensor) -> Tensor:
+        if self.features is None:
+            raise RuntimeError("NeuralWitness has no values before `fit`")
+        if not bool(usage.any()):
+            return torch.zeros(len(usage))
+        # Another draw each epoch, and the same one after a restart.
+        seed = (self.seed + int(usage.sum())) % 2**63
+        t = fit_frequencies(self.features, usage, num_frequencies=self.num_frequencies, steps=self.steps, seed=seed)
+        now = characteristic_sums(self.features, t, usage.float()).value()
+        gap = characteristic_sums(self.features, t).value() - now
+        return rank_within_class(witness(self.features, t, gap).cpu())
 
 
 def local_variation(graph: Any, signal: Tensor) -> Tensor:

@@ -192,6 +192,20 @@ def test_32_methods_choose_the_same_on_any_number_of_ranks(results, world):
     assert each(results, "methods", world) == [alone] * world
 
 
+@pytest.mark.parametrize("name", ["gstds", "proxy", "jest"])
+def test_34_choosing_inside_batches_on_two_ranks(results, name):
+    """As many batches on each, what all saw is what is counted, and every checkpoint resumes exactly."""
+    ranks = [found[name] for found in each(results, "candidates")]
+    shapes = [[[len(batch) for batch in epoch] for epoch in rank["seen"]] for rank in ranks]
+    assert shapes[0] == shapes[1]
+    # 20, 40 and 13 of 40 samples: of 13 one more is fed twice. Loaded, 20 of a rank come as 8, 8, 4 and as 12, 8.
+    wanted = [[4, 4, 2], [4] * 5, [4, 3]]
+    assert shapes[0] == wanted
+    assert [rank["usage"] for rank in ranks] == [counts(ranks)] * 2
+    assert [rank["scored"] for rank in ranks] == [0 if name == "gstds" else 80] * 2
+    assert [(rank["checkpoints"], rank["different"]) for rank in ranks] == [(sum(map(len, wanted)), [])] * 2
+
+
 @pytest.mark.long
 def test_31_started_by_lightning(tmp_path, results):
     """Lightning starts the other rank by itself, as for most users."""

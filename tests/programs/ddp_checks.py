@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,17 @@ from torch import Tensor
 from dynsel.callbacks import BatchFraction, DynamicSelection
 from dynsel.schedules import Constant
 from dynsel.selection import Selection
-from dynsel.selectors import SELECTORS, Full, Hybrid, Random
+from dynsel.selectors import (
+    GSTDS,
+    JEST,
+    SELECTORS,
+    CandidateSelector,
+    Full,
+    Hybrid,
+    Proxy,
+    Random,
+    Selector,
+)
 from dynsel.selectors.base import ScoreSelector
 
 RESUMED = (24, 16, 40)  # nothing is padded on 1, 2 or 4 ranks
@@ -201,8 +212,11 @@ def capture(folder: Path) -> dict[str, Any]:
 
 def methods(folder: Path) -> dict[str, Any]:
     """The epochs' selections by each method, and by all terms of the hybrid together."""
+    # Those that choose from losses of the model in training cut each rank's own batches: not these, see `candidates`.
+    known = {name: cls for name, cls in SELECTORS.items() if not issubclass(cls, CandidateSelector)}
     everything = dict.fromkeys(("representativeness", "rarity", "witness", "boundary", "region"), 0.5)
-    selectors = {name: cls() for name, cls in SELECTORS.items()} | {
+    selectors = {name: cls() for name, cls in known.items()} | {
+        "proxy": Proxy(model="support.Module"),
         "hybrid, all terms": Hybrid(**everything),
         "hybrid, refreshed": Hybrid(rarity=0.5, witness=0.5, refresh=1),
     }
@@ -212,9 +226,40 @@ def methods(folder: Path) -> dict[str, Any]:
         given = "model" if name.endswith("refreshed") else features
         torch.manual_seed(4)  # the same weights wherever it is run
         # 24 of 40: nothing is padded on 1, 2 or 4 ranks.
-        seen, _ = train(DynamicSelection(selector, 0.6, features=given), module=Still(), max_epochs=5)
+        options = {"features": given, "per_sample_loss": loss_score if name == "proxy" else None}
+        seen, _ = train(DynamicSelection(selector, 0.6, **options), module=Still(), max_epochs=5)
         chosen[name] = [sorted(order) for order in seen["orders"]]
     return chosen
+
+
+def candidates(folder: Path) -> dict[str, Any]:
+    """Candidates loaded and cut on each rank; what the books say, and checkpoints resumed differently."""
+    return {
+        "jest": cut_and_resumed(folder / "jest", lambda: JEST(reference=torch.linspace(0, 1, 40))),
+        "gstds": cut_and_resumed(folder / "gstds", GSTDS),
+        "proxy": cut_and_resumed(folder / "proxy", lambda: Proxy(model="support.Module")),
+    }
+
+
+def cut_and_resumed(folder: Path, make: Callable[[], Selector]) -> dict[str, Any]:
+    def run(*callbacks: Any, **options: Any) -> tuple[dict[str, Any], Module]:
+        features = torch.randn(40, 6, generator=torch.Generator().manual_seed(3))
+        chosen = DynamicSelection(
+            make(), Sizes((20, 40, 13)), features=features, per_sample_loss=loss_score, count_flops=True
+        )
+        seen, module = train(chosen, *callbacks, module=Module(noise=True), max_epochs=3, **options)
+        last = chosen.history[-1]
+        return {**seen, "scored": last.samples_scored, "flops": last.flops}, module
+
+    saver = SaveEvery(folder)
+    whole, module = run(saver, seed=1 + 10 * RANK)
+    different = []
+    for path in saver.paths:
+        again, resumed = run(ckpt_path=path, seed=2 + 10 * RANK)
+        books = [again[key] == whole[key] for key in ("usage", "scored", "flops", "trained")]
+        if not all(books) or not same_weights(module, resumed):
+            different.append(path.name)
+    return {**whole, "checkpoints": len(saver.paths), "different": different}
 
 
 # ---------------------------------------------------------------- errors
@@ -294,6 +339,7 @@ CHECKS = {
         batch_fraction,
         capture,
         methods,
+        candidates,
         resume_sweep,
         save,
         errors,

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 TESTS = Path(__file__).parents[1]
-PATIENCE = 90.0  # seconds; a rank that waits for another in vain must not hold up the tests
+PATIENCE = 180.0  # seconds; a rank that waits for another in vain must not hold up the tests
 
 
 def launch(module: str, folder: Path, *worlds: int, by_lightning: bool = False) -> dict[int, list[dict[str, Any]]]:

@@ -157,8 +157,8 @@ def test_headings_and_words(page: Page) -> None:
 
 def test_tables_are_complete(page: Page, found: list[Table]) -> None:
     captions = [caption["text"] for caption in page.all("caption")]
-    assert captions[:3] == [table.title for table in found]
-    assert captions[3].startswith("use of the samples")
+    assert captions[:4] == [table.title for table in found]
+    assert captions[4].startswith("use of the samples")
     cells = [e["text"] for e in page.elements if e["tag"] in ("th", "td")]
     wanted = [table for table in found for table in (table.headings, *table.rows)]
     # A row of nothing but an error has one cell for it.
@@ -229,7 +229,7 @@ def test_in_a_browser(folder: Path, page: Page, tmp_path: Path, width: int) -> N
     assert seen["page"] == width, "the page scrolls sideways"
     assert len(seen["images"]) == len(page.all("img"))
     assert min(seen["images"]) > 0
-    assert len(seen["boxes"]) == 4
+    assert len(seen["boxes"]) == 5
     assert max(seen["boxes"]) <= width, "a table leaves its box"
     assert min(seen["letters"]) >= 12
     # Letters of 10 points in a picture 7.5 inches wide: at least 9 pixels high.

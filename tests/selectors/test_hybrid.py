@@ -11,11 +11,12 @@ from support import Module, SaveEvery, fit, same_weights, train_loader
 
 from dynsel.callbacks import DynamicSelection
 from dynsel.cfd import cfd, characteristic_sums
+from dynsel.ncfd import neural_cfd
 from dynsel.schedules import Linear, Step
 from dynsel.selectors import RRD, Feedback, Hybrid
 from dynsel.selectors.loss import loss_rank
 from dynsel.selectors.rrd import rank_within_class
-from dynsel.selectors.terms import Material, Region, Representativeness, Witness, local_variation
+from dynsel.selectors.terms import Material, NeuralWitness, Region, Representativeness, Witness, local_variation
 from dynsel.usage import usage_penalty
 
 FEATURES = {"representativeness": 0.5, "rarity": 0.25, "witness": 1.0, "boundary": 0.5, "region": 0.5}
@@ -151,6 +152,22 @@ def test_witness_closes_the_gap():
     assert not term.values(torch.zeros(300).int()).any()
 
 
+def test_neural_witness_closes_the_gap():
+    """Training on a third of the data so far: what it asks for brings training back to the floor, and comes first."""
+    features, labels = blobs(300)
+    term = NeuralWitness(256, steps=20)
+    term.fit(Material(features, None, None, 0))
+    usage = (labels == 0).int()
+    values = term.values(usage)
+    assert torch.equal(values, term.values(usage))
+    assert float(values[labels != 0].min()) > float(values[labels == 0].max())
+    chosen = values.argsort(descending=True)[:150]
+    before, _ = neural_cfd(features, usage, steps=20)
+    after, _ = neural_cfd(features, usage.index_fill(0, chosen, 1), steps=20)
+    assert after.distance < before.distance / 5
+    assert not term.values(torch.zeros(300).int()).any()
+
+
 def test_rarity_is_that_of_the_class():
     """One factor for each blob: a point of blob 0 with the label of blob 1 is the rarest of its class."""
     features, labels = blobs()
@@ -163,7 +180,7 @@ def test_rarity_is_that_of_the_class():
     assert float(ranks[0]) > 0.9 * float(ranks[labels == 1].max())
 
 
-@pytest.mark.parametrize("term", [Representativeness(), Region(), Witness()])
+@pytest.mark.parametrize("term", [Representativeness(), Region(), Witness(), NeuralWitness()])
 def test_values_before_fit(term):
     with pytest.raises(RuntimeError, match=f"{type(term).__name__} has no values before `fit`"):
         term.values(torch.zeros(3).int())
@@ -208,7 +225,9 @@ def test_a_restart_gives_back_features_and_nothing_else():
         whole.observe(feedback)
 
 
-@pytest.mark.parametrize("terms", [{"rarity": 0.5, "refresh": 1}, {"witness": 0.5, "refresh": 2}])
+@pytest.mark.parametrize(
+    "terms", [{"rarity": 0.5, "refresh": 1}, {"witness": 0.5, "refresh": 2}, {"neural_witness": 0.5}]
+)
 def test_refreshed_features_survive_a_restart_at_every_step(tmp_path, terms):
     def run(*callbacks: object, **options: object) -> Module:
         module = Module()

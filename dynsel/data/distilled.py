@@ -1,0 +1,175 @@
+"""A distilled data set on disk: synthetic images in safetensors, and a manifest that vouches for them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+__all__ = ["DistilledDataset", "save_distilled"]
+
+_FORMAT = "dynsel distilled 1"
+_NAME = "distilled"
+
+
+class DistilledDataset(Dataset[tuple[Tensor, int | Tensor]]):
+    """Synthetic images made by `dynsel distill`, for any loader: item i is a float image in [0, 1] and its label.
+
+    These are no images of the data set but made from all of it: look at them before you draw conclusions from them.
+
+    Args:
+        path: The folder that `dynsel distill` wrote, or its `distilled.json`.
+        decode: Cut mosaics into their tiles, each enlarged to an image: what they are made to be trained on. Else
+            the stored images.
+        soft: Give the shares of the classes in place of the label, if there are any.
+
+    Attributes:
+        images: (N, C, H, W) float32 in [0, 1].
+        targets: (N,) int64 labels.
+        soft_targets: (N, classes) float32 shares of the classes, or None.
+        classes: Names of the classes.
+        manifest: What the manifest says.
+
+    Raises:
+        FileNotFoundError: If a file is missing.
+        ValueError: If a file is damaged or was changed, or soft labels are asked for and there are none.
+    """
+
+    def __init__(self, path: str | Path, decode: bool = True, soft: bool = False) -> None:
+        manifest_path = Path(path) / f"{_NAME}.json" if Path(path).is_dir() else Path(path)
+        self.manifest, tensors = _read(manifest_path)
+        images, targets, shares = tensors["images"], tensors["targets"], tensors.get("soft_targets")
+        factor = int(self.manifest["factor"])
+        if soft and (shares is None or not decode):
+            why = "it was made without `soft_labels`" if shares is None else "they belong to decoded images"
+            raise ValueError(f"`soft` must be False for {manifest_path}: {why}")
+        if decode:
+            from dynsel.distill.mosaic import decode as cut
+
+            images = cut(images, factor).flatten(0, 1)
+            targets = targets.repeat_interleave(factor * factor)
+        self.images, self.targets, self.soft = images, targets, soft
+        self.soft_targets = shares if decode else None
+        self.classes: list[str] = list(self.manifest["classes"])
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of one image."""
+        channels, height, width = self.images.shape[1:]
+        return channels, height, width
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int | Tensor]:
+        if self.soft:
+            assert self.soft_targets is not None
+            return self.images[index], self.soft_targets[index]
+        return self.images[index], int(self.targets[index])
+
+
+def save_distilled(
+    folder: str | Path,
+    images: Tensor,
+    targets: Tensor,
+    classes: Sequence[str],
+    factor: int = 1,
+    soft_targets: Tensor | None = None,
+    facts: dict[str, Any] | None = None,
+) -> Path:
+    """Write synthetic images; the manifest comes last, so that half of it is never taken for the whole.
+
+    Args:
+        folder: Where to; made if need be.
+        images: (M, C, H, W) floats in [0, 1], mosaics if `factor` is above 1.
+        targets: (M,) int64 labels.
+        classes: Names of the classes.
+        factor: Tiles along each side of a mosaic.
+        soft_targets: (M factor², classes) shares of the classes, of the decoded images.
+        facts: What else the manifest says: plain JSON.
+
+    Returns:
+        Path of the manifest.
+
+    Raises:
+        ValueError: If pixels aren't in [0, 1] or numbers don't fit together.
+    """
+    from safetensors.torch import save_file
+
+    images = images.detach().float().cpu().contiguous()
+    if not bool(((images >= 0) & (images <= 1)).all()):
+        raise ValueError("`images` must be within [0, 1] and finite")
+    if len(targets) != len(images):
+        raise ValueError(f"`targets` must be ({len(images)},), one an image, got {tuple(targets.shape)}")
+    tensors = {"images": images, "targets": targets.detach().cpu().long().contiguous()}
+    if soft_targets is not None:
+        if soft_targets.shape != (len(images) * factor**2, len(classes)):
+            expected = (len(images) * factor**2, len(classes))
+            raise ValueError(f"`soft_targets` must be {expected}, got {tuple(soft_targets.shape)}")
+        tensors["soft_targets"] = soft_targets.detach().float().cpu().contiguous()
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    data, manifest_path = folder / f"{_NAME}.safetensors", folder / f"{_NAME}.json"
+    part = data.with_name(f".{data.name}.{os.getpid()}.part")
+    manifest_part = manifest_path.with_name(f".{manifest_path.name}.{os.getpid()}.part")
+    try:
+        save_file(tensors, part)
+        manifest = {
+            "format": _FORMAT,
+            "file": data.name,
+            "sha256": _sha256(part),
+            "images": list(images.shape),
+            "per_class": torch.bincount(tensors["targets"], minlength=len(classes)).tolist(),
+            "classes": list(classes),
+            "factor": factor,
+            "soft_targets": soft_targets is not None,
+            "synthetic": True,
+            **(facts or {}),
+        }
+        manifest_part.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+        part.replace(data)
+        manifest_part.replace(manifest_path)
+    finally:
+        part.unlink(missing_ok=True)
+        manifest_part.unlink(missing_ok=True)
+    return manifest_path
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no distilled data set at {path}; `dynsel distill fit` makes one")
+    try:
+        manifest = json.loads(path.read_text())
+        known = isinstance(manifest, dict) and manifest.get("format") == _FORMAT
+    except ValueError as error:
+        raise ValueError(f"{path} is no manifest, or a damaged one: {error}") from error
+    if not known:
+        raise ValueError(f"{path} is no manifest of a distilled data set: its format must be {_FORMAT!r}")
+    # By name only: a manifest must not lead to other files.
+    data = path.parent / Path(manifest["file"]).name
+    if not data.is_file():
+        raise FileNotFoundError(f"{path} names {data.name}, which is not beside it")
+    if (found := _sha256(data)) != manifest["sha256"]:
+        raise ValueError(
+            f"{data} is not what {path.name} vouches for: expected sha256 {manifest['sha256'][:16]}…, got "
+            f"{found[:16]}…; one of the two was changed or is damaged: export it again"
+        )
+    try:
+        return manifest, load_file(data)
+    except SafetensorError as error:  # pragma: no cover - the checksum has just been right
+        raise ValueError(f"{data} is no safetensors file: {error}") from error
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,146 @@
+"""Training of one classifier on images held as a tensor: the pool's networks, and those of the evaluation.
+
+A plain loop: many small networks are trained one after the other, on as few as ten images, where a Trainer's own
+work per step and per start would be most of the time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dynsel.distill.augment import Augmentation, cutmix
+
+__all__ = ["Recipe", "accuracy", "autocast", "predict", "train_classifier"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a classifier is trained.
+
+    Args:
+        epochs: Passes over the images.
+        batch_size: Images a step.
+        lr: Learning rate at the start.
+        optimizer: "sgd" (momentum 0.9) or "adamw".
+        weight_decay: Weight decay.
+        milestones: Shares of the epochs after which the learning rate is multiplied by `gamma`.
+        gamma: See there.
+        augment: See `Augmentation`.
+        cutmix: Mix half of the batches.
+    """
+
+    epochs: int
+    batch_size: int
+    lr: float
+    optimizer: str
+    weight_decay: float
+    milestones: tuple[float, ...]
+    gamma: float
+    augment: str
+    cutmix: bool
+
+
+def autocast(device: torch.device, bf16: bool) -> torch.autocast:
+    """bfloat16 where it is asked for."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=bf16)
+
+
+def train_classifier(
+    network: nn.Module,
+    images: Tensor,
+    targets: Tensor,
+    normalize: nn.Module,
+    recipe: Recipe,
+    seed: int,
+    *,
+    bf16: bool = False,
+    after_epoch: Callable[[int], None] | None = None,
+) -> float:
+    """Train in place, on the device of the images.
+
+    Args:
+        network: What is trained; on the device already.
+        images: (N, C, H, W) uint8, or floats in [0, 1].
+        targets: (N, classes) shares of classes.
+        normalize: From images to what the network takes.
+        recipe: How.
+        seed: Of order and augmentation.
+        bf16: Compute in bfloat16.
+        after_epoch: Called with the number of epochs done.
+
+    Returns:
+        The mean loss of the last epoch.
+    """
+    device = images.device
+    host, generator = torch.Generator().manual_seed(seed), torch.Generator(device).manual_seed(seed)
+    augmentation = Augmentation(recipe.augment)
+    optimizer: torch.optim.Optimizer
+    if recipe.optimizer == "sgd":
+        optimizer = torch.optim.SGD(network.parameters(), recipe.lr, momentum=0.9, weight_decay=recipe.weight_decay)
+    else:
+        optimizer = torch.optim.AdamW(network.parameters(), recipe.lr, weight_decay=recipe.weight_decay)
+    steps = [max(1, round(share * recipe.epochs)) for share in recipe.milestones]
+    scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, steps, recipe.gamma)
+    # Batches of equal size: a last one of one image would spoil batch norm.
+    batches = max(1, round(len(images) / recipe.batch_size))
+    last = 0.0
+    for epoch in range(recipe.epochs):
+        network.train()
+        total = torch.zeros((), device=device)
+        for rows in torch.randperm(len(images), generator=host).tensor_split(batches):
+            rows = rows.to(device)
+            x, y = normalize(images[rows]), targets[rows]
+            x = augmentation(x[:, None], augmentation.draw(len(x), host, generator))[:, 0]
+            if recipe.cutmix and float(torch.rand((), generator=host)) < 0.5:
+                x, y = cutmix(x, y, host)
+            with autocast(device, bf16):
+                logits = network(x.contiguous(memory_format=torch.channels_last))
+            loss = F.cross_entropy(logits.float(), y)
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            total += loss.detach()
+        scheduler.step()
+        last = float(total) / batches
+        if after_epoch is not None:
+            after_epoch(epoch + 1)
+    return last
+
+
+@torch.no_grad()
+def predict(
+    forward: Callable[[Tensor], Tensor], images: Tensor, normalize: nn.Module, bf16: bool = False, batch: int = 500
+) -> Tensor:
+    """(N, ...) float32 outputs for all images, in blocks.
+
+    Args:
+        forward: A network in eval mode, or a method of it.
+        images: (N, C, H, W) uint8, or floats in [0, 1].
+        normalize: From images to what the network takes.
+        bf16: Compute in bfloat16.
+        batch: Images a block.
+    """
+    parts = []
+    for block in torch.split(images, batch):
+        with autocast(images.device, bf16):
+            parts.append(forward(normalize(block)).float())
+    return torch.cat(parts)
+
+
+def accuracy(network: nn.Module, images: Tensor, targets: Tensor, normalize: nn.Module, bf16: bool = False) -> float:
+    """Share of the images, in [0, 1], whose class is the network's first guess.
+
+    Args:
+        network: Put into eval mode.
+        images: (N, C, H, W) uint8, or floats in [0, 1].
+        targets: (N,) int64.
+        normalize: From images to what the network takes.
+        bf16: Compute in bfloat16.
+    """
+    network.eval()
+    return float((predict(network, images, normalize, bf16).argmax(1) == targets).double().mean())

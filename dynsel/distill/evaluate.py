@@ -1,0 +1,210 @@
+"""What a distilled set is worth: fresh networks trained on it, beside real images of the same number."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from dynsel.data.images import TensorImages
+from dynsel.distill._training import Recipe, accuracy, predict, train_classifier
+from dynsel.distill.augment import Augmentation
+from dynsel.distill.pool import Pool, normalization, one_hot
+from dynsel.models.classifier import ARCHITECTURES, build_model
+from dynsel.models.convnet import ConvNet
+from dynsel.selectors.herding import herding_order
+
+__all__ = ["Evaluation", "Result", "TrainingSet", "herding_images", "random_images"]
+
+# Images and (N, classes) shares of classes for the repetition of a number.
+TrainingSet = Callable[[int], tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True)
+class Result:
+    """Accuracies of one network trained several times on one set.
+
+    Args:
+        set: Name of the set.
+        network: Name of the network.
+        images: Number of images trained on.
+        last: Accuracy after the last epoch, each repetition.
+        best: The highest of those measured in between, each repetition: it is chosen by the test set.
+    """
+
+    set: str
+    network: str
+    images: int
+    last: tuple[float, ...]
+    best: tuple[float, ...]
+
+    def mean(self) -> float:
+        """Mean of `last`."""
+        return statistics.fmean(self.last)
+
+    def row(self) -> tuple[str, ...]:
+        """Set, network, images, and last and best in % ± standard deviation."""
+        parts = [f"{100 * statistics.fmean(v):.2f} ± {100 * _deviation(v):.2f}" for v in (self.last, self.best)]
+        return self.set, self.network, str(self.images), *parts
+
+
+def _deviation(values: Sequence[float]) -> float:
+    return statistics.stdev(values) if len(values) > 1 else float("nan")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How a set is evaluated: AdamW, the learning rate halved after every fifth of the epochs, tested now and then.
+
+    Args:
+        networks: Out of "convnet" (as the pool's), "resnet18", "small_resnet", "small_cnn".
+        repeats: Networks trained on each set, from other weights, at least 1; three or more say something.
+        epochs: Passes over the set.
+        batch_size: Images a step.
+        lr: Learning rate at the start.
+        augment: See `Augmentation`.
+        cutmix: Mix half of the batches.
+        tests: Times that the accuracy is measured in one training, at least 1.
+        seed: Decides weights, orders and draws.
+    """
+
+    networks: tuple[str, ...] = ("convnet",)
+    repeats: int = 3
+    epochs: int = 1000
+    batch_size: int = 128
+    lr: float = 1e-3
+    augment: str = "color_crop_cutout_flip_scale_rotate"
+    cutmix: bool = True
+    tests: int = 10
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("repeats", "epochs", "batch_size", "tests"):
+            if (value := getattr(self, name)) < 1:
+                raise ValueError(f"`{name}` must be at least 1, got {value}")
+        if not self.lr > 0:
+            raise ValueError(f"`lr` must be above 0, got {self.lr}")
+        known = ("convnet", *ARCHITECTURES)
+        if unknown := [name for name in self.networks if name not in known]:
+            raise ValueError(f"`networks` must be out of {', '.join(known)}, got {unknown[0]!r}")
+        Augmentation(self.augment)
+
+    def run(
+        self,
+        name: str,
+        images_of: TrainingSet,
+        network: str,
+        pool: Pool,
+        val: TensorImages,
+        *,
+        bf16: bool = False,
+    ) -> Result:
+        """Train one kind of network on one set, several times.
+
+        Args:
+            name: What the set is called.
+            images_of: The set, on the device of `val`.
+            network: What is trained.
+            pool: Whose form "convnet" takes.
+            val: What the accuracy is measured on; its device is trained on.
+            bf16: Compute in bfloat16.
+        """
+        normalize = normalization(val.image_shape[0]).to(val.device)
+        recipe = Recipe(
+            self.epochs, self.batch_size, self.lr, "adamw", 0.01, (0.2, 0.4, 0.6, 0.8), 0.5, self.augment, self.cutmix
+        )
+        last, best, count = [], [], 0
+        for repeat in range(self.repeats):
+            images, targets = images_of(repeat)
+            count = len(images)
+            model = self._build(network, pool, val, repeat)
+            curve = self._curve(model, images, targets, val, normalize, recipe, repeat, bf16)
+            last.append(curve[-1])
+            best.append(max(curve))
+        return Result(name, network, count, tuple(last), tuple(best))
+
+    def _build(self, network: str, pool: Pool, val: TensorImages, repeat: int) -> nn.Module:
+        # Seeds that no network of a pool has.
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(2**31 + 1000 * self.seed + repeat)
+            if network == "convnet":
+                model: nn.Module = ConvNet(len(val.classes), val.image_shape, pool.width, pool.depth)
+            else:
+                model = build_model(network, len(val.classes), val.image_shape[0])
+        return model.to(val.device).to(memory_format=torch.channels_last)
+
+    def _curve(
+        self,
+        model: nn.Module,
+        images: Tensor,
+        targets: Tensor,
+        val: TensorImages,
+        normalize: nn.Module,
+        recipe: Recipe,
+        repeat: int,
+        bf16: bool,
+    ) -> list[float]:
+        curve: list[float] = []
+        every = max(1, self.epochs // self.tests)
+
+        def test(epoch: int) -> None:
+            if epoch % every == 0 or epoch == self.epochs:
+                curve.append(accuracy(model, val.images, val.targets, normalize, bf16))
+
+        seed = 2**31 + 1000 * self.seed + repeat
+        train_classifier(model, images, targets, normalize, recipe, seed, bf16=bf16, after_epoch=test)
+        return curve
+
+
+def random_images(data: TensorImages, per_class: int, seed: int) -> TrainingSet:
+    """So many real images of every class at random, others in every repetition.
+
+    Args:
+        data: The real images.
+        per_class: Images of a class.
+        seed: Of the draws.
+    """
+
+    def draw(repeat: int) -> tuple[Tensor, Tensor]:
+        generator = torch.Generator().manual_seed(1000 * seed + repeat)
+        keys = torch.rand(len(data), generator=generator)
+        return _rows(data, [_members(data, c)[keys[_members(data, c)].argsort()] for c in _codes(data)], per_class)
+
+    return draw
+
+
+def herding_images(data: TensorImages, per_class: int, pool: Pool) -> TrainingSet:
+    """So many real images of every class by herding, the same in every repetition.
+
+    Args:
+        data: The real images.
+        per_class: Images of a class.
+        pool: Whose first trained network makes the features, scaled to length 1.
+    """
+    loaded = pool.load(data, data.device)
+    network = loaded.trained(0)
+    normalize = normalization(data.image_shape[0]).to(data.device)
+    chosen = []
+    for code in _codes(data):
+        members = _members(data, code)
+        features = predict(network.features, data.images[members.to(data.device)], normalize)
+        features = nn.functional.normalize(features, dim=1)
+        chosen.append(members[herding_order(features, min(per_class, len(members))).cpu()])
+    found = _rows(data, chosen, per_class)
+    return lambda repeat: found
+
+
+def _codes(data: TensorImages) -> range:
+    return range(len(data.classes))
+
+
+def _members(data: TensorImages, code: int) -> Tensor:
+    return (data.targets.cpu() == code).nonzero()[:, 0]
+
+
+def _rows(data: TensorImages, by_class: list[Tensor], per_class: int) -> tuple[Tensor, Tensor]:
+    rows = torch.cat([members[:per_class] for members in by_class]).to(data.device)
+    return data.images[rows], one_hot(data.targets[rows], len(data.classes))

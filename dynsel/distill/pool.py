@@ -1,0 +1,283 @@
+"""A pool of networks, each kept as it began and as it was when trained, from which feature networks are blended."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dynsel.data.augment import Normalize
+from dynsel.data.cifar10 import CIFAR10_MEAN, CIFAR10_STD
+from dynsel.data.images import TensorImages
+from dynsel.distill._training import Recipe, accuracy, train_classifier
+from dynsel.features.fingerprint import describe_difference, fingerprint
+from dynsel.models.convnet import ConvNet
+
+__all__ = ["LoadedPool", "Pool", "normalization", "one_hot"]
+
+_FORMAT = "dynsel network pool 1"
+
+
+def normalization(channels: int) -> Normalize:
+    """CIFAR-10's mean and standard deviation for three channels, else 0.5, as in `ImageClassifier`.
+
+    Args:
+        channels: C of the images.
+    """
+    if channels == 3:
+        return Normalize(CIFAR10_MEAN, CIFAR10_STD)
+    return Normalize((0.5,) * channels, (0.5,) * channels)
+
+
+def one_hot(targets: Tensor, num_classes: int) -> Tensor:
+    """(N,) int64 to (N, num_classes) float32."""
+    return torch.nn.functional.one_hot(targets, num_classes).float()
+
+
+@dataclass(frozen=True)
+class Pool:
+    """ConvNets in a folder, trained once and used by every distillation of the same data.
+
+    The folder belongs to one data set, architecture and way of training; others are refused. Each network is a file
+    that appears when it is finished, and follows from the seed and its number alone: killed at any moment, the same
+    command goes on with the missing ones.
+
+    Args:
+        folder: Where the networks are kept.
+        networks: How many.
+        epochs: Passes over the data that train one.
+        width: Channels of a block.
+        depth: Number of blocks; None: see `ConvNet`.
+        batch_size: Images a step.
+        lr: Learning rate of SGD, a fifth of it after 2/3 and again after 5/6 of the epochs.
+        augment: See `Augmentation`.
+        cutmix: Mix half of the batches.
+        seed: Decides the networks.
+
+    Reference:
+        Wang et al. (2025), arXiv:2502.20653, and the published code: 20 networks, 60 epochs (80 for
+        images larger than 64 px).
+    """
+
+    folder: str | Path
+    networks: int = 20
+    epochs: int = 60
+    width: int = 128
+    depth: int | None = None
+    batch_size: int = 128
+    lr: float = 0.01
+    augment: str = "color_crop_cutout"
+    cutmix: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("networks", "epochs", "width", "batch_size"):
+            if (value := getattr(self, name)) < 1:
+                raise ValueError(f"`{name}` must be at least 1, got {value}")
+        if not self.lr > 0:
+            raise ValueError(f"`lr` must be above 0, got {self.lr}")
+
+    def path(self, number: int) -> Path:
+        """File of a network."""
+        return Path(self.folder) / f"network-{number:03d}.safetensors"
+
+    def missing(self, data: TensorImages) -> list[int]:
+        """Numbers of the networks that are still to be trained.
+
+        Raises:
+            ValueError: If the folder's networks are of other data or settings.
+        """
+        key = _key(self._description(data))
+        self._compare(data)
+        return [number for number in range(self.networks) if _header(self.path(number)).get("key") != key]
+
+    def prepare(
+        self, data: TensorImages, val: TensorImages, device: torch.device, *, bf16: bool = False, progress: bool = False
+    ) -> list[float]:
+        """Train the missing networks.
+
+        Args:
+            data: What they are trained on.
+            val: What their accuracy is measured on.
+            device: Where they are trained.
+            bf16: Compute in bfloat16.
+            progress: Show a progress bar.
+
+        Returns:
+            Accuracy of every trained network, in [0, 1].
+        """
+        missing = self.missing(data)
+        if missing:
+            description = self._description(data)
+            _write_text(Path(self.folder) / "pool.json", json.dumps(description, indent=1) + "\n")
+            data, val = data.to(device), val.to(device)
+            for number in _tracked(missing) if progress else missing:
+                self._train(number, data, val, _key(description), bf16)
+        return [float(_header(self.path(number))["accuracy"]) for number in range(self.networks)]
+
+    def load(self, data: TensorImages, device: torch.device) -> LoadedPool:
+        """All networks, on a device.
+
+        Args:
+            data: What they must have been trained on.
+            device: Where they go.
+
+        Raises:
+            FileNotFoundError: If networks are missing.
+            ValueError: If the folder's networks are of other data or settings.
+        """
+        if missing := self.missing(data):
+            raise FileNotFoundError(
+                f"the pool {self.folder} lacks {len(missing)} of {self.networks} networks; `Pool.prepare` or "
+                "`dynsel distill fit` trains them"
+            )
+        from safetensors.torch import load_file
+
+        files = [load_file(self.path(number)) for number in range(self.networks)]
+        stacked = {name: torch.stack([file[name] for file in files]).to(device) for name in files[0]}
+        network = self.build(data).to(device).to(memory_format=torch.channels_last)
+        return LoadedPool(network, stacked)
+
+    def build(self, data: TensorImages) -> ConvNet:
+        """A network of the pool's form, its weights from the global generator."""
+        return ConvNet(len(data.classes), data.image_shape, self.width, self.depth)
+
+    def _description(self, data: TensorImages) -> dict[str, Any]:
+        names = ("epochs", "width", "batch_size", "lr", "augment", "cutmix", "seed")
+        settings = {name: getattr(self, name) for name in names}
+        depth = self.build(data).depth if self.depth is None else self.depth
+        return {
+            "format": _FORMAT,
+            "image_shape": list(data.image_shape),
+            "settings": {**settings, "depth": depth},
+            "data": fingerprint(data.to("cpu")),
+        }
+
+    def _compare(self, data: TensorImages) -> None:
+        try:
+            stored = json.loads((Path(self.folder) / "pool.json").read_text())
+        except FileNotFoundError:
+            return
+        except ValueError as error:
+            raise ValueError(f"{self.folder}/pool.json is damaged ({error}); delete the folder") from error
+        way_out = "choose another `pool.folder`, or delete this one"
+        given = self._description(data)
+        if stored.get("format") != _FORMAT:
+            raise ValueError(f"{self.folder}/pool.json is not of this version, {_FORMAT!r}; {way_out}")
+        if stored["image_shape"] != given["image_shape"]:
+            shapes = [f"{c}x{h}x{w}" for c, h, w in (stored["image_shape"], given["image_shape"])]
+            raise ValueError(
+                f"the pool {self.folder} is for images of {shapes[0]}, the data has {shapes[1]}; {way_out}"
+            )
+        if difference := describe_difference(stored["data"], given["data"]):
+            raise ValueError(f"the pool {self.folder} was trained on other data: {difference}; {way_out}")
+        pairs = [(n, stored["settings"].get(n), v) for n, v in given["settings"].items()]
+        if unlike := [f"{name} is {old} there, {new} now" for name, old, new in pairs if old != new]:
+            raise ValueError(f"the pool {self.folder} was made with other settings: {'; '.join(unlike)}; {way_out}")
+
+    def _train(self, number: int, data: TensorImages, val: TensorImages, key: str, bf16: bool) -> None:
+        from safetensors.torch import save_file
+
+        seed = 1000 * self.seed + number
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            network = self.build(data)
+        network = network.to(data.device).to(memory_format=torch.channels_last)
+        tensors = _copy(network, "init")
+        recipe = Recipe(
+            self.epochs, self.batch_size, self.lr, "sgd", 5e-4, (2 / 3, 5 / 6), 0.2, self.augment, self.cutmix
+        )
+        normalize = normalization(data.image_shape[0]).to(data.device)
+        targets = one_hot(data.targets, len(data.classes))
+        train_classifier(network, data.images, targets, normalize, recipe, seed, bf16=bf16)
+        tensors |= _copy(network, "trained")
+        header = {"format": _FORMAT, "key": key}
+        header["accuracy"] = str(accuracy(network, val.images, val.targets, normalize, bf16))
+        path = self.path(number)
+        part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        try:
+            save_file(tensors, part, header)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+class LoadedPool:
+    """The networks of a pool, stacked, and two networks that take on any of them.
+
+    Args:
+        network: One network of the pool's form.
+        stacked: Weights by name, "init.NAME" and "trained.NAME", each (networks, ...).
+
+    Attributes:
+        network: What `blend` returns, always the same object.
+    """
+
+    def __init__(self, network: ConvNet, stacked: dict[str, Tensor]) -> None:
+        self.network = network.eval().requires_grad_(False)
+        # A gradient through one must not find weights of the other.
+        self._teacher = copy.deepcopy(self.network)
+        self.stacked = stacked
+
+    def __len__(self) -> int:
+        return len(next(iter(self.stacked.values())))
+
+    def blend(self, number: int, share: float) -> ConvNet:
+        """The network with `share` of its weights from the beginning and the rest from the end of training.
+
+        Args:
+            number: Which network.
+            share: In [0, 1].
+        """
+        return self._set(self.network, number, share)
+
+    def trained(self, number: int) -> ConvNet:
+        """The trained network of a number; another object than `blend` returns, and always the same."""
+        return self._set(self._teacher, number, 0.0)
+
+    @torch.no_grad()
+    def _set(self, network: ConvNet, number: int, share: float) -> ConvNet:
+        for name, value in network.named_parameters():
+            first, last = (self.stacked[f"{when}.{name}"][number] for when in ("init", "trained"))
+            value.copy_(torch.lerp(last, first, share))
+        return network
+
+
+def _copy(network: ConvNet, prefix: str) -> dict[str, Tensor]:
+    return {f"{prefix}.{name}": value.detach().cpu().clone().contiguous() for name, value in network.named_parameters()}
+
+
+def _key(description: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _header(path: Path) -> dict[str, str]:
+    """What a network's file says of itself; nothing if there is no whole file."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            return dict(file.metadata() or {})
+    except (FileNotFoundError, SafetensorError):
+        return {}
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
+
+
+def _tracked(numbers: list[int]) -> Any:
+    from rich.console import Console
+    from rich.progress import track
+
+    return track(numbers, "training the pool's networks", console=Console(stderr=True))

@@ -1,0 +1,117 @@
+"""What distillation begins with: the rows of every class, and the images before the first step."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from dynsel.data.images import TensorImages
+from dynsel.distill.mosaic import encode
+from dynsel.selectors.herding import herding_order
+
+__all__ = ["check_classes", "class_table", "draw_rows", "first_images"]
+
+
+def check_classes(data: TensorImages, images_per_class: int) -> None:
+    """Check that every class has as many images as are to be made.
+
+    Args:
+        data: The real images.
+        images_per_class: Images to be made of every class.
+
+    Raises:
+        ValueError: If one hasn't.
+    """
+    sizes = torch.bincount(data.targets.cpu(), minlength=len(data.classes))
+    if empty := [data.classes[code] for code in (sizes == 0).nonzero()[:, 0].tolist()]:
+        raise ValueError(f"every class must have samples, got none of {', '.join(empty)}; leave it out of `classes`")
+    smallest = int(sizes.argmin())
+    if images_per_class > int(sizes[smallest]):
+        raise ValueError(
+            f"`images_per_class` must be at most the size of the smallest class, {int(sizes[smallest])} of "
+            f"{data.classes[smallest]}, got {images_per_class}"
+        )
+
+
+def class_table(targets: Tensor, num_classes: int) -> Tensor:
+    """(classes, largest class) int64 rows of every class, filled up with -1.
+
+    Args:
+        targets: (N,) int64.
+        num_classes: Number of classes.
+
+    Example:
+        >>> class_table(torch.tensor([1, 0, 1]), 2).tolist()
+        [[1, -1], [0, 2]]
+    """
+    members = [(targets == code).nonzero()[:, 0] for code in range(num_classes)]
+    return nn.utils.rnn.pad_sequence(members, batch_first=True, padding_value=-1)
+
+
+def draw_rows(table: Tensor, keys: Tensor, count: int) -> Tensor:
+    """Draw rows of every class without replacement.
+
+    Args:
+        table: See `class_table`.
+        keys: As large, uniform in [0, 1).
+        count: Rows of each class.
+
+    Returns:
+        (classes, n) rows, -1 where a class has no further one; n is `count` or the size of the largest class.
+    """
+    places = keys.masked_fill(table < 0, -1).topk(min(count, table.shape[1]), dim=1, sorted=False).indices
+    return table.gather(1, places)
+
+
+def first_images(data: TensorImages, per_class: int, factor: int, init: str, seed: int) -> Tensor:
+    """The images before the first step.
+
+    Args:
+        data: The real images.
+        per_class: Images of every class.
+        factor: Tiles along each side; every tile is a real image made smaller.
+        init: See `NCFM`.
+        seed: Of the draw.
+
+    Returns:
+        (classes, per_class, C, H, W) float32 in [0, 1].
+    """
+    generator = torch.Generator().manual_seed(seed)
+    if init == "noise":
+        return torch.rand((len(data.classes), per_class, *data.image_shape), generator=generator)
+    data = data.to("cpu")
+    tiles = per_class * factor**2
+    rows = torch.stack([_rows(data, members, tiles, init, generator) for members in _members(data, init)])
+    pixels = data.images[rows].float() / 255
+    return encode(pixels.view(len(data.classes), per_class, factor**2, *data.image_shape), factor)
+
+
+def _rows(data: TensorImages, members: Tensor, count: int, init: str, generator: torch.Generator) -> Tensor:
+    if init == "herding":
+        pixels = data.images[members].flatten(1).float()
+        members = members[herding_order(pixels, min(count, len(members)))]
+    elif init == "real":
+        members = members[torch.randperm(len(members), generator=generator)]
+    # A class may have fewer images than there are tiles.
+    return members[torch.arange(count) % len(members)]
+
+
+def _members(data: TensorImages, init: str) -> list[Tensor]:
+    """Rows of each class to begin with."""
+    rows = torch.arange(len(data)) if init in ("real", "herding") else _selected(init, len(data))
+    members = [rows[data.targets[rows] == code] for code in range(len(data.classes))]
+    if empty := [data.classes[code] for code, found in enumerate(members) if len(found) == 0]:
+        raise ValueError(f"`init` must name samples of every class, got none of {', '.join(empty)} in {init}")
+    return members
+
+
+def _selected(path: str, count: int) -> Tensor:
+    if not path.endswith(".json") or not Path(path).is_file():
+        raise ValueError(f"`init` must be real, herding, noise or the manifest of `dynsel select`, got {path!r}")
+    manifest = json.loads(Path(path).read_text())
+    if manifest.get("N") != count:
+        raise ValueError(f"`init` must be a selection of these {count} samples, {path} is one of {manifest.get('N')}")
+    return torch.tensor(manifest["indices"], dtype=torch.int64)
