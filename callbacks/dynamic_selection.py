@@ -31,8 +31,9 @@ class DynamicSelection(Callback):
     train loader's samples must be selectable by index (a map-style data set); its sampler's order is kept.
 
     Logged at the end of each epoch, under `selection/`: keep_ratio, coverage (share of samples used so far),
-    usage_gini, class_balance, selection_seconds, samples_trained and samples_scored (all epochs together), with
-    `count_flops` also flops and selection_flops; see `dynsel.samplers.EpochRecord`.
+    usage_gini, class_balance, selection_seconds with its part fit_seconds, data_seconds (waiting for batches),
+    samples_trained and samples_scored (all epochs together), with `count_flops` also flops and selection_flops; see
+    `dynsel.samplers.EpochRecord`.
 
     Args:
         selector: What decides; a `Selector` or a short name ("random", "rrd", ...). Default: `Hybrid`.

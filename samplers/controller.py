@@ -48,6 +48,9 @@ class EpochRecord:
             NaN without labels, and where batches are cut once they are loaded.
         selection_seconds: Time that choosing took before this epoch; in the first one with the making of labels and
             features, and where the selector is fitted with that.
+        fit_seconds: The part of it that making features and fitting the selector to them took (autoencoder, graph,
+            coreset); under DDP on rank 0, for which the others wait.
+        data_seconds: Time for which whoever trains waited for batches of the wrapped loader.
         samples_trained: Samples trained on since the run began, with repetition, all ranks together.
         samples_scored: Samples passed forward through a network only to choose among them, likewise.
         flops: Floating-point operations of networks since the run began, all ranks together, by torch's counter: what
@@ -61,6 +64,8 @@ class EpochRecord:
     usage_gini: float = 0.0
     class_balance: float = math.nan
     selection_seconds: float = 0.0
+    fit_seconds: float = 0.0
+    data_seconds: float = 0.0
     samples_trained: int = 0
     samples_scored: int = 0
     flops: float = math.nan
@@ -147,7 +152,7 @@ class SelectionController:
         self.flops_scored: float | None = None
         self.selection_flops = 0.0
         self._fixed_features: Any = None
-        self._preparation = 0.0
+        self._preparation = self._fitting = 0.0
         self._codes: Tensor | None = None
         self._pinned = False
         self._counted = 0
@@ -206,7 +211,7 @@ class SelectionController:
         sampler.on_set_epoch = self._sampler_epoch
         wrapped = wrap_loader(loader, sampler)
         self._check_batches()
-        wrapped.before_begin = self._before_begin
+        wrapped.before_begin, wrapped.on_wait = self._before_begin, self._waited
         sampler.delivered = sampler.first_batch
         self._loader = weakref.ref(wrapped)
         return wrapped
@@ -229,7 +234,8 @@ class SelectionController:
         self.selector.bind(num_samples, self._codes, seed=seed)
         self.capture = None
         if self.selector.needs_features:
-            self._find_features(dataset, num_samples)
+            with self._timed_fit():
+                self._find_features(dataset, num_samples)
         # Reading labels and making features is part of the price of choosing: the first epoch's record bears it.
         self._preparation = time.perf_counter() - start
         if self._state_to_load is not None:
@@ -317,8 +323,9 @@ class SelectionController:
             if self._codes is None or self.cuts_batches
             else class_balance(self._codes, chosen.indices),
             selection_seconds=time.perf_counter() - start + self._preparation,
+            fit_seconds=self._fitting,
         )
-        self._preparation = 0.0
+        self._preparation = self._fitting = 0.0
 
     def _choose_in_batches(self, epoch: int, progress: float) -> Selection:
         """Cut the epoch's order into batches of candidates, and keep of each what the selector says."""
@@ -383,12 +390,24 @@ class SelectionController:
             return
         # After a restart this only gives back what was no part of the state; it is no refresh.
         if not self.selector.ready:
-            self.selector.fit(features)
+            with self._timed_fit():
+                self.selector.fit(features)
         if self._fitted is None:
             self._fitted = self.epoch
         elif self.capture is not None and 0 < self.selector.refresh <= self.epoch - self._fitted:
-            self.selector.fit(features)
+            with self._timed_fit():
+                self.selector.fit(features)
             self._fitted = self.epoch
+
+    @contextmanager
+    def _timed_fit(self) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self._fitting += time.perf_counter() - start
+
+    def _waited(self, seconds: float) -> None:
+        if self.record is not None:
+            self.record.data_seconds += seconds
 
     def size(self, progress: float) -> int:
         """Number of samples that the keep ratio stands for; an upper bound if the selector isn't exact."""

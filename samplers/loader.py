@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -60,11 +61,14 @@ class _LazyIterator(Iterator[Any]):
         if self._iterator is None:
             self._iterator = self._loader.begin()
         sampler: Any = self._loader.sampler
+        start = time.perf_counter()
         try:
             batch = next(self._iterator)
         except StopIteration:
             sampler.ended = True
             raise
+        finally:
+            self._loader.tell_wait(start)
         sampler.delivered += 1
         return batch
 
@@ -74,11 +78,13 @@ class SelectedLoader(_Base):
 
     Attributes:
         before_begin: Called just before the epoch's first batch is fetched.
+        on_wait: Told how many seconds a batch was waited for, or the start of the workers.
         resume_rng: Global random state to continue with once an interrupted epoch's iterator stands.
     """
 
     original: DataLoader[Any]
     before_begin: Callable[[], None] | None
+    on_wait: Callable[[float], None] | None
     resume_rng: dict[str, Any] | None
     keep_rng: bool
 
@@ -89,6 +95,7 @@ class SelectedLoader(_Base):
         """Start the user's loader for real."""
         if self.before_begin is not None:
             self.before_begin()
+        start = time.perf_counter()
         sampler: Any = self.sampler
         sampler.delivered = sampler.first_batch
         if sampler.num_batches() == sampler.first_batch:
@@ -102,7 +109,13 @@ class SelectedLoader(_Base):
         self.keep_rng = False
         iterator = super().__iter__()
         self._continue_rng()
+        self.tell_wait(start)
         return iterator
+
+    def tell_wait(self, start: float) -> None:
+        """That data were waited for since `start`, by `time.perf_counter`."""
+        if self.on_wait is not None:
+            self.on_wait(time.perf_counter() - start)
 
     def _continue_rng(self) -> None:
         if self.resume_rng is not None:
@@ -198,7 +211,7 @@ def wrap_loader(loader: DataLoader[Any], sampler: SelectionSampler) -> Any:
     object.__setattr__(copy, "sampler", sampler)
     object.__setattr__(copy, "batch_sampler", batches)
     object.__setattr__(copy, "_iterator", None)
-    copy.original, copy.before_begin = original, None
+    copy.original, copy.before_begin, copy.on_wait = original, None, None
     copy.resume_rng, copy.keep_rng = None, False
     # Which batch held which samples is known from their order.
     copy.in_order = True

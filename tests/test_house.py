@@ -107,6 +107,18 @@ def test_the_package_says_that_it_is_typed():
     assert "py.typed" in settings["package-data"]["dynsel"]
 
 
+def test_files_that_are_no_sources_are_installed():
+    packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    given = {ROOT / package.replace(".", "/") / name for package, names in packages.items() for name in names}
+    found = {
+        path
+        for folder in FOLDERS
+        for path in (ROOT / folder).rglob("*")
+        if path.is_file() and path.suffix not in (".py", ".pyc")
+    }
+    assert found == given
+
+
 def test_public_modules_list_their_names():
     """`__all__` everywhere but in files that start with an underscore, and no name in it that isn't there."""
     for module, path in MODULES.items():

@@ -16,9 +16,10 @@ from dynsel.compare.queue import EQUAL, Queue, Run, equal_lengths
 from dynsel.compare.record import RunRecord
 from dynsel.compare.store import Store, write_atomically
 from dynsel.compare.summary import BASELINES, Row, summarise
-from dynsel.compare.table import csv_text, is_share, labels, markdown, tables
+from dynsel.compare.table import Table, csv_text, is_share, labels, markdown, tables
 
 if TYPE_CHECKING:
+    import torch
     from rich.console import Console
 
     from dynsel.compare.run import Comparison
@@ -31,7 +32,8 @@ that its seed gives, and is evaluated after its last step. With --equal seconds 
 first and say how many steps each selector gets; results are then in a folder of that name in --out. Further options
 override the configuration, as in --trainer.max_epochs 5 or --selection.selector.gamma 0.5. A run that is finished is
 kept in --out: a comparison that was stopped goes on where it was, and more seeds or selectors can be added later. The
-same command, called by several processes at once, shares the runs among them.
+same command, called by several processes at once, shares the runs among them. report.html is all results on one page
+that needs no other file; each of its pictures is also in --out, as PNG, with its numbers as CSV.
 """
 
 
@@ -46,6 +48,7 @@ class Plan:
     command: str
     target: float | None = None
     equal: str = "steps"
+    energy: bool = False
 
     @property
     def results(self) -> Path:
@@ -78,7 +81,13 @@ def _parse(args: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument(
         "--seeds", type=int, default=3, metavar="N", help="number of seeds, from seed_everything on (default: 3)"
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where runs, table and pictures go")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="FOLDER",
+        help="where runs, table.md, results.csv, report.html and pictures go",
+    )
     parser.add_argument(
         "--equal",
         choices=tuple(EQUAL),
@@ -91,6 +100,12 @@ def _parse(args: list[str]) -> tuple[argparse.Namespace, list[str]]:
     )
     parser.add_argument(
         "--target", type=float, metavar="VALUE", help="how soon each selector reaches and holds this metric, as in 0.76"
+    )
+    parser.add_argument(
+        "--energy",
+        action="store_true",
+        help="measure the energy of training and selection, where the GPU's counter or the CPU's (RAPL) can be read; "
+        "needs the library zeus: pip install 'dynsel[energy]'",
     )
     options, rest = parser.parse_known_args(args)
     if options.seeds < 1:
@@ -138,10 +153,19 @@ def compare(args: list[str]) -> int:
     if not console.is_terminal:
         console = Console(width=120)  # a file or pipe has no width of its own
     with quiet():
-        comparison = Comparison(lightning_args, options.metric)
+        comparison = Comparison(lightning_args, options.metric, energy=options.energy)
         seeds = [comparison.first_seed + i for i in range(options.seeds)]
         command = shlex.join(["dynsel", "compare", *args])
-        plan = Plan(options.selectors, seeds, options.metric, options.out, command, options.target, options.equal)
+        plan = Plan(
+            options.selectors,
+            seeds,
+            options.metric,
+            options.out,
+            command,
+            options.target,
+            options.equal,
+            options.energy,
+        )
         store = Store(plan.out, comparison.settings())
         return _run(plan, store, comparison, console)
 
@@ -157,65 +181,88 @@ def _run(plan: Plan, store: Store, comparison: Comparison, console: Console) -> 
     except (KeyboardInterrupt, SystemExit):  # Lightning turns the first into the second
         console.print("interrupted; the same command goes on with the missing runs", style="bold")
         return 130
-    rows = summarise(records, metric=plan.metric, target=plan.target)
-    _write_table(plan, store, rows)
-    _print_table(plan, rows, console)
-    _draw(plan, records, comparison, console)
-    return 1 if any(row.errors for row in rows) else 0
+    return _tell(plan, records, store.steps or 0, comparison, console)
 
 
 # -------------------------------------------------------------------- results
-def _write_table(plan: Plan, store: Store, rows: list[Row]) -> None:
-    page = markdown(tables(rows, len(plan.seeds), plan.metric), _facts(plan, store.steps or 0, rows))
-    write_atomically(plan.results / "table.md", page)
+def _tell(plan: Plan, records: list[RunRecord], steps: int, comparison: Comparison, console: Console) -> int:
+    """Write and print tables, write the report; returns the exit code."""
+    from dynsel.report import write_report
+
+    rows = summarise(records, metric=plan.metric, target=plan.target)
+    device = comparison.device() if plan.energy else None
+    found = tables(rows, len(plan.seeds), plan.metric, _energy_of(rows, device))
+    facts, meanings = _facts(plan, steps, rows, device), _meanings(plan, rows)
+    write_atomically(plan.results / "table.md", markdown(found, [*facts, *meanings]))
     write_atomically(plan.results / "results.csv", csv_text(rows, plan.metric))
+    _print_tables(plan, found, rows, console)
+    paths = write_report(
+        records,
+        plan.results,
+        metric=plan.metric,
+        dataset=comparison.train_dataset(),
+        tables=found,
+        facts=facts,
+        meanings=meanings,
+    )
+    console.print(", ".join(map(str, paths)), highlight=False, soft_wrap=True)
+    return 1 if any(row.errors for row in rows) else 0
 
 
-def _facts(plan: Plan, steps: int, rows: list[Row]) -> list[tuple[str, str]]:
-    from dynsel.compare.facts import hardware, meanings, today, versions
+def _energy_of(rows: list[Row], device: torch.device | None) -> list[str]:
+    """Whose energy the tables tell."""
+    if device is None:
+        return []
+    gpu = device.type == "cuda" or any(row.gpu_joules is not None for row in rows)
+    return ["GPU", "CPU"] if gpu else ["CPU"]
 
-    compared = [name for name in BASELINES if any(name in row.versus for row in rows)]
+
+def _facts(plan: Plan, steps: int, rows: list[Row], device: torch.device | None) -> list[tuple[str, str]]:
+    from dynsel.compare.facts import hardware, not_measured, today, versions
+
     facts = [
         ("command", f"`{plan.command}`"),
         ("seeds", f"{', '.join(map(str, plan.seeds))} (n = {len(plan.seeds)})"),
         ("every run", f"{EQUAL[plan.equal].format(steps=steps)}; evaluated after the last one, not at the best"),
-        *meanings(
-            compared,
-            target=plan.target is not None,
-            wrong=any(row.wrong_share is not None for row in rows),
-        ),
         ("hardware", hardware()),
         ("versions", versions()),
         ("date", today()),
     ]
+    parts = [f"{part.lower()}_joules" for part in _energy_of(rows, device)]
+    if device is not None and any(getattr(row, part) is None for row in rows if row.n for part in parts):
+        facts.append(("energy not measured", not_measured(device)))
     return facts + [(short, f"`{name}`") for name, short in _shortened(rows).items()]
+
+
+def _meanings(plan: Plan, rows: list[Row]) -> list[tuple[str, str]]:
+    from dynsel.compare.facts import meanings
+
+    return meanings(
+        [name for name in BASELINES if any(name in row.versus for row in rows)],
+        target=plan.target is not None,
+        wrong=any(row.wrong_share is not None for row in rows),
+        energy=plan.energy,
+    )
 
 
 def _shortened(rows: list[Row]) -> dict[str, str]:
     return {name: short for name, short in labels([row.selector for row in rows]).items() if short != name}
 
 
-def _print_table(plan: Plan, rows: list[Row], console: Console) -> None:
+def _print_tables(plan: Plan, found: list[Table], rows: list[Row], console: Console) -> None:
     from rich import box
+    from rich import table as rich
     from rich.markup import escape
-    from rich.table import Table
 
-    for found in tables(rows, len(plan.seeds), plan.metric):
-        table = Table(title=found.title, title_justify="left", box=box.SIMPLE_HEAD)
-        for i, heading in enumerate(found.headings):
-            # Only an error may need several lines.
+    for one in found:
+        table = rich.Table(title=one.title, title_justify="left", box=box.SIMPLE_HEAD)
+        for i, heading in enumerate(one.headings):
+            # Only an error may need several lines; two of them make headings narrow.
+            heading = heading.replace("of which ", "of which\n")
             table.add_column(heading, justify="right" if i else "left", no_wrap=i != 1)
-        for row in found.rows:
+        for row in one.rows:
             table.add_row(*map(escape, row))
         console.print(table)
     for name, short in _shortened(rows).items():
         console.print(f"{short}: {name}", highlight=False, soft_wrap=True, markup=False)
     console.print(f"{plan.results / 'table.md'}, {plan.results / 'results.csv'}", highlight=False, soft_wrap=True)
-
-
-def _draw(plan: Plan, records: list[RunRecord], comparison: Comparison, console: Console) -> None:
-    from dynsel.report import write_report
-
-    done = [record for record in records if record.error is None]
-    paths = write_report(done, plan.results, metric=plan.metric, dataset=comparison.train_dataset())
-    console.print(", ".join(map(str, paths)), highlight=False, soft_wrap=True)

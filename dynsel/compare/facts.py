@@ -11,8 +11,9 @@ from pathlib import Path
 import torch
 
 import dynsel
+from dynsel.compare.energy import unreadable
 
-__all__ = ["hardware", "meanings", "today", "versions"]
+__all__ = ["hardware", "meanings", "not_measured", "today", "versions"]
 
 DIFFERENCE = (
     "mean difference of runs with the same seed, hence with the same initial weights, ± its 95 % confidence interval"
@@ -30,27 +31,48 @@ SPEED = (
     "first evaluation that reaches the target and after which none misses it, to the end of the run; nothing is "
     "interpolated, and a seed that never gets there counts as infinite"
 )
-
-
+TIME = (
+    "training, selection and waiting for the data, without validation and the first loading of the data set; of which "
+    "selection: choosing, of which fitting: making features and fitting autoencoder, graph or coreset to them; data: "
+    "waiting for the loader, which may overlap with what a GPU still computes"
+)
+ENERGY = (
+    "joules in the wall-clock time: the GPU by the driver's counter, all CPU packages by RAPL, with whatever else ran "
+    "on them; read by zeus, never estimated"
+)
 WRONG = "share of samples labelled wrongly on purpose among what was trained on, with repetition"
 
 
-def meanings(compared: Sequence[str], *, target: bool, wrong: bool = False) -> list[tuple[str, str]]:
+def meanings(
+    compared: Sequence[str], *, target: bool, wrong: bool = False, energy: bool = False
+) -> list[tuple[str, str]]:
     """The columns that don't explain themselves.
 
     Args:
         compared: Baselines that the tables give differences to.
         target: Whether there is a table of the speed to a target.
         wrong: Whether there is a column of wrong labels.
+        energy: Whether there is one of energy.
     """
     found = [(f"vs {', vs '.join(compared)}", DIFFERENCE), ("p", P_VALUE)] if compared else []
     if "random" in compared:
         found.append(("verdict", VERDICT))
     found.append(("cost", WORK))
-    found.append(("wall-clock", "training and selection, without validation and loading of the data"))
+    found.append(("wall-clock", TIME))
+    if energy:
+        found.append(("energy", ENERGY))
     if wrong:
         found.append(("wrong labels", WRONG))
     return [*found, ("speed", SPEED)] if target else found
+
+
+def not_measured(device: torch.device) -> str:
+    """Why the energy of some or all runs isn't known.
+
+    Args:
+        device: That trains.
+    """
+    return unreadable(device) or "some runs were made before without --energy; another --out measures all of them"
 
 
 def hardware() -> str:

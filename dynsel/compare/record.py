@@ -37,6 +37,8 @@ class RunRecord:
         steps: Optimiser steps.
         seconds: Training time, selection included, validation not.
         selection_seconds: The part of it that choosing took.
+        fit_seconds: The part of that which making features and fitting the selector to them took.
+        data_seconds: The part of `seconds` for which training waited for the loader.
         curve: Evaluations in the course of training, the last one after the last step.
         class_balance: Of each epoch's selection, in [0, 1]; empty without labels.
         usage: (N,) how often each sample was trained on.
@@ -44,6 +46,8 @@ class RunRecord:
         flops: Floating-point operations of networks, None if they couldn't be counted.
         selection_flops: The part of them that choosing took.
         wrong_share: Share of wrong labels among what was trained on, where they are known; None where not.
+        gpu_joules: Energy of the GPU in these seconds, None where it wasn't measured.
+        cpu_joules: Of the CPU packages, likewise.
         error: What went wrong, in one line; then the rest means nothing.
     """
 
@@ -62,4 +66,8 @@ class RunRecord:
     flops: float | None = None
     selection_flops: float | None = None
     wrong_share: float | None = None
+    fit_seconds: float = 0.0
+    data_seconds: float = 0.0
+    gpu_joules: float | None = None
+    cpu_joules: float | None = None
     error: str | None = None

@@ -22,6 +22,7 @@ from lightning.pytorch.callbacks import (
     ProgressBar,
 )
 
+from dynsel.compare.energy import EnergyMeter
 from dynsel.compare.record import CurvePoint, RunRecord
 from dynsel.samplers.controller import SelectionController
 from dynsel.trainer_cli import SelectionCLI, find_selector, parse_selector, selector_config
@@ -50,10 +51,11 @@ class Comparison(SelectionCLI):
     Args:
         args: Command line of LightningCLI without a subcommand: `--config FILE` and overrides.
         metric: Name of the logged validation metric to compare.
+        energy: Whether to measure that of training and selection.
     """
 
-    def __init__(self, args: list[str], metric: str) -> None:
-        self.metric = metric
+    def __init__(self, args: list[str], metric: str, *, energy: bool = False) -> None:
+        self.metric, self.energy = metric, energy
         super().__init__(args, run=False, save_config_callback=None)
         self.own = self.config.selection.selector
 
@@ -136,7 +138,7 @@ class Comparison(SelectionCLI):
         """
         # Several batches may go into a step.
         every = math.ceil(steps / EVALUATIONS) * self.config.trainer.accumulate_grad_batches
-        meter = _Meter(self.metric, progress)
+        meter = _Meter(self.metric, progress, energy=self.energy)
         self.make(
             name,
             seed,
@@ -155,9 +157,15 @@ class Comparison(SelectionCLI):
             self.trainer.validate(self.model, datamodule=self.datamodule, verbose=False)
         return _record(name, seed, self.trainer, controller, meter)
 
+    def device(self) -> torch.device:
+        """Where runs train."""
+        if getattr(self, "trainer", None) is None:
+            self.make("full", self.first_seed, [])
+        return self.trainer.strategy.root_device
+
     def train_dataset(self) -> Any:
         """The training set, or None if there are several or only the model knows."""
-        if getattr(self, "trainer", None) is None:
+        if getattr(getattr(self, "trainer", None), "train_dataloader", None) is None:
             self.make("full", self.first_seed, [])
             if self.datamodule is not None:
                 self.datamodule.prepare_data()
@@ -179,6 +187,10 @@ def _record(name: str, seed: int, trainer: pl.Trainer, controller: SelectionCont
         steps=trainer.global_step,
         seconds=meter.seconds,
         selection_seconds=sum(record.selection_seconds for record in controller.history),
+        fit_seconds=sum(record.fit_seconds for record in controller.history),
+        data_seconds=sum(record.data_seconds for record in controller.history),
+        gpu_joules=None if meter.energy is None else meter.energy.gpu,
+        cpu_joules=None if meter.energy is None else meter.energy.cpu,
         curve=meter.curve,
         class_balance=[] if any(map(math.isnan, balance)) else balance,
         usage=controller.selector.usage.tolist(),
@@ -211,12 +223,13 @@ class _StepCounter(pl.Callback):
 
 
 class _Meter(pl.Callback):
-    """Measures training time without validation, and notes the metric at each validation."""
+    """Measures time and energy of training without validation, and notes the metric at each validation."""
 
     controller: SelectionController
 
-    def __init__(self, metric: str, progress: Progress) -> None:
-        self.metric, self.progress = metric, progress
+    def __init__(self, metric: str, progress: Progress, *, energy: bool = False) -> None:
+        self.metric, self.progress, self.wants_energy = metric, progress, energy
+        self.energy: EnergyMeter | None = None
         self.curve: list[CurvePoint] = []
         self.seconds = 0.0
         self._since: float | None = None
@@ -224,6 +237,8 @@ class _Meter(pl.Callback):
     # From `setup` on, for features may be prepared before the first epoch; the data are loaded by then.
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if stage == "fit":
+            if self.wants_energy:
+                self.energy = EnergyMeter(trainer.strategy.root_device)
             self._start()
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -245,12 +260,16 @@ class _Meter(pl.Callback):
             self._start()
 
     def _start(self) -> None:
+        if self.energy is not None:
+            self.energy.start()
         self._since = _now()
 
     def _stop(self) -> None:
         if self._since is not None:
             self.seconds += _now() - self._since
             self._since = None
+            if self.energy is not None:
+                self.energy.stop()
 
 
 def _now() -> float:

@@ -93,12 +93,12 @@ def file_name(selector: str) -> str:
     return plain if plain == selector else f"{plain[:80]}-{hashlib.sha256(selector.encode()).hexdigest()[:6]}"
 
 
-def write_atomically(path: Path, text: str) -> None:
+def write_atomically(path: Path, content: str | bytes) -> None:
     """Write under a temporary name and rename, so that a half-written file is never taken for a whole one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        part.write_text(text, encoding="utf-8")
+        part.write_bytes(content if isinstance(content, bytes) else content.encode())
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)

@@ -52,10 +52,14 @@ class Row:
         steps: Optimiser steps.
         seconds: Mean training time, selection included, validation not.
         selection_seconds: Mean of the part of it that choosing took.
+        fit_seconds: Mean of the part of that which making features and fitting the selector to them took.
+        data_seconds: Mean of the part of `seconds` for which training waited for the loader.
         samples_scored: Mean of the samples passed forward through a network only to choose among them.
         flops: Mean of the floating-point operations of networks, None if a seed's weren't counted.
         selection_flops: Mean of the part of them that choosing took.
         wrong_share: Mean share of wrong labels among what was trained on; None where they aren't known.
+        gpu_joules: Mean energy of the GPU, None if a seed's wasn't measured.
+        cpu_joules: Of the CPU packages, likewise.
         speed: To the target, if one was given.
         errors: Of the seeds that failed.
     """
@@ -71,10 +75,14 @@ class Row:
     steps: int | None = None
     seconds: float | None = None
     selection_seconds: float | None = None
+    fit_seconds: float | None = None
+    data_seconds: float | None = None
     samples_scored: float | None = None
     flops: float | None = None
     selection_flops: float | None = None
     wrong_share: float | None = None
+    gpu_joules: float | None = None
+    cpu_joules: float | None = None
     speed: Speed | None = None
     errors: tuple[str, ...] = ()
 
@@ -119,10 +127,14 @@ def _row(name: str, records: list[RunRecord], versus: dict[str, Difference], low
         steps=done[0].steps,
         seconds=fmean(r.seconds for r in done),
         selection_seconds=fmean(r.selection_seconds for r in done),
+        fit_seconds=fmean(r.fit_seconds for r in done),
+        data_seconds=fmean(r.data_seconds for r in done),
         samples_scored=fmean(r.samples_scored for r in done),
         flops=_mean([r.flops for r in done]),
         selection_flops=_mean([r.selection_flops for r in done]),
         wrong_share=_mean([r.wrong_share for r in done]),
+        gpu_joules=_mean([r.gpu_joules for r in done]),
+        cpu_joules=_mean([r.cpu_joules for r in done]),
         speed=None if target is None else _speed(done, target, lower),
         errors=errors,
     )

@@ -34,19 +34,20 @@ class Table:
     rows: list[list[str]]
 
 
-def tables(rows: Sequence[Row], n: int, metric: str) -> list[Table]:
-    """What came out, what it cost, and, if there was a target, how soon it was reached.
+def tables(rows: Sequence[Row], n: int, metric: str, energy: Sequence[str] = ()) -> list[Table]:
+    """What came out, what it cost, what time it took, and, if there was a target, how soon it was reached.
 
     Args:
         rows: Of `summarise`.
         n: Seeds that were asked for.
         metric: Its name; accuracies are given in percent.
+        energy: Whose to tell: any of "GPU", "CPU".
     """
     names = labels([row.selector for row in rows])
     done = [row for row in rows if row.n]
     found = [_results(rows, names, n, metric)]
     if done:
-        found.append(_costs(done, names))
+        found += [_costs(done, names), _times(done, names, energy)]
     if any(row.speed for row in done):
         found.append(_speeds(done, names, metric))
     return found
@@ -70,7 +71,7 @@ def labels(selectors: Sequence[str], longest: int = LONGEST) -> dict[str, str]:
     return found
 
 
-# -------------------------------------------------------------------- the three tables
+# -------------------------------------------------------------------- the tables
 def _results(rows: Sequence[Row], names: dict[str, str], n: int, metric: str) -> Table:
     headings = ["selector", metric + (" %" if is_share(metric) else "")]
     baselines = [b for b in BASELINES if any(b in row.versus for row in rows)]
@@ -106,7 +107,7 @@ def _difference(difference: Difference | None, n: int, metric: str) -> list[str]
 
 
 def _costs(rows: Sequence[Row], names: dict[str, str]) -> Table:
-    headings = ["selector", "samples", "scored", "steps", "TFLOP", "wall-clock s", "of which selection s"]
+    headings = ["selector", "samples", "scored", "steps", "TFLOP"]
     body = [
         [
             names[row.selector],
@@ -114,8 +115,6 @@ def _costs(rows: Sequence[Row], names: dict[str, str]) -> Table:
             f"{row.samples_scored or 0:,.0f}",
             f"{row.steps:,}",
             _operations(row),
-            f"{row.seconds:.1f}",
-            f"{row.selection_seconds:.2f}",
         ]
         for row in rows
     ]
@@ -134,6 +133,26 @@ def _operations(row: Row) -> str:
         return "not counted"
     text = f"{row.flops / 1e12:,.1f}"
     return f"{text} / {row.selection_flops / 1e12:,.1f}" if row.selection_flops else text
+
+
+def _times(rows: Sequence[Row], names: dict[str, str], energy: Sequence[str]) -> Table:
+    parts = {"selection": "selection_seconds", "fitting": "fit_seconds", "data": "data_seconds"}
+    headings = ["selector", "wall-clock s", *(f"of which {part} s" for part in parts)]
+    headings += [f"{part} J" for part in energy]
+    body = [
+        [
+            names[row.selector],
+            f"{row.seconds:.1f}",
+            *(f"{getattr(row, name):.2f}" for name in parts.values()),
+            *(_joules(getattr(row, f"{part.lower()}_joules")) for part in energy),
+        ]
+        for row in rows
+    ]
+    return Table(f"time{' and energy' if energy else ''}: mean over seeds", headings, body)
+
+
+def _joules(value: float | None) -> str:
+    return "not measured" if value is None else f"{value:,.0f}"
 
 
 def _speeds(rows: Sequence[Row], names: dict[str, str], metric: str) -> Table:
@@ -217,6 +236,10 @@ def _flat(row: Row, metric: str) -> dict[str, Any]:
         "selection_flops",
         "seconds",
         "selection_seconds",
+        "fit_seconds",
+        "data_seconds",
+        "gpu_joules",
+        "cpu_joules",
         "wrong_share",
     ):
         flat[name] = getattr(row, name)

@@ -2,49 +2,31 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import matplotlib as mpl
 import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
-from matplotlib.image import imread
+from reports import N, images, runs
 
 from dynsel.compare import RunRecord
-from dynsel.compare.record import CurvePoint
 from dynsel.data import TensorImages
 from dynsel.report import (
     accuracy_figure,
     class_balance_figure,
     image_sheet,
+    overlap_figure,
     selector_style,
+    time_figure,
     usage_figure,
-    write_report,
+    wrong_labels_figure,
 )
 
-N = 60
+MANY = ("full", "random", "rrd", *(f"selector_{i}" for i in range(15)), "my.package.of.mine.Selector", "$a_$b", "_mine")
 
 
-def runs(selectors: tuple[str, ...] = ("full", "random", "rrd"), seeds: int = 3) -> list[RunRecord]:
-    rng = np.random.default_rng(0)
-    records = []
-    for place, name in enumerate(selectors):
-        for seed in range(seeds):
-            values = 0.9 - 0.6 * np.exp(-np.arange(1, 13) / 3) + rng.normal(0, 0.01, 12)
-            curve = [CurvePoint(10 * i, 600 * i, float(i), float(v)) for i, v in enumerate(values, start=1)]
-            usage = rng.poisson(8, N) if name == "rrd" else np.full(N, 8 + place)
-            balance = (1 - np.abs(rng.normal(0, 0.02, 6))).tolist()
-            last = float(values[-1])
-            records.append(RunRecord(name, seed, last, 0.3, 7200, 120, 5.0, 1.0, curve, balance, usage.tolist()))
-    return records
-
-
-@pytest.fixture(scope="module")
-def images() -> TensorImages:
-    generator = torch.Generator().manual_seed(0)
-    pixels = torch.randint(256, (N, 3, 8, 8), generator=generator, dtype=torch.uint8)
-    return TensorImages(pixels, torch.arange(N) % 3, ["airplane", "automobile", "an unusually long name"])
+@pytest.fixture(scope="module", name="images")
+def _images() -> TensorImages:
+    return images()
 
 
 def fits_the_page(figure: Figure) -> bool:
@@ -55,26 +37,29 @@ def fits_the_page(figure: Figure) -> bool:
     return bool(drawn.x0 > -0.01 and drawn.y0 > -0.01 and drawn.x1 < width + 0.01 and drawn.y1 < height + 0.01)
 
 
-def test_files(tmp_path: Path, images: TensorImages) -> None:
-    before = dict(mpl.rcParams)
-    paths = write_report(runs(), tmp_path / "pictures", dataset=images)
-    # Full and random use all samples alike: there is no most used one to show.
-    assert [path.name for path in paths] == ["accuracy.png", "usage.png", "class_balance.png", "images-rrd.png"]
-    widths = {"images-rrd.png": 1500}
-    for path in paths:
-        picture = imread(path)
-        assert picture.shape[1] == widths.get(path.name, 1125)
-        assert picture.shape[0] >= 500
-        assert picture[..., :3].var() > 0.005
-    assert dict(mpl.rcParams) == before
-
-
-@pytest.mark.parametrize(("seeds", "metric"), [(1, "val_loss"), (3, "val_accuracy")])
-def test_all_text_is_on_the_page(seeds: int, metric: str) -> None:
-    records = runs(("full", "random", "rrd", "my.package.of.mine.Selector"), seeds)
-    for figure in (accuracy_figure(records, metric=metric), usage_figure(records), class_balance_figure(records)):
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("selectors", "seeds", "metric"),
+    [(MANY[15:], 1, "val_loss"), (("full", "rrd"), 3, "val_accuracy"), (MANY, 2, "$x")],
+)
+def test_all_text_is_on_the_page(selectors: tuple[str, ...], seeds: int, metric: str) -> None:
+    records = runs(selectors, seeds, wrong_share=0.2)
+    for figure in (
+        accuracy_figure(records, metric=metric),
+        accuracy_figure(records, metric=metric, over="seconds"),
+        time_figure(records),
+        usage_figure(records),
+        class_balance_figure(records),
+        overlap_figure(records),
+        wrong_labels_figure(records, 0.25),
+    ):
         assert figure is not None
         assert fits_the_page(figure)
+
+
+def test_every_selector_is_in_the_legend() -> None:
+    figure = accuracy_figure(runs(MANY, 1))
+    assert len(figure.legends[0].get_texts()) == len(MANY)
 
 
 def test_accuracy_shows_mean_and_spread() -> None:
@@ -86,6 +71,11 @@ def test_accuracy_shows_mean_and_spread() -> None:
     assert np.asarray(line.get_xdata()).tolist() == [600 * i for i in range(1, 13)]
     assert len(axes.collections) == 1
     assert f"{100 * wanted[-1]:.2f} %" in axes.get_legend().get_texts()[0].get_text()
+
+
+def test_accuracy_over_seconds() -> None:
+    line = accuracy_figure(runs(("random",), 3), over="seconds").axes[0].lines[0]
+    assert np.asarray(line.get_xdata()) == pytest.approx([0.4 * i for i in range(1, 13)])
 
 
 def test_one_seed_has_no_band() -> None:
@@ -129,13 +119,28 @@ def test_sheet_of_grey_normalised_images() -> None:
     assert figure.subfigs[0].axes[0].get_title() == "7\n3×"
 
 
-def test_items_that_are_no_images_make_no_sheet(tmp_path: Path) -> None:
-    rows = torch.utils.data.TensorDataset(torch.zeros(N, 4), torch.zeros(N))
-    assert "images-rrd.png" not in [path.name for path in write_report(runs(), tmp_path, dataset=rows)]
+def test_time_bars_add_up_to_the_run() -> None:
+    axes = time_figure(runs(("full", "rrd"), 2)).axes[0]
+    widths = [[patch.get_width() for patch in bars] for bars in axes.containers]
+    # 5 s, of which 1 s selection, of which 0.25 s fitting; 0.5 s waiting.
+    assert widths == [[3.5, 3.5], [0.5, 0.5], [0.75, 0.75], [0.25, 0.25]]
 
 
-def test_no_runs_no_pictures(tmp_path: Path) -> None:
-    assert write_report([], tmp_path) == []
+def test_wrong_labels() -> None:
+    assert wrong_labels_figure(runs()) is None
+    records = runs(("full", "rrd"), 2, wrong_share=0.125)
+    figure = wrong_labels_figure(records, 0.2)
+    assert figure is not None
+    assert [patch.get_width() for patch in figure.axes[0].patches] == [0.125, 0.125]
+    assert figure.legends[0].get_texts()[0].get_text() == "share in the data set"
+
+
+def test_overlap_says_its_numbers() -> None:
+    figure = overlap_figure(runs(("full", "random"), 1))
+    assert figure is not None
+    # One seed can't be compared with another one.
+    assert [text.get_text() for text in figure.axes[0].texts] == ["–", "100", "100", "–"]
+    assert overlap_figure(runs(("full",), 1)) is None
 
 
 def test_a_selector_looks_the_same_everywhere() -> None:
@@ -143,3 +148,4 @@ def test_a_selector_looks_the_same_everywhere() -> None:
     assert selector_style("rrd", few) == selector_style("rrd", many)
     styles = [selector_style(name, many) for name in many]
     assert len({style["color"] for style in styles}) == len({style["marker"] for style in styles}) == len(many)
+    assert len({tuple(selector_style(name, MANY).items()) for name in MANY}) == len(MANY)

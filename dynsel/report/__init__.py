@@ -1,0 +1,24 @@
+"""The report of a comparison: pictures, the numbers behind them as CSV, and all of it on one page."""
+
+from dynsel.report.bars import overlap_figure, time_figure, usage_figure, wrong_labels_figure
+from dynsel.report.curves import accuracy_figure, class_balance_figure
+from dynsel.report.images import image_sheet
+from dynsel.report.page import page_html
+from dynsel.report.pictures import Picture, pictures
+from dynsel.report.style import selector_style
+from dynsel.report.writing import write_report
+
+__all__ = [
+    "Picture",
+    "accuracy_figure",
+    "class_balance_figure",
+    "image_sheet",
+    "overlap_figure",
+    "page_html",
+    "pictures",
+    "selector_style",
+    "time_figure",
+    "usage_figure",
+    "write_report",
+    "wrong_labels_figure",
+]

@@ -1,0 +1,101 @@
+"""What all pictures share: colours and markers of the selectors, sizes, plain axes.
+
+Figures are drawn without pyplot: nothing global is changed, no display is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from dynsel.compare.record import RunRecord
+from dynsel.compare.table import labels
+
+__all__ = [
+    "DPI",
+    "Array",
+    "by_selector",
+    "mean_of",
+    "new_figure",
+    "plain_axes",
+    "plain_text",
+    "selector_style",
+    "shown_names",
+]
+
+DPI = 150
+# Okabe and Ito's colours, which people with any kind of colour vision tell apart; the yellow is too light for lines.
+COLOURS = {"full": "#000000", "random": "#E69F00", "rrd": "#0072B2"}
+FURTHER_COLOURS = ("#009E73", "#D55E00", "#CC79A7", "#56B4E9")
+# Markers differ as well, for print in grey.
+MARKERS = {"full": "s", "random": "o", "rrd": "^"}
+FURTHER_MARKERS = ("D", "v", "P", "X", "<")
+FURTHER_LINES = ("-", "--", ":")
+
+Array = NDArray[Any]
+
+
+def selector_style(selector: str, selectors: Sequence[str]) -> dict[str, Any]:
+    """Colour, marker and line of a selector, the same in every picture; 60 differ besides the three known ones.
+
+    Args:
+        selector: Its name.
+        selectors: All names of the comparison.
+    """
+    if selector in COLOURS:
+        return {"color": COLOURS[selector], "marker": MARKERS[selector], "linestyle": "-"}
+    place = sorted({s for s in selectors if s not in COLOURS}).index(selector)
+    # Four and five have no common factor: all pairs come up before one does again.
+    return {
+        "color": FURTHER_COLOURS[place % 4],
+        "marker": FURTHER_MARKERS[place % 5],
+        "linestyle": FURTHER_LINES[place // 4 % 3],
+    }
+
+
+def by_selector(records: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
+    """The runs of each selector, in the order in which these come up."""
+    found: dict[str, list[RunRecord]] = {}
+    for record in records:
+        found.setdefault(record.selector, []).append(record)
+    return found
+
+
+def shown_names(selectors: Sequence[str]) -> dict[str, str]:
+    """What pictures call each selector: the same as the tables do."""
+    return {name: plain_text(short) for name, short in labels(list(selectors)).items()}
+
+
+def plain_text(text: str) -> str:
+    """Without what matplotlib would take for mathematics, and legends for nothing to show."""
+    return ("\u200b" if text.startswith("_") else "") + text.replace("$", r"\$")
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Of this size in inches."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def plain_axes(axes: Axes, grid: str = "y") -> None:
+    """A frame on two sides, and a light grid.
+
+    Args:
+        axes: To be changed.
+        grid: The axis whose values are read off: "x" or "y".
+    """
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="x" if grid == "x" else "y", color="0.9", linewidth=0.8)
+    axes.set_axisbelow(True)
+
+
+def mean_of(runs: Sequence[RunRecord], name: str) -> float:
+    """Mean of a number over runs."""
+    return float(np.mean([getattr(run, name) for run in runs]))
