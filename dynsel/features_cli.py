@@ -289,7 +289,7 @@ def _atlas(args: list[str]) -> int:
 
     from dynsel.atlas import embed, factor_figure, load_usage, map_figure
     from dynsel.features.arrays import load_features
-    from dynsel.report import DPI
+    from dynsel.report.style import DPI
 
     parser = _atlas_parser()
     config = parser.parse_args(_expanded(args))

@@ -129,7 +129,7 @@ def _fit(args: list[str]) -> int:
     )
     if options.plot:
         from dynsel.atlas import frequency_figure
-        from dynsel.report import DPI
+        from dynsel.report.style import DPI
 
         path = options.out.with_suffix(".png")
         frequency_figure(codes.frequency(), fvu=fit.fvu).savefig(path, dpi=DPI)

@@ -152,7 +152,9 @@ def test_interrupted_and_run_again(folder: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.syspath_prepend(str(folder))
     options = ["--data", "slow.Slow", "--extractor", "module", "--extractor.model", "slow.Net"]
     options += ["--batch_size", "5", "--block_rows", "10", "--accelerator", "cpu"]
-    program = "import sys; from dynsel.cli import main; sys.exit(main())"
+    # Whoever runs the tests in the background may have Ctrl-C ignored, and children inherit that.
+    program = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    program += "from dynsel.cli import main; sys.exit(main())"
     command = [sys.executable, "-c", program, "features", "extract", *options, "--out", "f.npy"]
     paths = os.pathsep.join([str(ROOT), str(folder)])
     environment = {**os.environ, "PYTHONPATH": paths}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 
 import numpy as np
 import pytest
@@ -62,6 +63,15 @@ def test_a_resumed_fit_ends_the_same(made, tmp_path):
     assert not torch.equal(half, whole)
 
 
+@pytest.fixture
+def _ctrl_c_works():
+    """Whoever runs the tests in the background may have it ignored."""
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, handler)
+
+
+@pytest.mark.usefixtures("_ctrl_c_works")
 def test_an_interrupted_fit_says_how_to_go_on(made, tmp_path, capsys):
     config = ["distill", "fit", "--config", str(made / "config.yaml"), "--out", str(tmp_path)]
     assert main([*config, "--trainer.callbacks+=distill.conftest.CtrlC"]) == 130
