@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -509,6 +510,15 @@ def test_results_as_text() -> None:
     loss = lines(tables(summarise(all_records(VALUES), metric="val_loss"), 3, "val_loss")[0])
     assert loss["rrd"][0] == "0.8500 ± 0.0497"
     assert loss["hybrid"][3] == "worse"
+
+
+def test_operations_of_small_and_of_large_networks() -> None:
+    def text(**flops: float) -> str:
+        run = record("a", 0, 0.5)
+        return tables(summarise([replace(run, **flops)]), 1, "val_accuracy")[1].rows[0][4]
+
+    assert text(flops=4.4e8, selection_flops=1.1e8) == "0.00044 / 0.00011"
+    assert [text(flops=2.5e16), text(flops=0.0), text()] == ["25,000", "0", "not counted"]
 
 
 def test_one_seed_has_no_interval() -> None:

@@ -131,8 +131,12 @@ def _operations(row: Row) -> str:
     """Operations in units of 10¹², and after a stroke the part that choosing took, if any."""
     if row.flops is None:
         return "not counted"
-    text = f"{row.flops / 1e12:,.1f}"
-    return f"{text} / {row.selection_flops / 1e12:,.1f}" if row.selection_flops else text
+    return " / ".join(_tera(count) for count in (row.flops, row.selection_flops) if count) or "0"
+
+
+def _tera(flops: float) -> str:
+    """Three digits, however small the network."""
+    return f"{flops / 1e12:,.0f}" if flops >= 1e15 else f"{flops / 1e12:.3g}"
 
 
 def _times(rows: Sequence[Row], names: dict[str, str], energy: Sequence[str]) -> Table:
