@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from dynsel.features._items import check_dataset, preserved_rng
 from dynsel.features._quiet import quiet
@@ -77,7 +77,7 @@ def extract(
     if path.suffix != ".npy":
         raise ValueError(f"`path` must end in .npy, got {path.name!r}")
     with preserved_rng():
-        extractor.fit(dataset)
+        _fit(extractor, dataset, skip_unreadable)
     plan = {
         "fingerprint": fingerprint(dataset),
         "extractor": extractor.describe(),
@@ -109,6 +109,33 @@ def extract(
         )
         trainer.predict(extraction, return_predictions=False)
     return open_store(path)
+
+
+def _fit(extractor: Extractor, dataset: Any, skip_unreadable: bool) -> None:
+    if type(extractor).fit is Extractor.fit:
+        return
+    if skip_unreadable:
+        bad = dict(_unreadable(extractor, dataset))
+        if len(bad) == len(dataset):
+            raise RuntimeError(f"none of the {len(bad)} items can be read; item 0: {bad[0]}")
+        dataset = Subset(dataset, [i for i in range(len(dataset)) if i not in bad]) if bad else dataset
+    try:
+        extractor.fit(dataset)
+    except (TypeError, ValueError):
+        raise  # says what is wrong
+    except Exception as error:  # whatever a decoder raises
+        for index, why in _unreadable(extractor, dataset):
+            raise ValueError(_cant_read(dataset, index, why)) from error
+        raise
+
+
+def _unreadable(extractor: Extractor, dataset: Any) -> Iterator[tuple[int, str]]:
+    """Items that can't be read, and why."""
+    for i in range(len(dataset)):
+        try:
+            extractor.read(dataset, [i])
+        except Exception as error:  # whatever a decoder raises
+            yield i, f"{type(error).__name__}: {error}"
 
 
 def _complete(path: Path, plan: dict[str, Any]) -> FeatureStore:
@@ -270,15 +297,17 @@ class _Extraction(pl.LightningModule):
         if unreadable and not self.skip_unreadable:
             index, why = next(iter(unreadable.items()))
             more = f" and {len(unreadable) - 1} more of its batch" if len(unreadable) > 1 else ""
-            raise ValueError(
-                f"item {index}{_file_of(self.batches.dataset, index)}{more} can't be read ({why}); mend or remove it, "
-                "or skip such items (--skip-unreadable), whose rows are then zeros and masked"
-            )
+            raise ValueError(_cant_read(self.batches.dataset, index, why, more))
+
+
+def _cant_read(dataset: Any, index: int, why: str, more: str = "") -> str:
+    return (
+        f"item {index}{_file_of(dataset, index)}{more} can't be read ({why}); mend or remove it, or skip such items "
+        "(--skip-unreadable), whose rows are then zeros and masked"
+    )
 
 
 def _file_of(dataset: Any, index: int) -> str:
-    from torch.utils.data import Subset
-
     while isinstance(dataset, Subset):
         dataset, index = dataset.dataset, dataset.indices[index]
     samples = getattr(dataset, "samples", None)

@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 from programs.extract_checks import Slow, network, write
 from programs.ranks import launch
+from sklearn.decomposition import PCA
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
 from torchvision.datasets import ImageFolder
@@ -179,6 +180,25 @@ def test_images_that_cant_be_decoded(num_workers: int, tmp_path: Path) -> None:
     np.testing.assert_allclose(store.features[whole], expected, atol=1e-3)
     with pytest.warns(UserWarning, match=r"rows 2, 5 are zeros"):
         load_features(store.path, dataset=dataset)
+
+
+def test_images_that_cant_be_decoded_while_components_are_fitted(tmp_path: Path) -> None:
+    root = images(tmp_path / "images")
+    (root / "dog" / "0.png").write_bytes(b"no image")
+    dataset = ImageFolder(str(root))
+    text = r"item 4 \(.*dog/0.png\) can't be read \(UnidentifiedImageError: .*mend or remove it, or skip such items"
+    with pytest.raises(ValueError, match=text):
+        extract(dataset, PixelPCA(2), tmp_path / "f.npy", accelerator="cpu")
+    store = extract(dataset, PixelPCA(2), tmp_path / "f.npy", skip_unreadable=True, accelerator="cpu")
+    assert store.skipped == [4]
+    whole = [0, 1, 2, 3, 5, 6, 7]
+    pixels = np.stack([np.asarray(dataset[i][0]).reshape(-1) / 255 for i in whole])
+    expected = PCA(2).fit_transform(pixels)
+    np.testing.assert_allclose(np.abs(store.features[whole]), np.abs(expected), atol=5e-3)
+    for path in root.rglob("*.png"):
+        path.write_bytes(b"")
+    with pytest.raises(RuntimeError, match=r"none of the 8 items can be read; item 0: UnidentifiedImageError"):
+        extract(dataset, PixelPCA(2), tmp_path / "g.npy", skip_unreadable=True, accelerator="cpu")
 
 
 def test_nothing_but_unreadable_images(tmp_path: Path) -> None:
