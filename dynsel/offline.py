@@ -21,8 +21,8 @@ from dynsel._arguments import Parser, parse_value
 from dynsel._matrix import Matrix
 from dynsel.cfd import cfd, characteristic_sums, gaussian_frequencies, median_scale, phase_decoupled, random_floor
 from dynsel.compare.store import write_atomically
-from dynsel.features.arrays import load_features
-from dynsel.labels import encode_labels
+from dynsel.features.arrays import load_features, load_labels, split_key
+from dynsel.features.store import find_store
 from dynsel.schedules import as_keep_ratio, sample_count
 from dynsel.selection import balanced_top_k, top_k
 from dynsel.selectors import SELECTORS, BatchSelector, CandidateSelector, selector_class
@@ -190,7 +190,7 @@ def select(args: list[str]) -> int:
     console = Console()
     arguments = _arguments(options.set)
     features = load_features(options.features)
-    labels, classes = _load_labels(options.labels, len(features))
+    labels, classes = (None, []) if options.labels is None else load_labels(options.labels, len(features))
     shown = dict(arguments)
     if console.is_terminal and "progress_bar" in inspect.signature(selector_class(options.method)).parameters:
         shown = {"progress_bar": True, **arguments}
@@ -236,39 +236,10 @@ def _defaults(method: str) -> dict[str, Any]:
     return {p.name: p.default for p in parameters if p.name not in ("seed", "progress_bar")}
 
 
-def _split(source: str) -> tuple[str, str | None]:
-    if not os.path.exists(source) and ".npz:" in source:
-        path, _, key = source.rpartition(":")
-        return path, key
-    return source, None
-
-
-def _load_labels(source: str | None, count: int) -> tuple[Tensor | None, list[Any]]:
-    """Codes and the classes that they stand for."""
-    if source is None:
-        return None, []
-    path, key = _split(source)
-    if not os.path.isfile(path):
-        raise FileNotFoundError(f"there is no label file {path}")
-    try:
-        loaded = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise ValueError(f"{path} can't be read as NumPy arrays (pickled objects never are): {error}") from error
-    if not isinstance(loaded, np.ndarray):
-        with loaded:
-            if key is None and len(loaded.files) == 1:
-                key = loaded.files[0]
-            if key not in loaded.files:
-                raise ValueError(f"say which array of {path} are the labels, 'FILE:KEY'; its keys: {loaded.files}")
-            loaded = loaded[key]
-    if loaded.shape != (count,):
-        raise ValueError(f"`--labels` must have one entry a row of the features, ({count},), got {loaded.shape}")
-    codes, classes = encode_labels(loaded)
-    return codes, list(classes)
-
-
 def _file_facts(source: str) -> dict[str, Any]:
-    path, key = _split(source)
+    path, key = split_key(source)
+    if os.path.isdir(path):
+        path = os.fspath(find_store(path))
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {"path": path, "key": key, "bytes": os.path.getsize(path), "sha256": digest}

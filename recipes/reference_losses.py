@@ -20,7 +20,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Subset
 
-from dynsel.compare.run import Comparison, quiet
+from dynsel.compare.run import Comparison
+from dynsel.features._quiet import quiet
 
 
 def train_on(comparison: Comparison, rows: Tensor, seed: int) -> tuple[pl.LightningModule, DataLoader]:

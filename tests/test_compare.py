@@ -26,10 +26,11 @@ from dynsel.cli import main
 from dynsel.compare import RunRecord, Store, summarise
 from dynsel.compare.queue import equal_lengths
 from dynsel.compare.record import CurvePoint
-from dynsel.compare.run import Comparison, _Meter, quiet
+from dynsel.compare.run import Comparison, _Meter
 from dynsel.compare.stats import differences, half_width, holm, paired, reached, verdict
 from dynsel.compare.store import file_name
 from dynsel.compare.table import Table, csv_text, labels, markdown, tables
+from dynsel.features._quiet import quiet
 from dynsel.trainer_cli import parse_selector
 
 CONFIG = """

@@ -141,7 +141,8 @@ def compare(args: list[str]) -> int:
         return stop.code if isinstance(stop.code, int) else 0
     from rich.console import Console
 
-    from dynsel.compare.run import Comparison, quiet
+    from dynsel.compare.run import Comparison
+    from dynsel.features._quiet import quiet
     from dynsel.trainer_cli import parse_selector
 
     for name in options.selectors:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-import logging
 import math
 import time
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.fabric.utilities.warnings import PossibleUserWarning
 from lightning.pytorch.callbacks import (
     Checkpoint,
     DeviceStatsMonitor,
@@ -27,7 +24,7 @@ from dynsel.compare.record import CurvePoint, RunRecord
 from dynsel.samplers.controller import SelectionController
 from dynsel.trainer_cli import SelectionCLI, find_selector, parse_selector, selector_config
 
-__all__ = ["Comparison", "quiet"]
+__all__ = ["Comparison"]
 
 # A comparison measures; it keeps no logs or checkpoints, and talks itself.
 SILENT: dict[str, Any] = {
@@ -277,22 +274,3 @@ def _now() -> float:
     if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.synchronize()
     return time.perf_counter()
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Without Lightning's notices and advice, which would repeat for each run."""
-    # Where the package `pytorch_lightning` is installed as well, notices go through whichever was imported last.
-    names = ("lightning.pytorch", "lightning.fabric", "pytorch_lightning", "lightning_fabric")
-    loggers = [logging.getLogger(name) for name in names]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", PossibleUserWarning)
-            warnings.filterwarnings("ignore", module="(pytorch_)?lightning.*")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

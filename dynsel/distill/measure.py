@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import shlex
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-import numpy as np
 import torch
 
+from dynsel._arguments import Parser
 from dynsel.compare.store import write_atomically
-from dynsel.features.arrays import load_features
-from dynsel.labels import encode_labels
+from dynsel.features.arrays import load_features, load_labels
 from dynsel.ncfd import NeuralCFD, neural_cfd
 
 __all__ = ["measure"]
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ValueError(message)
 
 
 def measure(args: list[str]) -> int:
@@ -35,7 +28,8 @@ def measure(args: list[str]) -> int:
     Returns:
         Exit code: 0.
     """
-    parser = _Parser("dynsel distill measure", allow_abbrev=False, description=measure.__doc__)
+    description = "Report how far a selection is from the whole set, at frequencies learned on half of the samples."
+    parser = Parser("dynsel distill measure", description, "")
     parser.add_argument(
         "--features", required=True, metavar="FILE[:KEY]", help="(N, d) array: .npy, or .npz with a key"
     )
@@ -50,7 +44,7 @@ def measure(args: list[str]) -> int:
     options = parser.parse_args(args)
     features = load_features(options.features)
     weights = _selection(options.selection, len(features))
-    labels, classes = _labels(options.labels, len(features))
+    labels, classes = (None, []) if options.labels is None else load_labels(options.labels, len(features))
     start = time.perf_counter()
     whole, by_class = neural_cfd(features, weights, labels, mode=options.mode, steps=options.steps, seed=options.seed)
     seconds = time.perf_counter() - start
@@ -80,23 +74,6 @@ def _selection(path: Path, count: int) -> torch.Tensor:
     if len(indices) == 0 or not 0 <= int(indices.min()) <= int(indices.max()) < count:
         raise ValueError(f"`--selection` must hold indices in [0, {count}), the rows of the features, got {path}")
     return torch.bincount(indices, minlength=count).double()
-
-
-def _labels(source: str | None, count: int) -> tuple[torch.Tensor | None, list[Any]]:
-    if source is None:
-        return None, []
-    path, _, key = source.rpartition(":") if ".npz:" in source else (source, "", "")
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"there is no label file {path}")
-    loaded = np.load(path, allow_pickle=False)
-    if not isinstance(loaded, np.ndarray):
-        if key not in loaded.files:
-            raise ValueError(f"say which array of {path} are the labels, 'FILE:KEY'; its keys: {loaded.files}")
-        loaded = loaded[key]
-    if loaded.shape != (count,):
-        raise ValueError(f"`--labels` must have one entry a row of the features, ({count},), got {loaded.shape}")
-    codes, names = encode_labels(loaded)
-    return codes, list(names)
 
 
 def _print(whole: NeuralCFD, by_class: list[NeuralCFD | None], classes: list[Any], seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""Lightning without its notices, for work that is no training."""
+"""Lightning without its notices."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from lightning.fabric.utilities.warnings import PossibleUserWarning
+
 __all__ = ["quiet"]
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
     """While this lasts Lightning neither announces devices nor advises on workers."""
+    # Where the package `pytorch_lightning` is installed as well, notices go through whichever was imported last.
     names = ("lightning.pytorch", "lightning.fabric", "pytorch_lightning", "lightning_fabric")
     loggers = [logging.getLogger(name) for name in names]
     levels = [logger.level for logger in loggers]
@@ -20,6 +23,7 @@ def quiet() -> Iterator[None]:
         logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("ignore", PossibleUserWarning)
             warnings.filterwarnings("ignore", module="(pytorch_)?lightning.*")
             yield
     finally:

@@ -30,7 +30,7 @@ from dynsel.features.store import (
 )
 from dynsel.labels import encode_labels
 
-__all__ = ["load_features", "save_features"]
+__all__ = ["load_features", "load_labels", "save_features", "split_key"]
 
 Array = NDArray[Any]
 
@@ -132,11 +132,49 @@ def save_features(path: str | os.PathLike[str], features: Tensor | Array, datase
     return path
 
 
-def _read(source: str) -> tuple[Array, Array | None, FeatureStore | None]:
-    path, key = source, None
-    if not os.path.exists(path) and ".npz:" in source:
+def load_labels(source: str, count: int) -> tuple[Tensor, list[Any]]:
+    """Labels from a file, as codes.
+
+    Args:
+        source: Path of an `.npy` file, or of an `.npz` file as "file.npz:key"; the key may be left out if it has
+            one array only.
+        count: Expected number N.
+
+    Returns:
+        (N,) codes 0 .. C-1, and the classes that they stand for.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it can't be read, has no such key, or holds another number of labels.
+    """
+    path, key = split_key(source)
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"there is no label file {path}")
+    loaded = _guarded(path, lambda: np.load(path, allow_pickle=False))
+    if not isinstance(loaded, np.ndarray):
+        with loaded:
+            if key is None and len(loaded.files) == 1:
+                key = loaded.files[0]
+            if key not in loaded.files:
+                raise ValueError(f"say which array of {path} are the labels, 'FILE:KEY'; its keys: {loaded.files}")
+            loaded = _guarded(path, partial(loaded.__getitem__, key))
+    if loaded.shape != (count,):
+        raise ValueError(f"`--labels` must have one entry a row of the features, ({count},), got {loaded.shape}")
+    codes, classes = encode_labels(loaded)
+    return codes, list(classes)
+
+
+def split_key(source: str) -> tuple[str, str | None]:
+    """Path and key of "file.npz:key"; of any other path no key."""
+    if not os.path.exists(source) and ".npz:" in source:
         path, _, key = source.rpartition(":")
-    else:
+        return path, key
+    return source, None
+
+
+def _read(source: str) -> tuple[Array, Array | None, FeatureStore | None]:
+    path, key = split_key(source)
+    if key is None:
         path = os.fspath(find_store(path))
     if not os.path.isfile(path):
         raise FileNotFoundError(f"there is no feature file {path}")

@@ -1,4 +1,4 @@
-"""torchvision's large architectures for 32x32 images, to see how far a comparison depends on the network."""
+"""torchvision's architectures for 32x32 images."""
 
 from __future__ import annotations
 
@@ -7,7 +7,23 @@ from typing import Any
 
 from torch import nn
 
-__all__ = ["resnet50", "vgg16", "vit_tiny"]
+__all__ = ["resnet18", "resnet50", "vgg16", "vit_tiny"]
+
+
+def resnet18(num_classes: int, in_channels: int = 3) -> nn.Module:
+    """torchvision's ResNet-18 with the usual stem for 32x32: 3x3 convolution of stride 1, no max pooling.
+
+    Args:
+        num_classes: Outputs of `fc`.
+        in_channels: Channels of the images.
+
+    Raises:
+        ImportError: If torchvision is missing.
+
+    Reference:
+        He, Zhang, Ren, Sun (2016), arXiv:1512.03385.
+    """
+    return _for_small_images(_models("resnet18").resnet18(num_classes=num_classes), in_channels)
 
 
 def resnet50(num_classes: int, in_channels: int = 3) -> nn.Module:
@@ -23,11 +39,14 @@ def resnet50(num_classes: int, in_channels: int = 3) -> nn.Module:
     Reference:
         He, Zhang, Ren, Sun (2016), arXiv:1512.03385.
     """
-    model: nn.Module = _models("resnet50").resnet50(num_classes=num_classes)
-    model.conv1 = nn.Conv2d(in_channels, 64, 3, 1, 1, bias=False)
-    nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
-    model.maxpool = nn.Identity()
-    return model
+    return _for_small_images(_models("resnet50").resnet50(num_classes=num_classes), in_channels)
+
+
+def _for_small_images(resnet: nn.Module, in_channels: int) -> nn.Module:
+    resnet.conv1 = nn.Conv2d(in_channels, 64, 3, 1, 1, bias=False)
+    nn.init.kaiming_normal_(resnet.conv1.weight, mode="fan_out", nonlinearity="relu")
+    resnet.maxpool = nn.Identity()
+    return resnet
 
 
 def vgg16(num_classes: int, in_channels: int = 3) -> nn.Module:

@@ -17,8 +17,8 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from dynsel.data.augment import Normalize, RandomCropFlip
 from dynsel.data.cifar10 import CIFAR10_MEAN, CIFAR10_STD
-from dynsel.models.backbones import resnet50, vgg16, vit_tiny
-from dynsel.models.resnet import resnet18, small_cnn, small_resnet
+from dynsel.models.backbones import resnet18, resnet50, vgg16, vit_tiny
+from dynsel.models.resnet import small_cnn, small_resnet
 
 __all__ = ["ARCHITECTURES", "ImageClassifier", "Schedule", "build_model"]
 

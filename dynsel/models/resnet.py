@@ -1,11 +1,11 @@
-"""Image classifiers: for an accelerator, for a few CPU cores, for 8x8 digits, and the paper's ResNets for CIFAR."""
+"""Image classifiers: for a few CPU cores, for 8x8 digits, and the paper's ResNets for CIFAR."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["CIFARResNet", "ResidualBlock", "SmallCNN", "SmallResNet", "resnet18", "small_cnn", "small_resnet"]
+__all__ = ["CIFARResNet", "ResidualBlock", "SmallCNN", "SmallResNet", "small_cnn", "small_resnet"]
 
 
 class ResidualBlock(nn.Module):
@@ -176,30 +176,6 @@ def small_cnn(num_classes: int, width: int = 16, in_channels: int = 1) -> SmallC
         in_channels: Channels of the images.
     """
     return SmallCNN(num_classes, width, in_channels)
-
-
-def resnet18(num_classes: int, in_channels: int = 3) -> nn.Module:
-    """torchvision's ResNet-18 with the usual stem for 32x32: 3x3 convolution of stride 1, no max pooling.
-
-    Args:
-        num_classes: Outputs of `fc`.
-        in_channels: Channels of the images.
-
-    Raises:
-        ImportError: If torchvision is missing.
-
-    Reference:
-        He, Zhang, Ren, Sun (2016), arXiv:1512.03385.
-    """
-    try:
-        from torchvision import models  # type: ignore[import-untyped]
-    except ImportError as error:
-        raise ImportError("`resnet18` needs torchvision: pip install torchvision") from error
-    model: nn.Module = models.resnet18(num_classes=num_classes)
-    model.conv1 = nn.Conv2d(in_channels, 64, 3, 1, 1, bias=False)
-    model.maxpool = nn.Identity()
-    _kaiming(model.conv1)
-    return model
 
 
 def _kaiming(model: nn.Module) -> None:
