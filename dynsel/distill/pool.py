@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from dynsel.data.cifar10 import CIFAR10_MEAN, CIFAR10_STD
 from dynsel.data.images import TensorImages
 from dynsel.distill._training import Recipe, accuracy, train_classifier
 from dynsel.features.fingerprint import describe_difference, fingerprint
+from dynsel.features.store import write_atomically
 from dynsel.models.convnet import ConvNet
 
 __all__ = ["LoadedPool", "Pool", "normalization", "one_hot"]
@@ -183,7 +183,7 @@ class Pool:
             raise ValueError(f"the pool {self.folder} was made with other settings: {'; '.join(unlike)}; {way_out}")
 
     def _train(self, number: int, data: TensorImages, val: TensorImages, key: str, bf16: bool) -> None:
-        from safetensors.torch import save_file
+        from safetensors.torch import save
 
         seed = 1000 * self.seed + number
         with torch.random.fork_rng(devices=[]):
@@ -200,13 +200,7 @@ class Pool:
         tensors |= _copy(network, "trained")
         header = {"format": _FORMAT, "key": key}
         header["accuracy"] = str(accuracy(network, val.images, val.targets, normalize, bf16))
-        path = self.path(number)
-        part = path.with_name(f".{path.name}.{os.getpid()}.part")
-        try:
-            save_file(tensors, part, header)
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+        write_atomically(self.path(number), lambda file: file.write(save(tensors, header)))
 
 
 class LoadedPool:
@@ -271,9 +265,7 @@ def _header(path: Path) -> dict[str, str]:
 
 def _write_text(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+    write_atomically(path, lambda file: file.write(text.encode()))
 
 
 def _tracked(numbers: list[int]) -> Any:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from dynsel.distill.ncfm import NCFM
+from dynsel.features.store import write_atomically
 
 __all__ = ["Sheet", "draw_sheet"]
 
@@ -99,6 +100,4 @@ def draw_sheet(images: Tensor, path: Path, rows: list[str], columns: list[str], 
         side.set_visible(False)
     axes.set_title(title, fontsize=9)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    figure.savefig(part, format="png", dpi=150)
-    part.replace(path)
+    write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=150))

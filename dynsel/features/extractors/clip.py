@@ -95,7 +95,8 @@ def _create(open_clip: Any, model: str, pretrained: str | None, seed: int) -> tu
 
     try:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            # torch.manual_seed would reach the GPUs' generators too, which are not put back.
+            torch.default_generator.manual_seed(seed)
             clip, _, transform = open_clip.create_model_and_transforms(model, pretrained=pretrained)
     except Exception as error:  # of whatever library downloads
         if pretrained is None or os.path.isfile(pretrained):

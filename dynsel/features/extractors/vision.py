@@ -53,7 +53,8 @@ class Torchvision(Extractor):
         local = weights is not None and (weights.endswith(".safetensors") or "/" in weights)
         chosen = None if weights is None else choices.DEFAULT if local else _named(choices, weights, model)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            # torch.manual_seed would reach the GPUs' generators too, which are not put back.
+            torch.default_generator.manual_seed(seed)
             ported = {"transform_input": True, "init_weights": False} if model in _PORTED and chosen else {}
             net = models.get_model(model, weights=None, **ported)
         if chosen is not None:
