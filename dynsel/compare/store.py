@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from dynsel.compare.record import CurvePoint, RunRecord
+from dynsel.features import store
 
 __all__ = ["Store", "file_name", "flatten"]
 
@@ -96,12 +96,8 @@ def file_name(selector: str) -> str:
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Write under a temporary name and rename, so that a half-written file is never taken for a whole one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(content if isinstance(content, bytes) else content.encode())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    data = content.encode() if isinstance(content, str) else content
+    store.write_atomically(path, lambda file: file.write(data))
 
 
 def flatten(settings: Settings, prefix: str = "") -> Settings:
