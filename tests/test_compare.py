@@ -124,6 +124,7 @@ def test_seconds(finished: dict[str, dict[str, Any]]) -> None:
         assert 0 < run["selection_seconds"] < run["seconds"]
         assert 0 < run["data_seconds"] < run["seconds"] - run["selection_seconds"]
         assert run["fit_seconds"] == 0, "neither full nor random is fitted"
+        assert run["evaluation_seconds"] > 0
         assert run["gpu_joules"] is run["cpu_joules"] is None
         assert run["curve"][-1]["seconds"] <= run["seconds"]
 
@@ -257,16 +258,18 @@ def test_wrong_labels_trained_on_are_counted(folder: Path) -> None:
 
 
 def test_equal_lengths_by_hand() -> None:
-    first = {"samples": 100, "steps": 10, "seconds": 8.0}
+    first = {"samples": 100, "steps": 1000, "seconds": 8.0}
     runs = [
         RunRecord("a", 0, **first),
         RunRecord("b", 0, **{**first, "samples": 80}, selection_seconds=2.0),
         RunRecord("b", 1, **first),  # only the first finished seed decides
         RunRecord("c", 0, error="failed"),
-        RunRecord("d", 0, **first, selection_seconds=7.99),
+        RunRecord("d", 0, **first, selection_seconds=7.9999),
+        RunRecord("e", 0, **first, selection_seconds=0.079),
+        RunRecord("f", 0, **first, selection_seconds=0.08),
     ]
-    assert equal_lengths(runs, "seconds") == {"a": 10, "b": 8, "d": 1}
-    assert equal_lengths(runs, "samples") == {"a": 10, "b": 12, "d": 10}
+    assert equal_lengths(runs, "seconds") == {"a": 1000, "b": 750, "d": 1, "e": 1000, "f": 990}
+    assert equal_lengths(runs, "samples") == {"a": 1000, "b": 1250, "d": 1000, "e": 1000, "f": 1000}
 
 
 def test_two_processes_share_the_runs(folder: Path) -> None:
@@ -427,7 +430,7 @@ def test_steps_of_full_data(folder: Path, accumulate: int, max_steps: int, steps
 
 
 def test_validation_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
-    times = iter([0.0, 3.0, 10.0, 12.0])
+    times = iter([0.0, 3.0, 4.0, 9.0, 10.0, 12.0])
     monkeypatch.setattr("dynsel.compare.run._now", lambda: next(times))
     trainer: Any = type("T", (), {"state": type("S", (), {"fn": "fit"}), "callback_metrics": {"a": torch.tensor(0.5)}})
     trainer.global_step = 7
@@ -441,12 +444,13 @@ def test_validation_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     meter.on_train_end(trainer, module)
     assert seen == [CurvePoint(7, 70, 3.0, 0.5)]
     assert meter.seconds == 5.0
+    assert meter.evaluation_seconds == 5.0
 
 
 # -------------------------------------------------------------------- table and store, by hand
 def record(name: str, seed: int, value: float, **rest: Any) -> RunRecord:
     curve = [CurvePoint(5, 50, 1.0, value / 2), CurvePoint(10, 100, 2.0, value)]
-    times: dict[str, Any] = {"fit_seconds": 0.3, "data_seconds": 0.7}
+    times: dict[str, Any] = {"fit_seconds": 0.3, "data_seconds": 0.7, "evaluation_seconds": 0.2}
     return RunRecord(name, seed, value, 0.4, 100, 10, 2.0, 0.5, curve, [1.0, 0.9], [1, 2, 3], **(times | rest))
 
 
@@ -505,8 +509,9 @@ def test_results_as_text() -> None:
     assert by_name["random"][1:4] == ["–", "–", "–"]
     assert by_name["full"][4:] == ["–", "–"]
     assert lines(cost)["rrd"] == ["100", "0", "10", "not counted"]
-    assert seconds.headings[1:] == ["wall-clock s", "of which selection s", "of which fitting s", "of which data s"]
-    assert lines(seconds)["rrd"] == ["2.0", "0.50", "0.30", "0.70"]
+    parts = ("selection", "fitting", "data")
+    assert seconds.headings[1:] == ["wall-clock s", *(f"of which {part} s" for part in parts), "evaluation s"]
+    assert lines(seconds)["rrd"] == ["2.0", "0.50", "0.30", "0.70", "0.2"]
     # As a loss the same numbers mean the opposite, without a unit.
     loss = lines(tables(summarise(all_records(VALUES), metric="val_loss"), 3, "val_loss")[0])
     assert loss["rrd"][0] == "0.8500 ± 0.0497"

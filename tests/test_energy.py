@@ -119,7 +119,7 @@ def test_the_columns() -> None:
     assert (times.title, times.headings[-2:]) == ("time and energy: mean over seeds", ["GPU J", "CPU J"])
     assert [row[-2:] for row in times.rows] == [["1,200", "800"], ["not measured"] * 2]
     plain = tables(rows, 2, "val_accuracy")[2]
-    assert (plain.title, plain.headings[-1]) == ("time: mean over seeds", "of which data s")
+    assert (plain.title, plain.headings[-1]) == ("time: mean over seeds", "evaluation s")
     full, rrd = csv.DictReader(csv_text(rows, "val_accuracy").splitlines())
     assert (full["gpu_joules"], full["cpu_joules"], rrd["cpu_joules"]) == ("1200.5", "800.0", "")
 

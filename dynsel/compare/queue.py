@@ -29,8 +29,11 @@ EQUAL = {
     "steps": "{steps:,} optimiser steps",
     "samples": "as many samples trained on as by the selector that takes most in {steps:,} optimiser steps",
     "seconds": "as long as {steps:,} optimiser steps take without selection: a selector that takes the share s of its "
-    "time at equal steps gets (1 - s) of the steps, so that a busy machine changes nothing",
+    "time at equal steps gets (1 - s) of the steps, so that a busy machine changes nothing; a share below 1 %, which "
+    "clocks don't repeat, counts as none",
 }
+# A selector that takes a smaller share of its time than this isn't trained again for equal seconds.
+NOTICEABLE = 0.01
 
 
 class Run(NamedTuple):
@@ -65,10 +68,13 @@ def equal_lengths(records: Sequence[RunRecord], equal: str) -> dict[str, int]:
             first.setdefault(record.selector, record)
     most = max((record.samples for record in first.values()), default=0)
 
-    def share(record: RunRecord) -> float:
-        return 1 - record.selection_seconds / record.seconds if equal == "seconds" else most / record.samples
+    def factor(record: RunRecord) -> float:
+        if equal == "samples":
+            return most / record.samples
+        share = record.selection_seconds / record.seconds
+        return 1 - share if share >= NOTICEABLE else 1.0
 
-    return {name: max(1, round(share(record) * record.steps)) for name, record in first.items()}
+    return {name: max(1, round(factor(record) * record.steps)) for name, record in first.items()}
 
 
 @dataclass

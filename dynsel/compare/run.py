@@ -186,6 +186,7 @@ def _record(name: str, seed: int, trainer: pl.Trainer, controller: SelectionCont
         selection_seconds=sum(record.selection_seconds for record in controller.history),
         fit_seconds=sum(record.fit_seconds for record in controller.history),
         data_seconds=sum(record.data_seconds for record in controller.history),
+        evaluation_seconds=meter.evaluation_seconds,
         gpu_joules=None if meter.energy is None else meter.energy.gpu,
         cpu_joules=None if meter.energy is None else meter.energy.cpu,
         curve=meter.curve,
@@ -228,8 +229,9 @@ class _Meter(pl.Callback):
         self.metric, self.progress, self.wants_energy = metric, progress, energy
         self.energy: EnergyMeter | None = None
         self.curve: list[CurvePoint] = []
-        self.seconds = 0.0
+        self.seconds = self.evaluation_seconds = 0.0
         self._since: float | None = None
+        self._evaluating_since = 0.0
 
     # From `setup` on, for features may be prepared before the first epoch; the data are loaded by then.
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -243,8 +245,10 @@ class _Meter(pl.Callback):
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._stop()
+        self._evaluating_since = _now()
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.evaluation_seconds += _now() - self._evaluating_since
         if self.metric not in trainer.callback_metrics:
             logged = ", ".join(sorted(trainer.callback_metrics)) or "nothing"
             raise ValueError(f"no metric {self.metric!r} in validation; logged: {logged}; choose one by --metric")

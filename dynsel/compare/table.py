@@ -141,13 +141,14 @@ def _tera(flops: float) -> str:
 
 def _times(rows: Sequence[Row], names: dict[str, str], energy: Sequence[str]) -> Table:
     parts = {"selection": "selection_seconds", "fitting": "fit_seconds", "data": "data_seconds"}
-    headings = ["selector", "wall-clock s", *(f"of which {part} s" for part in parts)]
+    headings = ["selector", "wall-clock s", *(f"of which {part} s" for part in parts), "evaluation s"]
     headings += [f"{part} J" for part in energy]
     body = [
         [
             names[row.selector],
             f"{row.seconds:.1f}",
             *(f"{getattr(row, name):.2f}" for name in parts.values()),
+            f"{row.evaluation_seconds:.1f}",
             *(_joules(getattr(row, f"{part.lower()}_joules")) for part in energy),
         ]
         for row in rows
@@ -242,6 +243,7 @@ def _flat(row: Row, metric: str) -> dict[str, Any]:
         "selection_seconds",
         "fit_seconds",
         "data_seconds",
+        "evaluation_seconds",
         "gpu_joules",
         "cpu_joules",
         "wrong_share",
