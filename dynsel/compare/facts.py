@@ -34,7 +34,7 @@ SPEED = (
 TIME = (
     "training, selection and waiting for the data, without validation and the first loading of the data set; of which "
     "selection: choosing, of which fitting: making features and fitting autoencoder, graph or coreset to them; data: "
-    "waiting for the loader, which may overlap with what a GPU still computes; evaluation: validation, which comes on top"
+    "waiting for the loader, which may overlap with what a GPU still computes; evaluation: validation, on top"
 )
 ENERGY = (
     "joules in the wall-clock time: the GPU by the driver's counter, all CPU packages by RAPL, with whatever else ran "
