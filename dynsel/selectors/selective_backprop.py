@@ -23,8 +23,12 @@ class SelectiveBackprop(CandidateSelector):
     Deviations from the paper: ranks are those within the batch of candidates, there those among the last losses
     of training; and the number that stays is exact, where there each candidate is kept or not by itself.
 
+    β = None, ours, takes the highest of r + `noise` times Gumbel noise: a draw in proportion to exp(r / noise), under which
+    easy candidates stay possible where r^β all but excludes them.
+
     Args:
         beta: Preference β for high losses, above 0; None takes the highest.
+        noise: Scale of the Gumbel noise on the rank where β is None, at least 0.
         shrink: Load batches of B instead of B / ρ and train on ρ B.
         seed: Seed of the draws; None takes the run's seed.
 
@@ -37,15 +41,23 @@ class SelectiveBackprop(CandidateSelector):
         [1, 3]
     """
 
-    def __init__(self, *, beta: float | None = 3.0, shrink: bool = False, seed: int | None = None) -> None:
+    def __init__(
+        self, *, beta: float | None = 3.0, noise: float = 0.0, shrink: bool = False, seed: int | None = None
+    ) -> None:
         super().__init__(shrink=shrink, seed=seed)
         if beta is not None and not 0 < beta < math.inf:
             raise ValueError(f"`beta` must be above 0 and finite, got {beta}; None takes the highest losses")
-        self.beta = beta
+        if not 0 <= noise < math.inf:
+            raise ValueError(f"`noise` must be at least 0 and finite, got {noise}")
+        if noise and beta is not None:
+            raise ValueError(f"`noise` is for beta=None; beta={beta} draws by itself")
+        self.beta, self.noise = beta, noise
 
     def scores(self, candidates: Tensor, losses: Tensor) -> Tensor:
-        return losses if self.beta is None else self.beta * loss_rank(losses).double().log()
+        ranks = loss_rank(losses).double()
+        return ranks if self.beta is None else self.beta * ranks.log()
 
     def choose(self, scores: Tensor, count: int, generator: torch.Generator) -> Tensor:
         # The highest of log(p) + Gumbel noise are a draw by p without replacement.
-        return top_k(scores if self.beta is None else scores + gumbel(len(scores), generator), count)
+        scale = self.noise if self.beta is None else 1.0
+        return top_k(scores + scale * gumbel(len(scores), generator) if scale else scores, count)

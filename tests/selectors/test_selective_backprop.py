@@ -59,6 +59,23 @@ def test_the_first_draw_follows_the_ranks(beta):
     assert chisquare(np.bincount(draws, minlength=4), 4000 * weights / weights.sum()).pvalue > 0.001
 
 
+def test_noise_draws_in_proportion_to_the_exponential_of_the_rank():
+    selector = SelectiveBackprop(beta=None, noise=0.5)
+    selector.bind(4)
+    losses, generator = torch.tensor([0.3, 0.1, 0.9, 0.4]), torch.Generator().manual_seed(0)
+    draws = [int(selector.keep(torch.arange(4), losses, 1, generator)) for _ in range(4000)]
+    weights = np.exp(np.array([0.375, 0.125, 0.875, 0.625]) / 0.5)
+    assert chisquare(np.bincount(draws, minlength=4), 4000 * weights / weights.sum()).pvalue > 0.001
+
+
+@pytest.mark.parametrize("noise", [-0.1, float("nan"), float("inf")])
+def test_wrong_noise(noise):
+    with pytest.raises(ValueError, match="`noise` must be at least 0 and finite, got"):
+        SelectiveBackprop(beta=None, noise=noise)
+    with pytest.raises(ValueError, match="`noise` is for beta=None; beta=3.0 draws by itself"):
+        SelectiveBackprop(noise=0.1)
+
+
 @pytest.mark.parametrize("beta", [0.0, -1.0, float("nan"), float("inf")])
 def test_wrong_beta(beta):
     with pytest.raises(ValueError, match="`beta` must be above 0 and finite, got"):
