@@ -23,8 +23,8 @@ class SelectiveBackprop(CandidateSelector):
     Deviations from the paper: ranks are those within the batch of candidates, there those among the last losses
     of training; and the number that stays is exact, where there each candidate is kept or not by itself.
 
-    β = None, ours, takes the highest of r + `noise` times Gumbel noise: a draw in proportion to exp(r / noise), under which
-    easy candidates stay possible where r^β all but excludes them.
+    β = None, ours, takes the highest of r + `noise` times Gumbel noise: a draw in proportion to exp(r / noise), under
+    which easy candidates stay possible where r^β all but excludes them.
 
     Args:
         beta: Preference β for high losses, above 0; None takes the highest.

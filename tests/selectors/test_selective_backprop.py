@@ -72,7 +72,7 @@ def test_noise_draws_in_proportion_to_the_exponential_of_the_rank():
 def test_wrong_noise(noise):
     with pytest.raises(ValueError, match="`noise` must be at least 0 and finite, got"):
         SelectiveBackprop(beta=None, noise=noise)
-    with pytest.raises(ValueError, match="`noise` is for beta=None; beta=3.0 draws by itself"):
+    with pytest.raises(ValueError, match=r"`noise` is for beta=None; beta=3\.0 draws by itself"):
         SelectiveBackprop(noise=0.1)
 
 
