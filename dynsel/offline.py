@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from dynsel._arguments import Parser, parse_value
+from dynsel._files import write_atomically
 from dynsel._matrix import Matrix
 from dynsel.cfd import cfd, characteristic_sums, gaussian_frequencies, median_scale, phase_decoupled, random_floor
-from dynsel.compare.store import write_atomically
 from dynsel.features.arrays import load_features, load_labels, split_key
 from dynsel.features.store import find_store
 from dynsel.schedules import as_keep_ratio, sample_count

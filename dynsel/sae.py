@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dynsel._files import write_atomically
 from dynsel._matrix import Matrix, blocks, check_matrix, moments, name_rows, take
 
 __all__ = ["SAEFit", "SparseCodes", "TopKSAE", "encode", "encode_blocks", "fit_sae", "load_sae", "save_sae"]
@@ -399,17 +399,12 @@ def save_sae(sae: TopKSAE, path: str | Path) -> None:
         sae: What to write.
         path: File to write, in a folder that exists.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     path = Path(path)
     sizes = {"dim": sae.dim, "num_factors": sae.num_factors, "k": sae.k}
     tensors = {name: value.detach().cpu().contiguous() for name, value in sae.state_dict().items()}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        save_file(tensors, temporary, {"format": _FORMAT, **{name: str(size) for name, size in sizes.items()}})
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_atomically(path, save(tensors, {"format": _FORMAT, **{name: str(size) for name, size in sizes.items()}}))
 
 
 def load_sae(path: str | Path, device: str | torch.device = "cpu") -> TopKSAE:

@@ -84,7 +84,7 @@ def _fit(args: list[str]) -> int:
     from lightning.fabric.utilities.rank_zero import _get_rank
     from rich.console import Console
 
-    from dynsel.compare.store import write_atomically
+    from dynsel._files import write_atomically
     from dynsel.features import load_features
     from dynsel.sae import encode, fit_sae, save_sae
 

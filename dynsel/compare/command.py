@@ -12,9 +12,10 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from dynsel._arguments import Parser
+from dynsel._files import write_atomically
 from dynsel.compare.queue import EQUAL, Queue, Run, equal_lengths
 from dynsel.compare.record import RunRecord
-from dynsel.compare.store import Store, write_atomically
+from dynsel.compare.store import Store
 from dynsel.compare.summary import BASELINES, Row, summarise
 from dynsel.compare.table import Table, csv_text, is_share, labels, markdown, tables
 

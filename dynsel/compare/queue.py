@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from filelock import BaseFileLock, FileLock, Timeout
 
+from dynsel._files import write_atomically
 from dynsel.compare.record import CurvePoint, RunRecord
-from dynsel.compare.store import Store, write_atomically
+from dynsel.compare.store import Store
 from dynsel.compare.table import value_text
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from dynsel._files import write_atomically
 from dynsel.compare.record import CurvePoint, RunRecord
-from dynsel.features import store
 
 __all__ = ["Store", "file_name", "flatten"]
 
@@ -91,13 +91,6 @@ def file_name(selector: str) -> str:
     """A selector with its arguments as part of a file's name on any system; different ones stay different."""
     plain = re.sub(r"[^\w.-]+", "_", selector)
     return plain if plain == selector else f"{plain[:80]}-{hashlib.sha256(selector.encode()).hexdigest()[:6]}"
-
-
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write under a temporary name and rename, so that a half-written file is never taken for a whole one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    data = content.encode() if isinstance(content, str) else content
-    store.write_atomically(path, lambda file: file.write(data))
 
 
 def flatten(settings: Settings, prefix: str = "") -> Settings:

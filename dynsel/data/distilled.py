@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
+
+from dynsel._files import write_atomically
 
 __all__ = ["DistilledDataset", "save_distilled"]
 
@@ -101,7 +102,7 @@ def save_distilled(
     Raises:
         ValueError: If pixels aren't in [0, 1] or numbers don't fit together.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     images = images.detach().float().cpu().contiguous()
     if not bool(((images >= 0) & (images <= 1)).all()):
@@ -117,28 +118,21 @@ def save_distilled(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     data, manifest_path = folder / f"{_NAME}.safetensors", folder / f"{_NAME}.json"
-    part = data.with_name(f".{data.name}.{os.getpid()}.part")
-    manifest_part = manifest_path.with_name(f".{manifest_path.name}.{os.getpid()}.part")
-    try:
-        save_file(tensors, part)
-        manifest = {
-            "format": _FORMAT,
-            "file": data.name,
-            "sha256": _sha256(part),
-            "images": list(images.shape),
-            "per_class": torch.bincount(tensors["targets"], minlength=len(classes)).tolist(),
-            "classes": list(classes),
-            "factor": factor,
-            "soft_targets": soft_targets is not None,
-            "synthetic": True,
-            **(facts or {}),
-        }
-        manifest_part.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
-        part.replace(data)
-        manifest_part.replace(manifest_path)
-    finally:
-        part.unlink(missing_ok=True)
-        manifest_part.unlink(missing_ok=True)
+    content = save(tensors)
+    manifest = {
+        "format": _FORMAT,
+        "file": data.name,
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "images": list(images.shape),
+        "per_class": torch.bincount(tensors["targets"], minlength=len(classes)).tolist(),
+        "classes": list(classes),
+        "factor": factor,
+        "soft_targets": soft_targets is not None,
+        "synthetic": True,
+        **(facts or {}),
+    }
+    write_atomically(data, content)
+    write_atomically(manifest_path, json.dumps(manifest, indent=1) + "\n")
     return manifest_path
 
 

@@ -226,7 +226,7 @@ def _report(
     from rich import box
     from rich.table import Table
 
-    from dynsel.compare.store import write_atomically
+    from dynsel._files import write_atomically
 
     headings = ("trained on", "network", "images", "accuracy %, last epoch", "best epoch")
     table = Table(box=box.SIMPLE_HEAD)

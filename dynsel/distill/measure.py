@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from dynsel._arguments import Parser
-from dynsel.compare.store import write_atomically
+from dynsel._files import write_atomically
 from dynsel.features.arrays import load_features, load_labels
 from dynsel.ncfd import NeuralCFD, neural_cfd
 

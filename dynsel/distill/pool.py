@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dynsel._files import write_atomically
 from dynsel.data.augment import Normalize
 from dynsel.data.cifar10 import CIFAR10_MEAN, CIFAR10_STD
 from dynsel.data.images import TensorImages
 from dynsel.distill._training import Recipe, accuracy, train_classifier
 from dynsel.features.fingerprint import describe_difference, fingerprint
-from dynsel.features.store import write_atomically
 from dynsel.models.convnet import ConvNet
 
 __all__ = ["LoadedPool", "Pool", "normalization", "one_hot"]
@@ -116,7 +116,7 @@ class Pool:
         missing = self.missing(data)
         if missing:
             description = self._description(data)
-            _write_text(Path(self.folder) / "pool.json", json.dumps(description, indent=1) + "\n")
+            write_atomically(Path(self.folder) / "pool.json", json.dumps(description, indent=1) + "\n")
             data, val = data.to(device), val.to(device)
             for number in _tracked(missing) if progress else missing:
                 self._train(number, data, val, _key(description), bf16)
@@ -200,7 +200,7 @@ class Pool:
         tensors |= _copy(network, "trained")
         header = {"format": _FORMAT, "key": key}
         header["accuracy"] = str(accuracy(network, val.images, val.targets, normalize, bf16))
-        write_atomically(self.path(number), lambda file: file.write(save(tensors, header)))
+        write_atomically(self.path(number), save(tensors, header))
 
 
 class LoadedPool:
@@ -261,11 +261,6 @@ def _header(path: Path) -> dict[str, str]:
             return dict(file.metadata() or {})
     except (FileNotFoundError, SafetensorError):
         return {}
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, lambda file: file.write(text.encode()))
 
 
 def _tracked(numbers: list[int]) -> Any:

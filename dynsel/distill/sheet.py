@@ -9,8 +9,8 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
+from dynsel._files import write_atomically
 from dynsel.distill.ncfm import NCFM
-from dynsel.features.store import write_atomically
 
 __all__ = ["Sheet", "draw_sheet"]
 

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dynsel._files import write_atomically
 from dynsel._matrix import blocks, check_matrix, name_rows
 from dynsel.features.fingerprint import fingerprint
 from dynsel.features.store import (
@@ -25,7 +26,6 @@ from dynsel.features.store import (
     find_store,
     manifest_path,
     open_store,
-    write_atomically,
     write_manifest,
 )
 from dynsel.labels import encode_labels

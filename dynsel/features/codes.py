@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from dynsel._files import full_disk, write_atomically
 from dynsel._matrix import Matrix
-from dynsel.features.store import full_disk, write_atomically
 from dynsel.sae import SparseCodes, TopKSAE, encode_blocks, index_type
 
 __all__ = ["load_codes", "save_codes"]
@@ -74,7 +74,7 @@ def save_codes(
         for leftover in temporary.values():
             leftover.unlink(missing_ok=True)
     manifest = {"format": _FORMAT, "N": shape[0], "k": sae.k, "num_factors": sae.num_factors, **types, **facts}
-    write_atomically(path, lambda file: file.write(json.dumps(manifest, indent=1).encode()))
+    write_atomically(path, json.dumps(manifest, indent=1))
     return path
 
 

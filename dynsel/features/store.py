@@ -8,25 +8,24 @@ an interrupted store never looks whole, and goes on at its first missing block.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import io
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dynsel._files import full_disk, write_atomically
 from dynsel._matrix import name_rows
 from dynsel.features.fingerprint import describe_difference, fingerprint
 
-__all__ = ["FeatureStore", "StoreWriter", "checksum", "find_store", "manifest_path", "open_store", "write_atomically"]
+__all__ = ["FeatureStore", "StoreWriter", "checksum", "find_store", "manifest_path", "open_store"]
 
 Array = NDArray[Any]
 
@@ -260,7 +259,7 @@ class StoreWriter:
                 else:
                     file.truncate(size)
                 file.write(_header(plan))
-            write_atomically(part / "plan.json", lambda file: file.write(json.dumps(plan, indent=1).encode()))
+            write_atomically(part / "plan.json", json.dumps(plan, indent=1))
 
     def missing(self) -> list[int]:
         """Blocks that nobody has written yet, ascending."""
@@ -368,26 +367,7 @@ def manifest_path(path: Path) -> Path:
 
 def write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
     """Write the manifest of a `.npy` file, whole or not at all."""
-    text = json.dumps(manifest, indent=1).encode()
-    write_atomically(manifest_path(path), lambda file: file.write(text))
-
-
-def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Write under a temporary name and rename, so that a half-written file is never taken for a whole one.
-
-    Raises:
-        RuntimeError: If the disk is full.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with full_disk(path):
-            with open(temporary, "wb") as file:
-                write(file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_atomically(manifest_path(path), json.dumps(manifest, indent=1))
 
 
 def _part(path: Path) -> Path:
@@ -419,20 +399,3 @@ def _journalled(part: Path) -> dict[int, dict[str, Any]]:
 
 def _read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
-
-
-@contextmanager
-def full_disk(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        # NumPy says so in words only.
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or "requested and" in str(error)
-        if not full:
-            raise
-        folder = next(place for place in path.absolute().parents if place.is_dir())
-        free = shutil.disk_usage(folder).free
-        raise RuntimeError(
-            f"no room to write {path} ({error.strerror or error}; {free / 1e6:,.0f} MB free in {folder}): free some or "
-            "choose another disk; the same command then goes on, and until it is done nothing takes the store for whole"
-        ) from error

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from dynsel._files import write_atomically
 from dynsel.compare.record import RunRecord
-from dynsel.compare.store import write_atomically
 from dynsel.compare.table import Table, labels
 from dynsel.report.curves import metric_label
 from dynsel.report.data import usage_table
