@@ -54,7 +54,7 @@ class Row:
         selection_seconds: Mean of the part of it that choosing took.
         fit_seconds: Mean of the part of that which making features and fitting the selector to them took.
         data_seconds: Mean of the part of `seconds` for which training waited for the loader.
-        evaluation_seconds: Mean validation time, no part of `seconds`.
+        evaluation_seconds: Mean validation time, no part of `seconds`; None if a seed's wasn't measured.
         samples_scored: Mean of the samples passed forward through a network only to choose among them.
         flops: Mean of the floating-point operations of networks, None if a seed's weren't counted.
         selection_flops: Mean of the part of them that choosing took.
@@ -131,7 +131,7 @@ def _row(name: str, records: list[RunRecord], versus: dict[str, Difference], low
         selection_seconds=fmean(r.selection_seconds for r in done),
         fit_seconds=fmean(r.fit_seconds for r in done),
         data_seconds=fmean(r.data_seconds for r in done),
-        evaluation_seconds=fmean(r.evaluation_seconds for r in done),
+        evaluation_seconds=_mean([r.evaluation_seconds for r in done]),
         samples_scored=fmean(r.samples_scored for r in done),
         flops=_mean([r.flops for r in done]),
         selection_flops=_mean([r.selection_flops for r in done]),

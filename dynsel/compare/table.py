@@ -148,7 +148,7 @@ def _times(rows: Sequence[Row], names: dict[str, str], energy: Sequence[str]) ->
             names[row.selector],
             f"{row.seconds:.1f}",
             *(f"{getattr(row, name):.2f}" for name in parts.values()),
-            f"{row.evaluation_seconds:.1f}",
+            "–" if row.evaluation_seconds is None else f"{row.evaluation_seconds:.1f}",
             *(_joules(getattr(row, f"{part.lower()}_joules")) for part in energy),
         ]
         for row in rows
