@@ -39,7 +39,7 @@ class RunRecord:
         selection_seconds: The part of it that choosing took.
         fit_seconds: The part of that which making features and fitting the selector to them took.
         data_seconds: The part of `seconds` for which training waited for the loader.
-        evaluation_seconds: Validation time, no part of `seconds`; None in runs of older versions, which had no clock for it.
+        evaluation_seconds: Validation time, no part of `seconds`; None in runs of older versions, which had no clock.
         curve: Evaluations in the course of training, the last one after the last step.
         class_balance: Of each epoch's selection, in [0, 1]; empty without labels.
         usage: (N,) how often each sample was trained on.
