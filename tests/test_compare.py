@@ -131,7 +131,7 @@ def test_seconds(finished: dict[str, dict[str, Any]]) -> None:
 
 def test_nothing_but_results_is_written(folder: Path, finished: dict[str, dict[str, Any]]) -> None:
     names = {path.name for path in (folder / "out").iterdir()}
-    pictures = ("accuracy", "accuracy_seconds", "time", "usage", "class_balance", "overlap", "images-random")
+    pictures = ("ranking", "accuracy", "accuracy_seconds", "time", "usage", "class_balance", "overlap", "images-random")
     assert names == {
         "runs", "settings.json", "table.md", "results.csv", "report.html",
         *(f"{name}.{kind}" for kind in ("png", "csv") for name in pictures),

@@ -1,6 +1,6 @@
 """The report of a comparison: pictures, the numbers behind them as CSV, and all of it on one page."""
 
-from dynsel.report.bars import overlap_figure, time_figure, usage_figure, wrong_labels_figure
+from dynsel.report.bars import overlap_figure, ranking_figure, time_figure, usage_figure, wrong_labels_figure
 from dynsel.report.curves import accuracy_figure, class_balance_figure
 from dynsel.report.images import image_sheet
 from dynsel.report.page import page_html
@@ -16,6 +16,7 @@ __all__ = [
     "overlap_figure",
     "page_html",
     "pictures",
+    "ranking_figure",
     "selector_style",
     "time_figure",
     "usage_figure",

@@ -1,4 +1,4 @@
-"""Bars and shares: use of the samples, time, wrong labels trained on, and what two selectors have in common."""
+"""A line a selector: results, use of the samples, time, wrong labels trained on, what two selectors have in common."""
 
 from __future__ import annotations
 
@@ -10,10 +10,22 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from dynsel.compare.record import RunRecord
+from dynsel.compare.stats import half_width, lower_is_better
+from dynsel.compare.summary import BASELINES
+from dynsel.compare.table import is_share
 from dynsel.report.data import PARTS, overlaps, time_parts
-from dynsel.report.style import by_selector, new_figure, plain_axes, selector_style, shown_names
+from dynsel.report.style import (
+    by_selector,
+    mean_of,
+    metric_label,
+    new_figure,
+    plain_axes,
+    plain_text,
+    selector_style,
+    shown_names,
+)
 
-__all__ = ["overlap_figure", "time_figure", "usage_figure", "wrong_labels_figure"]
+__all__ = ["overlap_figure", "ranking_figure", "time_figure", "usage_figure", "wrong_labels_figure"]
 
 # Of the parts of a run's time; hatched as well, for print in grey.
 PART_COLOURS = ("#56B4E9", "#F0E442", "#D55E00", "#CC79A7")
@@ -21,6 +33,37 @@ PART_HATCHES = ("", "..", "//", "xx")
 # Panels above one another that a page takes; in more columns long names need a line of their own.
 TALLEST = 6
 SEPARATORS = {1: ": ", 2: "\n"}
+
+
+def ranking_figure(records: Sequence[RunRecord], *, metric: str = "val_accuracy") -> Figure:
+    """The metric after the last step, best selector at the top: each seed a dot, mean, and its 95 % interval.
+
+    Args:
+        records: Finished runs.
+        metric: What their values are.
+    """
+    groups = by_selector(records)
+    ranked = sorted(groups, key=lambda name: mean_of(groups[name], "value"), reverse=not lower_is_better(metric))
+    figure, axes = _bars(ranked)
+    for place, name in enumerate(ranked):
+        values = [run.value for run in groups[name]]
+        mean, half = float(np.mean(values)), half_width(values)
+        style = selector_style(name, ranked) | {"linestyle": "-"}
+        if half is not None:
+            axes.plot([mean - half, mean + half], [place, place], **style | {"marker": ""}, linewidth=1.8)
+        axes.plot(mean, place, **style, markersize=7)
+        axes.plot(values, [place] * len(values), "o", color="white", markeredgecolor="0.3", markersize=3.5)
+        if name in BASELINES:
+            axes.axvline(mean, color=style["color"], linestyle="--", linewidth=1.0, zorder=0)
+    label = plain_text(metric_label(metric))
+    seeds = max(map(len, groups.values()))
+    title = f"{seeds} seeds (dots), mean and 95 % interval" if seeds > 1 else "one seed"
+    lines = " and ".join(name for name in BASELINES if name in groups)
+    axes.set_title(title + (f"\nbroken lines: {lines}" if lines else ""), fontsize=10, loc="left")
+    axes.set_xlabel(f"{label} after the last step")
+    if is_share(metric):
+        axes.xaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
+    return figure
 
 
 def usage_figure(records: Sequence[RunRecord]) -> Figure:

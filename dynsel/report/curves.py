@@ -12,12 +12,23 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
 from dynsel.compare.record import RunRecord
 from dynsel.compare.table import is_share, value_text
-from dynsel.report.style import Array, by_selector, new_figure, plain_axes, plain_text, selector_style, shown_names
+from dynsel.report.style import (
+    Array,
+    by_selector,
+    metric_label,
+    new_figure,
+    plain_axes,
+    plain_text,
+    selector_style,
+    shown_names,
+)
 
-__all__ = ["accuracy_figure", "class_balance_figure", "metric_label"]
+__all__ = ["accuracy_figure", "class_balance_figure"]
 
 # More selectors than these are named below the axes; each line of names takes so much height, in inches.
 INSIDE, NAMES_HEIGHT = 5, 0.2
+# The bands of more selectors than these hide one another.
+BANDS = 8
 COST = {"samples": "samples trained on (with repetition)", "seconds": "seconds of training and selection"}
 
 
@@ -40,9 +51,11 @@ def accuracy_figure(
         cost = np.mean([[getattr(p, over) for p in run.curve[:points]] for run in runs], axis=0)
         values = np.array([[p.value for p in run.curve[:points]] for run in runs])
         label = f"{names[name]} ({value_text(values[:, -1].mean(), metric)})"
-        _line(axes, cost, values, label, selector_style(name, list(groups)))
+        _line(axes, cost, values, label, selector_style(name, list(groups)), band=len(groups) <= BANDS)
     seeds = max(len(runs) for runs in groups.values())
-    spread = f"mean of {seeds} seeds, band: ± 1 standard deviation" if seeds > 1 else "one seed"
+    spread = "one seed"
+    if seeds > 1:
+        spread = f"mean of {seeds} seeds" + (", band: ± 1 standard deviation" if len(groups) <= BANDS else "")
     label = plain_text(metric_label(metric))
     axes.set_title(f"{label} over {COST[over]}\n{spread}", fontsize=10, loc="left")
     axes.set_xlabel(COST[over])
@@ -75,7 +88,8 @@ def class_balance_figure(records: Sequence[RunRecord]) -> Figure | None:
     for name, runs in groups.items():
         epochs = min(map(len, runs))
         values = np.array([run[:epochs] for run in runs])
-        _line(axes, np.arange(1, epochs + 1), values, names[name], selector_style(name, list(groups)))
+        style = selector_style(name, list(groups))
+        _line(axes, np.arange(1, epochs + 1), values, names[name], style, band=len(groups) <= BANDS)
     title = "class balance of each epoch's selection\n1 = the class shares of the data set"
     axes.set_title(title, fontsize=10, loc="left")
     axes.set_xlabel("epoch")
@@ -88,11 +102,6 @@ def class_balance_figure(records: Sequence[RunRecord]) -> Figure | None:
     return figure
 
 
-def metric_label(metric: str) -> str:
-    """A metric in words."""
-    return {"val_accuracy": "validation accuracy", "val_loss": "validation loss"}.get(metric, metric)
-
-
 def _legend(figure: Figure, axes: Axes, title: str, columns: int) -> None:
     """Below the axes in so many columns; 0 = inside."""
     if columns:
@@ -101,11 +110,11 @@ def _legend(figure: Figure, axes: Axes, title: str, columns: int) -> None:
         axes.legend(title=title, frameon=False, loc="best")
 
 
-def _line(axes: Axes, x: Array, values: Array, label: str, style: dict[str, Any]) -> None:
+def _line(axes: Axes, x: Array, values: Array, label: str, style: dict[str, Any], *, band: bool) -> None:
     mean = values.mean(0)
     every = max(1, round(len(x) / 10))
     axes.plot(x, mean, label=label, linewidth=1.8, markersize=5, markevery=every, **style)
-    if len(values) > 1:
+    if band and len(values) > 1:
         std = values.std(0, ddof=1)
         axes.fill_between(x, mean - std, mean + std, color=style["color"], alpha=0.15, linewidth=0)
 

@@ -27,6 +27,7 @@ __all__ = [
     "time_parts",
     "usage_data",
     "usage_table",
+    "value_data",
     "wrong_data",
 ]
 
@@ -58,6 +59,11 @@ def curve_data(records: Sequence[RunRecord], metric: str) -> Rows:
         for run in records
         for point in run.curve
     ]
+
+
+def value_data(records: Sequence[RunRecord], metric: str) -> Rows:
+    """The metric after the last step of every run."""
+    return [{"selector": run.selector, "seed": run.seed, metric: run.value} for run in records]
 
 
 def balance_data(records: Sequence[RunRecord]) -> Rows:

@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from dynsel.compare.record import RunRecord
 from dynsel.compare.store import file_name
 from dynsel.compare.table import labels, value_text
-from dynsel.report.bars import overlap_figure, time_figure, usage_figure, wrong_labels_figure
-from dynsel.report.curves import accuracy_figure, class_balance_figure, metric_label
+from dynsel.report.bars import overlap_figure, ranking_figure, time_figure, usage_figure, wrong_labels_figure
+from dynsel.report.curves import BANDS, accuracy_figure, class_balance_figure
 from dynsel.report.data import (
     PARTS,
     balance_data,
@@ -26,10 +26,11 @@ from dynsel.report.data import (
     time_data,
     time_parts,
     usage_data,
+    value_data,
     wrong_data,
 )
 from dynsel.report.images import class_name, image_sheet, is_image, most_and_least
-from dynsel.report.style import DPI, by_selector, mean_of
+from dynsel.report.style import DPI, by_selector, mean_of, metric_label
 
 __all__ = ["Picture", "pictures"]
 
@@ -67,6 +68,7 @@ def pictures(records: Sequence[RunRecord], *, metric: str = "val_accuracy", data
     """
     if not records:
         return
+    yield _results(records, metric)
     yield from _curves(records, metric)
     yield _time(records)
     if all(run.usage for run in records):
@@ -79,6 +81,18 @@ def pictures(records: Sequence[RunRecord], *, metric: str = "val_accuracy", data
         yield from _sheets(records, dataset)
 
 
+def _results(records: Sequence[RunRecord], metric: str) -> Picture:
+    label = metric_label(metric)
+    said = {name: ", ".join(value_text(run.value, metric) for run in runs) for name, runs in _shown(records).items()}
+    caption = (
+        "Each seed a dot; the mean and its 95 % confidence interval by Student's t, which is wide with few seeds. "
+        "Whether a difference is settled is for the paired test in the table to say."
+    )
+    text = f"Dots and intervals, one line a selector, best first. Seeds: {_listed(said)}."
+    figure, data = ranking_figure(records, metric=metric), csv_of(value_data(records, metric))
+    return _picture("ranking", f"{label} after the last step", caption, text, figure, data)
+
+
 def _curves(records: Sequence[RunRecord], metric: str) -> Iterator[Picture]:
     data = csv_of(curve_data(records, metric))
     label = metric_label(metric)
@@ -88,7 +102,8 @@ def _curves(records: Sequence[RunRecord], metric: str) -> Iterator[Picture]:
         for name, runs in _shown(records).items()
     }
     text = f"Lines, one a selector. At their ends: {_listed(ends)}."
-    seeds = "Mean over the seeds; the band is ± 1 sample standard deviation."
+    seeds = "Mean over the seeds"
+    seeds += "; the band is ± 1 sample standard deviation." if len(by_selector(records)) <= BANDS else "."
     figure = accuracy_figure(records, metric=metric)
     yield _picture("accuracy", f"{label} over samples", seeds, text, figure, data)
     figure = accuracy_figure(records, metric=metric, over="seconds")

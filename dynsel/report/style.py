@@ -22,6 +22,7 @@ __all__ = [
     "Array",
     "by_selector",
     "mean_of",
+    "metric_label",
     "new_figure",
     "plain_axes",
     "plain_text",
@@ -70,6 +71,11 @@ def by_selector(records: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
 def shown_names(selectors: Sequence[str]) -> dict[str, str]:
     """What pictures call each selector: the same as the tables do."""
     return {name: plain_text(short) for name, short in labels(list(selectors)).items()}
+
+
+def metric_label(metric: str) -> str:
+    """A metric in words."""
+    return {"val_accuracy": "validation accuracy", "val_loss": "validation loss"}.get(metric, metric)
 
 
 def plain_text(text: str) -> str:

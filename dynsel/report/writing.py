@@ -9,11 +9,10 @@ from typing import Any
 from dynsel._files import write_atomically
 from dynsel.compare.record import RunRecord
 from dynsel.compare.table import Table, labels
-from dynsel.report.curves import metric_label
 from dynsel.report.data import usage_table
 from dynsel.report.page import Facts, page_html
 from dynsel.report.pictures import pictures
-from dynsel.report.style import by_selector
+from dynsel.report.style import by_selector, metric_label
 
 __all__ = ["write_report"]
 

@@ -15,6 +15,7 @@ from dynsel.report import (
     class_balance_figure,
     image_sheet,
     overlap_figure,
+    ranking_figure,
     selector_style,
     time_figure,
     usage_figure,
@@ -45,6 +46,7 @@ def fits_the_page(figure: Figure) -> bool:
 def test_all_text_is_on_the_page(selectors: tuple[str, ...], seeds: int, metric: str) -> None:
     records = runs(selectors, seeds, wrong_share=0.2)
     for figure in (
+        ranking_figure(records, metric=metric),
         accuracy_figure(records, metric=metric),
         accuracy_figure(records, metric=metric, over="seconds"),
         time_figure(records),
@@ -71,6 +73,33 @@ def test_accuracy_shows_mean_and_spread() -> None:
     assert np.asarray(line.get_xdata()).tolist() == [600 * i for i in range(1, 13)]
     assert len(axes.collections) == 1
     assert f"{100 * wanted[-1]:.2f} %" in axes.get_legend().get_texts()[0].get_text()
+
+
+def test_many_selectors_have_no_bands() -> None:
+    figure = accuracy_figure(runs(MANY, 3))
+    assert len(figure.axes[0].collections) == 0
+    assert "band" not in figure.axes[0].get_title(loc="left")
+
+
+def result(selector: str, seed: int, value: float) -> RunRecord:
+    return RunRecord(selector, seed, value=value)
+
+
+def test_ranking_by_hand() -> None:
+    records = [result("random", i, v) for i, v in enumerate((0.5, 0.6, 0.7))]
+    records += [result("rrd", i, v) for i, v in enumerate((0.8, 0.9, 0.7))] + [result("full", 0, 0.1)]
+    axes = ranking_figure(records).axes[0]
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["rrd", "random", "full"]
+    interval, mean, dots, *_ = axes.lines
+    # Student's t of two degrees of freedom, 97.5 %: 4.3027; standard deviation 0.1.
+    half = 4.3027 * 0.1 / 3**0.5
+    assert np.asarray(interval.get_xdata()) == pytest.approx([0.8 - half, 0.8 + half], rel=1e-4)
+    assert float(np.asarray(mean.get_xdata())[0]) == pytest.approx(0.8)
+    assert np.asarray(dots.get_xdata()).tolist() == [0.8, 0.9, 0.7]
+    broken = [float(np.asarray(line.get_xdata())[0]) for line in axes.lines if line.get_linestyle() == "--"]
+    assert broken == pytest.approx([0.6, 0.1]), "random and full"
+    top = ranking_figure(records, metric="val_loss").axes[0].get_yticklabels()[0]
+    assert top.get_text() == "full", "a lower loss is better"
 
 
 def test_accuracy_over_seconds() -> None:

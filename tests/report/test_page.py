@@ -102,7 +102,7 @@ def page(folder: Path) -> Page:
 
 
 def test_files(folder: Path) -> None:
-    plots = {"accuracy", "accuracy_seconds", "time", "usage", "class_balance", "overlap", "wrong_labels"}
+    plots = {"ranking", "accuracy", "accuracy_seconds", "time", "usage", "class_balance", "overlap", "wrong_labels"}
     names = {path.name for path in folder.iterdir()}
     # Full and random use all samples alike: there is no most used one to show.
     sheets = {path.stem for path in folder.glob("images-*.png")}
@@ -151,7 +151,7 @@ def test_headings_and_words(page: Page) -> None:
     assert len(set(ids)) == len(ids)
     assert {unquote(a["href"][1:]) for a in page.all("a") if a["href"].startswith("#")} <= set(ids)
     assert all(len(image["alt"]) > 40 for image in page.all("img"))
-    assert "training 3.5 s, waiting for data 0.5 s, selection 0.8 s, fitting 0.2 s" in page.all("img")[2]["alt"]
+    assert "training 3.5 s, waiting for data 0.5 s, selection 0.8 s, fitting 0.2 s" in page.all("img")[3]["alt"]
     assert [code["text"] for code in page.all("code")] == [FACTS[0][1].strip("`"), "pip install it"]
 
 
@@ -182,7 +182,7 @@ def test_without_images_labels_and_noise(tmp_path: Path) -> None:
     rows = torch.utils.data.TensorDataset(torch.zeros(N, 4), torch.zeros(N))
     bare = [RunRecord("rrd", 0, 0.5, curve=runs()[0].curve)]
     names = [path.name for path in write_report(bare, tmp_path, dataset=rows)]
-    assert names == ["report.html", "accuracy.png", "accuracy_seconds.png", "time.png"]
+    assert names == ["report.html", "ranking.png", "accuracy.png", "accuracy_seconds.png", "time.png"]
 
 
 def test_failures_alone_make_a_page_without_pictures(tmp_path: Path) -> None:
