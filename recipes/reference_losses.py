@@ -10,7 +10,6 @@ losses of the other. Validation and test data are used for nothing. Further opti
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -20,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Subset
 
+from dynsel._files import write_atomically
 from dynsel.compare.run import Comparison
 from dynsel.features._quiet import quiet
 
@@ -67,11 +67,7 @@ def main() -> None:
             other = halves[1 - i]
             found[other] = losses[other]
             print(f"half {i}: accuracy on the other half {right[other].float().mean():.1%}", flush=True)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    part = options.out.with_name(f".{options.out.name}.{os.getpid()}.part")
-    with part.open("wb") as file:
-        np.save(file, found.numpy())
-    part.replace(options.out)
+    write_atomically(options.out, lambda file: np.lib.format.write_array(file, found.numpy(), allow_pickle=False))
     print(f"{options.out}: {len(found):,} losses, mean {found.mean():.3f}")
 
 
