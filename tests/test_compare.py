@@ -239,6 +239,7 @@ def test_equal_seconds_gives_a_slow_selector_fewer_steps(folder: Path, capsys: p
     assert {row["selector"]: int(row["steps"]) for row in csv.DictReader(rows)}["support.Slow"] == steps
     said = (folder / "seconds" / "equal-seconds" / "table.md").read_text()
     assert f"every run: as long as {STEPS} optimiser steps take without selection" in said
+    assert "| of time allowed |" in said
     capsys.readouterr()
     assert compare(folder, *selectors, "--equal", "seconds", out="seconds") == 0
     assert "kept from before" not in capsys.readouterr().out, "all runs are there"
@@ -468,6 +469,13 @@ def all_records(values: dict[str, tuple[float, ...]]) -> list[RunRecord]:
 
 def lines(table: Table) -> dict[str, list[str]]:
     return {row[0]: row[1:] for row in table.rows}
+
+
+def test_time_of_that_allowed_by_hand() -> None:
+    # Ten steps in 1.5 s without selection, so 20 of them would take 3 s: 2 s are two thirds of that.
+    *_, seconds = tables(summarise([record("rrd", 0, 0.8)]), 1, "val_accuracy", allowed=20)
+    assert seconds.headings[-1] == "of time allowed"
+    assert lines(seconds)["rrd"][-1] == "0.67"
 
 
 def test_summary_by_hand() -> None:

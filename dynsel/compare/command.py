@@ -193,7 +193,8 @@ def _tell(plan: Plan, records: list[RunRecord], steps: int, comparison: Comparis
 
     rows = summarise(records, metric=plan.metric, target=plan.target)
     device = comparison.device() if plan.energy else None
-    found = tables(rows, len(plan.seeds), plan.metric, _energy_of(rows, device))
+    allowed = steps if plan.equal == "seconds" else None
+    found = tables(rows, len(plan.seeds), plan.metric, _energy_of(rows, device), allowed)
     facts, meanings = _facts(plan, steps, rows, device), _meanings(plan, rows)
     write_atomically(plan.results / "table.md", markdown(found, [*facts, *meanings]))
     write_atomically(plan.results / "results.csv", csv_text(rows, plan.metric))
@@ -260,7 +261,7 @@ def _print_tables(plan: Plan, found: list[Table], rows: list[Row], console: Cons
         table = rich.Table(title=one.title, title_justify="left", box=box.SIMPLE_HEAD)
         for i, heading in enumerate(one.headings):
             # Only an error may need several lines; two of them make headings narrow.
-            heading = heading.replace("of which ", "of which\n")
+            heading = heading.replace("of which ", "of which\n").replace("of time ", "of time\n")
             table.add_column(heading, justify="right" if i else "left", no_wrap=i != 1)
         for row in one.rows:
             table.add_row(*map(escape, row))

@@ -31,7 +31,8 @@ EQUAL = {
     "samples": "as many samples trained on as by the selector that takes most in {steps:,} optimiser steps",
     "seconds": "as long as {steps:,} optimiser steps take without selection: a selector that takes the share s of its "
     "time at equal steps gets (1 - s) of the steps, so that a busy machine changes nothing; a share below 1 %, which "
-    "clocks don't repeat, counts as none",
+    "clocks don't repeat, counts as none; choosing that doesn't get shorter with training, as of one coreset, may "
+    "still take longer: see 'of time allowed'",
 }
 # A selector that takes a smaller share of its time than this isn't trained again for equal seconds.
 NOTICEABLE = 0.01

@@ -34,7 +34,9 @@ class Table:
     rows: list[list[str]]
 
 
-def tables(rows: Sequence[Row], n: int, metric: str, energy: Sequence[str] = ()) -> list[Table]:
+def tables(
+    rows: Sequence[Row], n: int, metric: str, energy: Sequence[str] = (), allowed: int | None = None
+) -> list[Table]:
     """What came out, what it cost, what time it took, and, if there was a target, how soon it was reached.
 
     Args:
@@ -42,12 +44,13 @@ def tables(rows: Sequence[Row], n: int, metric: str, energy: Sequence[str] = ())
         n: Seeds that were asked for.
         metric: Its name; accuracies are given in percent.
         energy: Whose to tell: any of "GPU", "CPU".
+        allowed: Optimiser steps whose time without selection each run was given, if time is equal.
     """
     names = labels([row.selector for row in rows])
     done = [row for row in rows if row.n]
     found = [_results(rows, names, n, metric)]
     if done:
-        found += [_costs(done, names), _times(done, names, energy)]
+        found += [_costs(done, names), _times(done, names, energy, allowed)]
     if any(row.speed for row in done):
         found.append(_speeds(done, names, metric))
     return found
@@ -139,7 +142,7 @@ def _tera(flops: float) -> str:
     return f"{flops / 1e12:,.0f}" if flops >= 1e15 else f"{flops / 1e12:.3g}"
 
 
-def _times(rows: Sequence[Row], names: dict[str, str], energy: Sequence[str]) -> Table:
+def _times(rows: Sequence[Row], names: dict[str, str], energy: Sequence[str], allowed: int | None) -> Table:
     parts = {"selection": "selection_seconds", "fitting": "fit_seconds", "data": "data_seconds"}
     headings = ["selector", "wall-clock s", *(f"of which {part} s" for part in parts), "evaluation s"]
     headings += [f"{part} J" for part in energy]
@@ -153,7 +156,16 @@ def _times(rows: Sequence[Row], names: dict[str, str], energy: Sequence[str]) ->
         ]
         for row in rows
     ]
+    if allowed is not None:
+        headings.append("of time allowed")
+        body = [[*line, f"{_of_allowed(row, allowed):.2f}"] for line, row in zip(body, rows, strict=True)]
     return Table(f"time{' and energy' if energy else ''}: mean over seeds", headings, body)
+
+
+def _of_allowed(row: Row, allowed: int) -> float:
+    """Time of a run in units of what the allowed steps take at its own speed, without selection."""
+    seconds, selection = row.seconds or 0.0, row.selection_seconds or 0.0
+    return seconds * (row.steps or 0) / ((seconds - selection) * allowed)
 
 
 def _joules(value: float | None) -> str:
