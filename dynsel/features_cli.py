@@ -6,7 +6,9 @@ import argparse
 import os
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
+
+from dynsel._arguments import Parser, run_command
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -49,22 +51,7 @@ def run_features(args: list[str]) -> int:
         Exit code: 0, 1 if a store is damaged, 130 if interrupted.
     """
     commands = {"extract": _extract, "info": _info, "verify": _verify, "atlas": _atlas}
-    if not args or args[0] in ("-h", "--help", "help"):
-        print(HELP, end="")
-        return 0 if args else 2
-    if args[0] not in commands:
-        raise ValueError(f"`dynsel features` has no command {args[0]!r}; it has {', '.join(commands)}")
-    try:
-        return commands[args[0]](args[1:])
-    except SystemExit as stop:  # --help
-        return stop.code if isinstance(stop.code, int) else 0
-
-
-class Parser(argparse.ArgumentParser):
-    """Errors as exceptions, for one place to print them."""
-
-    def error(self, message: str) -> NoReturn:
-        raise ValueError(message)
+    return run_command("dynsel features", commands, HELP, args)
 
 
 # ---------------------------------------------------------------- extract
@@ -211,7 +198,7 @@ def _info(args: list[str]) -> int:
 
     from dynsel.features.store import open_store
 
-    parser = Parser("dynsel features info", description="What a feature store holds.", allow_abbrev=False)
+    parser = Parser("dynsel features info", "What a feature store holds.")
     parser.add_argument("store", help=".npy file, its manifest, or a folder that holds one")
     store = open_store(parser.parse_args(args).store)
     said = store.manifest

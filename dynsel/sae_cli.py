@@ -8,7 +8,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dynsel.features_cli import Parser
+from dynsel._arguments import Parser, run_command
 
 if TYPE_CHECKING:
     import argparse
@@ -40,19 +40,11 @@ def run_sae(args: list[str]) -> int:
         Exit code: 0, or 130 if interrupted.
     """
     commands = {"fit": _fit, "info": _info}
-    if not args or args[0] in ("-h", "--help", "help"):
-        print(HELP, end="")
-        return 0 if args else 2
-    if args[0] not in commands:
-        raise ValueError(f"`dynsel sae` has no command {args[0]!r}; it has {', '.join(commands)}")
-    try:
-        return commands[args[0]](args[1:])
-    except SystemExit as stop:  # --help
-        return stop.code if isinstance(stop.code, int) else 0
+    return run_command("dynsel sae", commands, HELP, args)
 
 
 def _parse(args: list[str]) -> argparse.Namespace:
-    parser = Parser("dynsel sae fit", description="Fit a sparse autoencoder to features.", allow_abbrev=False)
+    parser = Parser("dynsel sae fit", "Fit a sparse autoencoder to features.")
     parser.add_argument("--features", required=True, metavar="FILE", help="feature store, .npy, or .npz:KEY")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="to write, ending in .safetensors")
     parser.add_argument("--factors", type=int, metavar="M", help="number of factors (default: 8 d, at most 4,096)")
@@ -193,7 +185,7 @@ def _info(args: list[str]) -> int:
 
     from dynsel.sae import load_sae
 
-    parser = Parser("dynsel sae info", description="What an autoencoder is and how it was made.", allow_abbrev=False)
+    parser = Parser("dynsel sae info", "What an autoencoder is and how it was made.")
     parser.add_argument("file", type=Path, help=".safetensors file")
     path = parser.parse_args(args).file
     if not path.is_file():
