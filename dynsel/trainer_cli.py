@@ -89,7 +89,8 @@ def find_selector(name: str) -> type[Selector]:
 def parse_selector(spec: str) -> tuple[type[Selector], dict[str, Any]]:
     """The class and the arguments of `NAME` or `NAME:argument=value,argument=value`.
 
-    Values are numbers, true, false or null as in JSON, or else strings.
+    Values are JSON or else strings; an object such as a schedule is given as in a YAML file, by `class_path` and
+    `init_args`.
 
     Raises:
         ValueError: If the selector or an argument is unknown, or a value is out of range.
@@ -97,7 +98,7 @@ def parse_selector(spec: str) -> tuple[type[Selector], dict[str, Any]]:
     name, _, given = spec.partition(":")
     cls = find_selector(name)
     arguments: dict[str, Any] = {}
-    for part in given.split(",") if given else ():
+    for part in _split(given) if given else ():
         key, equals, value = part.partition("=")
         known = inspect.signature(cls).parameters
         if not equals or key not in known:
@@ -105,10 +106,29 @@ def parse_selector(spec: str) -> tuple[type[Selector], dict[str, Any]]:
             raise ValueError(f"{spec!r}: {part!r} must be argument=value; arguments of {cls.__name__}: {near}")
         arguments[key] = parse_value(value)
     try:
-        cls(**arguments)
-    except (TypeError, ValueError) as error:
+        cls(**{key: _instance(value) for key, value in arguments.items()})
+    except (AttributeError, ImportError, TypeError, ValueError) as error:
         raise ValueError(f"{spec!r}: {error}") from error
     return cls, arguments
+
+
+def _split(text: str) -> list[str]:
+    """Parts between the commas that stand in no brackets."""
+    parts: list[str] = []
+    for piece in text.split(","):
+        if parts and sum(map(parts[-1].count, "[{")) > sum(map(parts[-1].count, "]}")):
+            parts[-1] += f",{piece}"
+        else:
+            parts.append(piece)
+    return parts
+
+
+def _instance(value: Any) -> Any:
+    """What a value with a `class_path` describes; other values as they are."""
+    if not isinstance(value, dict) or "class_path" not in value:
+        return value
+    module, _, name = value["class_path"].rpartition(".")
+    return getattr(importlib.import_module(module), name)(**value.get("init_args", {}))
 
 
 def class_path(cls: type) -> str:

@@ -31,6 +31,7 @@ from dynsel.compare.stats import differences, half_width, holm, paired, reached,
 from dynsel.compare.store import file_name
 from dynsel.compare.table import Table, csv_text, labels, markdown, tables
 from dynsel.features._quiet import quiet
+from dynsel.selectors import Hybrid
 from dynsel.trainer_cli import parse_selector
 
 CONFIG = """
@@ -379,11 +380,23 @@ def test_a_selector_may_be_given_arguments(comparison: Comparison) -> None:
         ("random:seed", "'seed' must be argument=value; arguments of Random: seed"),
         ("rrd:gamma=-1", "'rrd:gamma=-1': `gamma` must be at least 0, got -1.0"),
         ("randm:seed=1", "unknown selector 'randm'; did you mean 'random'"),
+        ('rrd:gamma={"class_path":"dynsel.schedules.Stepp"}', "has no attribute 'Stepp'"),
+        (
+            'rrd:gamma={"class_path":"dynsel.schedules.Step","init_args":{"values":[1,0],"milestones":[]}}',
+            "`values` must have one entry more than `milestones`, got 2 and 0",
+        ),
     ],
 )
 def test_wrong_arguments_of_a_selector(spec: str, said: str) -> None:
     with pytest.raises(ValueError, match=re.escape(said)):
         parse_selector(spec)
+
+
+def test_commas_within_brackets_part_no_arguments() -> None:
+    schedule = {"class_path": "dynsel.schedules.Step", "init_args": {"values": [1, 0.5, 0], "milestones": [0.2, 0.9]}}
+    cls, arguments = parse_selector(f"hybrid:loss={json.dumps(schedule)},gamma=0,rarity={json.dumps(schedule)}")
+    assert cls is Hybrid
+    assert arguments == {"loss": schedule, "gamma": 0, "rarity": schedule}
 
 
 def test_file_names_of_selectors() -> None:
