@@ -124,7 +124,7 @@ def test_approximate_neighbours_are_nearly_the_true_ones() -> None:
     assert torch.equal(nearest_neighbours(x, 15, approximate=True)[1], indices), "not the same twice"
 
 
-@pytest.mark.parametrize("count", [5, 100])
+@pytest.mark.parametrize("count", [5, 100, 2000])
 def test_cells_that_hold_too_few_are_searched_exactly(count: int) -> None:
     pytest.importorskip("faiss")
     x = torch.cat([torch.zeros(count - 2, 3), torch.full((2, 3), 9.0)])
