@@ -5,7 +5,8 @@
 
 Random features in 50 clusters. The graph is k nearest neighbours at three scales, fuzzy union and connection; the floor
 is the bare product of the features with themselves, a block of rows at a time. Memory is by how much a step raised the
-process's peak resident size. Fiedler vectors are compared with a loop of scipy's full `eigh`.
+process's peak resident size. Fiedler vectors are compared with a loop of scipy's full `eigh`, the graph with
+umap-learn's where that is installed.
 
 Growth is measured on a curved surface of 12 dimensions in 64: features of networks fill few dimensions (ResNet-56's of
 CIFAR-10 about 15), and no approximate search works without that. The exact search compares all pairs, so it grows as
@@ -88,6 +89,16 @@ def make_graph(x: Tensor, approximate: bool = False) -> Any:
     return connect(fuzzy_graph(*nearest_neighbours(x, NEIGHBOURS, approximate=approximate)), x)[0]
 
 
+def umap_graphs(x: Tensor, scales: tuple[int, ...] = (5, 15, 30)) -> list[Any]:
+    """The same by umap-learn, which counts a sample among its neighbours; not joined over scales."""
+    from umap.umap_ import fuzzy_simplicial_set, nearest_neighbors
+
+    rows, random = x.numpy(), np.random.RandomState(0)
+    found, near, _ = nearest_neighbors(rows, max(scales) + 1, "euclidean", {}, False, random)
+    given = [{"knn_indices": found[:, : k + 1], "knn_dists": near[:, : k + 1]} for k in scales]
+    return [fuzzy_simplicial_set(rows, k + 1, random, "euclidean", **g)[0] for k, g in zip(scales, given, strict=True)]
+
+
 def verdict(seconds: float, goal: float) -> str:
     return f"{'met' if seconds <= goal else 'missed'}: {goal:g} s"
 
@@ -111,6 +122,10 @@ def measure_steps(seed: int) -> list[list[str]]:
         ["connect", f"{joining:.2f}", f"{parts} parts", f"{still_more:.0f} MB", ""],
         ["whole graph", f"{total:.2f}", f"{total / floor:.2f} × product", "", verdict(total, GOAL_GRAPH)],
     ]
+    if find_spec("umap"):
+        umap_graphs(clusters(5000, seed))  # compiles
+        took, memory, _ = timed(lambda: umap_graphs(x))
+        rows.append(["umap-learn's graphs", f"{took:.2f}", f"{took / total:.2f} × ours", f"{memory:.0f} MB", ""])
     took, memory, _ = timed(lambda: spectral_embedding(graph, COLUMNS, seed))
     rows.append([f"spectral embedding, {COLUMNS} columns", f"{took:.2f}", "", f"{memory:.0f} MB", ""])
     return [[f"{SAMPLES:,} × {DIM}: {name}", *rest] for name, *rest in rows]
