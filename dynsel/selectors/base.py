@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dynsel.selection import Selection, balanced_top_k, top_k
+from dynsel.selection import Selection, balanced_top_k, largest_remainder, top_k
 from dynsel.usage import count_uses
 
 __all__ = ["Feedback", "ScoreSelector", "Selector", "put_first", "rotation_scores"]
@@ -193,7 +193,12 @@ class ScoreSelector(Selector):
     """A selector that takes the samples of highest score, in each class if `class_balance`.
 
     Until it is `ready` (features captured in training need one pass over the data), it rotates at random.
+
+    Attributes:
+        epsilon: Share of the epoch, in [0, 1], drawn at random from all samples but those of highest score.
     """
+
+    epsilon: float = 0.0
 
     @abstractmethod
     def scores(self, progress: float) -> Tensor:
@@ -201,9 +206,29 @@ class ScoreSelector(Selector):
 
     def select(self, progress: float, size: int) -> Selection:
         scores = self.scores(progress) if self.ready else rotation_scores(self.usage, self.generator)
-        if self.class_balance and self.labels is not None:
-            return Selection(balanced_top_k(scores, self.labels, size))
-        return Selection(top_k(scores, size))
+        labels = self.labels if self.class_balance else None
+        if self.epsilon and self.ready:
+            greedy = size - int(self.epsilon * size + 0.5)
+            drawn = torch.rand(self.num_samples, generator=self.generator)
+            if labels is not None:
+                quotas = largest_remainder(torch.bincount(labels), size)
+                # Shares of the quotas, not of the classes: only then none is above its quota.
+                drawn[balanced_top_k(scores, labels, quotas=largest_remainder(quotas, greedy))] = 2.0
+            elif greedy:
+                drawn[top_k(scores, greedy)] = 2.0
+            scores = drawn
+        return Selection(top_k(scores, size) if labels is None else balanced_top_k(scores, labels, size))
+
+
+def check_epsilon(value: float) -> float:
+    """The value, if it is a share.
+
+    Raises:
+        ValueError: If it is outside [0, 1].
+    """
+    if not 0 <= value <= 1:
+        raise ValueError(f"`epsilon` must be in [0, 1], got {value}; it is the share taken at random")
+    return value
 
 
 def rotation_scores(usage: Tensor, generator: torch.Generator) -> Tensor:

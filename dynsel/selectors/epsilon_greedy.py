@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dynsel.selection import Selection, balanced_top_k, largest_remainder, top_k
+from dynsel.selectors.base import check_epsilon
 from dynsel.selectors.loss import LossRank
 
 __all__ = ["EpsilonGreedy"]
@@ -44,25 +44,10 @@ class EpsilonGreedy(LossRank):
         self, *, epsilon: float = 0.1, smoothing: float = 0.5, class_balance: bool = False, seed: int | None = None
     ) -> None:
         super().__init__(smoothing=smoothing, gamma=0.0, noise=0.0, class_balance=class_balance, seed=seed)
-        if not 0 <= epsilon <= 1:
-            raise ValueError(f"`epsilon` must be in [0, 1], got {epsilon}; it is the share taken at random")
-        self.epsilon = epsilon
+        self.epsilon = check_epsilon(epsilon)
 
     def scores(self, progress: float) -> Tensor:
         scores = super().scores(progress)
         never_finite = np.flatnonzero(np.isnan(self.average.numpy()) & (self.usage.numpy() > 0))
         scores[never_finite] = -torch.rand(len(never_finite), generator=self.generator)
         return scores
-
-    def select(self, progress: float, size: int) -> Selection:
-        greedy = size - int(self.epsilon * size + 0.5)
-        scores = self.scores(progress)
-        order = torch.rand(self.num_samples, generator=self.generator)
-        if self.class_balance and self.labels is not None:
-            quotas = largest_remainder(np.bincount(self.labels.numpy()).tolist(), size)
-            # Shares of the quotas, not of the classes: only then none is above its quota.
-            order[balanced_top_k(scores, self.labels, quotas=largest_remainder(quotas, greedy))] = 2.0
-            return Selection(balanced_top_k(order, self.labels, quotas=quotas))
-        if greedy:
-            order[top_k(scores, greedy)] = 2.0
-        return Selection(top_k(order, size))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dynsel.schedules import Schedule, as_schedule, check_range
 from dynsel.selection import gumbel
-from dynsel.selectors.base import Feedback, ScoreSelector, put_first
+from dynsel.selectors.base import Feedback, ScoreSelector, check_epsilon, put_first
 from dynsel.selectors.terms import (
     Boundary,
     Loss,
@@ -30,7 +30,8 @@ __all__ = ["Hybrid"]
 class Hybrid(ScoreSelector):
     """Takes the highest sums of several terms: loss, factors, characteristic function, graph.
 
-    Score S_i = Σ_terms weight · value_i - γ u_i / ū + Gumbel noise. Values are in [0, 1] (see
+    A share 1 - ε of the epoch are the samples of highest score; the rest is drawn from all others, so that what is easy
+    isn't forgotten. Score S_i = Σ_terms weight · value_i - γ u_i / ū + Gumbel noise. Values are in [0, 1] (see
     `dynsel.selectors.terms`), u_i are the uses of sample i and ū their mean. A weight is a number or a schedule
     of progress; a term of weight 0 is not computed, and if no term needs features, neither does the selector.
     With the loss term samples that were never trained on go first, in random order.
@@ -45,6 +46,7 @@ class Hybrid(ScoreSelector):
         region: Weight of lying in a region of the graph that was trained on little.
         gamma: Weight of the usage penalty.
         noise: Scale of the Gumbel noise.
+        epsilon: Share of the epoch drawn at random from all but the samples of highest score, in [0, 1].
         smoothing: Of the loss: share of the old average that a new loss leaves, in [0, 1).
         clip: Share of the samples of highest loss that count as label noise and rank lowest, in [0, 1): about the
             share of wrong labels that you expect.
@@ -69,7 +71,8 @@ class Hybrid(ScoreSelector):
         boundary: float | Schedule = 0.0,
         region: float | Schedule = 0.0,
         gamma: float | Schedule = 0.3,
-        noise: float = 0.2,
+        noise: float = 0.0,
+        epsilon: float = 0.1,
         smoothing: float = 0.5,
         clip: float = 0.0,
         class_balance: bool = False,
@@ -78,6 +81,7 @@ class Hybrid(ScoreSelector):
         seed: int | None = None,
     ) -> None:
         super().__init__(class_balance=class_balance, seed=seed)
+        self.epsilon = check_epsilon(epsilon)
         if not 0 <= clip < 1:
             raise ValueError(f"`clip` must be in [0, 1), got {clip}")
         if not noise >= 0:

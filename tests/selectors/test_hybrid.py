@@ -13,7 +13,7 @@ from dynsel.callbacks import DynamicSelection
 from dynsel.cfd import cfd, characteristic_sums
 from dynsel.ncfd import neural_cfd
 from dynsel.schedules import Linear, Step
-from dynsel.selectors import RRD, Feedback, Hybrid
+from dynsel.selectors import RRD, EpsilonGreedy, Feedback, Hybrid
 from dynsel.selectors.loss import loss_rank
 from dynsel.selectors.rrd import rank_within_class
 from dynsel.selectors.terms import Material, NeuralWitness, Region, Representativeness, Witness, local_variation
@@ -64,13 +64,34 @@ def test_the_noise_is_gumbel_of_its_scale():
 
 
 def test_what_was_never_trained_on_goes_first():
-    selector = bound(noise=1.0, gamma=0.0)
+    selector = bound(noise=1.0, gamma=0.0, epsilon=0.0)
     known = torch.arange(0, 60, 2)
     selector.observe(Feedback(known, loss=torch.full((30,), 100.0)))
     chosen = selector.select(0.1, 30).indices
     assert chosen.tolist() == list(range(1, 60, 2))
     # And in random order: not the first ones, when only some fit.
     assert selector.select(0.1, 10).indices.tolist() != chosen[:10].tolist()
+
+
+def test_by_loss_alone_it_is_epsilon_greedy():
+    hybrid, greedy = Hybrid(gamma=0.0, epsilon=0.2, seed=0), EpsilonGreedy(epsilon=0.2, seed=0)
+    losses = torch.rand(200, generator=torch.Generator().manual_seed(1))
+    for selector in (hybrid, greedy):
+        selector.bind(200)
+    for epoch in range(5):
+        indices = hybrid.select(epoch / 5, 80).indices
+        assert torch.equal(greedy.select(epoch / 5, 80).indices, indices)
+        for selector in (hybrid, greedy):
+            selector.observe(Feedback(indices, loss=losses[indices] / (epoch + 1)))
+
+
+def test_features_are_captured_without_detours():
+    """Until its terms are ready it only rotates: a random share would leave samples unseen."""
+    selector = Hybrid(loss=0.0, rarity=1.0, epsilon=0.5, seed=0)
+    selector.bind(60)
+    first = selector.select(0.0, 30).indices
+    selector.observe(Feedback(first))
+    assert not set(first.tolist()) & set(selector.select(0.1, 30).indices.tolist())
 
 
 def test_only_weighted_terms_are_computed():
