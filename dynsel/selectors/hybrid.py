@@ -70,7 +70,7 @@ class Hybrid(ScoreSelector):
         neural_witness: float | Schedule = 0.0,
         boundary: float | Schedule = 0.0,
         region: float | Schedule = 0.0,
-        gamma: float | Schedule = 0.3,
+        gamma: float | Schedule = 0.1,
         noise: float = 0.0,
         epsilon: float = 0.1,
         smoothing: float = 0.5,
