@@ -34,7 +34,8 @@ class Hybrid(ScoreSelector):
     isn't forgotten. Score S_i = Σ_terms weight · value_i - γ u_i / ū + Gumbel noise. Values are in [0, 1] (see
     `dynsel.selectors.terms`), u_i are the uses of sample i and ū their mean. A weight is a number or a schedule
     of progress; a term of weight 0 is not computed, and if no term needs features, neither does the selector.
-    With the loss term samples that were never trained on go first, in random order.
+    With the loss term samples that were never trained on go first, in random order. For a finish on full data let the
+    keep ratio rise: `DynamicSelection(keep_ratio=Step([0.5, 1.0], [0.9]))`.
 
     Args:
         loss: Weight of the rank of the smoothed loss.
