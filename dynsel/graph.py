@@ -34,6 +34,7 @@ Sparse: TypeAlias = Any  # scipy's sparse arrays have no types
 Array: TypeAlias = NDArray[Any]
 
 _BLOCK_VALUES = 2**22
+_PAIRS = 2**32  # distances that joining parts may take, a minute on a CPU
 _LARGE = 20_000  # from here on the approximate search takes less than half the time of the exact one
 _CELL, _CELLS = 256, 24  # samples in a cell of the approximate search, on average, and cells looked into
 _PLACING = 40  # samples that place each cell; faiss wants 39
@@ -239,9 +240,10 @@ def _bandwidths(beyond: Array, target: float) -> Array:
 def connect(graph: Sparse, features: Matrix, floor: float = 0.1) -> tuple[Sparse, int]:
     """Make a graph connected: join its parts where they are nearest, and strengthen its spanning tree.
 
-    Parts are joined by the true nearest pairs between them, each part with its nearest neighbour, until one part is
-    left. The edges of the maximum-weight spanning tree, such pairs among them, are then joined by the fuzzy union
-    with an edge of weight `floor`, so that no part hangs on a vanishing weight.
+    Parts are joined by the nearest pairs between them, each part with its nearest neighbour, until one part is left.
+    These are the true ones up to 65,536 samples; beyond, where that would take more than 2^32 distances, those of as
+    many samples of each part as they suffice for. The edges of the maximum-weight spanning tree, such pairs among
+    them, are then joined by the fuzzy union with an edge of weight `floor`, so that no part hangs on a vanishing weight.
 
     Args:
         graph: (N, N) scipy sparse, symmetric, weights in (0, 1].
@@ -286,9 +288,9 @@ def _nearest_pairs(features: Matrix, part: Array) -> Array:
     """(2, E) ends of the shortest edge out of each part but the largest, which others reach anyway."""
     x = take(features, slice(0, len(features)))
     label = torch.from_numpy(part).long().to(x.device)
-    rows = (label != label.bincount().argmax()).nonzero()[:, 0]
+    rows = _thinned((label != label.bincount().argmax()).nonzero()[:, 0], label, _PAIRS // len(x))
     near, other = torch.empty(len(rows), device=x.device), torch.empty_like(rows)
-    for at in blocks(rows[:, None], max(1, _BLOCK_VALUES // len(x))):
+    for at in blocks(rows[:, None], max(1, 16 * _BLOCK_VALUES // len(x))):
         apart = torch.cdist(x[rows[at]], x)
         apart.masked_fill_(label[rows[at], None] == label, torch.inf)
         near[at], other[at] = apart.min(1)
@@ -298,6 +300,17 @@ def _nearest_pairs(features: Matrix, part: Array) -> Array:
     _, first = np.unique(label[rows].cpu()[order].numpy(), return_index=True)
     chosen = order[torch.from_numpy(first)].to(rows.device)
     return torch.stack([rows[chosen], other[chosen]]).cpu().numpy()
+
+
+def _thinned(rows: Tensor, label: Tensor, count: int) -> Tensor:
+    """About `count` of the rows, drawn, of each part alike and at least one; all of them if they are no more."""
+    if len(rows) <= count:
+        return rows
+    drawn = rows.cpu()[torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))].to(rows.device)
+    drawn = drawn[label[drawn].argsort(stable=True)]
+    _, size = torch.unique_consecutive(label[drawn], return_counts=True)
+    place = torch.arange(len(drawn), device=rows.device) - (size.cumsum(0) - size).repeat_interleave(size)
+    return drawn[place < max(1, count // len(size))]
 
 
 # ---------------------------------------------------------------- spectra

@@ -273,6 +273,33 @@ def test_many_parts_are_joined_in_rounds():
     assert connected_components(whole)[0] == 1
 
 
+@pytest.mark.parametrize("pairs", [0, 2000, 10_000])
+def test_large_parts_are_joined_by_some_of_their_samples(monkeypatch: pytest.MonkeyPatch, pairs: int) -> None:
+    """Each new edge is the shortest from one of its ends to the other part."""
+    x = torch.cat([blobs(n, centres=1, seed=n) + 100 * i for i, n in enumerate((60, 30, 70, 40))])
+    group = np.repeat(np.arange(4), (60, 30, 70, 40))
+    graph = graph_of(x, (3,))
+    monkeypatch.setattr(graph_module, "_PAIRS", pairs)
+    whole, parts = connect(graph, x)
+    assert (parts, connected_components(whole)[0]) == (4, 1)
+    new = ((whole != 0).astype(int) - (graph != 0).astype(int)).tocoo()
+    new.eliminate_zeros()
+    assert new.nnz == 2 * 3
+    apart = pairwise_distances(x.numpy())
+    for i, j in zip(new.row, new.col, strict=True):
+        assert group[i] != group[j]
+        ends = apart[i][group == group[j]].min(), apart[j][group == group[i]].min()
+        assert min(abs(apart[i, j] - end) for end in ends) < 1e-4
+
+
+def test_a_share_of_each_part_is_looked_at() -> None:
+    label = torch.tensor([0] * 50 + [1] * 3 + [2] * 500)
+    rows = (label != 2).nonzero()[:, 0]
+    assert torch.equal(graph_module._thinned(rows, label, 53), rows)
+    assert label[graph_module._thinned(rows, label, 20)].bincount().tolist() == [10, 3]
+    assert label[graph_module._thinned(rows, label, 0)].bincount().tolist() == [1, 1]
+
+
 def test_connect_says_what_is_wrong():
     graph = graph_of(torch.randn(10, 2), (3,))
     with pytest.raises(ValueError, match=r"`graph` must be \(9, 9\) for these features, got \(10, 10\)"):
