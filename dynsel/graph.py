@@ -243,7 +243,8 @@ def connect(graph: Sparse, features: Matrix, floor: float = 0.1) -> tuple[Sparse
     Parts are joined by the nearest pairs between them, each part with its nearest neighbour, until one part is left.
     These are the true ones up to 65,536 samples; beyond, where that would take more than 2^32 distances, those of as
     many samples of each part as they suffice for. The edges of the maximum-weight spanning tree, such pairs among
-    them, are then joined by the fuzzy union with an edge of weight `floor`, so that no part hangs on a vanishing weight.
+    them, are then joined by the fuzzy union with an edge of weight `floor`, so that no part hangs on a vanishing
+    weight.
 
     Args:
         graph: (N, N) scipy sparse, symmetric, weights in (0, 1].
