@@ -15,7 +15,7 @@ import torch
 from jsonargparse import Namespace
 from jsonargparse.typing import PositiveInt
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, instantiate_class
 
 from dynsel._arguments import parse_value
 from dynsel.callbacks import DynamicSelection
@@ -127,8 +127,7 @@ def _instance(value: Any) -> Any:
     """What a value with a `class_path` describes; other values as they are."""
     if not isinstance(value, dict) or "class_path" not in value:
         return value
-    module, _, name = value["class_path"].rpartition(".")
-    return getattr(importlib.import_module(module), name)(**value.get("init_args", {}))
+    return instantiate_class((), value)
 
 
 def class_path(cls: type) -> str:

@@ -205,19 +205,26 @@ class ScoreSelector(Selector):
         """(N,) float32, higher = rather take it."""
 
     def select(self, progress: float, size: int) -> Selection:
-        scores = self.scores(progress) if self.ready else rotation_scores(self.usage, self.generator)
         labels = self.labels if self.class_balance else None
-        if self.epsilon and self.ready:
-            greedy = size - int(self.epsilon * size + 0.5)
-            drawn = torch.rand(self.num_samples, generator=self.generator)
-            if labels is not None:
-                quotas = largest_remainder(torch.bincount(labels), size)
-                # Shares of the quotas, not of the classes: only then none is above its quota.
-                drawn[balanced_top_k(scores, labels, quotas=largest_remainder(quotas, greedy))] = 2.0
-            elif greedy:
-                drawn[top_k(scores, greedy)] = 2.0
-            scores = drawn
+        if not self.ready:
+            scores = rotation_scores(self.usage, self.generator)
+        else:
+            scores = self.scores(progress)
+            if self.epsilon:
+                scores = self._partly_drawn(scores, labels, size)
         return Selection(top_k(scores, size) if labels is None else balanced_top_k(scores, labels, size))
+
+    def _partly_drawn(self, scores: Tensor, labels: Tensor | None, size: int) -> Tensor:
+        """Scores whose top `size` are the highest of these, and for a share ε of it any others at random."""
+        greedy = size - int(self.epsilon * size + 0.5)
+        drawn = torch.rand(self.num_samples, generator=self.generator)
+        if labels is not None:
+            quotas = largest_remainder(torch.bincount(labels), size)
+            # Shares of the quotas, not of the classes: only then none is above its quota.
+            drawn[balanced_top_k(scores, labels, quotas=largest_remainder(quotas, greedy))] = 2.0
+        elif greedy:
+            drawn[top_k(scores, greedy)] = 2.0
+        return drawn
 
 
 def check_epsilon(value: float) -> float:
