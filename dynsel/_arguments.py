@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
@@ -64,10 +65,15 @@ def parse_value(text: str) -> Any:
     """A number, true, false, null or anything else in JSON; or else the text itself.
 
     Example:
-        >>> parse_value("0.5"), parse_value("class")
-        (0.5, 'class')
+        >>> parse_value("0.5"), parse_value(".5"), parse_value("class")
+        (0.5, 0.5, 'class')
     """
     try:
         return json.loads(text)
     except json.JSONDecodeError:
+        pass
+    try:
+        number = float(text)  # JSON has no .5
+    except ValueError:
         return text
+    return number if math.isfinite(number) else text

@@ -22,6 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats as oracle
 
+from dynsel._arguments import parse_value
 from dynsel.cli import main
 from dynsel.compare import RunRecord, Store, summarise
 from dynsel.compare.queue import equal_lengths
@@ -371,6 +372,15 @@ def test_a_selector_may_be_given_arguments(comparison: Comparison) -> None:
     comparison.make("rrd:gamma=2,factors=split", 3, [])
     rrd = comparison.config_init.selection.controller.selector
     assert (rrd.gamma(0.0), rrd.factors) == (2.0, "split")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [(".5", 0.5), ("-.5", -0.5), ("1e-3", 0.001), ("7", 7), ("inf", "inf"), ("a.5", "a.5"), ("null", None)],
+)
+def test_values_as_they_are_written(text: str, value: Any) -> None:
+    found = parse_value(text)
+    assert (found, type(found)) == (value, type(value))
 
 
 @pytest.mark.parametrize(
