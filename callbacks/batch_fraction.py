@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import lightning.pytorch as pl
@@ -22,7 +24,8 @@ class BatchFraction(Callback):
     Add it to the Trainer's callbacks, alone or with `DynamicSelection`, whose indices, loss weights, feedback and
     usage are then those of the part that stays. Each training batch is cut when it has arrived on the device, so
     that `training_step`, callbacks and `self.log` see the reduced one; validation, test and predict see all.
-    Scoring costs a forward pass of the whole batch and saves the rest's forward and backward.
+    Scoring costs a forward pass of the whole batch and saves the rest's forward and backward; beside
+    `DynamicSelection` it is counted in its records, as time, samples scored and operations of selection.
 
     The batch is cut along its first dimension: in every tensor and array with a row a sample, in every list or
     tuple with an entry a sample, within dicts, dataclasses, namedtuples and lists of unlike things. The batch size
@@ -89,14 +92,21 @@ class BatchFraction(Callback):
     # ---------------------------------------------------------------- a batch
     def _reduced(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int) -> Any:
         ratio = self.keep_ratio(training_progress(trainer, trainer.current_epoch))
+        callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+        selections = [c for c in callbacks if isinstance(c, DynamicSelection) and c.controller.armed]
         kept, size = None, 0
         if batch is not None and ratio < 1:
             size = batch_size(batch)
             count = sample_count(ratio, size)
             if count < size:
                 draws = (trainer.current_epoch, batch_idx, trainer.global_rank)
-                kept = top_k(scored(self.score, pl_module, batch, size, key=draws), count)
-        for callback in trainer.callbacks:  # type: ignore[attr-defined]
-            if isinstance(callback, DynamicSelection) and callback.controller.armed:
-                callback.controller.keep(batch_idx, kept, size)
+                start = time.perf_counter()
+                with ExitStack() as stack:
+                    for selection in selections:
+                        stack.enter_context(selection.counting_scoring(pl_module, size))
+                    kept = top_k(scored(self.score, pl_module, batch, size, key=draws), count)
+                for selection in selections:
+                    selection.controller.add_scoring(size, time.perf_counter() - start)
+        for selection in selections:
+            selection.controller.keep(batch_idx, kept, size)
         return batch if kept is None else cut(batch, kept, size)

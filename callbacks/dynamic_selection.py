@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import lightning.pytorch as pl
@@ -262,13 +263,18 @@ class DynamicSelection(Callback):
         return batch if kept is None else cut(batch, kept, size)
 
     def _losses_of(self, pl_module: pl.LightningModule, batch: Any, size: int, draws: tuple[int, ...]) -> Tensor:
-        score, controller = self._score or cross_entropy, self.controller
-        if not self.count_flops or controller.flops_scored is not None or not can_count(pl_module):
-            return scored(score, pl_module, batch, size, key=draws)
+        with self.counting_scoring(pl_module, size):
+            return scored(self._score or cross_entropy, pl_module, batch, size, key=draws)
+
+    @contextmanager
+    def counting_scoring(self, pl_module: pl.LightningModule, size: int) -> Iterator[None]:
+        """Count the operations of what scores the `size` samples of a batch, once, if operations are counted."""
+        if not self.count_flops or self.controller.flops_scored is not None or not can_count(pl_module):
+            yield
+            return
         with FlopTap() as tap:
-            losses = scored(score, pl_module, batch, size, key=draws)
-        controller.flops_scored = tap.total / size
-        return losses
+            yield
+        self.controller.flops_scored = tap.total / size
 
     # ---------------------------------------------------------------- feedback
     def on_train_batch_start(

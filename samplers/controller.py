@@ -46,8 +46,8 @@ class EpochRecord:
         usage_gini: Gini coefficient of the uses so far; 0 = all alike.
         class_balance: 1 minus the total variation distance between the class shares of selection and data set;
             NaN without labels, and where batches are cut once they are loaded.
-        selection_seconds: Time that choosing took before this epoch; in the first one with the making of labels and
-            features, and where the selector is fitted with that.
+        selection_seconds: Time that choosing took before this epoch and inside its batches; in the first one with the
+            making of labels and features, and where the selector is fitted with that.
         fit_seconds: The part of it that making features and fitting the selector to them took (autoencoder, graph,
             coreset); under DDP on rank 0, for which the others wait.
         data_seconds: Time for which whoever trains waited for batches of the wrapped loader.
@@ -449,8 +449,10 @@ class SelectionController:
         if self.flops_trained is None:
             return math.nan, math.nan
         chosen = self.selection_flops
-        if self.cuts_batches and self.samples_scored:
-            chosen = math.nan if self.flops_scored is None else self.flops_scored * self.samples_scored
+        if self.flops_scored is not None:
+            chosen = self.flops_scored * self.samples_scored
+        elif self.cuts_batches and self.samples_scored:
+            chosen = math.nan
         return self.flops_trained * self.samples_trained + chosen, chosen
 
     def _sampler_epoch(self, epoch: int) -> None:
@@ -522,7 +524,7 @@ class SelectionController:
         """
         assert isinstance(self.selector, CandidateSelector)
         assert self.record is not None
-        start = time.perf_counter()
+        start, scored = time.perf_counter(), 0
         self.keep(batch_idx, torch.arange(size), size)
         count, kept = sample_count(self.record.keep_ratio, size), None
         if count < size:
@@ -534,10 +536,21 @@ class SelectionController:
                 kept = self.selector.keep(candidates, losses(), count, generator)
             except ValueError as error:
                 raise ValueError(f"epoch {self.epoch}, batch {batch_idx}: {error}") from error
-            self.samples_scored += size * self.sampler.num_replicas
+            scored = size
         self.keep(batch_idx, kept, size)
-        self.record.selection_seconds += time.perf_counter() - start
+        self.add_scoring(scored, time.perf_counter() - start)
         return kept
+
+    def add_scoring(self, size: int, seconds: float) -> None:
+        """Tell what choosing inside a batch took.
+
+        Args:
+            size: Samples of this rank's batch that were scored by a forward pass; on every rank as many.
+            seconds: Wall-clock time.
+        """
+        self.samples_scored += size * self.sampler.num_replicas
+        if self.record is not None:
+            self.record.selection_seconds += seconds
 
     def observe(
         self,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections import OrderedDict, UserDict, namedtuple
 from dataclasses import dataclass
 from typing import Any
@@ -735,7 +737,7 @@ def test_42_exact_resume_at_every_step(tmp_path, options):
         return loss_score(module, batch) + torch.rand(len(batch[2]))
 
     def run(*callbacks: Any, **more: Any) -> tuple[Module, DynamicSelection]:
-        chosen = DynamicSelection(Listening(), Sizes((20, 13, 40)))
+        chosen = DynamicSelection(Listening(), Sizes((20, 13, 40)), count_flops=True)
         fraction = BatchFraction(Linear(0.9, 0.3), random_loss)
         made = {"module": Module(noise=True), "max_epochs": 3, **options, **more}
         return fit(chosen, fraction, *callbacks, **made)[0], chosen
@@ -747,7 +749,33 @@ def test_42_exact_resume_at_every_step(tmp_path, options):
         resumed, again = run(ckpt_path=path, seed=2)
         assert same_weights(whole, resumed), path.name
         assert again.selector.usage.tolist() == books.selector.usage.tolist(), path.name
-        assert again.history[-1].samples_trained == books.history[-1].samples_trained, path.name
+        for name in ("samples_trained", "samples_scored", "flops", "selection_flops"):
+            assert getattr(again.history[-1], name) == getattr(books.history[-1], name), (path.name, name)
+
+
+# ---------------------------------------------------------------- what scoring costs
+@pytest.mark.parametrize("first", [False, True])
+def test_42_scoring_counts_as_selection(first):
+    chosen, fraction = DynamicSelection("random", 0.6, count_flops=True), BatchFraction(0.5, loss_score)
+    callbacks = [fraction, chosen] if first else [chosen, fraction]
+    fit(*callbacks, max_epochs=2)
+    last = chosen.history[-1]
+    assert (last.samples_scored, last.samples_trained) == (48, 24)
+    # Layers of 4 x 8 and 8 x 2: 96 operations forward; backward both gradients, but not that of the input.
+    assert last.selection_flops == 48 * 96
+    assert last.flops == 48 * 96 + 24 * (96 + 96 + 32)
+
+
+def test_42_the_time_of_scoring_counts_as_selection():
+    def slow(module: pl.LightningModule, batch: Any) -> Tensor:
+        time.sleep(0.05)
+        return mixed(module, batch)
+
+    chosen = DynamicSelection("full", 1.0)
+    fit(chosen, BatchFraction(Step([1.0, 0.5], [0.4]), slow), max_epochs=2, val=False)
+    all_, half = chosen.history
+    assert half.selection_seconds - all_.selection_seconds > 0.9 * 0.05 * math.ceil(N / 8)
+    assert (all_.samples_scored, half.samples_scored) == (0, N)
 
 
 # ---------------------------------------------------------------- without a Trainer
