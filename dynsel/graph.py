@@ -9,6 +9,7 @@ Shapes: N samples, d feature dim, k neighbours, G small graphs of B samples each
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from typing import Any, Literal, TypeAlias
 
@@ -38,6 +39,7 @@ _PAIRS = 2**32  # distances that joining parts may take, a minute on a CPU
 _LARGE = 20_000  # from here on the approximate search takes less than half the time of the exact one
 _CELL, _CELLS = 256, 24  # samples in a cell of the approximate search, on average, and cells looked into
 _PLACING = 40  # samples that place each cell; faiss wants 39
+_CACHED = 2**12  # samples whose distances the processor's cache holds
 _DENSE = 512  # below so many nodes a dense eigensolver is the faster one
 _DEGENERATE = 1e-9  # eigenvalues nearer than this, relative to the largest possible one, count as one
 
@@ -188,13 +190,22 @@ def fuzzy_graph(distances: Tensor, indices: Tensor, scales: Sequence[int] = (5, 
             f"`scales` must be between 1 and the number of neighbours found, {width}, got {list(scales)}; "
             "search for as many as the largest scale"
         )
-    near = distances.detach().cpu().double().numpy()
-    apart = np.ones_like(near)  # 1 - weight of the union so far
-    for k in scales:
-        apart[:, :k] *= 1 - _memberships(near[:, :k])
-    rows = np.repeat(np.arange(count), width)
-    weights = (1 - apart).astype(np.float32).ravel()
-    directed = csr_array((weights, (rows, indices.cpu().numpy().ravel())), shape=(count, count))
+    near = distances.detach().cpu().numpy()
+    # UMAP's means count the sample itself.
+    means = [near[:, :k].sum(dtype=np.float64) / (count * (k + 1)) for k in scales]
+    weights = np.empty(near.shape, dtype=np.float32)
+
+    def weigh(rows: slice) -> None:
+        block = near[rows].astype(np.float64)
+        apart = np.ones_like(block)  # 1 - weight of the union so far
+        for k, mean in zip(scales, means, strict=True):
+            apart[:, :k] *= 1 - _memberships(block[:, :k], mean)
+        weights[rows] = 1 - apart
+
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        list(pool.map(weigh, blocks(distances, _CACHED)))
+    ends = np.repeat(np.arange(count), width), indices.cpu().numpy().ravel()
+    directed = csr_array((weights.ravel(), ends), shape=(count, count))
     # The union is associative: directions may be joined after the scales.
     graph = _union(directed, directed.T.tocsr())
     graph.eliminate_zeros()
@@ -206,15 +217,16 @@ def _union(a: Sparse, b: Sparse) -> Sparse:
     return (a + b - a * b).tocsr()
 
 
-def _memberships(near: Array) -> Array:
-    """Weights of the directed edges at one scale, from (N, k) float64 distances; (N, k)."""
+def _memberships(near: Array, mean: float) -> Array:
+    """Weights of the directed edges at one scale, (R, k), of R samples: from (R, k) float64 distances and the mean of
+    those of all samples.
+    """
     k = near.shape[1]
     positive = np.where(near > 0, near, np.inf).min(1)
     rho = np.where(np.isfinite(positive), positive, 0.0)
     beyond = np.maximum(near - rho[:, None], 0)
     sigma = _bandwidths(beyond, np.log2(k + 1))
-    # UMAP's lower bound, of means that count the sample itself.
-    least = 1e-3 * np.where(rho > 0, near.sum(1) / (k + 1), near.sum() / (len(near) * (k + 1)))
+    least = 1e-3 * np.where(rho > 0, near.sum(1) / (k + 1), mean)  # UMAP's lower bound
     sigma = np.maximum(sigma, least)[:, None]
     scaled = np.divide(beyond, sigma, out=np.zeros_like(beyond), where=sigma > 0)
     weights: Array = np.exp(-scaled)
@@ -254,7 +266,7 @@ def connect(graph: Sparse, features: Matrix, floor: float = 0.1) -> tuple[Sparse
     Returns:
         (N, N) CSR array, connected, and the number of parts that the graph had: 1 if it was connected.
     """
-    from scipy.sparse import csr_array
+    from scipy.sparse import csr_array, triu
     from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 
     check_matrix(features)
@@ -269,7 +281,7 @@ def connect(graph: Sparse, features: Matrix, floor: float = 0.1) -> tuple[Sparse
         ends = _nearest_pairs(features, part)
         joined = joined + _edges(ends, len(features), floor)
         left, part = connected_components(joined, directed=False)
-    lengths = csr_array(joined, copy=True)
+    lengths = csr_array(triu(joined))  # scipy goes by either direction
     # scipy takes a length of 0 for no edge; one more a step makes the same tree.
     lengths.data = 1 - np.log(np.clip(lengths.data, 1e-30, 1))
     tree = minimum_spanning_tree(lengths).tocoo()
