@@ -191,15 +191,13 @@ def fuzzy_graph(distances: Tensor, indices: Tensor, scales: Sequence[int] = (5, 
             "search for as many as the largest scale"
         )
     near = distances.detach().cpu().numpy()
-    # UMAP's means count the sample itself.
-    means = [near[:, :k].sum(dtype=np.float64) / (count * (k + 1)) for k in scales]
     weights = np.empty(near.shape, dtype=np.float32)
 
     def weigh(rows: slice) -> None:
         block = near[rows].astype(np.float64)
         apart = np.ones_like(block)  # 1 - weight of the union so far
-        for k, mean in zip(scales, means, strict=True):
-            apart[:, :k] *= 1 - _memberships(block[:, :k], mean)
+        for k in scales:
+            apart[:, :k] *= 1 - _memberships(block[:, :k])
         weights[rows] = 1 - apart
 
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
@@ -217,17 +215,16 @@ def _union(a: Sparse, b: Sparse) -> Sparse:
     return (a + b - a * b).tocsr()
 
 
-def _memberships(near: Array, mean: float) -> Array:
-    """Weights of the directed edges at one scale, (R, k), of R samples: from (R, k) float64 distances and the mean of
-    those of all samples.
-    """
+def _memberships(near: Array) -> Array:
+    """Weights of the directed edges at one scale, (R, k), from the float64 distances of R samples."""
     k = near.shape[1]
     positive = np.where(near > 0, near, np.inf).min(1)
     rho = np.where(np.isfinite(positive), positive, 0.0)
     beyond = np.maximum(near - rho[:, None], 0)
     sigma = _bandwidths(beyond, np.log2(k + 1))
-    least = 1e-3 * np.where(rho > 0, near.sum(1) / (k + 1), mean)  # UMAP's lower bound
-    sigma = np.maximum(sigma, least)[:, None]
+    # UMAP's lower bound, of a mean that counts the sample itself. The other one it has, for samples that have nothing
+    # but duplicates, decides nothing: these count fully.
+    sigma = np.maximum(sigma, 1e-3 * near.sum(1) / (k + 1))[:, None]
     scaled = np.divide(beyond, sigma, out=np.zeros_like(beyond), where=sigma > 0)
     weights: Array = np.exp(-scaled)
     return weights
