@@ -105,8 +105,9 @@ class BatchFraction(Callback):
                     for selection in selections:
                         stack.enter_context(selection.counting_scoring(pl_module, size))
                     kept = top_k(scored(self.score, pl_module, batch, size, key=draws), count)
+                seconds = time.perf_counter() - start
                 for selection in selections:
-                    selection.controller.add_scoring(size, time.perf_counter() - start)
+                    selection.controller.add_scoring(size, seconds)
         for selection in selections:
             selection.controller.keep(batch_idx, kept, size)
         return batch if kept is None else cut(batch, kept, size)

@@ -190,18 +190,18 @@ def fuzzy_graph(distances: Tensor, indices: Tensor, scales: Sequence[int] = (5, 
             f"`scales` must be between 1 and the number of neighbours found, {width}, got {list(scales)}; "
             "search for as many as the largest scale"
         )
-    near = distances.detach().cpu().numpy()
-    weights = np.empty(near.shape, dtype=np.float32)
+    near = distances.detach().cpu()
+    weights = np.empty((count, width), dtype=np.float32)
 
     def weigh(rows: slice) -> None:
-        block = near[rows].astype(np.float64)
+        block = near[rows].double().numpy()
         apart = np.ones_like(block)  # 1 - weight of the union so far
         for k in scales:
             apart[:, :k] *= 1 - _memberships(block[:, :k])
         weights[rows] = 1 - apart
 
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        list(pool.map(weigh, blocks(distances, _CACHED)))
+        list(pool.map(weigh, blocks(near, _CACHED)))
     ends = np.repeat(np.arange(count), width), indices.cpu().numpy().ravel()
     directed = csr_array((weights.ravel(), ends), shape=(count, count))
     # The union is associative: directions may be joined after the scales.

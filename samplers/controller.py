@@ -524,7 +524,7 @@ class SelectionController:
         """
         assert isinstance(self.selector, CandidateSelector)
         assert self.record is not None
-        start, scored = time.perf_counter(), 0
+        start = time.perf_counter()
         self.keep(batch_idx, torch.arange(size), size)
         count, kept = sample_count(self.record.keep_ratio, size), None
         if count < size:
@@ -536,9 +536,8 @@ class SelectionController:
                 kept = self.selector.keep(candidates, losses(), count, generator)
             except ValueError as error:
                 raise ValueError(f"epoch {self.epoch}, batch {batch_idx}: {error}") from error
-            scored = size
         self.keep(batch_idx, kept, size)
-        self.add_scoring(scored, time.perf_counter() - start)
+        self.add_scoring(0 if kept is None else size, time.perf_counter() - start)
         return kept
 
     def add_scoring(self, size: int, seconds: float) -> None:

@@ -192,6 +192,13 @@ def test_blocks_of_samples_dont_matter(monkeypatch):
     assert (whole.toarray()[5, found[1][5]] == 1).all()  # duplicates count fully
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_distances_of_any_precision(dtype):
+    distances, indices = nearest_neighbours(blobs(50), 5)
+    distances = distances.to(dtype)
+    assert (fuzzy_graph(distances, indices, [5]) != fuzzy_graph(distances.float(), indices, [5])).nnz == 0
+
+
 def test_scales_are_joined_by_the_fuzzy_union():
     reference = load_reference()
     ours = fuzzy_graph(*nearest_neighbours(reference["points"], 30)).toarray()
