@@ -12,10 +12,10 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from jsonargparse import Namespace
+from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from jsonargparse.typing import PositiveInt
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, instantiate_class
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from dynsel._arguments import parse_value
 from dynsel.callbacks import DynamicSelection
@@ -105,11 +105,14 @@ def parse_selector(spec: str) -> tuple[type[Selector], dict[str, Any]]:
             near = ", ".join(get_close_matches(key, known) or sorted(known))
             raise ValueError(f"{spec!r}: {part!r} must be argument=value; arguments of {cls.__name__}: {near}")
         arguments[key] = parse_value(value)
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(cls, "selector")
     try:
-        cls(**{key: _instance(value) for key, value in arguments.items()})
-    except (AttributeError, ImportError, TypeError, ValueError) as error:
+        parsed = parser.parse_object({"selector": arguments})
+        parser.instantiate_classes(parsed)
+    except (ArgumentError, ValueError) as error:
         raise ValueError(f"{spec!r}: {error}") from error
-    return cls, arguments
+    return cls, {key: value for key, value in parsed.selector.as_dict().items() if key in arguments}
 
 
 def _split(text: str) -> list[str]:
@@ -121,13 +124,6 @@ def _split(text: str) -> list[str]:
         else:
             parts.append(piece)
     return parts
-
-
-def _instance(value: Any) -> Any:
-    """What a value with a `class_path` describes; other values as they are."""
-    if not isinstance(value, dict) or "class_path" not in value:
-        return value
-    return instantiate_class((), value)
 
 
 def class_path(cls: type) -> str:

@@ -389,6 +389,11 @@ def test_values_as_they_are_written(text: str, value: Any) -> None:
         ("random:clas_balance=true", "'clas_balance=true' must be argument=value; arguments of Random: class_balance"),
         ("random:seed", "'seed' must be argument=value; arguments of Random: seed"),
         ("rrd:gamma=-1", "'rrd:gamma=-1': `gamma` must be at least 0, got -1.0"),
+        (
+            "hybrid:noise=x",
+            "'hybrid:noise=x': Parser key \"selector.noise\":\n  Expected a <class 'float'>. Got value: x",
+        ),
+        ("random:class_balance=maybe", "Expected a <class 'bool'>. Got value: maybe"),
         ("randm:seed=1", "unknown selector 'randm'; did you mean 'random'"),
         ('rrd:gamma={"class_path":"dynsel.schedules.Stepp"}', "has no attribute 'Stepp'"),
         (
@@ -407,6 +412,10 @@ def test_commas_within_brackets_part_no_arguments() -> None:
     cls, arguments = parse_selector(f"hybrid:loss={json.dumps(schedule)},gamma=0,rarity={json.dumps(schedule)}")
     assert cls is Hybrid
     assert arguments == {"loss": schedule, "gamma": 0, "rarity": schedule}
+
+
+def test_arguments_are_read_as_in_a_configuration() -> None:
+    assert parse_selector("random:class_balance=no")[1] == {"class_balance": False}
 
 
 def test_file_names_of_selectors() -> None:
