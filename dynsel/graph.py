@@ -76,12 +76,14 @@ def nearest_neighbours(features: Matrix, k: int, *, approximate: bool | None = N
     width = min(count, k + (8 if x.is_cuda else 2))
     if approximate is None:
         approximate = count >= _LARGE and not x.is_cuda and find_spec("faiss") is not None
-    found = (_near_candidates if approximate else _candidates)(x - x.mean(0), width)
+    centred = x - x.mean(0)
+    measured, found = _near_candidates(centred, width) if approximate else (None, _candidates(centred, width))
     distances, indices = torch.empty(count, k, device=x.device), torch.empty_like(found[:, :k])
     again = (found < 0).any(1)
-    found[again] = 0
     for rows in blocks(found, max(1, _BLOCK_VALUES // (found.shape[1] * x.shape[1]))):
-        near, order = _sorted(x, rows, found[rows])
+        # Products only find them: they are too coarse to rank by.
+        near = (x[found[rows]] - x[rows, None]).norm(dim=2) if measured is None else measured[rows]
+        near, order = _sorted(near, found[rows], rows)
         distances[rows], indices[rows] = near[:, :k], order[:, :k]
         if found.shape[1] < count and not approximate:
             again[rows] = near[:, k - 1] == near[:, k]
@@ -105,8 +107,8 @@ def _candidates(x: Tensor, count: int) -> Tensor:
     return torch.from_numpy(search.kneighbors(x.numpy(), return_distance=False).astype(np.int64))
 
 
-def _near_candidates(x: Tensor, count: int) -> Tensor:
-    """The same, but some may be missed, in time about N; -1 where the cells looked into hold too few."""
+def _near_candidates(x: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """(N, count) distances and rows, in time about N. Some are missed; -1 where the cells looked into hold too few."""
     try:
         import faiss  # type: ignore[import-not-found,unused-ignore]
     except ImportError as error:
@@ -130,9 +132,9 @@ def _near_candidates(x: Tensor, count: int) -> Tensor:
     lists, sizes = ivf.invlists, map(ivf.invlists.list_size, range(cells))
     order = [faiss.rev_swig_ptr(lists.get_ids(c), size).copy() for c, size in enumerate(sizes) if size]
     at = torch.from_numpy(np.concatenate(order))
-    found = torch.empty(len(rows), count, dtype=torch.int64)
-    found[at] = index.search(rows[at], count).index
-    return found.to(x.device)
+    squares, found = torch.empty(len(rows), count), torch.empty(len(rows), count, dtype=torch.int64)
+    squares[at], found[at] = index.search(rows[at], count)
+    return squares.sqrt_().to(x.device), found.to(x.device)
 
 
 def _search_by_products(x: Tensor, count: int) -> Tensor:
@@ -144,14 +146,12 @@ def _search_by_products(x: Tensor, count: int) -> Tensor:
     return torch.cat(near)
 
 
-def _sorted(x: Tensor, rows: slice, found: Tensor) -> tuple[Tensor, Tensor]:
-    """Exact distances and indices of the candidates of these rows, nearest first, themselves last."""
-    found = found.sort(dim=1).values
-    near = (x[found] - x[rows, None]).norm(dim=2)
-    own = torch.arange(rows.start, rows.stop, device=x.device)[:, None]
-    near = near.masked_fill(found == own, torch.inf)
+def _sorted(near: Tensor, found: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
+    """Candidates of these rows, nearest first, equally near ones by index, themselves last."""
+    found, order = found.sort(dim=1)
+    own = torch.arange(rows.start, rows.stop, device=found.device)[:, None]
     # Where it is not among them, all of them are its duplicates, and the tie shows.
-    near, order = near.sort(dim=1, stable=True)
+    near, order = near.gather(1, order).masked_fill(found == own, torch.inf).sort(dim=1, stable=True)
     return near, found.gather(1, order)
 
 
@@ -202,7 +202,9 @@ def fuzzy_graph(distances: Tensor, indices: Tensor, scales: Sequence[int] = (5, 
 
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
         list(pool.map(weigh, blocks(near, _CACHED)))
-    ends = np.repeat(np.arange(count), width), indices.cpu().numpy().ravel()
+    # scipy keeps the ends' integers; of 32 bits they are half the traffic, and it widens them where they don't suffice.
+    small = np.int32 if count < 2**31 else np.int64
+    ends = np.repeat(np.arange(count, dtype=small), width), indices.cpu().numpy().astype(small).ravel()
     directed = csr_array((weights.ravel(), ends), shape=(count, count))
     # The union is associative: directions may be joined after the scales.
     graph = _union(directed, directed.T.tocsr())
@@ -263,7 +265,7 @@ def connect(graph: Sparse, features: Matrix, floor: float = 0.1) -> tuple[Sparse
     Returns:
         (N, N) CSR array, connected, and the number of parts that the graph had: 1 if it was connected.
     """
-    from scipy.sparse import csr_array, triu
+    from scipy.sparse import csr_array
     from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 
     check_matrix(features)
@@ -272,26 +274,35 @@ def connect(graph: Sparse, features: Matrix, floor: float = 0.1) -> tuple[Sparse
     if not 0 < floor <= 1:
         raise ValueError(f"`floor` must be in (0, 1], got {floor}")
     graph = csr_array(graph, dtype=np.float32)
-    parts, part = connected_components(graph, directed=False)
-    joined, left = graph, parts
-    while left > 1:
-        ends = _nearest_pairs(features, part)
-        joined = joined + _edges(ends, len(features), floor)
-        left, part = connected_components(joined, directed=False)
-    lengths = csr_array(triu(joined))  # scipy goes by either direction
+    # A tree of each part tells the number of parts by its edges.
+    forest = minimum_spanning_tree(_lengths(graph))
+    parts = len(features) - forest.nnz
+    while forest.nnz < len(features) - 1:
+        _, part = connected_components(forest, directed=False)
+        bridges = _edges(_nearest_pairs(features, part), len(features), floor)
+        forest = minimum_spanning_tree(forest + _lengths(bridges))
+    return _union(graph, _edges(np.stack(forest.nonzero()), len(features), floor)), parts
+
+
+def _lengths(graph: Sparse) -> Sparse:
+    """The shorter the greater the weight, of each edge in one direction: scipy goes by either."""
+    from scipy.sparse import csr_array, triu
+
+    lengths = csr_array(triu(graph))
     # scipy takes a length of 0 for no edge; one more a step makes the same tree.
     lengths.data = 1 - np.log(np.clip(lengths.data, 1e-30, 1))
-    tree = minimum_spanning_tree(lengths).tocoo()
-    ends = np.stack([tree.row, tree.col])
-    return _union(graph, _edges(ends, len(features), floor)), int(parts)
+    return lengths
 
 
 def _edges(ends: Array, count: int, weight: float) -> Sparse:
     """Both directions of these edges, (2, E), each once."""
     from scipy.sparse import csr_array
 
-    ends = np.unique(np.concatenate([ends, ends[::-1]], axis=1), axis=1)
-    return csr_array((np.full(ends.shape[1], weight, dtype=np.float32), (ends[0], ends[1])), shape=(count, count))
+    row, column = ends
+    both = np.concatenate([row, column]), np.concatenate([column, row])
+    edges = csr_array((np.ones(len(both[0]), dtype=np.float32), both), shape=(count, count))  # sums up repeated ones
+    edges.data[:] = weight
+    return edges
 
 
 def _nearest_pairs(features: Matrix, part: Array) -> Array:
