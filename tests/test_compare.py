@@ -298,8 +298,55 @@ def test_other_settings_are_refused(
 ) -> None:
     assert compare(folder, "--keep-ratio", "0.3") == 2
     error = capsys.readouterr().err
-    assert "holds runs of other settings (selection.keep_ratio: 0.5 there, 0.3 now); choose another folder" in error
+    assert "holds runs of other settings (selection.keep_ratio: 0.5 there, 0.3 here); choose another folder" in error
     assert len(error.splitlines()) == 1
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_runs_of_other_settings_stand_beside(folder: Path) -> None:
+    other = ["--selectors", "support.Slow", "--model.init_args.lr", "0.002"]
+    assert compare(folder, *other, "--equal", "seconds", out="slower") == 0
+    assert compare(folder, "--beside", str(folder / "slower"), out="both") == 0
+    with (folder / "both" / "results.csv").open() as file:
+        rows = {row["selector"]: row for row in csv.DictReader(file)}
+    assert list(rows) == ["full", "random", "slower/support.Slow"]
+    theirs = [stored(folder / "slower")[f"support.Slow-seed{seed}"]["value"] for seed in (3, 4)]
+    ours = [stored(folder / "both")[f"random-seed{seed}"]["value"] for seed in (3, 4)]
+    assert float(rows["slower/support.Slow"]["val_accuracy_mean"]) == pytest.approx(mean(theirs))
+    paired_mean = mean(a - b for a, b in zip(theirs, ours, strict=True))
+    assert float(rows["slower/support.Slow"]["vs_random_mean"]) == pytest.approx(paired_mean)
+    assert "model.init_args.lr: 0.002 there" in (folder / "both" / "table.md").read_text()
+    assert compare(folder, "--equal", "seconds", "--beside", str(folder / "slower"), out="both") == 0
+    lengths = {run["steps"] for run in stored(folder / "slower").values()}
+    with (folder / "both" / "equal-seconds" / "results.csv").open() as file:
+        rows = {row["selector"]: row for row in csv.DictReader(file)}
+    assert float(rows["slower/support.Slow"]["steps"]) == min(lengths) < STEPS
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--beside", "nowhere"], "nowhere holds no comparison: there is no settings.json in it"),
+        (["--beside", "out", "--seeds", "3"], "seed5.json is missing; first finish that comparison, with the same"),
+        (["--beside", "out", "--trainer.max_epochs", "2"], "its number of optimiser steps is 24, here it is 12"),
+        (["--beside", "out", "--metric", "val_loss"], "its metric is val_accuracy, here it is val_loss"),
+        (["--beside", "out", "--data.init_args.test_share", "0.81"], "its number of samples is 359, here it is 341"),
+        (["--beside", "out", "--equal", "samples"], "`--beside` goes with `--equal steps` or `--equal seconds`"),
+    ],
+)
+@pytest.mark.usefixtures("finished")
+def test_what_cannot_stand_beside(
+    folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    options: list[str],
+    said: str,
+) -> None:
+    monkeypatch.chdir(folder)
+    assert compare(folder, *options, out=str(tmp_path)) == 2
+    assert said in capsys.readouterr().err
+    assert not list(tmp_path.glob("runs/*.json")), "nothing was trained before it was said"
 
 
 def test_an_interrupt_says_how_to_go_on(
@@ -798,7 +845,7 @@ def test_store_keeps_runs(tmp_path: Path) -> None:
 
 def test_store_refuses_other_settings(tmp_path: Path) -> None:
     Store(tmp_path, {"model": {"lr": 0.1, "width": 4}}).begin(10)
-    with pytest.raises(ValueError, match=r"model\.lr: 0\.1 there, 0\.2 now; model\.width: 4 there, None now"):
+    with pytest.raises(ValueError, match=r"model\.lr: 0\.1 there, 0\.2 here; model\.width: 4 there, None here"):
         Store(tmp_path, {"model": {"lr": 0.2}})
 
 

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 from dynsel._arguments import Parser
 from dynsel._files import write_atomically
+from dynsel.compare.beside import runs_beside
 from dynsel.compare.queue import EQUAL, Queue, Run, equal_lengths
 from dynsel.compare.record import RunRecord
-from dynsel.compare.store import Store
+from dynsel.compare.store import Store, differences
 from dynsel.compare.summary import BASELINES, Row, summarise
 from dynsel.compare.table import Table, csv_text, is_share, labels, markdown, tables
 
@@ -50,6 +51,7 @@ class Plan:
     target: float | None = None
     equal: str = "steps"
     energy: bool = False
+    beside: tuple[Path, ...] = ()
 
     @property
     def results(self) -> Path:
@@ -108,12 +110,23 @@ def _parse(args: list[str]) -> tuple[argparse.Namespace, list[str]]:
         help="measure the energy of training and selection, where the GPU's counter or the CPU's (RAPL) can be read; "
         "needs the library zeus: pip install 'dynsel[energy]'",
     )
+    parser.add_argument(
+        "--beside",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FOLDER",
+        help="finished comparisons, by their --out, whose runs stand in the same tables: as many steps on the "
+        "same data, with other settings",
+    )
     options, rest = parser.parse_known_args(args)
     if options.seeds < 1:
         raise ValueError(f"`--seeds` must be at least 1, got {options.seeds}")
     if len(set(options.selectors)) < len(options.selectors):
         raise ValueError(f"`--selectors` must name each selector once, got {' '.join(options.selectors)}")
     _check_target(options.target, options.metric)
+    if options.beside and options.equal == "samples":
+        raise ValueError("`--beside` goes with `--equal steps` or `--equal seconds`, got `--equal samples`")
     return options, rest
 
 
@@ -167,6 +180,7 @@ def compare(args: list[str]) -> int:
             options.target,
             options.equal,
             options.energy,
+            tuple(options.beside),
         )
         store = Store(plan.out, comparison.settings())
         return _run(plan, store, comparison, console)
@@ -177,25 +191,33 @@ def _run(plan: Plan, store: Store, comparison: Comparison, console: Console) -> 
     try:
         if store.steps is None:
             store.begin(comparison.count_steps())
+        beside = _beside(plan, store, comparison)
         records = queue.records(plan.runs(store))
         if plan.equal != "steps":
             records = queue.records(plan.runs(store, equal_lengths(records, plan.equal)))
     except (KeyboardInterrupt, SystemExit):  # Lightning turns the first into the second
         console.print("interrupted; the same command goes on with the missing runs", style="bold")
         return 130
-    return _tell(plan, records, store.steps or 0, comparison, console)
+    return _tell(plan, store, [*records, *beside], comparison, console)
+
+
+def _beside(plan: Plan, store: Store, comparison: Comparison) -> list[RunRecord]:
+    if not plan.beside:
+        return []
+    count = len(comparison.train_dataset())
+    return [run for folder in plan.beside for run in runs_beside(folder, store, plan.seeds, plan.equal, count)]
 
 
 # -------------------------------------------------------------------- results
-def _tell(plan: Plan, records: list[RunRecord], steps: int, comparison: Comparison, console: Console) -> int:
+def _tell(plan: Plan, store: Store, records: list[RunRecord], comparison: Comparison, console: Console) -> int:
     """Write and print tables, write the report; returns the exit code."""
     from dynsel.report import write_report
 
     rows = summarise(records, metric=plan.metric, target=plan.target)
     device = comparison.device() if plan.energy else None
-    allowed = steps if plan.equal == "seconds" else None
+    allowed = store.steps if plan.equal == "seconds" else None
     found = tables(rows, len(plan.seeds), plan.metric, _energy_of(rows, device), allowed)
-    facts, meanings = _facts(plan, steps, rows, device), _meanings(plan, rows)
+    facts, meanings = _facts(plan, store, rows, device), _meanings(plan, rows)
     write_atomically(plan.results / "table.md", markdown(found, [*facts, *meanings]))
     write_atomically(plan.results / "results.csv", csv_text(rows, plan.metric))
     _print_tables(plan, found, rows, console)
@@ -220,17 +242,20 @@ def _energy_of(rows: list[Row], device: torch.device | None) -> list[str]:
     return ["GPU", "CPU"] if gpu else ["CPU"]
 
 
-def _facts(plan: Plan, steps: int, rows: list[Row], device: torch.device | None) -> list[tuple[str, str]]:
+def _facts(plan: Plan, store: Store, rows: list[Row], device: torch.device | None) -> list[tuple[str, str]]:
     from dynsel.compare.facts import hardware, not_measured, today, versions
 
     facts = [
         ("command", f"`{plan.command}`"),
         ("seeds", f"{', '.join(map(str, plan.seeds))} (n = {len(plan.seeds)})"),
-        ("every run", f"{EQUAL[plan.equal].format(steps=steps)}; evaluated after the last one, not at the best"),
+        ("every run", f"{EQUAL[plan.equal].format(steps=store.steps)}; evaluated after the last one, not at the best"),
         ("hardware", hardware()),
         ("versions", versions()),
         ("date", today()),
     ]
+    for folder in plan.beside:
+        other = differences(Store.stored(folder).settings, store.settings, shown=20)
+        facts.append((folder.resolve().name, f"from {folder}, whose table.md says on what hardware; {other}"))
     parts = [f"{part.lower()}_joules" for part in _energy_of(rows, device)]
     if device is not None and any(getattr(row, part) is None for row in rows if row.n for part in parts):
         facts.append(("energy not measured", not_measured(device)))

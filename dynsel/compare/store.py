@@ -12,7 +12,7 @@ from typing import Any
 from dynsel._files import write_atomically
 from dynsel.compare.record import CurvePoint, RunRecord
 
-__all__ = ["Store", "file_name", "flatten"]
+__all__ = ["Store", "differences", "file_name", "flatten"]
 
 Settings = dict[str, Any]
 
@@ -35,6 +35,18 @@ class Store:
         self.steps: int | None = None
         self._compare_with_stored()
 
+    @classmethod
+    def stored(cls, folder: Path) -> Store:
+        """The folder of a comparison that was begun, with the settings it has.
+
+        Raises:
+            FileNotFoundError: If it is none.
+        """
+        try:
+            return cls(folder, json.loads((folder / "settings.json").read_text())["settings"])
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"{folder} holds no comparison: there is no settings.json in it") from error
+
     def _compare_with_stored(self) -> None:
         try:
             stored = json.loads((self.folder / "settings.json").read_text())
@@ -42,7 +54,7 @@ class Store:
             return
         if stored["hash"] != self.hash:
             raise ValueError(
-                f"{self.folder} holds runs of other settings ({_differences(stored['settings'], self.settings)}); "
+                f"{self.folder} holds runs of other settings ({differences(stored['settings'], self.settings)}); "
                 "choose another folder by --out, or delete this one"
             )
         self.steps = stored["steps"]
@@ -69,6 +81,11 @@ class Store:
         """
         length = "" if steps in (None, self.steps) else f"-{steps}steps"
         return self.folder / "runs" / f"{file_name(selector)}-seed{seed}{length}.json"
+
+    def selectors(self) -> list[str]:
+        """Those that have a finished run, by file name."""
+        paths = sorted((self.folder / "runs").glob("*.json"))
+        return list(dict.fromkeys(json.loads(path.read_text())["selector"] for path in paths))
 
     def load(self, selector: str, seed: int, steps: int | None = None) -> RunRecord | None:
         """A finished run, or None if there is none (or one of other settings, copied here)."""
@@ -104,7 +121,14 @@ def flatten(settings: Settings, prefix: str = "") -> Settings:
     return flat
 
 
-def _differences(stored: Settings, given: Settings, shown: int = 4) -> str:
-    keys = [key for key in sorted({*stored, *given}) if stored.get(key) != given.get(key)]
-    said = [f"{key}: {stored.get(key)!r} there, {given.get(key)!r} now" for key in keys[:shown]]
+def differences(there: Settings, here: Settings, shown: int = 4) -> str:
+    """What two flat settings differ in.
+
+    Args:
+        there: Those that were stored.
+        here: Those of now.
+        shown: How many differences to tell; the others are counted.
+    """
+    keys = [key for key in sorted({*there, *here}) if there.get(key) != here.get(key)]
+    said = [f"{key}: {there.get(key)!r} there, {here.get(key)!r} here" for key in keys[:shown]]
     return "; ".join(said) + (f"; and {len(keys) - shown} more" if len(keys) > shown else "")

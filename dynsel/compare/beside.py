@@ -1,0 +1,51 @@
+"""Runs of another comparison, whose settings are others, in the tables of this one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from dynsel.compare.queue import equal_lengths
+from dynsel.compare.record import RunRecord
+from dynsel.compare.store import Store
+
+__all__ = ["runs_beside"]
+
+
+def runs_beside(folder: Path, store: Store, seeds: Sequence[int], equal: str, num_samples: int) -> list[RunRecord]:
+    """The finished runs of another comparison, each selector named with its folder, as in "two-stages/hybrid".
+
+    Args:
+        folder: Its results.
+        store: Of the comparison that they shall stand in.
+        seeds: Which of them.
+        equal: "steps" or "seconds".
+        num_samples: Samples to train on in this comparison.
+
+    Raises:
+        FileNotFoundError: If the folder holds no comparison, or lacks the run of a selector.
+        ValueError: If it is of another metric, other steps or other data: such numbers don't compare.
+    """
+    other = Store.stored(folder)
+    records = [_load(other, name, seed) for seed in seeds for name in other.selectors()]
+    if equal == "seconds":
+        lengths = equal_lengths(records, equal)
+        records = [_load(other, run.selector, run.seed, lengths[run.selector]) for run in records]
+    for what, theirs, ours in [
+        ("metric", other.settings["metric"], store.settings["metric"]),
+        ("number of optimiser steps", other.steps, store.steps),
+        *(("number of samples", len(run.usage), num_samples) for run in records[:1]),
+    ]:
+        if theirs != ours:
+            raise ValueError(f"{folder} can't stand beside this comparison: its {what} is {theirs}, here it is {ours}")
+    return [replace(run, selector=f"{folder.resolve().name}/{run.selector}") for run in records]
+
+
+def _load(store: Store, selector: str, seed: int, steps: int | None = None) -> RunRecord:
+    if (record := store.load(selector, seed, steps)) is None:
+        raise FileNotFoundError(
+            f"{store.path(selector, seed, steps)} is missing; first finish that comparison, with the same `--seeds` "
+            "and `--equal` as this one"
+        )
+    return record
