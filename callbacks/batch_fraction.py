@@ -25,7 +25,8 @@ class BatchFraction(Callback):
     usage are then those of the part that stays. Each training batch is cut when it has arrived on the device, so
     that `training_step`, callbacks and `self.log` see the reduced one; validation, test and predict see all.
     Scoring costs a forward pass of the whole batch and saves the rest's forward and backward; beside
-    `DynamicSelection` it is counted in its records, as time, samples scored and operations of selection.
+    `DynamicSelection` it is counted in its records, as time, samples scored and operations of selection. While that one
+    captures features from the model for a selector that needs them, batches stay whole.
 
     The batch is cut along its first dimension: in every tensor and array with a row a sample, in every list or
     tuple with an entry a sample, within dicts, dataclasses, namedtuples and lists of unlike things. The batch size
@@ -94,8 +95,10 @@ class BatchFraction(Callback):
         ratio = self.keep_ratio(training_progress(trainer, trainer.current_epoch))
         callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
         selections = [c for c in callbacks if isinstance(c, DynamicSelection) and c.controller.armed]
+        # A selector that waits for the features of every sample would wait for ever for those of samples cut away.
+        whole = any(selection.controller.gathers_features for selection in selections)
         kept, size = None, 0
-        if batch is not None and ratio < 1:
+        if batch is not None and ratio < 1 and not whole:
             size = batch_size(batch)
             count = sample_count(ratio, size)
             if count < size:

@@ -158,6 +158,8 @@ class SelectionController:
         self._counted = 0
         self._fitted: int | None = None  # the epoch before the one fitted for
         self._heard: list[tuple[int, dict[str, Tensor]]] = []
+        # Whether this epoch began without a row of features from every sample, which training is to give.
+        self.gathers_features = False
         # Batches of this epoch that were cut: which positions stayed, None = all.
         self._kept: dict[int, Tensor | None] = {}
         self._rng: dict[str, Any] | None = None
@@ -300,8 +302,10 @@ class SelectionController:
                 f"epoch {epoch}: {type(self.selector).__name__} returned an empty selection; "
                 "an epoch must train on at least one sample"
             )
-        if self.capture is not None and self.capture.is_complete and not self.selector.keeps_features:
-            self.capture.release()
+        if self.capture is not None:
+            self.gathers_features = not (self.capture.done or self.capture.is_complete)
+            if not (self.gathers_features or self.selector.keeps_features):
+                self.capture.release()
         self.epoch, self._counted = epoch, 0
         self._kept.clear()
         if not in_batches:
@@ -658,6 +662,7 @@ class SelectionController:
             "history": [asdict(record) for record in self.history],
             "record": None if self.record is None else asdict(self.record),
             "capture": None if self.capture is None else self.capture.state_dict(),
+            "gathers_features": self.gathers_features,
             "rng": gather(get_rng_state(self._generators())),
         }
 
@@ -682,6 +687,7 @@ class SelectionController:
         self.record = None if state["record"] is None else EpochRecord(**state["record"])
         if self.capture is not None and state["capture"] is not None:
             self.capture.load_state_dict(state["capture"])
+        self.gathers_features = state["gathers_features"]
         states = state["rng"]
         self._rng = states[self.sampler.rank] if self.sampler.rank < len(states) else states[0]
         self.sampler.delivered = self._counted

@@ -29,6 +29,7 @@ from dynsel.compare.queue import equal_lengths
 from dynsel.compare.record import CurvePoint
 from dynsel.compare.run import Comparison, _Meter
 from dynsel.compare.stats import differences, half_width, holm, paired, reached, verdict
+from dynsel.compare.store import differences as differences_of
 from dynsel.compare.store import file_name
 from dynsel.compare.table import Table, csv_text, labels, markdown, tables
 from dynsel.features._quiet import quiet
@@ -847,6 +848,14 @@ def test_store_refuses_other_settings(tmp_path: Path) -> None:
     Store(tmp_path, {"model": {"lr": 0.1, "width": 4}}).begin(10)
     with pytest.raises(ValueError, match=r"model\.lr: 0\.1 there, 0\.2 here; model\.width: 4 there, None here"):
         Store(tmp_path, {"model": {"lr": 0.2}})
+
+
+def test_differences_by_hand() -> None:
+    there = {"lr": 0.1, "callbacks": [{"a": 1}, {"b": 2}], "sizes": [1, 2], "same": [3]}
+    here = {"lr": 0.1, "callbacks": [{"a": 1}], "sizes": None, "same": [3], "new": True}
+    said = "callbacks: [{'b': 2}] there, [] here; new: None there, True here; sizes: [1, 2] there, None here"
+    assert differences_of(there, here) == said
+    assert differences_of(there, here, shown=1) == "callbacks: [{'b': 2}] there, [] here; and 2 more"
 
 
 def test_a_run_of_other_settings_is_not_taken(tmp_path: Path) -> None:

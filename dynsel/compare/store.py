@@ -122,7 +122,7 @@ def flatten(settings: Settings, prefix: str = "") -> Settings:
 
 
 def differences(there: Settings, here: Settings, shown: int = 4) -> str:
-    """What two flat settings differ in.
+    """What two flat settings differ in; of lists, the entries that only one of them has.
 
     Args:
         there: Those that were stored.
@@ -130,5 +130,14 @@ def differences(there: Settings, here: Settings, shown: int = 4) -> str:
         shown: How many differences to tell; the others are counted.
     """
     keys = [key for key in sorted({*there, *here}) if there.get(key) != here.get(key)]
-    said = [f"{key}: {there.get(key)!r} there, {here.get(key)!r} here" for key in keys[:shown]]
+    said = [
+        f"{key}: {_alone(there.get(key), here.get(key))!r} there, {_alone(here.get(key), there.get(key))!r} here"
+        for key in keys[:shown]
+    ]
     return "; ".join(said) + (f"; and {len(keys) - shown} more" if len(keys) > shown else "")
+
+
+def _alone(value: Any, other: Any) -> Any:
+    """The value; of a list beside another, what the other lacks."""
+    both = isinstance(value, list) and isinstance(other, list)
+    return [entry for entry in value if entry not in other] if both else value

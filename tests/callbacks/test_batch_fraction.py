@@ -35,6 +35,7 @@ from dynsel.callbacks import BatchFraction, DynamicSelection
 from dynsel.callbacks.batch_fraction import cross_entropy
 from dynsel.samplers import controller
 from dynsel.schedules import Linear, Step
+from dynsel.selectors import RRD
 
 
 def mixed(module: pl.LightningModule, batch: Any) -> Tensor:
@@ -670,6 +671,23 @@ def test_42_compiled(part):
         fit(BatchFraction(0.5, loss_score), module=torch.compile(module, backend="eager"), max_epochs=1, val=False)
     assert module.seen == plain.seen
     assert all(torch.allclose(a, b) for a, b in zip(module.parameters(), plain.parameters(), strict=True))
+
+
+def test_42_batches_stay_whole_until_every_sample_has_given_its_features(tmp_path):
+    """Otherwise samples that are always cut away would keep the selector from ever being fitted."""
+
+    def run(*callbacks: Any, ckpt_path: Any = None, seed: int = 1) -> tuple[Module, DynamicSelection]:
+        chosen = DynamicSelection(RRD(sae_epochs=1), 0.5, features="model")
+        options: dict[str, Any] = {"module": Module(noise=True), "ckpt_path": ckpt_path, "max_epochs": 4, "seed": seed}
+        return fit(chosen, BatchFraction(0.5, mixed), *callbacks, **options)[0], chosen
+
+    saver = SaveEvery(tmp_path)
+    module, chosen = run(saver)
+    assert [sum(map(len, module.seen[epoch])) for epoch in range(4)] == [20, 20, 10, 10]
+    assert chosen.selector.ready
+    assert [record.samples_scored for record in chosen.history] == [0, 0, 20, 40]
+    assert len(saver.paths) >= 20
+    assert [path.name for path in saver.paths if not same_weights(module, run(ckpt_path=path, seed=2)[0])] == []
 
 
 def test_42_losses_are_heard_of_what_stayed():
