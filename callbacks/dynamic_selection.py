@@ -253,6 +253,11 @@ class DynamicSelection(Callback):
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.controller.flush()
         self.controller.armed = False
+        if self.controller.gathers_features and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            rank_zero_warn(
+                f"DynamicSelection: training ended before {type(self.selector).__name__} had the features of every "
+                "sample, so its scores were never used. Train for more epochs, or give features by `features=FILE`."
+            )
 
     def _cut(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int) -> Any:
         """The part of a batch of candidates that its losses select."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
@@ -626,6 +627,16 @@ def test_41_the_hook_is_gone_once_all_features_are_there():
 
     fit(DynamicSelection(Captures(), Sizes((20, 20, 13, 13))), Count(), module=Still(), max_epochs=4)
     assert hooks == [1, 1, 1, 0]
+
+
+def test_41_training_that_ends_before_all_features_are_there_says_so():
+    text = "training ended before Captures had the features of every sample"
+    with pytest.warns(UserWarning, match=text):
+        fit(DynamicSelection(Captures(), Sizes((20,))), module=Still(), max_epochs=2)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", f".*{text}.*")
+        fit(DynamicSelection(Captures(), Sizes((20,))), module=Still(), max_epochs=3)
+        fit(DynamicSelection(Captures(), Sizes((20,))), module=Still(), fast_dev_run=True)
 
 
 # ---------------------------------------------------------------- 41: what a selector makes of the logits
