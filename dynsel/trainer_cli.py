@@ -106,11 +106,11 @@ def parse_selector(spec: str) -> tuple[type[Selector], dict[str, Any]]:
             raise ValueError(f"{spec!r}: {part!r} must be argument=value; arguments of {cls.__name__}: {near}")
         arguments[key] = parse_value(value)
     parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(cls, "selector")
+    parser.add_class_arguments(cls, "selector", fail_untyped=False)
     try:
         parsed = parser.parse_object({"selector": arguments})
         parser.instantiate_classes(parsed)
-    except (ArgumentError, ValueError) as error:
+    except (ArgumentError, AttributeError, ImportError, TypeError, ValueError) as error:
         raise ValueError(f"{spec!r}: {error}") from error
     return cls, {key: value for key, value in parsed.selector.as_dict().items() if key in arguments}
 

@@ -33,7 +33,7 @@ from dynsel.compare.store import differences as differences_of
 from dynsel.compare.store import file_name
 from dynsel.compare.table import Table, csv_text, labels, markdown, tables
 from dynsel.features._quiet import quiet
-from dynsel.selectors import Hybrid
+from dynsel.selectors import Hybrid, Random
 from dynsel.trainer_cli import parse_selector
 
 CONFIG = """
@@ -332,6 +332,7 @@ def test_runs_of_other_settings_stand_beside(folder: Path) -> None:
         (["--beside", "out", "--trainer.max_epochs", "2"], "its number of optimiser steps is 24, here it is 12"),
         (["--beside", "out", "--metric", "val_loss"], "its metric is val_accuracy, here it is val_loss"),
         (["--beside", "out", "--data.init_args.test_share", "0.81"], "its number of samples is 359, here it is 341"),
+        (["--beside", "out", "./out"], "`--beside` must name folders of different names, got out out"),
         (["--beside", "out", "--equal", "samples"], "`--beside` goes with `--equal steps` or `--equal seconds`"),
     ],
 )
@@ -464,6 +465,18 @@ def test_commas_within_brackets_part_no_arguments() -> None:
 
 def test_arguments_are_read_as_in_a_configuration() -> None:
     assert parse_selector("random:class_balance=no")[1] == {"class_balance": False}
+    assert parse_selector("test_compare.Untyped:shares=[1, 2],name=x")[1] == {"shares": (1, 2), "name": "x"}
+    with pytest.raises(ValueError, match=r"'test_compare.Untyped:shares=\[\]': no shares"):
+        parse_selector("test_compare.Untyped:shares=[]")
+
+
+class Untyped(Random):
+    """As users write them: no types, and errors of their own."""
+
+    def __init__(self, shares=(1,), name=None):  # type: ignore[no-untyped-def]
+        super().__init__()
+        if not shares:
+            raise TypeError("no shares")
 
 
 def test_file_names_of_selectors() -> None:

@@ -24,18 +24,21 @@ def runs_beside(folder: Path, store: Store, seeds: Sequence[int], equal: str, nu
         num_samples: Samples to train on in this comparison.
 
     Raises:
-        FileNotFoundError: If the folder holds no comparison, or lacks the run of a selector.
+        FileNotFoundError: If the folder holds no comparison, no finished run, or lacks that of a seed.
         ValueError: If it is of another metric, other steps or other data: such numbers don't compare.
     """
     other = Store.stored(folder)
-    records = [_load(other, name, seed) for seed in seeds for name in other.selectors()]
+    names = other.selectors()
+    if not names:
+        raise FileNotFoundError(f"{folder} holds no finished run; first finish that comparison")
+    records = [_load(other, name, seed) for seed in seeds for name in names]
     if equal == "seconds":
         lengths = equal_lengths(records, equal)
         records = [_load(other, run.selector, run.seed, lengths[run.selector]) for run in records]
     for what, theirs, ours in [
         ("metric", other.settings["metric"], store.settings["metric"]),
         ("number of optimiser steps", other.steps, store.steps),
-        *(("number of samples", len(run.usage), num_samples) for run in records[:1]),
+        ("number of samples", len(records[0].usage), num_samples),
     ]:
         if theirs != ours:
             raise ValueError(f"{folder} can't stand beside this comparison: its {what} is {theirs}, here it is {ours}")

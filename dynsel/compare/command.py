@@ -125,6 +125,8 @@ def _parse(args: list[str]) -> tuple[argparse.Namespace, list[str]]:
     if len(set(options.selectors)) < len(options.selectors):
         raise ValueError(f"`--selectors` must name each selector once, got {' '.join(options.selectors)}")
     _check_target(options.target, options.metric)
+    if len({folder.resolve().name for folder in options.beside}) < len(options.beside):
+        raise ValueError(f"`--beside` must name folders of different names, got {' '.join(map(str, options.beside))}")
     if options.beside and options.equal == "samples":
         raise ValueError("`--beside` goes with `--equal steps` or `--equal seconds`, got `--equal samples`")
     return options, rest
@@ -254,7 +256,7 @@ def _facts(plan: Plan, store: Store, rows: list[Row], device: torch.device | Non
         ("date", today()),
     ]
     for folder in plan.beside:
-        other = differences(Store.stored(folder).settings, store.settings, shown=20)
+        other = differences(Store.stored(folder).settings, store.settings, shown=20) or "the same settings"
         facts.append((folder.resolve().name, f"from {folder}, whose table.md says on what hardware; {other}"))
     parts = [f"{part.lower()}_joules" for part in _energy_of(rows, device)]
     if device is not None and any(getattr(row, part) is None for row in rows if row.n for part in parts):
