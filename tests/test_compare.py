@@ -299,7 +299,7 @@ def test_other_settings_are_refused(
 ) -> None:
     assert compare(folder, "--keep-ratio", "0.3") == 2
     error = capsys.readouterr().err
-    assert "holds runs of other settings (selection.keep_ratio: 0.5 there, 0.3 here); choose another folder" in error
+    assert "holds runs of other settings (selection.keep_ratio: 0.5 there, 0.3 now); choose another folder" in error
     assert len(error.splitlines()) == 1
 
 
@@ -859,16 +859,18 @@ def test_store_keeps_runs(tmp_path: Path) -> None:
 
 def test_store_refuses_other_settings(tmp_path: Path) -> None:
     Store(tmp_path, {"model": {"lr": 0.1, "width": 4}}).begin(10)
-    with pytest.raises(ValueError, match=r"model\.lr: 0\.1 there, 0\.2 here; model\.width: 4 there, None here"):
+    with pytest.raises(ValueError, match=r"model\.lr: 0\.1 there, 0\.2 now; model\.width: 4 there, None now"):
         Store(tmp_path, {"model": {"lr": 0.2}})
 
 
 def test_differences_by_hand() -> None:
     there = {"lr": 0.1, "callbacks": [{"a": 1}, {"b": 2}], "sizes": [1, 2], "same": [3]}
     here = {"lr": 0.1, "callbacks": [{"a": 1}], "sizes": None, "same": [3], "new": True}
-    said = "callbacks: [{'b': 2}] there, [] here; new: None there, True here; sizes: [1, 2] there, None here"
+    said = "callbacks: [{'b': 2}] there, [] now; new: None there, True now; sizes: [1, 2] there, None now"
     assert differences_of(there, here) == said
-    assert differences_of(there, here, shown=1) == "callbacks: [{'b': 2}] there, [] here; and 2 more"
+    assert differences_of(there, here, shown=1) == "callbacks: [{'b': 2}] there, [] now; and 2 more"
+    assert differences_of({"size": [32, 28]}, {"size": [28, 32]}) == "size: [32, 28] there, [28, 32] now"
+    assert differences_of({"c": [{}, {"a": 1}]}, {"c": [{"a": 1}, {}]}) == "c: [{}, {'a': 1}] there, [{'a': 1}, {}] now"
 
 
 def test_a_run_of_other_settings_is_not_taken(tmp_path: Path) -> None:

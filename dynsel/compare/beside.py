@@ -13,7 +13,9 @@ from dynsel.compare.store import Store
 __all__ = ["runs_beside"]
 
 
-def runs_beside(folder: Path, store: Store, seeds: Sequence[int], equal: str, num_samples: int) -> list[RunRecord]:
+def runs_beside(
+    folder: Path, store: Store, seeds: Sequence[int], equal: str, num_samples: int | None
+) -> list[RunRecord]:
     """The finished runs of another comparison, each selector named with its folder, as in "two-stages/hybrid".
 
     Args:
@@ -21,7 +23,7 @@ def runs_beside(folder: Path, store: Store, seeds: Sequence[int], equal: str, nu
         store: Of the comparison that they shall stand in.
         seeds: Which of them.
         equal: "steps" or "seconds".
-        num_samples: Samples to train on in this comparison.
+        num_samples: Samples to train on in this comparison; None = not known, and not checked.
 
     Raises:
         FileNotFoundError: If the folder holds no comparison, no finished run, or lacks that of a seed.
@@ -40,7 +42,7 @@ def runs_beside(folder: Path, store: Store, seeds: Sequence[int], equal: str, nu
         ("number of optimiser steps", other.steps, store.steps),
         ("number of samples", len(records[0].usage), num_samples),
     ]:
-        if theirs != ours:
+        if ours is not None and theirs != ours:
             raise ValueError(f"{folder} can't stand beside this comparison: its {what} is {theirs}, here it is {ours}")
     return [replace(run, selector=f"{folder.resolve().name}/{run.selector}") for run in records]
 

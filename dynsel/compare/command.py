@@ -206,7 +206,8 @@ def _run(plan: Plan, store: Store, comparison: Comparison, console: Console) -> 
 def _beside(plan: Plan, store: Store, comparison: Comparison) -> list[RunRecord]:
     if not plan.beside:
         return []
-    count = len(comparison.train_dataset())
+    dataset = comparison.train_dataset()
+    count = None if dataset is None else len(dataset)
     return [run for folder in plan.beside for run in runs_beside(folder, store, plan.seeds, plan.equal, count)]
 
 

@@ -121,23 +121,24 @@ def flatten(settings: Settings, prefix: str = "") -> Settings:
     return flat
 
 
-def differences(there: Settings, here: Settings, shown: int = 4) -> str:
-    """What two flat settings differ in; of lists, the entries that only one of them has.
+def differences(stored: Settings, given: Settings, shown: int = 4) -> str:
+    """What two flat settings differ in.
 
     Args:
-        there: Those that were stored.
-        here: Those of now.
+        stored: Those of before.
+        given: Those of now.
         shown: How many differences to tell; the others are counted.
     """
-    keys = [key for key in sorted({*there, *here}) if there.get(key) != here.get(key)]
-    said = [
-        f"{key}: {_alone(there.get(key), here.get(key))!r} there, {_alone(here.get(key), there.get(key))!r} here"
-        for key in keys[:shown]
-    ]
+    keys = [key for key in sorted({*stored, *given}) if stored.get(key) != given.get(key)]
+    pairs = [(key, *_unlike(stored.get(key), given.get(key))) for key in keys[:shown]]
+    said = [f"{key}: {there!r} there, {now!r} now" for key, there, now in pairs]
     return "; ".join(said) + (f"; and {len(keys) - shown} more" if len(keys) > shown else "")
 
 
-def _alone(value: Any, other: Any) -> Any:
-    """The value; of a list beside another, what the other lacks."""
-    both = isinstance(value, list) and isinstance(other, list)
-    return [entry for entry in value if entry not in other] if both else value
+def _unlike(one: Any, other: Any) -> tuple[Any, Any]:
+    """Two values; of two lists of objects, such as callbacks, what only one of them has, unless that is nothing."""
+    if all(isinstance(value, list) and all(isinstance(entry, dict) for entry in value) for value in (one, other)):
+        alone = [entry for entry in one if entry not in other], [entry for entry in other if entry not in one]
+        if any(alone):
+            return alone
+    return one, other
