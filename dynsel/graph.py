@@ -39,6 +39,8 @@ _PAIRS = 2**32  # distances that joining parts may take, a minute on a CPU
 _LARGE = 20_000  # from here on the approximate search takes less than half the time of the exact one
 _CELL, _CELLS = 256, 24  # samples in a cell of the approximate search, on average, and cells looked into
 _PLACING = 40  # samples that place each cell; faiss wants 39
+_MANY = 2048  # from so many cells on, cells are looked for in the nearest of √cells groups of them
+_PLACING_GROUPS, _GROUPS = 2, 8  # groups looked into, for the nearest cell and for the nearest 24
 _CACHED = 2**12  # samples whose distances the processor's cache holds
 _DENSE = 512  # below so many nodes a dense eigensolver is the faster one
 _DEGENERATE = 1e-9  # eigenvalues nearer than this, relative to the largest possible one, count as one
@@ -119,20 +121,27 @@ def _near_candidates(x: Tensor, count: int) -> tuple[Tensor, Tensor]:
 
     rows = x.cpu()
     cells = max(1, len(rows) // _CELL)
-    index = KNNIndex(f"IVF{cells},Flat")
+    groups = f"(IVF{round(cells**0.5)},Flat)" if cells >= _MANY else ""
+    index = KNNIndex(f"IVF{cells}{groups},Flat")
     ivf: Any = faiss.index_factory(rows.shape[1], index.index_factory)
     index.index = ivf
-    # Cells are placed by a part of the rows and roughly: their number grows with N, so this grows as N².
+    quantizer: Any = faiss.downcast_index(ivf.quantizer)
+    # Cells are placed by a part of the rows and roughly: without groups this grows as N², as their number does.
     ivf.cp.niter = 5
+    if groups:
+        quantizer.nprobe = _PLACING_GROUPS
+        ivf.quantizer_trains_alone = 0  # placing goes by the groups too
     drawn = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))[: _PLACING * cells]
     ivf.train(rows[drawn].numpy())
     index.add(rows)
     ivf.nprobe = min(cells, _CELLS)
+    if groups:
+        quantizer.nprobe = _GROUPS
     # One cell's rows after the other: they look into the same cells, which then are still in the processor's cache.
     lists, sizes = ivf.invlists, map(ivf.invlists.list_size, range(cells))
     order = [faiss.rev_swig_ptr(lists.get_ids(c), size).copy() for c, size in enumerate(sizes) if size]
     at = torch.from_numpy(np.concatenate(order))
-    squares, found = torch.empty(len(rows), count), torch.empty(len(rows), count, dtype=torch.int64)
+    squares, found = torch.zeros(len(rows), count), torch.full((len(rows), count), -1)
     squares[at], found[at] = index.search(rows[at], count)
     return squares.sqrt_().to(x.device), found.to(x.device)
 

@@ -109,8 +109,12 @@ def test_the_search_of_a_gpu_finds_the_same(monkeypatch):
     assert torch.equal(distances, wanted[0])
 
 
-def test_approximate_neighbours_are_nearly_the_true_ones() -> None:
+@pytest.mark.parametrize("grouped", [False, True])
+def test_approximate_neighbours_are_nearly_the_true_ones(monkeypatch: pytest.MonkeyPatch, grouped: bool) -> None:
     pytest.importorskip("faiss")
+    if grouped:
+        monkeypatch.setattr(graph_module, "_CELL", 64)
+        monkeypatch.setattr(graph_module, "_MANY", 100)
     x = blobs(20_000, dim=8, centres=30)
     distances, indices = nearest_neighbours(x, 15, approximate=True)
     true, wanted = nearest_neighbours(x, 15, approximate=False)
@@ -124,9 +128,11 @@ def test_approximate_neighbours_are_nearly_the_true_ones() -> None:
     assert torch.equal(nearest_neighbours(x, 15, approximate=True)[1], indices), "not the same twice"
 
 
+@pytest.mark.parametrize("many", [1, 2048])
 @pytest.mark.parametrize("count", [5, 100, 2000])
-def test_cells_that_hold_too_few_are_searched_exactly(count: int) -> None:
+def test_cells_that_hold_too_few_are_searched_exactly(monkeypatch: pytest.MonkeyPatch, count: int, many: int) -> None:
     pytest.importorskip("faiss")
+    monkeypatch.setattr(graph_module, "_MANY", many)
     x = torch.cat([torch.zeros(count - 2, 3), torch.full((2, 3), 9.0)])
     for got, wanted in zip(
         nearest_neighbours(x, 3, approximate=True), nearest_neighbours(x, 3, approximate=False), strict=True
