@@ -341,7 +341,9 @@ class DynamicSelection(Callback):
         inputs, loss, value = self._inputs(batch_idx), None, None
         # `training_step` may have returned None to skip the batch.
         if outputs or not pl_module.automatic_optimization:
-            loss, value = self._losses(tap, pl_module, outputs, batch), self._values(tap, inputs)
+            value = self._values(tap, inputs)
+            instead = value is None and "value" in self.selector.wants
+            loss = self._losses(tap, pl_module, outputs, batch, instead or "loss" in self.selector.wants)
         capture = self.controller.capture
         features = inputs if capture is not None and not capture.done else None
         self.controller.observe(batch_idx, loss=loss, value=value, embeddings=features)
@@ -349,13 +351,15 @@ class DynamicSelection(Callback):
             self._input_tap.remove()
             self._input_tap = None
 
-    def _losses(self, tap: LossTap | None, pl_module: pl.LightningModule, outputs: Any, batch: Any) -> Tensor | None:
+    def _losses(
+        self, tap: LossTap | None, pl_module: pl.LightningModule, outputs: Any, batch: Any, wanted: bool
+    ) -> Tensor | None:
         if tap is not None and tap.weights is not None and len(tap.calls) != 1:
             raise RuntimeError(
                 _ambiguous("apply the selection's loss weights", len(tap.calls))
                 + "Weight the loss yourself by `trainer.selection.weights(batch_idx)`, asked before it is computed."
             )
-        if "loss" not in self.selector.wants:
+        if not wanted:
             return None
         if isinstance(outputs, dict) and "per_sample_loss" in outputs:
             return torch.as_tensor(outputs["per_sample_loss"])
@@ -371,10 +375,12 @@ class DynamicSelection(Callback):
         return tap.calls[0]
 
     def _values(self, tap: LossTap | None, inputs: Tensor | None) -> Tensor | None:
-        """What the selector makes of the batch's logits."""
+        """What the selector makes of the batch's logits; None if it needs none, or takes the loss instead."""
         if "value" not in self.selector.wants:
             return None
         if tap is None or len(tap.classified) != 1:
+            if self.selector.value_or_loss:
+                return None
             calls = 0 if tap is None else len(tap.classified)
             raise RuntimeError(
                 f"{type(self.selector).__name__} can't find the logits: `training_step` made {calls} calls of "

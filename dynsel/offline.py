@@ -50,7 +50,8 @@ def _obstacle(selector: Any) -> str | None:
     if isinstance(selector, BatchSelector | CandidateSelector):
         return "chooses inside the batches of a training"
     if selector.wants:
-        return f"chooses by {', '.join(sorted(selector.wants))}, which only training gives"
+        parts = sorted({"value": "logits"}.get(part, part) for part in selector.wants)
+        return f"chooses by {', '.join(parts)}, which only training gives"
     return None if selector.exact else "chooses no given number of samples"
 
 

@@ -568,13 +568,15 @@ class SelectionController:
         Args:
             batch_idx: Batch of the current epoch.
             loss: (B,) per-sample losses.
-            value: (B,) what the selector's `measure` gave.
+            value: (B,) what the selector's `measure` gave; the loss may stand in for it (`Selector.value_or_loss`).
             embeddings: (B, d) features, kept if features are captured.
 
         Raises:
             ValueError: If the number of values is not that of the batch's samples.
         """
         indices = self.indices(batch_idx)
+        if value is None and self.selector.value_or_loss:
+            value = loss
         told = {"loss": loss, "value": value, "embeddings": embeddings}
         for name, values in told.items():
             if values is not None and len(values) != len(indices):

@@ -67,7 +67,7 @@ def test_the_seed_decides():
 @pytest.mark.parametrize(
     ("method", "why"),
     [
-        ("hybrid", "hybrid chooses by loss, which only training gives; try fast or herding or k-c"),
+        ("hybrid", "hybrid chooses by logits, which only training gives; try fast or herding or k-c"),
         ("infobatch", "infobatch chooses by loss"),
         ("full", "full chooses no given number of samples"),
         ("gstds", "gstds chooses inside the batches of a training"),

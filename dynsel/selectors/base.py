@@ -58,6 +58,7 @@ class Selector(ABC):
         needs_features: Whether `fit` must be called with features.
         wants: The optional parts of `Feedback` that `observe` makes use of; nothing else is computed.
         needs_inputs: Whether `measure` needs what the last linear layer takes in.
+        value_or_loss: Whether a sample's loss stands in for `Feedback.value` where training tells no logits.
         exact: Whether `select` returns exactly the size asked for (else: any number of samples).
         refresh: Epochs after which features captured from the model in training are fitted anew; 0 = never.
         keeps_features: Whether captured features are needed after the first `fit`.
@@ -67,6 +68,7 @@ class Selector(ABC):
     needs_features: bool = False
     wants: frozenset[str] = frozenset()
     needs_inputs: ClassVar[bool] = False
+    value_or_loss: ClassVar[bool] = False
     exact: ClassVar[bool] = True
     refresh: int = 0
     keeps_features: bool = False

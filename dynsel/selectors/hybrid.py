@@ -20,6 +20,7 @@ from dynsel.selectors.terms import (
     Region,
     Representativeness,
     Term,
+    Uncertainty,
     Witness,
 )
 from dynsel.usage import usage_penalty
@@ -28,16 +29,21 @@ __all__ = ["Hybrid"]
 
 
 class Hybrid(ScoreSelector):
-    """Takes the highest sums of several terms: loss, factors, characteristic function, graph.
+    """Takes the highest sums of several terms: uncertainty, loss, factors, characteristic function, graph.
 
     A share 1 - ε of the epoch are the samples of highest score; the rest is drawn from all others, so that what is easy
     isn't forgotten. Score S_i = Σ_terms weight · value_i - γ u_i / ū + Gumbel noise. Values are in [0, 1] (see
     `dynsel.selectors.terms`), u_i are the uses of sample i and ū their mean. A weight is a number or a schedule
     of progress; a term of weight 0 is not computed, and if no term needs features, neither does the selector.
-    With the loss term samples that were never trained on go first, in random order. For a finish on full data let the
-    keep ratio rise: `DynamicSelection(keep_ratio=Step([0.5, 1.0], [0.9]))`.
+    With uncertainty or loss samples that were never trained on go first, in random order. For a finish on full data let
+    the keep ratio rise: `DynamicSelection(keep_ratio=Step([0.5, 1.0], [0.9]))`.
+
+    By default uncertainty alone decides, which takes no label for granted. It is the entropy of the logits that
+    `F.cross_entropy(logits, classes)` or `F.nll_loss` is given; where training has none (regression, soft targets), the
+    loss stands in for it.
 
     Args:
+        uncertainty: Weight of the rank of the smoothed entropy of the predicted classes.
         loss: Weight of the rank of the smoothed loss.
         representativeness: Weight of frequent sparse-autoencoder factors.
         rarity: Weight of rare ones.
@@ -48,7 +54,7 @@ class Hybrid(ScoreSelector):
         gamma: Weight of the usage penalty.
         noise: Scale of the Gumbel noise.
         epsilon: Share of the epoch drawn at random from all but the samples of highest score, in [0, 1].
-        smoothing: Of the loss: share of the old average that a new loss leaves, in [0, 1).
+        smoothing: Of entropy and loss: share of the old average that a new one leaves, in [0, 1).
         clip: Share of the samples of highest loss that count as label noise and rank lowest, in [0, 1): about the
             share of wrong labels that you expect.
         class_balance: Keep the same share of every class, and rank terms made from features within it.
@@ -61,10 +67,13 @@ class Hybrid(ScoreSelector):
         ValueError: If a number is out of range, or no term has a weight.
     """
 
+    value_or_loss = True
+
     def __init__(
         self,
         *,
-        loss: float | Schedule = 1.0,
+        uncertainty: float | Schedule = 1.0,
+        loss: float | Schedule = 0.0,
         representativeness: float | Schedule = 0.0,
         rarity: float | Schedule = 0.0,
         witness: float | Schedule = 0.0,
@@ -92,6 +101,7 @@ class Hybrid(ScoreSelector):
         self.gamma, self.noise, self.refresh, self.sae_epochs = as_schedule(gamma), noise, refresh, sae_epochs
         check_range("gamma", self.gamma, 0.0)
         weights = {
+            "uncertainty": (uncertainty, Uncertainty(smoothing)),
             "loss": (loss, Loss(smoothing, clip)),
             "representativeness": (representativeness, Representativeness()),
             "rarity": (rarity, Rarity()),
@@ -133,6 +143,11 @@ class Hybrid(ScoreSelector):
         for term in [term for term in self.terms.values() if not term.ready] or self.terms.values():
             term.fit(material)
 
+    def measure(self, logits: Tensor, targets: Tensor, inputs: Tensor | None) -> Tensor:
+        """(B,) entropies of the predicted classes, in nats."""
+        entropies: Tensor = torch.special.entr(logits.softmax(1)).sum(1)
+        return entropies
+
     def observe(self, feedback: Feedback) -> None:
         super().observe(feedback)
         for term in self.terms.values():
@@ -147,7 +162,7 @@ class Hybrid(ScoreSelector):
             scores -= usage_penalty(self.usage).numpy() * gamma
         if self.noise:
             scores += gumbel(len(scores), self.generator).float().numpy() * self.noise
-        if "loss" in self.terms:
+        if self.wants:
             put_first(scores, np.flatnonzero(self.usage.numpy() == 0), self.generator)
         return torch.from_numpy(scores)
 

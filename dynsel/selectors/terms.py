@@ -27,6 +27,7 @@ __all__ = [
     "Region",
     "Representativeness",
     "Term",
+    "Uncertainty",
     "Witness",
 ]
 
@@ -112,18 +113,18 @@ class Term(ABC):
         """
 
 
-class Loss(Term):
-    """Rank of a smoothed loss: what training still finds hard (see `LossRank`).
+class _Average(Term):
+    """Rank of what training tells of a sample, smoothed over its uses; samples never told of rank highest.
 
     Args:
-        smoothing: Share of the old average that each new loss leaves, in [0, 1).
-        clip: Share of the samples of highest loss that count as label noise and rank lowest, in [0, 1).
+        smoothing: Share of the old average that each new number leaves, in [0, 1).
+        clip: Share of the samples, those of the highest averages, that rank lowest instead, in [0, 1): of losses, what
+            counts as label noise.
     """
 
-    wants = frozenset({"loss"})
     state_names = ("average",)
 
-    def __init__(self, smoothing: float, clip: float) -> None:
+    def __init__(self, smoothing: float, clip: float = 0.0) -> None:
         self.smoothing, self.clip = check_smoothing(smoothing), clip
         self.average = torch.zeros(0)
 
@@ -131,11 +132,28 @@ class Loss(Term):
         self.average = torch.full((num_samples,), torch.nan)
 
     def observe(self, feedback: Feedback) -> None:
-        if feedback.loss is not None:
-            update_average(self.average, feedback.indices, feedback.loss, self.smoothing)
+        (part,) = self.wants
+        if (told := getattr(feedback, part)) is not None:
+            update_average(self.average, feedback.indices, told, self.smoothing)
 
     def values(self, usage: Tensor) -> Tensor:
         return loss_rank(self.average, self.clip)
+
+
+class Loss(_Average):
+    """Rank of a smoothed loss: what training still finds hard (see `LossRank`)."""
+
+    wants = frozenset({"loss"})
+
+
+class Uncertainty(_Average):
+    """Rank of the smoothed entropy of the predicted classes: what training can't tell yet, whatever its label.
+
+    The model's own expectation of the loss. A loss looks at the label as well: where the model is sure, what it keeps
+    are the labels that contradict the model, wrong ones among them.
+    """
+
+    wants = frozenset({"value"})
 
 
 class _Fixed(Term):

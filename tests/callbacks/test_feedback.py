@@ -12,6 +12,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from programs.ddp_checks import Captures, Still
+from scipy.stats import entropy
 from support import Fixed, Indexed, Listening, Module, N, SaveEvery, Sizes, fit, same_weights, selection, train_loader
 from torch import Tensor, nn
 from torch.overrides import _get_current_function_mode_stack as open_modes
@@ -713,3 +714,49 @@ def test_41_a_batch_skipped_by_the_step_is_not_measured() -> None:
     fit(DynamicSelection(selector, 1.0), module=Skips(), max_epochs=1)
     values = torch.tensor([values[0] for _, values in sorted(selector.heard.items())])
     assert int(values.isnan().sum()) == 4
+
+
+class Regression(Still):
+    """No classes: what it can't tell yet is told by its losses."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return F.mse_loss(self(batch[0]), one_hot(batch[1]))
+
+
+class Mixed(Still):
+    """Soft targets, as of mixup."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return F.cross_entropy(self(batch[0]), 0.7 * one_hot(batch[1]) + 0.15)
+
+
+def told_of(module: Still, **options: Any) -> tuple[Tensor, Tensor]:
+    """What Hybrid, the default, was told of every sample, and the logits of the network, which learns nothing."""
+    chosen = DynamicSelection(keep_ratio=0.5, **options)
+    fit(chosen, module=module)
+    with torch.no_grad():
+        return chosen.selector.terms["uncertainty"].average, module(Indexed().x)
+
+
+def test_41_the_default_goes_by_the_entropy_of_the_classes() -> None:
+    told, logits = told_of(Still())
+    torch.testing.assert_close(told.numpy(), entropy(logits.softmax(1).numpy(), axis=1), rtol=1e-5, atol=1e-6)
+
+
+def test_41_where_there_are_no_classes_the_default_goes_by_the_loss() -> None:
+    classes = one_hot(torch.tensor(Indexed().targets))
+    told, outputs = told_of(Regression())
+    torch.testing.assert_close(told, (outputs - classes).square().mean(1))
+    told, logits = told_of(Mixed())
+    torch.testing.assert_close(told, F.cross_entropy(logits, 0.7 * classes + 0.15, reduction="none"))
+    told, outputs = told_of(Regression(), per_sample_loss=lambda module, batch: module(batch[0]).abs().sum(1))
+    torch.testing.assert_close(told, outputs.abs().sum(1))
+
+
+def test_41_without_classes_and_losses_the_default_says_what_to_do() -> None:
+    class Silent(Still):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            return self(batch[0]).square().mean()
+
+    with pytest.raises(RuntimeError, match=r"can't find the per-sample losses: .* 0 calls .* pass `per_sample_loss="):
+        fit(DynamicSelection(), module=Silent())

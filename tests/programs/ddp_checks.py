@@ -214,7 +214,7 @@ def methods(folder: Path) -> dict[str, Any]:
     """The epochs' selections by each method, and by all terms of the hybrid together."""
     # Those that choose from losses of the model in training cut each rank's own batches: not these, see `candidates`.
     known = {name: cls for name, cls in SELECTORS.items() if not issubclass(cls, CandidateSelector)}
-    everything = dict.fromkeys(("representativeness", "rarity", "witness", "boundary", "region"), 0.5)
+    everything = dict.fromkeys(("loss", "representativeness", "rarity", "witness", "boundary", "region"), 0.5)
     selectors = {name: cls() for name, cls in known.items()} | {
         "proxy": Proxy(model="support.Module"),
         "hybrid, all terms": Hybrid(**everything),

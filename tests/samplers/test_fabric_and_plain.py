@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, DistributedSampler, WeightedRandomSampl
 
 from dynsel.samplers import SelectionController, sampler_for
 from dynsel.schedules import Constant
-from dynsel.selectors import Feedback, Full, Random
+from dynsel.selectors import Feedback, Full, Hybrid, Random
 
 LOADERS = [{}, {"num_workers": 1}, {"num_workers": 1, "persistent_workers": True}]
 
@@ -142,6 +142,20 @@ def test_43_losses_by_hand():
     assert feedback.finite().indices.tolist() == feedback.indices[~unknown].tolist()
     with pytest.raises(ValueError, match="`loss` must have one row a sample of batch 0: expected 4, got 3"):
         selection.observe(0, loss=torch.zeros(3))
+
+
+def test_43_by_hand_the_loss_is_enough_for_the_default():
+    selection = controller((12,), Hybrid())
+    loader = selection.wrap(train_loader())
+    loader.sampler.set_epoch(0)
+    for step, (_, _, i) in enumerate(loader):
+        selection.observe(step, loss=10.0 * i, value=None if step else i + 0.5)
+    selection.finish_epoch()
+    told = selection.selector.terms["uncertainty"].average
+    used = selection.selector.usage.nonzero()[:, 0]
+    assert torch.equal(told.isfinite(), selection.selector.usage > 0)
+    assert sorted(told[used] == 10.0 * used) == [False] * 4 + [True] * 8
+    assert int((told[used] == used + 0.5).sum()) == 4
 
 
 def test_43_a_controller_without_a_loader_says_so():

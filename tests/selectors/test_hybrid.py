@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
-from scipy.stats import gumbel_r, kstest
+from scipy.stats import entropy, gumbel_r, kstest
 from support import Module, SaveEvery, fit, same_weights, train_loader
 
 from dynsel.callbacks import DynamicSelection
@@ -19,7 +19,7 @@ from dynsel.selectors.rrd import rank_within_class
 from dynsel.selectors.terms import Material, NeuralWitness, Region, Representativeness, Witness, local_variation
 from dynsel.usage import usage_penalty
 
-FEATURES = {"representativeness": 0.5, "rarity": 0.25, "witness": 1.0, "boundary": 0.5, "region": 0.5}
+FEATURES = {"loss": 0.5, "representativeness": 0.5, "rarity": 0.25, "witness": 1.0, "boundary": 0.5, "region": 0.5}
 
 
 def blobs(n: int = 60, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -40,7 +40,7 @@ def bound(n: int = 60, **options: object) -> Hybrid:
 
 # ---------------------------------------------------------------- the sum
 def test_the_sum_by_hand():
-    weights = {"loss": 1.0, "representativeness": Linear(0.0, 1.0), "rarity": 0.5}
+    weights = {"uncertainty": 0.0, "loss": 1.0, "representativeness": Linear(0.0, 1.0), "rarity": 0.5}
     selector = bound(4, **weights, gamma=0.3, noise=0.0, smoothing=0.0)
     selector.terms["representativeness"].ranks = torch.tensor([0.0, 0.2, 0.4, 1.0])
     selector.terms["rarity"].ranks = torch.tensor([1.0, 0.6, 0.2, 0.0])
@@ -58,15 +58,16 @@ def test_the_sum_by_hand():
 
 def test_the_noise_is_gumbel_of_its_scale():
     selector = bound(3000, noise=0.5, gamma=0.0)
-    selector.observe(Feedback(torch.arange(3000), loss=torch.ones(3000)))
+    selector.observe(Feedback(torch.arange(3000), value=torch.ones(3000)))
     noise = selector.scores(0.5).numpy() - loss_rank(torch.ones(3000)).numpy()
     assert kstest(noise, gumbel_r(scale=0.5).cdf).pvalue > 0.01
 
 
-def test_what_was_never_trained_on_goes_first():
-    selector = bound(noise=1.0, gamma=0.0, epsilon=0.0)
-    known = torch.arange(0, 60, 2)
-    selector.observe(Feedback(known, loss=torch.full((30,), 100.0)))
+@pytest.mark.parametrize("terms", [{}, {"uncertainty": 0.0, "loss": 1.0}])
+def test_what_was_never_trained_on_goes_first(terms):
+    selector = bound(noise=1.0, gamma=0.0, epsilon=0.0, **terms)
+    known, told = torch.arange(0, 60, 2), torch.full((30,), 100.0)
+    selector.observe(Feedback(known, loss=told, value=told))
     chosen = selector.select(0.1, 30).indices
     assert chosen.tolist() == list(range(1, 60, 2))
     # And in random order: not the first ones, when only some fit.
@@ -74,7 +75,8 @@ def test_what_was_never_trained_on_goes_first():
 
 
 def test_by_loss_alone_it_is_epsilon_greedy():
-    hybrid, greedy = Hybrid(gamma=0.0, epsilon=0.2, seed=0), EpsilonGreedy(epsilon=0.2, seed=0)
+    hybrid = Hybrid(uncertainty=0.0, loss=1.0, gamma=0.0, epsilon=0.2, seed=0)
+    greedy = EpsilonGreedy(epsilon=0.2, seed=0)
     losses = torch.rand(200, generator=torch.Generator().manual_seed(1))
     for selector in (hybrid, greedy):
         selector.bind(200)
@@ -87,7 +89,7 @@ def test_by_loss_alone_it_is_epsilon_greedy():
 
 def test_features_are_captured_without_detours():
     """Until its terms are ready it only rotates: a random share would leave samples unseen."""
-    selector = Hybrid(loss=0.0, rarity=1.0, epsilon=0.5, seed=0)
+    selector = Hybrid(uncertainty=0.0, rarity=1.0, epsilon=0.5, seed=0)
     selector.bind(60)
     first = selector.select(0.0, 30).indices
     selector.observe(Feedback(first))
@@ -96,8 +98,9 @@ def test_features_are_captured_without_detours():
 
 def test_only_weighted_terms_are_computed():
     plain = Hybrid()
-    assert (plain.needs_features, plain.wants, list(plain.terms)) == (False, {"loss"}, ["loss"])
-    factors = Hybrid(loss=0.0, rarity=1.0)
+    assert (plain.needs_features, plain.wants, list(plain.terms)) == (False, {"value"}, ["uncertainty"])
+    assert Hybrid(loss=1.0).wants == {"loss", "value"}
+    factors = Hybrid(uncertainty=0.0, rarity=1.0)
     assert (factors.needs_features, factors.wants, list(factors.terms)) == (True, frozenset(), ["rarity"])
     assert not factors.keeps_features
     assert Hybrid(witness=1.0).keeps_features
@@ -105,7 +108,7 @@ def test_only_weighted_terms_are_computed():
 
 
 def test_a_weight_may_start_late():
-    selector = bound(loss=0.0, rarity=Step([0.0, 1.0], [0.5]), noise=0.0, gamma=0.0)
+    selector = bound(uncertainty=0.0, rarity=Step([0.0, 1.0], [0.5]), noise=0.0, gamma=0.0)
     assert not selector.scores(0.4).any()
     assert torch.equal(selector.scores(0.6), selector.terms["rarity"].ranks)
 
@@ -113,13 +116,46 @@ def test_a_weight_may_start_late():
 def test_feature_ranks_are_within_class_only_if_balanced():
     features, labels = blobs()
     for balance in (True, False):
-        selector = bound(loss=0.0, boundary=1.0, class_balance=balance)
+        selector = bound(uncertainty=0.0, boundary=1.0, class_balance=balance)
         material = Material(features, labels, None, 0)
         expected = rank_within_class(selector.terms["boundary"]._raw(material), labels if balance else None)
         assert torch.equal(selector.terms["boundary"].ranks, expected)
 
 
 # ---------------------------------------------------------------- terms
+def test_uncertainty_is_the_entropy_of_the_classes_smoothed():
+    logits = torch.tensor([[0.0, 0.0, 0.0], [2.0, 0.0, -1.0], [9.0, -torch.inf, -torch.inf], [9.0, 4.0, -torch.inf]])
+    selector = bound(4, epsilon=0.0, gamma=0.0, smoothing=0.25)
+    told = selector.measure(logits, torch.tensor([2, 1, 1, 0]), None)
+    np.testing.assert_allclose(told, entropy(logits.softmax(1).numpy(), axis=1), rtol=1e-6)
+    assert float(told[2]) == 0
+    everyone = torch.arange(4)
+    selector.observe(Feedback(everyone, value=told))
+    assert selector.select(0.5, 2).indices.tolist() == [0, 1]
+    selector.observe(Feedback(everyone, value=told.flip(0)))
+    expected = 0.25 * told + 0.75 * told.flip(0)
+    torch.testing.assert_close(selector.terms["uncertainty"].average, expected)
+    assert selector.select(0.5, 2).indices.tolist() == [2, 3]
+
+
+def test_uncertainty_does_not_chase_wrong_labels():
+    """Sure of 90 samples, a third of them labelled wrongly, and unsure of ten: only the loss prefers the former."""
+    logits = torch.zeros(100, 2)
+    logits[:90, 0] = 6.0
+    wrong = torch.arange(100) < 30
+    labels = torch.where(wrong, 1, 0)
+    told = Hybrid().measure(logits, labels, None)
+    losses = torch.nn.functional.cross_entropy(logits, labels, reduction="none")
+    taken = {}
+    for name, weights in {"uncertainty": {}, "loss": {"uncertainty": 0.0, "loss": 1.0}}.items():
+        selector = Hybrid(epsilon=0.0, seed=0, **weights)
+        selector.bind(100)
+        selector.observe(Feedback(torch.arange(100), value=told, loss=losses))
+        taken[name] = selector.select(0.5, 10).indices
+    assert taken["uncertainty"].tolist() == list(range(90, 100))
+    assert wrong[taken["loss"]].all()
+
+
 def test_local_variation_by_hand():
     # A path 0 - 1 - 2 with weights 1 and 3, and a lone 3.
     graph = sp.csr_array((np.array([1.0, 1.0, 3.0, 3.0]), ([0, 1, 1, 2], [1, 0, 2, 1])), shape=(4, 4))
@@ -130,7 +166,7 @@ def test_local_variation_by_hand():
 def test_boundary_finds_what_lies_between_two_classes():
     """A square of points, its left half of one class: the nearer to the middle, the more neighbours of the other."""
     x = torch.rand(300, 2, generator=torch.Generator().manual_seed(0))
-    selector = Hybrid(loss=0.0, boundary=1.0, seed=0)
+    selector = Hybrid(uncertainty=0.0, boundary=1.0, seed=0)
     with pytest.raises(ValueError, match="Hybrid needs labels; pass `labels=`"):
         selector.bind(300)
     selector.bind(300, (x[:, 0] > 0.5).long())
@@ -194,7 +230,7 @@ def test_rarity_is_that_of_the_class():
     features, labels = blobs()
     labels = labels.clone()
     labels[0] = 1
-    selector = Hybrid(loss=0.0, rarity=1.0, class_balance=True, seed=0)
+    selector = Hybrid(uncertainty=0.0, rarity=1.0, class_balance=True, seed=0)
     selector.bind(60, labels)
     selector.fit(features)
     ranks = selector.terms["rarity"].ranks
@@ -211,7 +247,7 @@ def test_values_before_fit(term):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"loss": 0.0}, "at least one of loss, representativeness, .* must have a weight above 0"),
+        ({"uncertainty": 0.0}, "at least one of uncertainty, loss, representativeness, .* must have a weight above 0"),
         ({"rarity": -1.0}, "`rarity` must be at least 0, got -1.0"),
         ({"gamma": -0.1}, "`gamma` must be at least 0, got -0.1"),
         ({"noise": -0.1}, "`noise` must be at least 0, got -0.1"),
@@ -239,7 +275,7 @@ def test_a_restart_gives_back_features_and_nothing_else():
             resumed.fit(features + 1e-3)  # captured rows have moved on since; what was fitted has not
             resumed.terms["witness"].features = features
         chosen = whole.select(epoch / 4, 20).indices
-        feedback = Feedback(chosen, loss=chosen / 60)
+        feedback = Feedback(chosen, loss=chosen / 60, value=chosen / 60)
         if epoch >= 2:
             assert torch.equal(resumed.select(epoch / 4, 20).indices, chosen)
             resumed.observe(feedback)
@@ -285,6 +321,6 @@ def test_penalty_and_loss_rotate():
     selector = bound(gamma=20.0, noise=0.0)
     for epoch in range(12):
         chosen = selector.select(epoch / 12, 20).indices
-        selector.observe(Feedback(chosen, loss=chosen.float()))
+        selector.observe(Feedback(chosen, value=chosen.float()))
     assert float(usage_penalty(selector.usage).max()) <= 1.5
     assert int(selector.usage.min()) >= 3
