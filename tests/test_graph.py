@@ -74,7 +74,7 @@ def test_neighbours_are_those_of_scikit_learn(dtype):
     assert (indices.numpy() == order).mean() > 0.999
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(2, 30), st.integers(1, 3), st.integers(1, 29), st.integers(0, 10**6))
 def test_ties_and_duplicates_go_by_index(n, d, k, seed):
     """On a coarse grid nearly all distances are shared by several samples."""
@@ -229,7 +229,7 @@ def test_weights_sum_to_log2():
     assert (weights[:, 0] == 1).all()  # the nearest counts fully
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(4, 40), st.integers(0, 10**6), st.booleans())
 def test_a_fuzzy_graph_is_symmetric_and_within_bounds(n, seed, coarse):
     x = torch.randn(n, 3, generator=torch.Generator().manual_seed(seed))
@@ -450,7 +450,7 @@ def test_two_cliques_are_told_apart(bridge):
     assert abs(float(vector.sum())) < 1e-5
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(2, 5), st.integers(3, 30), st.integers(0, 10**6))
 def test_batched_vectors_are_scipys(graphs, size, seed):
     x = torch.randn(graphs, size, 4, generator=torch.Generator().manual_seed(seed)) + 1

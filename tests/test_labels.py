@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.preprocessing import LabelEncoder
 from torch.utils.data import ConcatDataset, Dataset, Subset, TensorDataset
@@ -13,7 +13,6 @@ from torch.utils.data import ConcatDataset, Dataset, Subset, TensorDataset
 from dynsel.labels import dataset_labels, declared_labels, encode_labels
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(-5, 5), min_size=1) | st.lists(st.sampled_from(["cat", "dog", "ox"]), min_size=1))
 def test_codes_are_scikit_learns(labels):
     encoder = LabelEncoder().fit(labels)

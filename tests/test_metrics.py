@@ -18,7 +18,7 @@ from dynsel.sae import SparseCodes
 from dynsel.selection import class_balance
 from dynsel.usage import gini
 
-unhurried = settings(deadline=None, max_examples=25)
+few = settings(max_examples=25)
 N = 400
 WHOLE = torch.randn(N, 5, generator=torch.Generator().manual_seed(0))
 CHANCE = torch.randperm(N, generator=torch.Generator().manual_seed(1))[:100]
@@ -157,7 +157,7 @@ def test_batches_ranks_and_copies_add_up(which):
     same(pickle.loads(pickle.dumps(together)).compute(), together.compute())
 
 
-@unhurried
+@few
 @given(st.lists(st.integers(0, 19), min_size=1, max_size=60))
 def test_usage_metrics_are_the_pure_functions(drawn):
     indices = torch.tensor(drawn)

@@ -220,7 +220,7 @@ def test_any_kind_of_matrix(kind: str, tmp_path: Path) -> None:
     assert len(encode(result.sae, given_)) == 60
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(hnp.arrays(np.float32, hnp.array_shapes(min_dims=2, max_dims=2), elements=st.floats(-100, 100, width=32)))
 def test_moments_against_numpy(matrix: np.ndarray) -> None:
     from unittest import mock
@@ -490,7 +490,7 @@ codes_strategy = st.integers(1, 6).flatmap(
 )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(codes_strategy)
 def test_statistics_against_a_dense_matrix(drawn: tuple[int, np.ndarray, np.ndarray]) -> None:
     from unittest import mock

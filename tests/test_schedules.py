@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import expit
 
@@ -23,13 +23,11 @@ from dynsel.schedules import (
     sample_count,
 )
 
-unhurried = settings(deadline=None)
 ramps = pytest.mark.parametrize("ramp", [Linear, Cosine, Sigmoid])
 values = st.floats(-100, 100)
 progress = st.floats(0, 1)
 
 
-@unhurried
 @given(st.sampled_from([Linear, Cosine, Sigmoid]), values, values, progress, progress, st.floats(0, 0.5))
 def test_ramps_rise_or_fall_within_their_ends(ramp, start, end, a, b, begin):
     schedule = ramp(start, end, begin, begin + 0.5)
@@ -136,7 +134,6 @@ def test_sample_count_by_hand(ratio, n, count):
     assert sample_count(ratio, n) == count
 
 
-@unhurried
 @given(st.floats(1e-9, 1), st.integers(1, 10**7))
 def test_sample_count_is_near_and_never_empty(ratio, n):
     count = sample_count(ratio, n)

@@ -7,7 +7,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import stats
@@ -22,7 +22,6 @@ from dynsel.selection import (
     weighted_draw,
 )
 
-unhurried = settings(deadline=None)
 # Few different values, so that ties are the rule; NaN and infinities among them.
 scores_of = hnp.arrays(
     np.float32,
@@ -76,7 +75,6 @@ def test_largest_remainder_by_hand(shares, total, quotas):
     assert largest_remainder(shares, total).tolist() == quotas
 
 
-@unhurried
 @given(st.lists(st.integers(0, 5000), min_size=1, max_size=40).filter(any), st.data())
 def test_largest_remainder_of_class_sizes(sizes, data):
     total = data.draw(st.integers(0, sum(sizes)))
@@ -92,7 +90,6 @@ def test_largest_remainder_of_class_sizes(sizes, data):
         assert max(same) - min(same) <= 1
 
 
-@unhurried
 @given(
     st.lists(st.floats(0, 1e6), min_size=1, max_size=40).filter(lambda shares: sum(shares) > 1e-6),
     st.integers(0, 10**6),
@@ -115,7 +112,6 @@ def test_largest_remainder_names_a_bad_total():
 
 
 # ---------------------------------------------------------------- top_k
-@unhurried
 @given(scores_of, st.data())
 def test_top_k_is_the_slow_one(scores, data):
     k = data.draw(st.integers(1, len(scores)))
@@ -140,7 +136,6 @@ def test_top_k_names_a_bad_k(k):
 
 
 # ---------------------------------------------------------------- balanced_top_k
-@unhurried
 @given(scores_of, st.data())
 def test_balanced_top_k_is_the_slow_one(scores, data):
     labels = data.draw(hnp.arrays(np.int16, len(scores), elements=st.integers(0, 5)))

@@ -5,13 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from dynsel.usage import count_uses, coverage, gini, usage_penalty
 
-unhurried = settings(deadline=None)
 counts = hnp.arrays(np.int32, st.integers(1, 50), elements=st.integers(0, 30))
 
 
@@ -24,14 +23,12 @@ def test_count_uses_counts_repetitions_in_place():
     assert usage.dtype == torch.int32
 
 
-@unhurried
 @given(st.lists(st.integers(0, 19), max_size=80))
 def test_count_uses_is_bincount(indices):
     usage = count_uses(torch.zeros(20, dtype=torch.int32), torch.tensor(indices, dtype=torch.int64))
     assert usage.tolist() == np.bincount(np.array(indices, dtype=int), minlength=20).tolist()
 
 
-@unhurried
 @given(counts)
 def test_gini_is_its_definition(usage):
     """Mean absolute difference of all pairs, relative to twice the mean."""
@@ -47,7 +44,6 @@ def test_gini_by_hand():
     assert gini(torch.zeros(0, dtype=torch.int32)) == 0.0
 
 
-@unhurried
 @given(counts)
 def test_penalty_is_one_on_average(usage):
     penalty = usage_penalty(torch.from_numpy(usage))
@@ -62,7 +58,6 @@ def test_penalty_is_the_frequency_over_the_keep_ratio():
     assert torch.equal(usage_penalty(usage), frequency / keep_ratio)
 
 
-@unhurried
 @given(counts)
 def test_coverage_is_the_share_of_the_used(usage):
     assert coverage(torch.from_numpy(usage)) == np.mean(usage > 0)

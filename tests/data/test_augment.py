@@ -32,13 +32,13 @@ def crops(draw):
 
 
 @given(crops())
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_crop_flip_is_the_slow_definition(case):
     assert torch.equal(crop_flip(*case), one_by_one(*case))
 
 
 @given(crops())
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_every_pixel_comes_from_the_image(case):
     images, *rest = case
     height, width = images.shape[2:]

@@ -66,7 +66,7 @@ def test_samples_can_be_selected_from_it(folder):
     assert sum(len(labels) for _, labels in loader) == 12
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.integers(0, 10_000), st.integers(1, 255))
 def test_a_changed_byte_is_found(tmp_path_factory, place, change):
     folder = tmp_path_factory.mktemp("tampered")

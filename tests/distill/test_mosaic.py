@@ -26,7 +26,7 @@ def test_a_tile_is_enlarged_bilinearly():
     torch.testing.assert_close(tiles[1, 2, 1], second)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(1, 3), st.integers(1, 3), st.integers(1, 3))
 def test_there_and_back(factor, count, channels):
     flat = torch.rand(count, factor**2, channels, 1, 1, generator=torch.Generator().manual_seed(count))

@@ -71,7 +71,7 @@ def test_a_folder_must_hold_one(tmp_path: Path) -> None:
         load_features(tmp_path)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(1, 40), st.integers(1, 12), st.integers(1, 4), st.randoms())
 def test_any_order_and_number_of_writers_gives_the_same_bytes(
     tmp_path_factory: Any, n: int, size: int, writers: int, random: Any

@@ -6,7 +6,7 @@ import csv
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from reports import N, runs
 
@@ -37,7 +37,6 @@ def test_seeds_that_are_no_pair_are_not_compared() -> None:
 usages = st.lists(st.integers(0, 9), min_size=6, max_size=6).filter(any)
 
 
-@settings(deadline=None)
 @given(usages, usages)
 def test_overlap_is_one_minus_the_total_variation(a: list[int], b: list[int]) -> None:
     p, q = np.array(a) / sum(a), np.array(b) / sum(b)

@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import (
     DataLoader,
@@ -23,7 +23,6 @@ from dynsel.selection import Selection
 
 N = 23
 DATA = TensorDataset(torch.arange(N))
-unhurried = settings(deadline=None)
 subsets = st.sets(st.integers(0, N - 1), min_size=1).map(sorted)
 
 
@@ -58,7 +57,6 @@ def test_the_whole_set_comes_as_from_torch(world, shuffle):
             assert list(sampler) == torchs(epoch, seed=5, world=world, rank=rank, shuffle=shuffle)
 
 
-@unhurried
 @given(subsets, st.integers(0, 50), st.integers(0, 5))
 def test_a_selection_is_that_order_filtered(chosen, seed, epoch):
     sampler = SelectionSampler(DATA, seed=seed)
@@ -193,7 +191,6 @@ def test_the_sampler_of_a_loader():
 
 
 # ---------------------------------------------------------------- batches
-@unhurried
 @given(subsets, st.integers(1, 4), st.integers(1, 9), st.booleans())
 def test_batches_are_those_of_the_order(chosen, world, batch_size, drop_last):
     ranks = []
@@ -223,7 +220,6 @@ def test_used_runs_join_up():
 
 
 # ---------------------------------------------------------------- state
-@unhurried
 @given(subsets, st.integers(1, 3), st.integers(0, 6), st.integers(0, 3))
 def test_a_state_goes_on_where_it_was_taken(chosen, world, batches, epoch):
     def make(rank: int, seed: int) -> SelectionSampler:

@@ -24,7 +24,7 @@ def paper_budgets(sizes: list[int], total: int) -> list[int]:
     return budgets
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(1, 80), st.integers(1, 12), st.sampled_from([0.0, 0.1, 0.4]), st.data())
 def test_budgets_are_the_papers(count: int, strata: int, drop: float, data: st.DataObject) -> None:
     size = data.draw(st.integers(1, count))

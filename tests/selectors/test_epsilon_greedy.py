@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 from torch import Tensor
@@ -35,7 +35,6 @@ def draws(selector: EpsilonGreedy, size: int, runs: int) -> np.ndarray:
 
 
 # ---------------------------------------------------------------- what is taken
-@settings(deadline=None)
 @given(st.integers(1, 80), st.floats(0, 1), st.floats(0, 1))
 def test_the_hardest_are_taken_and_the_size_is_met(n, keep, epsilon):
     losses = torch.randperm(n, generator=torch.Generator().manual_seed(n)).float()
@@ -63,7 +62,6 @@ def test_how_many_are_greedy(epsilon, always):
     assert int((taken == 60).sum()) == always
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=6), st.floats(0, 1), st.floats(0, 1))
 def test_class_balance_is_exact_and_each_class_has_its_hardest(sizes, keep, epsilon):
     labels = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))

@@ -18,7 +18,7 @@ def counted(history: list[bool]) -> float:
     return sum(a and not b for a, b in itertools.pairwise(history))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(1, 8).flatmap(lambda t: st.lists(st.lists(st.booleans(), min_size=t, max_size=t), min_size=2)))
 def test_the_most_forgotten_are_kept(histories: list[list[bool]]) -> None:
     selector = Forgetting(warmup=0.0, seed=0)

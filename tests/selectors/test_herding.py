@@ -38,7 +38,7 @@ def distances(x: np.ndarray, picks: list[int]) -> np.ndarray:
 
 
 # ---------------------------------------------------------------- the order
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(1, 40), st.integers(1, 6), st.integers(0, 10**6))
 def test_each_pick_is_that_of_brute_force(n, d, seed):
     x = rows(n, d, seed) + 3

@@ -83,7 +83,7 @@ def test_expected_weights_sum_to_n_over_a_stream_of_losses():
     assert float(np.mean(sums)) == pytest.approx(n, abs=4 * (n / epochs) ** 0.5)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(st.sampled_from([0.1, 0.7, 3.0, float("nan"), float("inf")]), min_size=1), st.floats(0, 0.99))
 def test_what_is_hard_or_unknown_is_never_dropped(losses, drop):
     loss = torch.tensor(losses)

@@ -23,7 +23,7 @@ def radius(distance: np.ndarray, picks: list[int] | tuple[int, ...]) -> float:
     return float(distance[:, list(picks)].min(1).max())
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(1, 40), st.integers(1, 6), st.integers(0, 10**6))
 def test_each_pick_is_that_of_brute_force(n, d, seed):
     x = rows(n, d, seed) + 3
@@ -52,7 +52,7 @@ def test_order_on_a_line():
     assert kcenter_order(x, 5).tolist() == [2, 4, 0, 3, 1]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(2, 9), st.integers(1, 3), st.data())
 def test_radius_is_at_most_twice_the_smallest(n, d, data):
     cell = st.lists(st.integers(-4, 4), min_size=d, max_size=d)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -13,7 +13,6 @@ from dynsel.schedules import Linear
 from dynsel.selectors import Feedback, LossRank
 from dynsel.selectors.loss import loss_rank, update_average
 
-unhurried = settings(deadline=None)
 NAN = float("nan")
 some_losses = st.lists(st.sampled_from([0.0, -0.0, 0.25, 1.5, 9.0, NAN]), min_size=1, max_size=40)
 
@@ -30,7 +29,6 @@ def told(losses: list[float], *, labels: torch.Tensor | None = None, **options: 
 
 
 # ---------------------------------------------------------------- ranks
-@unhurried
 @given(some_losses)
 def test_ranks_are_scipys(losses):
     values = np.array(losses, dtype=np.float32)
@@ -42,7 +40,6 @@ def test_ranks_are_scipys(losses):
     assert ranks.dtype == torch.float32
 
 
-@unhurried
 @given(some_losses, st.floats(0, 0.99), st.randoms())
 def test_ranks_go_with_the_loss_whatever_the_order(losses, clip, random):
     shuffled = list(range(len(losses)))
@@ -52,7 +49,6 @@ def test_ranks_go_with_the_loss_whatever_the_order(losses, clip, random):
     assert bool(((ranks > 0) & (ranks <= 1)).all())
 
 
-@unhurried
 @given(st.lists(st.floats(-5, 5, width=32), min_size=1, max_size=60, unique=True), st.floats(0, 0.99))
 def test_the_clipped_rank_lowest_and_the_others_keep_their_order(losses, clip):
     loss = torch.tensor(losses)
@@ -79,7 +75,6 @@ def test_averages_by_hand():
     assert bool(average[4].isnan())
 
 
-@unhurried
 @given(
     st.lists(st.tuples(st.integers(0, 5), st.one_of(st.just(NAN), st.floats(0, 9, width=32))), max_size=30),
     st.floats(0, 0.9),

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
 from dynsel.selectors import Feedback, Random
-
-unhurried = settings(deadline=None)
 
 
 def bound(n: int, *, labels: torch.Tensor | None = None, seed: int = 0) -> Random:
@@ -29,7 +27,6 @@ def spread(usage: torch.Tensor) -> int:
     return int(usage.max() - usage.min())
 
 
-@unhurried
 @given(st.integers(1, 80), st.data())
 def test_uses_never_differ_by_more_than_one(n, data):
     selector = bound(n)
@@ -39,7 +36,6 @@ def test_uses_never_differ_by_more_than_one(n, data):
         assert spread(selector.usage) <= 1
 
 
-@unhurried
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=60), st.data())
 def test_nor_within_a_class_if_balanced(labels, data):
     labels = torch.tensor(labels, dtype=torch.int16)

@@ -18,7 +18,6 @@ from dynsel.selectors import RCAP, Feedback
 from dynsel.selectors.rcap import class_budgets
 
 NAN = float("nan")
-unhurried = settings(deadline=None)
 
 
 def told(losses: Tensor | list[float], labels: Tensor | list[int], **options: Any) -> RCAP:
@@ -44,7 +43,7 @@ def problems(draw: st.DrawFn) -> tuple[list[float], list[int], int]:
     return shares, sizes, draw(st.integers(0, sum(sizes)))
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(problems())
 def test_budgets_are_water_filled(problem):
     """min(size, λ share) with the λ that scipy finds, rounded up or down."""
@@ -153,7 +152,6 @@ def test_a_class_that_got_nothing_comes_back():
     assert taken.min() > 5
 
 
-@unhurried
 @given(
     st.lists(st.integers(1, 300), min_size=1, max_size=6),
     st.floats(0.001, 1),

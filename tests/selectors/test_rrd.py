@@ -18,8 +18,6 @@ from dynsel.selectors import RRD, Feedback
 from dynsel.selectors.rrd import factor_scores, rank_within_class
 from dynsel.usage import usage_penalty
 
-unhurried = settings(deadline=None)
-
 
 def scored(scores: torch.Tensor, **options: float) -> RRD:
     """RRD whose fixed scores are these: all representativeness, no curriculum."""
@@ -37,7 +35,7 @@ def frequencies(selector: RRD, size: int, epochs: int) -> torch.Tensor:
 
 
 # ---------------------------------------------------------------- usage penalty
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(
     st.integers(2, 40), st.floats(0.05, 1.0), st.floats(0.1, 10.0), st.integers(1, 150), st.integers(0, 10**6)
 )  # fmt: skip
@@ -188,7 +186,6 @@ def test_split_halves_the_factors():
     assert rare.tolist() == pytest.approx([0.0, 0.0, 2 / 3])
 
 
-@unhurried
 @given(st.integers(1, 30), st.integers(1, 8), st.integers(0, 10**6), st.booleans())
 def test_factor_scores_are_the_formula(n, m, seed, split):
     rng = np.random.default_rng(seed)
@@ -206,7 +203,6 @@ def test_factor_scores_are_the_formula(n, m, seed, split):
     assert float(rare.max()) <= 1 + 1e-5
 
 
-@unhurried
 @given(st.integers(1, 30), st.integers(1, 6), st.integers(1, 4), st.integers(0, 10**6))
 def test_frequencies_may_be_those_of_the_class(n, m, classes, seed):
     rng = np.random.default_rng(seed)
@@ -221,7 +217,6 @@ def test_frequencies_may_be_those_of_the_class(n, m, classes, seed):
 
 
 # ---------------------------------------------------------------- ranks
-@unhurried
 @given(st.lists(st.tuples(st.sampled_from([0.0, 0.5, 1.0, -2.0, 3.5]), st.integers(0, 3)), min_size=1))
 def test_ranks_within_class_are_scipys(rows):
     values, labels = (np.array(column) for column in zip(*rows, strict=True))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -49,7 +49,6 @@ def test_scores_by_hand():
 values = st.sampled_from([0.0, 0.1, 0.7, 2.5, 1e-30, 1e30, NAN, float("inf")])
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(values, st.integers(0, 4)), min_size=2, max_size=30), st.floats(0, 10))
 def test_scores_are_the_formula(samples, c):
     losses, uses = (list(part) for part in zip(*samples, strict=True))
