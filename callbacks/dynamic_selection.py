@@ -44,10 +44,11 @@ class DynamicSelection(Callback):
             of a `.npy` or `.npz` file; "pixels"; "model" (default: captured in training, at no extra forward
             pass, from the input of the last linear layer) or "model:NAME" for another submodule's input.
         labels: (N,) class labels; default: the data set's own.
-        per_sample_loss: For selectors that want losses: a function of (module, batch) that returns (B,) losses,
-            called without gradient. Default: the key `per_sample_loss` of what `training_step` returns, else
-            overheard from the loss function that `training_step` calls. Selectors that score candidates by a forward
-            pass of their own (`JEST`, `SelectiveBackprop`, `Proxy`): the cross entropy of (inputs, targets).
+        per_sample_loss: For selectors that want losses, `Hybrid` among them where there are no classes: a function of
+            (module, batch) that returns (B,) losses, called without gradient. Default: the key `per_sample_loss` of
+            what `training_step` returns, else overheard from the loss function that `training_step` calls. Selectors
+            that score candidates by a forward pass of their own (`JEST`, `SelectiveBackprop`, `Proxy`): the cross
+            entropy of (inputs, targets).
         loader: Which loader, by key or position, where `train_dataloader` gives several.
         seed: Seed of selection and order; default: that of `seed_everything`.
         count_flops: Count floating-point operations, of one batch by torch's counter, and log them.
