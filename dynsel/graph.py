@@ -54,7 +54,7 @@ def nearest_neighbours(features: Matrix, k: int, *, approximate: bool | None = N
     the order of their indices. The exact search compares all pairs: on a CPU by scikit-learn, whose fused kernel keeps
     no block of distances, on a GPU by blocked torch. The approximate one, by faiss through torch-geometric, looks
     into the 24 nearest of N / 256 cells of the space, so that its time grows little faster than N; how many neighbours
-    it finds depends on the data (of a million samples on a surface of 12 dimensions 98 %).
+    it finds depends on the data (of a million samples on a surface of 12 dimensions 97 %).
 
     Args:
         features: (N, d) floating-point tensor, array or memory map; as float32 it must fit in memory.

@@ -40,7 +40,8 @@ class Hybrid(ScoreSelector):
 
     By default uncertainty alone decides, which takes no label for granted. It is the entropy of the logits that
     `F.cross_entropy(logits, classes)` or `F.nll_loss` is given; where training has none (regression, soft targets), the
-    loss stands in for it.
+    loss stands in for it. Where labels can be trusted and classes are uneven, `uncertainty=0, loss=1` is better: of a
+    rare class taken for a frequent one the model is sure.
 
     Args:
         uncertainty: Weight of the rank of the smoothed entropy of the predicted classes.
