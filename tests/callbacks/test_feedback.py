@@ -695,11 +695,14 @@ def test_41_coresets_are_fixed_by_what_training_told(name: str) -> None:
         torch.testing.assert_close(selector.final, wanted)
 
 
-def test_41_without_a_classification_a_measure_is_refused() -> None:
-    class Regression(Module):
-        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-            return F.mse_loss(self(batch[0]), one_hot(batch[1]))
+class Regression(Still):
+    """No classes: what it can't tell yet is told by its losses."""
 
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return F.mse_loss(self(batch[0]), one_hot(batch[1]))
+
+
+def test_41_without_a_classification_a_measure_is_refused() -> None:
     with pytest.raises(RuntimeError, match=r"EL2N can't find the logits: .* made 0 calls of F\.cross_entropy"):
         fit(DynamicSelection("el2n"), module=Regression())
 
@@ -714,13 +717,6 @@ def test_41_a_batch_skipped_by_the_step_is_not_measured() -> None:
     fit(DynamicSelection(selector, 1.0), module=Skips(), max_epochs=1)
     values = torch.tensor([values[0] for _, values in sorted(selector.heard.items())])
     assert int(values.isnan().sum()) == 4
-
-
-class Regression(Still):
-    """No classes: what it can't tell yet is told by its losses."""
-
-    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        return F.mse_loss(self(batch[0]), one_hot(batch[1]))
 
 
 class Mixed(Still):
