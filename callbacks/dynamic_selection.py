@@ -379,16 +379,20 @@ class DynamicSelection(Callback):
         """What the selector makes of the batch's logits; None if it needs none, or takes the loss instead."""
         if "value" not in self.selector.wants:
             return None
-        if tap is None or len(tap.classified) != 1:
+        calls = [] if tap is None else tap.classified
+        if self.selector.needs_targets:
+            calls = [(logits, targets) for logits, targets in calls if targets.ndim == 1]
+        else:  # several losses of the same logits, as of mixup, are one
+            calls = list({id(logits): (logits, targets) for logits, targets in calls}.values())
+        if len(calls) != 1:
             if self.selector.value_or_loss:
                 return None
-            calls = 0 if tap is None else len(tap.classified)
             raise RuntimeError(
-                f"{type(self.selector).__name__} can't find the logits: `training_step` made {calls} calls of "
+                f"{type(self.selector).__name__} can't find the logits: `training_step` made {len(calls)} calls of "
                 "F.cross_entropy or F.nll_loss with (B, C) logits and (B,) classes on this batch, 1 is needed; in a "
                 "plain loop pass what `selector.measure` gives as `value` to `observe`"
             )
-        logits, targets = tap.classified[0]
+        logits, targets = calls[0]
         with torch.no_grad():
             return self.selector.measure(logits.float(), targets, None if inputs is None else inputs.float())
 

@@ -56,7 +56,7 @@ class LossTap(TorchFunctionMode):
 
     Attributes:
         calls: (B,) per-sample losses of each call, detached.
-        classified: Logits (B, C) and classes (B,) of each call that classifies samples, detached.
+        classified: Logits (B, C) and targets, (B,) classes or (B, C) probabilities, of each call that classifies.
     """
 
     def __init__(self, size: int, weights: Tensor | None = None) -> None:
@@ -85,8 +85,8 @@ class LossTap(TorchFunctionMode):
         call.arguments["reduction"] = "none"
         if func in CLASSIFIERS:
             logits, target = call.arguments["input"], call.arguments["target"]
-            if logits.ndim == 2 and target.ndim == 1:
-                self.classified.append((logits.detach(), target))
+            if logits.ndim == 2:
+                self.classified.append((logits, target))
         if self.weights is None:
             with torch.no_grad():
                 self.calls.append(_rows(func(*call.args, **call.kwargs)))

@@ -58,6 +58,8 @@ class Selector(ABC):
         needs_features: Whether `fit` must be called with features.
         wants: The optional parts of `Feedback` that `observe` makes use of; nothing else is computed.
         needs_inputs: Whether `measure` needs what the last linear layer takes in.
+        needs_targets: Whether `measure` looks at the targets. If not, they may be probabilities instead of classes, and
+            several losses of the same logits are as good as one.
         value_or_loss: Whether a sample's loss stands in for `Feedback.value` where training tells no logits.
         exact: Whether `select` returns exactly the size asked for (else: any number of samples).
         refresh: Epochs after which features captured from the model in training are fitted anew; 0 = never.
@@ -68,6 +70,7 @@ class Selector(ABC):
     needs_features: bool = False
     wants: frozenset[str] = frozenset()
     needs_inputs: ClassVar[bool] = False
+    needs_targets: ClassVar[bool] = True
     value_or_loss: ClassVar[bool] = False
     exact: ClassVar[bool] = True
     refresh: int = 0
@@ -142,7 +145,7 @@ class Selector(ABC):
 
         Args:
             logits: (B, C) float32.
-            targets: (B,) int64 classes.
+            targets: (B,) int64 classes; or (B, C) probabilities, unless `needs_targets`.
             inputs: (B, d) float32, what the last linear layer took in, if `needs_inputs`.
 
         Returns:

@@ -39,9 +39,9 @@ class Hybrid(ScoreSelector):
     the keep ratio rise: `DynamicSelection(keep_ratio=Step([0.5, 1.0], [0.9]))`.
 
     By default uncertainty alone decides, which takes no label for granted. It is the entropy of the logits that
-    `F.cross_entropy(logits, classes)` or `F.nll_loss` is given; where training has none (regression, soft targets), the
-    loss stands in for it. Where labels can be trusted and classes are uneven, `uncertainty=0, loss=1` is better: of a
-    rare class taken for a frequent one the model is sure.
+    `F.cross_entropy(logits, targets)` or `F.nll_loss` is given, of mixed inputs too; where training has none
+    (regression), the loss stands in for it. Where labels can be trusted and classes are uneven, `uncertainty=0, loss=1`
+    is better: of a rare class taken for a frequent one the model is sure.
 
     Args:
         uncertainty: Weight of the rank of the smoothed entropy of the predicted classes.
@@ -68,6 +68,7 @@ class Hybrid(ScoreSelector):
         ValueError: If a number is out of range, or no term has a weight.
     """
 
+    needs_targets = False
     value_or_loss = True
 
     def __init__(

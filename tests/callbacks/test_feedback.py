@@ -719,11 +719,29 @@ def test_41_a_batch_skipped_by_the_step_is_not_measured() -> None:
     assert int(values.isnan().sum()) == 4
 
 
-class Mixed(Still):
-    """Soft targets, as of mixup."""
+class Soft(Still):
+    """Soft targets, as of mixup, in every second batch."""
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        if batch_idx % 2:
+            return super().training_step(batch, batch_idx)
         return F.cross_entropy(self(batch[0]), 0.7 * one_hot(batch[1]) + 0.15)
+
+
+class Mixed(Still):
+    """Mixup as its authors write it: a loss for each of the two labels."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        logits, classes = self(batch[0]), batch[1]
+        return 0.7 * F.cross_entropy(logits, classes) + 0.3 * F.cross_entropy(logits, classes.flip(0))
+
+
+class TwoHeads(Still):
+    """Two classifications of the same samples."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        logits, classes = self(batch[0]), batch[1]
+        return F.cross_entropy(logits, classes) + F.cross_entropy(-logits, classes)
 
 
 def told_of(module: Still, **options: Any) -> tuple[Tensor, Tensor]:
@@ -734,8 +752,9 @@ def told_of(module: Still, **options: Any) -> tuple[Tensor, Tensor]:
         return chosen.selector.terms["uncertainty"].average, module(Indexed().x)
 
 
-def test_41_the_default_goes_by_the_entropy_of_the_classes() -> None:
-    told, logits = told_of(Still())
+@pytest.mark.parametrize("module", [Still, Soft, Mixed])
+def test_41_the_default_goes_by_the_entropy_of_the_classes(module: type[Still]) -> None:
+    told, logits = told_of(module())
     torch.testing.assert_close(told.numpy(), entropy(logits.softmax(1).numpy(), axis=1), rtol=1e-5, atol=1e-6)
 
 
@@ -743,10 +762,21 @@ def test_41_where_there_are_no_classes_the_default_goes_by_the_loss() -> None:
     classes = one_hot(torch.tensor(Indexed().targets))
     told, outputs = told_of(Regression())
     torch.testing.assert_close(told, (outputs - classes).square().mean(1))
-    told, logits = told_of(Mixed())
-    torch.testing.assert_close(told, F.cross_entropy(logits, 0.7 * classes + 0.15, reduction="none"))
     told, outputs = told_of(Regression(), per_sample_loss=lambda module, batch: module(batch[0]).abs().sum(1))
     torch.testing.assert_close(told, outputs.abs().sum(1))
+
+
+@pytest.mark.parametrize("module", [Soft, Mixed])
+def test_41_what_needs_classes_is_not_told_mixed_ones(module: type[Still]) -> None:
+    with pytest.raises(RuntimeError, match=r"EL2N can't find the logits: .* made [02] calls .* and \(B,\) classes"):
+        fit(DynamicSelection("el2n"), module=module())
+
+
+def test_41_of_two_classifications_the_default_does_not_pick_one() -> None:
+    with pytest.raises(RuntimeError, match=r"can't find the per-sample losses: .* 2 calls .* pass `per_sample_loss="):
+        fit(DynamicSelection(), module=TwoHeads())
+    told, logits = told_of(TwoHeads(), per_sample_loss=lambda module, batch: module(batch[0]).abs().sum(1))
+    torch.testing.assert_close(told, logits.abs().sum(1))
 
 
 def test_41_without_classes_and_losses_the_default_says_what_to_do() -> None:
