@@ -379,10 +379,13 @@ class DynamicSelection(Callback):
         """What the selector makes of the batch's logits; None if it needs none, or takes the loss instead."""
         if "value" not in self.selector.wants:
             return None
-        calls = [] if tap is None else tap.classified
+        calls: list[tuple[Tensor, Any]] = [] if tap is None else list(tap.classified)
         if self.selector.needs_targets:
             calls = [(logits, targets) for logits, targets in calls if targets.ndim == 1]
-        else:  # several losses of the same logits, as of mixup, are one
+        else:
+            if tap is not None and not tap.calls:
+                calls = [(logits, None) for logits in tap.normalised]
+            # Several losses of the same logits, as of mixup, are one.
             calls = list({id(logits): (logits, targets) for logits, targets in calls}.values())
         if len(calls) != 1:
             if self.selector.value_or_loss:

@@ -40,6 +40,8 @@ LOSSES: frozenset[Callable[..., Tensor]] = frozenset(
 
 # Those that take logits (of `nll_loss`, normalised ones).
 CLASSIFIERS: frozenset[Callable[..., Tensor]] = frozenset({F.cross_entropy, F.nll_loss})
+# What losses written by hand start with, as timm's do.
+NORMALISERS: frozenset[Any] = frozenset({F.log_softmax, torch.log_softmax, Tensor.log_softmax})
 # Those whose values may cancel out, so that sum and mean don't tell the denominator.
 SIGNED: frozenset[Callable[..., Tensor]] = frozenset({F.kl_div, F.poisson_nll_loss, F.gaussian_nll_loss})
 
@@ -57,6 +59,7 @@ class LossTap(TorchFunctionMode):
     Attributes:
         calls: (B,) per-sample losses of each call, detached.
         classified: Logits (B, C) and targets, (B,) classes or (B, C) probabilities, of each call that classifies.
+        normalised: Logits (B, C) of each call of `log_softmax` by the step itself.
     """
 
     def __init__(self, size: int, weights: Tensor | None = None) -> None:
@@ -64,6 +67,7 @@ class LossTap(TorchFunctionMode):
         self.size, self.weights = size, weights
         self.calls: list[Tensor] = []
         self.classified: list[tuple[Tensor, Tensor]] = []
+        self.normalised: list[Tensor] = []
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -75,6 +79,11 @@ class LossTap(TorchFunctionMode):
             first = call.arguments["input"]
             if first.ndim and len(first) == self.size:
                 return self._note(func, call, result)
+        elif func in NORMALISERS and torch.is_grad_enabled():
+            logits = args[0] if args else kwargs["input"]
+            dim = args[1] if len(args) > 1 else kwargs.get("dim")
+            if logits.ndim == 2 and len(logits) == self.size and dim in (1, -1):
+                self.normalised.append(logits)
         return result
 
     def _note(self, func: Any, call: inspect.BoundArguments, result: Tensor) -> Tensor:

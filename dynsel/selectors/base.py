@@ -58,8 +58,8 @@ class Selector(ABC):
         needs_features: Whether `fit` must be called with features.
         wants: The optional parts of `Feedback` that `observe` makes use of; nothing else is computed.
         needs_inputs: Whether `measure` needs what the last linear layer takes in.
-        needs_targets: Whether `measure` looks at the targets. If not, they may be probabilities instead of classes, and
-            several losses of the same logits are as good as one.
+        needs_targets: Whether `measure` looks at the targets. If not, they may be probabilities instead of classes, or
+            not known, and several losses of the same logits are as good as one.
         value_or_loss: Whether a sample's loss stands in for `Feedback.value` where training tells no logits.
         exact: Whether `select` returns exactly the size asked for (else: any number of samples).
         refresh: Epochs after which features captured from the model in training are fitted anew; 0 = never.
@@ -145,7 +145,7 @@ class Selector(ABC):
 
         Args:
             logits: (B, C) float32.
-            targets: (B,) int64 classes; or (B, C) probabilities, unless `needs_targets`.
+            targets: (B,) int64 classes; unless `needs_targets`, (B, C) probabilities or None as well.
             inputs: (B, d) float32, what the last linear layer took in, if `needs_inputs`.
 
         Returns:

@@ -39,9 +39,9 @@ class Hybrid(ScoreSelector):
     the keep ratio rise: `DynamicSelection(keep_ratio=Step([0.5, 1.0], [0.9]))`.
 
     By default uncertainty alone decides, which takes no label for granted. It is the entropy of the logits that
-    `F.cross_entropy(logits, targets)` or `F.nll_loss` is given, of mixed inputs too; where training has none
-    (regression), the loss stands in for it. Where labels can be trusted and classes are uneven, `uncertainty=0, loss=1`
-    is better: of a rare class taken for a frequent one the model is sure.
+    `F.cross_entropy(logits, targets)` or `F.nll_loss` is given, or `F.log_softmax` by a loss written by hand; of mixed
+    inputs too. Where training has none (regression), the loss stands in for it. Where labels can be trusted and classes
+    are uneven, `uncertainty=0, loss=1` is better: of a rare class taken for a frequent one the model is sure.
 
     Args:
         uncertainty: Weight of the rank of the smoothed entropy of the predicted classes.
@@ -145,7 +145,7 @@ class Hybrid(ScoreSelector):
         for term in [term for term in self.terms.values() if not term.ready] or self.terms.values():
             term.fit(material)
 
-    def measure(self, logits: Tensor, targets: Tensor, inputs: Tensor | None) -> Tensor:
+    def measure(self, logits: Tensor, targets: Tensor | None, inputs: Tensor | None) -> Tensor:
         """(B,) entropies of the predicted classes, in nats."""
         entropies: Tensor = torch.special.entr(logits.softmax(1)).sum(1)
         return entropies

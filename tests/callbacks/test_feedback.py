@@ -736,6 +736,14 @@ class Mixed(Still):
         return 0.7 * F.cross_entropy(logits, classes) + 0.3 * F.cross_entropy(logits, classes.flip(0))
 
 
+class ByHand(Still):
+    """Label smoothing without a loss function of torch's."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        logs = F.log_softmax(self(batch[0]), dim=-1)
+        return -(0.9 * logs.gather(1, batch[1][:, None])[:, 0] + 0.1 * logs.mean(1)).mean()
+
+
 class TwoHeads(Still):
     """Two classifications of the same samples."""
 
@@ -752,7 +760,7 @@ def told_of(module: Still, **options: Any) -> tuple[Tensor, Tensor]:
         return chosen.selector.terms["uncertainty"].average, module(Indexed().x)
 
 
-@pytest.mark.parametrize("module", [Still, Soft, Mixed])
+@pytest.mark.parametrize("module", [Still, Soft, Mixed, ByHand])
 def test_41_the_default_goes_by_the_entropy_of_the_classes(module: type[Still]) -> None:
     told, logits = told_of(module())
     torch.testing.assert_close(told.numpy(), entropy(logits.softmax(1).numpy(), axis=1), rtol=1e-5, atol=1e-6)
@@ -766,7 +774,7 @@ def test_41_where_there_are_no_classes_the_default_goes_by_the_loss() -> None:
     torch.testing.assert_close(told, outputs.abs().sum(1))
 
 
-@pytest.mark.parametrize("module", [Soft, Mixed])
+@pytest.mark.parametrize("module", [Soft, Mixed, ByHand])
 def test_41_what_needs_classes_is_not_told_mixed_ones(module: type[Still]) -> None:
     with pytest.raises(RuntimeError, match=r"EL2N can't find the logits: .* made [02] calls .* and \(B,\) classes"):
         fit(DynamicSelection("el2n"), module=module())
