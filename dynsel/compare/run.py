@@ -72,7 +72,7 @@ class Comparison(SelectionCLI):
             config.pop(key, None)
         for key in (*SILENT, "default_root_dir"):
             config.trainer.pop(key, None)
-        dumped = self.parser.dump(config, format="json", skip_none=True, skip_validation=True)
+        dumped = self.parser.dump(config, format="json", skip_validation=True)
         return {"metric": self.metric, "evaluations": EVALUATIONS, **json.loads(dumped)}
 
     # ---------------------------------------------------------------- making a run
