@@ -357,7 +357,7 @@ class DynamicSelection(Callback):
     ) -> Tensor | None:
         if tap is not None and tap.weights is not None and len(tap.calls) != 1:
             raise RuntimeError(
-                _ambiguous("apply the selection's loss weights", len(tap.calls))
+                _ambiguous("apply the selection's loss weights", tap)
                 + "Weight the loss yourself by `trainer.selection.weights(batch_idx)`, asked before it is computed."
             )
         if not wanted:
@@ -369,7 +369,7 @@ class DynamicSelection(Callback):
                 return self._score(pl_module, batch)
         if tap is None or len(tap.calls) != 1:
             raise RuntimeError(
-                _ambiguous("find the per-sample losses", 0 if tap is None else len(tap.calls))
+                _ambiguous("find the per-sample losses", tap)
                 + "Return a dict with `per_sample_loss`, a (B,) tensor, beside `loss`, or pass "
                 "`per_sample_loss=function` to DynamicSelection."
             )
@@ -427,8 +427,15 @@ class DynamicSelection(Callback):
         Bridge.forget_loader_state(checkpoint)
 
 
-def _ambiguous(purpose: str, calls: int) -> str:
-    return (
+def _ambiguous(purpose: str, tap: LossTap | None) -> str:
+    calls, others = (0, []) if tap is None else (len(tap.calls), tap.others)
+    problem = (
         f"DynamicSelection can't {purpose}: `training_step` made {calls} calls of a usual loss function "
         "(torch.nn.functional or nn.*Loss) on this batch, 1 is needed. "
     )
+    if tap is not None and others:
+        shapes = ", ".join(str(tuple(shape)) for shape in others[:3])
+        problem += (
+            f"Calls with inputs of shape {shapes} don't count, they have no row for each of the {tap.size} samples. "
+        )
+    return problem

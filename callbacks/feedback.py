@@ -60,6 +60,7 @@ class LossTap(TorchFunctionMode):
         calls: (B,) per-sample losses of each call, detached.
         classified: Logits (B, C) and targets, (B,) classes or (B, C) probabilities, of each call that classifies.
         normalised: Logits (B, C) of each call of `log_softmax` by the step itself.
+        others: Shapes of the inputs of losses that have another number of rows.
     """
 
     def __init__(self, size: int, weights: Tensor | None = None) -> None:
@@ -68,6 +69,7 @@ class LossTap(TorchFunctionMode):
         self.calls: list[Tensor] = []
         self.classified: list[tuple[Tensor, Tensor]] = []
         self.normalised: list[Tensor] = []
+        self.others: list[torch.Size] = []
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -79,6 +81,7 @@ class LossTap(TorchFunctionMode):
             first = call.arguments["input"]
             if first.ndim and len(first) == self.size:
                 return self._note(func, call, result)
+            self.others.append(first.shape)
         elif func in NORMALISERS and torch.is_grad_enabled():
             logits = args[0] if args else kwargs["input"]
             dim = args[1] if len(args) > 1 else kwargs.get("dim")

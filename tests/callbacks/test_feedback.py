@@ -291,6 +291,19 @@ class TwiceByHand(Losses):
             optimizer.step()
 
 
+class Tokens(Losses):
+    """As language models do: a row for each token, not for each sample."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        return F.cross_entropy(self(batch[0]).repeat_interleave(5, 0), batch[1].repeat_interleave(5))
+
+
+def test_41_losses_of_tokens_are_an_error_that_tells_their_shape() -> None:
+    wanted = r"made 0 calls .* of shape \(20, \d+\) don't count, they have no row for each of the 4 samples\. Return"
+    with pytest.raises(RuntimeError, match=wanted):
+        heard(Tokens())
+
+
 @pytest.mark.parametrize(("module", "calls"), [(ByHand, 0), (Twice, 2), (TwiceByHand, 2)])
 def test_41_a_loss_that_cant_be_told_is_an_error(module, calls):
     wanted = rf"can't find the per-sample losses: `training_step` made {calls} calls .* `per_sample_loss`"
@@ -736,7 +749,7 @@ class Mixed(Still):
         return 0.7 * F.cross_entropy(logits, classes) + 0.3 * F.cross_entropy(logits, classes.flip(0))
 
 
-class ByHand(Still):
+class SmoothedByHand(Still):
     """Label smoothing without a loss function of torch's."""
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
@@ -760,7 +773,7 @@ def told_of(module: Still, **options: Any) -> tuple[Tensor, Tensor]:
         return chosen.selector.terms["uncertainty"].average, module(Indexed().x)
 
 
-@pytest.mark.parametrize("module", [Still, Soft, Mixed, ByHand])
+@pytest.mark.parametrize("module", [Still, Soft, Mixed, SmoothedByHand])
 def test_41_the_default_goes_by_the_entropy_of_the_classes(module: type[Still]) -> None:
     told, logits = told_of(module())
     torch.testing.assert_close(told.numpy(), entropy(logits.softmax(1).numpy(), axis=1), rtol=1e-5, atol=1e-6)
@@ -774,7 +787,7 @@ def test_41_where_there_are_no_classes_the_default_goes_by_the_loss() -> None:
     torch.testing.assert_close(told, outputs.abs().sum(1))
 
 
-@pytest.mark.parametrize("module", [Soft, Mixed, ByHand])
+@pytest.mark.parametrize("module", [Soft, Mixed, SmoothedByHand])
 def test_41_what_needs_classes_is_not_told_mixed_ones(module: type[Still]) -> None:
     with pytest.raises(RuntimeError, match=r"EL2N can't find the logits: .* made [02] calls .* and \(B,\) classes"):
         fit(DynamicSelection("el2n"), module=module())
