@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -156,6 +157,7 @@ class SelectionController:
         self._codes: Tensor | None = None
         self._pinned = False
         self._counted = 0
+        self._warned = False
         self._fitted: int | None = None  # the epoch before the one fitted for
         self._heard: list[tuple[int, dict[str, Tensor]]] = []
         # Whether this epoch began without a row of features from every sample, which training is to give.
@@ -319,6 +321,8 @@ class SelectionController:
                 f"{self.sampler.step_size} on each of {self.sampler.num_replicas} ranks and drop_last=True drops "
                 "them all; raise the keep ratio, lower the batch size, or set drop_last=False"
             )
+        if not in_batches:
+            self._warn_of_small_batch(epoch)
         self.sampler.delivered = 0
         self.record = EpochRecord(
             epoch,
@@ -330,6 +334,22 @@ class SelectionController:
             fit_seconds=self._fitting,
         )
         self._preparation = self._fitting = 0.0
+
+    def _warn_of_small_batch(self, epoch: int) -> None:
+        """Say once that the selection's size leaves a last batch that is no more than noise."""
+        sampler = self.sampler
+        if self._warned or sampler.rank or sampler.drop_last or sampler.count == sampler.num_total:
+            return
+        size = sampler.step_size
+        last = math.ceil(sampler.count / sampler.num_replicas) % size
+        if 0 < last < size / 8:
+            self._warned = True
+            warnings.warn(
+                f"epoch {epoch}: {sampler.count} selected samples leave a last batch of {last} instead of {size}. It "
+                "is an optimiser step as large as the others on much noisier gradients and batch statistics, which may "
+                "cost points of accuracy; set drop_last=True in your DataLoader, or change the keep ratio slightly",
+                stacklevel=2,
+            )
 
     def _choose_in_batches(self, epoch: int, progress: float) -> Selection:
         """Cut the epoch's order into batches of candidates, and keep of each what the selector says."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections import Counter
 from typing import Any
 
@@ -12,7 +13,7 @@ from programs import fabric_checks
 from programs.fabric_checks import SIZES, Run, controller
 from programs.ranks import interleave, launch
 from support import BATCHES, Indexed, same_weights, train_loader
-from torch.utils.data import DataLoader, DistributedSampler, WeightedRandomSampler
+from torch.utils.data import DataLoader, DistributedSampler, TensorDataset, WeightedRandomSampler
 
 from dynsel.samplers import SelectionController, sampler_for
 from dynsel.schedules import Constant
@@ -42,6 +43,40 @@ def test_43_loop_by_hand(options):
         (2, 0.5, 72),
         (3, 0.2, 80),
     ]
+
+
+def epochs_of(keep_ratio: float, ranks: int = 1, rank: int = 0, **options: Any) -> list[str]:
+    """What two epochs of 32 a batch warn of."""
+    selection = SelectionController("random", keep_ratio=keep_ratio, max_epochs=2, seed=0)
+    loader = DataLoader(TensorDataset(torch.zeros(259)), batch_size=32, **options)
+    loader = selection.wrap(loader, num_replicas=ranks, rank=rank)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for epoch in range(2):
+            loader.sampler.set_epoch(epoch)
+            list(loader)
+            selection.finish_epoch()
+    return [str(warning.message) for warning in caught]
+
+
+@pytest.mark.parametrize(("kept", "last"), [(65, 1), (67, 3), (35, 3)])
+def test_43_a_last_batch_that_is_all_noise_is_warned_of_once(kept, last):
+    (said,) = epochs_of(kept / 259)
+    assert f"epoch 0: {kept} selected samples leave a last batch of {last} instead of 32" in said
+    assert epochs_of(kept / 259, drop_last=True) == []
+
+
+@pytest.mark.parametrize(
+    "kept", [64, 68, 95, 259]
+)  # none, an eighth, nearly all; of all samples the loader itself makes 3
+def test_43_other_last_batches_are_not_warned_of(kept):
+    assert epochs_of(kept / 259) == []
+
+
+def test_43_on_several_ranks_one_warns_of_its_last_batch():
+    (said,) = epochs_of(130 / 259, 2)
+    assert "130 selected samples leave a last batch of 1 instead of 32" in said
+    assert epochs_of(130 / 259, 2, 1) == []
 
 
 @pytest.mark.parametrize("options", [{}, {"shuffle": False}, {"drop_last": True, "num_workers": 1}])
