@@ -44,7 +44,7 @@ class DynamicSelection(Callback):
             of a `.npy` or `.npz` file; "pixels"; "model" (default: captured in training, at no extra forward
             pass, from the input of the last linear layer) or "model:NAME" for another submodule's input.
         labels: (N,) class labels; default: the data set's own.
-        per_sample_loss: For selectors that want losses, `Hybrid` among them where there are no classes: a function of
+        per_sample_loss: For selectors that want losses, `Hybrid` among them where there are no logits: a function of
             (module, batch) that returns (B,) losses, called without gradient. Default: the key `per_sample_loss` of
             what `training_step` returns, else overheard from the loss function that `training_step` calls. Selectors
             that score candidates by a forward pass of their own (`JEST`, `SelectiveBackprop`, `Proxy`): the cross
@@ -428,13 +428,13 @@ class DynamicSelection(Callback):
 
 
 def _ambiguous(purpose: str, tap: LossTap | None) -> str:
-    calls, others = (0, []) if tap is None else (len(tap.calls), tap.others)
+    calls = 0 if tap is None else len(tap.calls)
     problem = (
         f"DynamicSelection can't {purpose}: `training_step` made {calls} calls of a usual loss function "
         "(torch.nn.functional or nn.*Loss) on this batch, 1 is needed. "
     )
-    if tap is not None and others:
-        shapes = ", ".join(str(tuple(shape)) for shape in others[:3])
+    if tap is not None and tap.others:
+        shapes = ", ".join(str(tuple(shape)) for shape in tap.others[:3])
         problem += (
             f"Calls with inputs of shape {shapes} don't count, they have no row for each of the {tap.size} samples. "
         )

@@ -58,8 +58,9 @@ class LossTap(TorchFunctionMode):
 
     Attributes:
         calls: (B,) per-sample losses of each call, detached.
-        classified: Logits (B, C) and targets, (B,) classes or (B, C) probabilities, of each call that classifies.
-        normalised: Logits (B, C) of each call of `log_softmax` by the step itself.
+        classified: Logits (B, C) and targets, (B,) classes or (B, C) probabilities, of each call that classifies. They
+            are the step's own tensors: whether two calls had the same logits is told by identity.
+        normalised: Logits (B, C) of each call of `log_softmax` by the step itself, likewise.
         others: Shapes of the inputs of losses that have another number of rows.
     """
 

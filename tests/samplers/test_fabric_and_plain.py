@@ -45,7 +45,7 @@ def test_43_loop_by_hand(options):
     ]
 
 
-def epochs_of(keep_ratio: float, ranks: int = 1, rank: int = 0, **options: Any) -> list[str]:
+def warned_of(keep_ratio: float, ranks: int = 1, rank: int = 0, **options: Any) -> list[str]:
     """What two epochs of 32 a batch warn of."""
     selection = SelectionController("random", keep_ratio=keep_ratio, max_epochs=2, seed=0)
     loader = DataLoader(TensorDataset(torch.zeros(259)), batch_size=32, **options)
@@ -61,22 +61,21 @@ def epochs_of(keep_ratio: float, ranks: int = 1, rank: int = 0, **options: Any) 
 
 @pytest.mark.parametrize(("kept", "last"), [(65, 1), (67, 3), (35, 3)])
 def test_43_a_last_batch_that_is_all_noise_is_warned_of_once(kept, last):
-    (said,) = epochs_of(kept / 259)
+    (said,) = warned_of(kept / 259)
     assert f"epoch 0: {kept} selected samples leave a last batch of {last} instead of 32" in said
-    assert epochs_of(kept / 259, drop_last=True) == []
+    assert warned_of(kept / 259, drop_last=True) == []
 
 
-@pytest.mark.parametrize(
-    "kept", [64, 68, 95, 259]
-)  # none, an eighth, nearly all; of all samples the loader itself makes 3
+# Whole batches; an eighth; nearly all; and the 3 that the loader itself makes of all samples.
+@pytest.mark.parametrize("kept", [64, 68, 95, 259])
 def test_43_other_last_batches_are_not_warned_of(kept):
-    assert epochs_of(kept / 259) == []
+    assert warned_of(kept / 259) == []
 
 
 def test_43_on_several_ranks_one_warns_of_its_last_batch():
-    (said,) = epochs_of(130 / 259, 2)
+    (said,) = warned_of(130 / 259, 2)
     assert "130 selected samples leave a last batch of 1 instead of 32" in said
-    assert epochs_of(130 / 259, 2, 1) == []
+    assert warned_of(130 / 259, 2, 1) == []
 
 
 @pytest.mark.parametrize("options", [{}, {"shuffle": False}, {"drop_last": True, "num_workers": 1}])
