@@ -9,9 +9,9 @@ from typing import Any
 
 import lightning.pytorch as pl
 
-from dynsel._batches import batch_size, cross_entropy, cut, scored
-from dynsel.callbacks._lightning import Callback, change_train_batches, training_progress
+from dynsel._lib.batches import batch_size, cross_entropy, cut, scored
 from dynsel.callbacks.dynamic_selection import DynamicSelection, ScoreFunction
+from dynsel.callbacks.lightning_driver import Callback, change_train_batches, training_progress
 from dynsel.schedules import Schedule, as_keep_ratio, sample_count
 from dynsel.selection import top_k
 

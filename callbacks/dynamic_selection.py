@@ -12,10 +12,10 @@ import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
-from dynsel._batches import batch_size, cross_entropy, cut, scored
-from dynsel._flops import FlopTap, can_count
-from dynsel.callbacks._lightning import Bridge, Callback, change_train_batches
-from dynsel.callbacks.feedback import InputTap, LossTap
+from dynsel._lib.batches import batch_size, cross_entropy, cut, scored
+from dynsel._lib.operations import FlopTap, can_count
+from dynsel.callbacks.lightning_driver import Bridge, Callback, change_train_batches
+from dynsel.callbacks.listening import InputTap, LossTap
 from dynsel.samplers.controller import EpochRecord, SelectionController
 from dynsel.schedules import Schedule
 from dynsel.selectors import BatchSelector, CandidateSelector, Proxy, Selector

@@ -2,7 +2,7 @@
 
 import sys
 
-from dynsel.cli import main
+from dynsel.commands.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

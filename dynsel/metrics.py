@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from dynsel._matrix import Matrix
+from dynsel._lib.matrices import Matrix
 from dynsel.cfd import (
     CharacteristicSums,
     amplitude_phase,
@@ -23,7 +23,7 @@ from dynsel.cfd import (
     random_floor,
     subset_distances,
 )
-from dynsel.ncfd import Mode, neural_cfd
+from dynsel.cfd.neural import Mode, neural_cfd
 from dynsel.sae import SparseCodes
 from dynsel.selection import class_balance
 from dynsel.usage import gini
@@ -216,7 +216,7 @@ class FactorCoverage(_Usage):
 class NeuralCFDMetric(_Usage):
     """Distance of what was trained on from the whole set, at frequencies learned on one half of the samples.
 
-    See `dynsel.ncfd.neural_cfd`, of which this is the first result; each sample weighs as often as it was used.
+    See `dynsel.cfd.neural.neural_cfd`, of which this is the first result; each sample weighs as often as it was used.
 
     Args:
         features: (N, d) floating-point tensor, array or memory map of the whole set; kept, not copied.

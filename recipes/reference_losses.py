@@ -19,9 +19,9 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Subset
 
-from dynsel._files import write_atomically
+from dynsel._lib.files import write_atomically
+from dynsel._lib.quiet import quiet
 from dynsel.compare.run import Comparison
-from dynsel.features._quiet import quiet
 
 
 def train_on(comparison: Comparison, rows: Tensor, seed: int) -> tuple[pl.LightningModule, DataLoader]:

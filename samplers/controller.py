@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from dynsel._batches import cross_entropy
+from dynsel._lib.batches import cross_entropy
 from dynsel.features.arrays import load_features
 from dynsel.features.capture import CapturedFeatures
 from dynsel.labels import dataset_labels, declared_labels, encode_labels

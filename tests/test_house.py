@@ -63,16 +63,16 @@ def modules(*packages: str, but: tuple[str, ...] = ()) -> list[str]:
 # Commands and reports use everything; the package itself only passes public names on, on demand.
 PROGRAMS = (
     "dynsel.__main__",
-    "dynsel.cli",
-    "dynsel.trainer_cli",
+    "dynsel.commands.main",
+    "dynsel.commands.fit",
     "dynsel.compare",
-    "dynsel.report",
-    "dynsel.offline",
-    "dynsel.atlas",
-    "dynsel.features_cli",
-    "dynsel.sae_cli",
-    "dynsel.distill.command",
-    "dynsel.distill.measure",
+    "dynsel.compare.report",
+    "dynsel.coreset",
+    "dynsel.compare.report.atlas",
+    "dynsel.commands.features",
+    "dynsel.commands.sae",
+    "dynsel.commands.distill",
+    "dynsel.commands.distill_measure",
 )
 CORE = [m for m in modules("dynsel", but=("dynsel.callbacks", "dynsel.samplers", *PROGRAMS)) if m != "dynsel"]
 # Maths and state: one file each, directly in dynsel/.
@@ -169,7 +169,7 @@ HEAVY = ["lightning", "open_clip", "sklearn", "matplotlib", "torchvision", "torc
     ("statement", "absent"),
     [
         ("import dynsel", ["torch", "numpy", *HEAVY]),
-        ("import dynsel.cli", ["torch", "lightning", "open_clip"]),
+        ("import dynsel.commands.main", ["torch", "lightning", "open_clip"]),
         ("import dynsel.selectors, dynsel.samplers; from dynsel import Selection, SelectionController", HEAVY),
     ],
 )

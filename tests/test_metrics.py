@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dynsel.cfd import amplitude_phase, cfd, characteristic_sums, random_floor
+from dynsel.cfd.neural import neural_cfd
 from dynsel.metrics import CharacteristicFunctionDistance, ClassBalance, FactorCoverage, NeuralCFDMetric, UsageGini
-from dynsel.ncfd import neural_cfd
 from dynsel.sae import SparseCodes
 from dynsel.selection import class_balance
 from dynsel.usage import gini

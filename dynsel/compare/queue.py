@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from filelock import BaseFileLock, FileLock, Timeout
 
-from dynsel._files import write_atomically
+from dynsel._lib.files import write_atomically
 from dynsel.compare.record import CurvePoint, RunRecord
 from dynsel.compare.store import Store
 from dynsel.compare.table import value_text

@@ -19,10 +19,10 @@ from lightning.pytorch.callbacks import (
     ProgressBar,
 )
 
+from dynsel.commands.fit import SelectionCLI, find_selector, parse_selector, selector_config
 from dynsel.compare.energy import EnergyMeter
 from dynsel.compare.record import CurvePoint, RunRecord
 from dynsel.samplers.controller import SelectionController
-from dynsel.trainer_cli import SelectionCLI, find_selector, parse_selector, selector_config
 
 __all__ = ["Comparison"]
 

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from dynsel._files import write_atomically
+from dynsel._lib.files import write_atomically
 from dynsel.compare.record import CurvePoint, RunRecord
 
 __all__ = ["Store", "differences", "file_name", "flatten"]

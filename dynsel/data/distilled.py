@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from dynsel._files import write_atomically
+from dynsel._lib.files import write_atomically
 
 __all__ = ["DistilledDataset", "save_distilled"]
 

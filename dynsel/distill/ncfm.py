@@ -14,14 +14,14 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dynsel._characteristic import amplitude_phase, characteristic_function
+from dynsel.cfd.distances import amplitude_phase, characteristic_function
+from dynsel.cfd.neural import FrequencyNetwork, Mode, discrepancy
 from dynsel.data.images import TensorImages
 from dynsel.distill._training import autocast, predict
 from dynsel.distill.augment import Augmentation, Draw
 from dynsel.distill.mosaic import check_factor, decode
 from dynsel.distill.pool import LoadedPool, Pool, normalization
 from dynsel.distill.start import check_classes, class_table, draw_rows, first_images
-from dynsel.ncfd import FrequencyNetwork, Mode, discrepancy
 
 __all__ = ["NCFM"]
 

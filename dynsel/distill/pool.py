@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dynsel._files import write_atomically
+from dynsel._lib.files import write_atomically
 from dynsel.data.augment import Normalize
 from dynsel.data.cifar10 import CIFAR10_MEAN, CIFAR10_STD
 from dynsel.data.images import TensorImages

@@ -9,7 +9,7 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
-from dynsel._files import write_atomically
+from dynsel._lib.files import write_atomically
 from dynsel.distill.ncfm import NCFM
 
 __all__ = ["Sheet", "draw_sheet"]

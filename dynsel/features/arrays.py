@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dynsel._files import write_atomically
-from dynsel._matrix import blocks, check_matrix, name_rows
+from dynsel._lib.files import write_atomically
+from dynsel._lib.matrices import blocks, check_matrix, name_rows
 from dynsel.features.fingerprint import fingerprint
 from dynsel.features.store import (
     FeatureStore,

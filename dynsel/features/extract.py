@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
+from dynsel._lib.quiet import quiet
 from dynsel.features._items import check_dataset, preserved_rng
-from dynsel.features._quiet import quiet
 from dynsel.features.extractors.base import Extractor
 from dynsel.features.fingerprint import fingerprint
 from dynsel.features.store import FeatureStore, StoreWriter, manifest_path, open_store, plan_difference
@@ -92,7 +92,7 @@ def extract(
     extraction = _Extraction(dataset, extractor, path, plan, num_workers, skip_unreadable)
     callbacks: list[pl.Callback] = [*(trainer_options.pop("callbacks", None) or [])]
     if progress_bar:
-        from dynsel.features._progress import SampleProgress
+        from dynsel._lib.progress import SampleProgress
 
         callbacks.append(SampleProgress())
     options = {"accelerator": "auto", "devices": 1, **trainer_options}

@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dynsel._files import full_disk, write_atomically
-from dynsel._matrix import name_rows
+from dynsel._lib.files import full_disk, write_atomically
+from dynsel._lib.matrices import name_rows
 from dynsel.features.fingerprint import describe_difference, fingerprint
 
 __all__ = ["FeatureStore", "StoreWriter", "checksum", "find_store", "manifest_path", "open_store"]

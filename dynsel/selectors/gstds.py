@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from dynsel._matrix import Matrix, take
+from dynsel._lib.matrices import Matrix, take
 from dynsel.graph import cosine_graphs, fiedler_vectors
 from dynsel.selection import top_k
 from dynsel.selectors.base import rotation_scores

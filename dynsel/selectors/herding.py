@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dynsel._matrix import check_matrix, take
+from dynsel._lib.matrices import check_matrix, take
 from dynsel.schedules import sample_count
 from dynsel.selection import Selection, largest_remainder
 from dynsel.selectors.base import ScoreSelector

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dynsel._batches import cross_entropy, cut, own_draws, scored
-from dynsel._flops import FlopTap, can_count
+from dynsel._lib.batches import cross_entropy, cut, own_draws, scored
+from dynsel._lib.operations import FlopTap, can_count
 from dynsel.schedules import Cosine
 from dynsel.selection import Selection, top_k
 from dynsel.selectors.batch import BatchSelector

@@ -36,12 +36,12 @@ import lightning.pytorch as pl
 import torch
 import torch.nn.functional as F
 
-from dynsel._characteristic import characteristic_function
+from dynsel.cfd.distances import characteristic_function
+from dynsel.cfd.neural import discrepancy
 from dynsel.compare.facts import hardware
 from dynsel.data import TensorImages
 from dynsel.distill import NCFM, Pool
 from dynsel.distill.mosaic import decode
-from dynsel.ncfd import discrepancy
 
 WARM_UP = 3
 

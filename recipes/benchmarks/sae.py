@@ -18,8 +18,8 @@ import numpy as np
 import torch
 
 from dynsel.features import StoreWriter, load_features
-from dynsel.features.codes import save_codes
 from dynsel.sae import fit_sae
+from dynsel.sae.codes import save_codes
 
 BLOCK = 10_000
 

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dynsel.callbacks.feedback import InputTap, LossTap
+from dynsel.callbacks.listening import InputTap, LossTap
 from dynsel.models import build_model
 
 

@@ -30,7 +30,7 @@ from support import (
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from dynsel._batches import Cut, batch_size
+from dynsel._lib.batches import Cut, batch_size
 from dynsel.callbacks import BatchFraction, DynamicSelection
 from dynsel.callbacks.batch_fraction import cross_entropy
 from dynsel.samplers import controller

@@ -14,12 +14,12 @@ from distill.conftest import patterns, small_pool
 from sklearn.metrics.pairwise import rbf_kernel
 from support import SaveEvery, trainer
 
-from dynsel._characteristic import characteristic_function
+from dynsel.cfd.distances import characteristic_function
+from dynsel.cfd.neural import discrepancy
 from dynsel.data import TensorImages
 from dynsel.distill import NCFM
 from dynsel.distill.mosaic import decode
 from dynsel.distill.start import class_table, draw_rows
-from dynsel.ncfd import discrepancy
 
 OPTIONS = {"images_per_class": 2, "num_frequencies": 32, "real_batch": 16, "augment": "crop_cutout"}
 

@@ -136,7 +136,7 @@ def with_nan(*rows: int) -> np.ndarray:
     ],
 )
 def test_refused(source: Any, options: dict[str, Any], error: type[Exception], text: str) -> None:
-    with mock.patch("dynsel._matrix._BLOCK_VALUES", 5 * D), pytest.raises(error, match=text):
+    with mock.patch("dynsel._lib.matrices._BLOCK_VALUES", 5 * D), pytest.raises(error, match=text):
         load_features(source, **options)
 
 
@@ -149,7 +149,7 @@ def test_unknown_suffix(tmp_path: Path) -> None:
 def test_a_mapped_file_is_checked_in_blocks(tmp_path: Path) -> None:
     np.save(tmp_path / "f.npy", MATRIX)
     taken: list[int] = []
-    from dynsel import _matrix
+    from dynsel._lib import matrices as _matrix
 
     original = _matrix.take
 

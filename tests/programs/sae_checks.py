@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from dynsel import _sae_training
+from dynsel.sae import fit as _sae_training
 from dynsel.sae import fit_sae
 
 RANK, WORLD = 0, 1

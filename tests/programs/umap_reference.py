@@ -1,4 +1,4 @@
-"""Writes tests/graph_reference.npz: umap-learn's fuzzy graphs, so that tests need not compile umap-learn.
+"""Writes tests/graph/graph_reference.npz: umap-learn's fuzzy graphs, so that tests need not compile umap-learn.
 
     python -m venv umapvenv && umapvenv/bin/pip install umap-learn==0.5.12
     umapvenv/bin/python tests/programs/umap_reference.py
@@ -42,7 +42,7 @@ def main() -> None:
     x, scales = points(), (5, 15, 30)
     # UMAP counts the sample itself, dynsel doesn't.
     graphs = {f"k{k}": umap_graph(x, k + 1) for k in scales}
-    np.savez_compressed(Path(__file__).parents[1] / "graph_reference.npz", points=x, **graphs)
+    np.savez_compressed(Path(__file__).parents[1] / "graph/graph_reference.npz", points=x, **graphs)
 
 
 if __name__ == "__main__":

@@ -11,11 +11,11 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from sklearn.datasets import load_digits, make_blobs
 
-from dynsel._fast_matching import _submatrix, assign, log_det, make_problem, optimise, swap, swap_waves
 from dynsel.cfd import characteristic_sums, gaussian_frequencies, median_scale, phase_decoupled
 from dynsel.selection import balanced_top_k, largest_remainder
 from dynsel.selectors import Feedback
 from dynsel.selectors.fast import FAST
+from dynsel.selectors.fast.matching import _submatrix, assign, log_det, make_problem, optimise, swap, swap_waves
 
 QUICK = {"steps": 20, "num_frequencies": 96, "steps_again": 4, "assign_every": 4, "frequencies_per_step": 16}
 

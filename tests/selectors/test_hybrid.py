@@ -11,12 +11,12 @@ from support import Module, SaveEvery, fit, same_weights, train_loader
 
 from dynsel.callbacks import DynamicSelection
 from dynsel.cfd import cfd, characteristic_sums
-from dynsel.ncfd import neural_cfd
+from dynsel.cfd.neural import neural_cfd
 from dynsel.schedules import Linear, Step
 from dynsel.selectors import RRD, EpsilonGreedy, Feedback, Hybrid
 from dynsel.selectors.loss import loss_rank
 from dynsel.selectors.rrd import rank_within_class
-from dynsel.selectors.terms import Material, NeuralWitness, Region, Representativeness, Witness, local_variation
+from dynsel.selectors.terms.base import Material, NeuralWitness, Region, Representativeness, Witness, local_variation
 from dynsel.usage import usage_penalty
 
 FEATURES = {"loss": 0.5, "representativeness": 0.5, "rarity": 0.25, "witness": 1.0, "boundary": 0.5, "region": 0.5}

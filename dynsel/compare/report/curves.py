@@ -1,0 +1,130 @@
+"""Lines: the metric over samples trained on and over seconds, class balance over epochs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
+
+from dynsel.compare.record import RunRecord
+from dynsel.compare.report.style import (
+    Array,
+    by_selector,
+    metric_label,
+    new_figure,
+    plain_axes,
+    plain_text,
+    selector_style,
+    shown_names,
+)
+from dynsel.compare.table import is_share, value_text
+
+__all__ = ["accuracy_figure", "class_balance_figure"]
+
+# More selectors than these are named below the axes; each line of names takes so much height, in inches.
+INSIDE, NAMES_HEIGHT = 5, 0.2
+# The bands of more selectors than these hide one another.
+BANDS = 8
+COST = {"samples": "samples trained on (with repetition)", "seconds": "seconds of training and selection"}
+
+
+def accuracy_figure(
+    records: Sequence[RunRecord], *, metric: str = "val_accuracy", over: Literal["samples", "seconds"] = "samples"
+) -> Figure:
+    """The metric over what it took: mean over the seeds, and a band of one sample standard deviation.
+
+    Args:
+        records: Finished runs.
+        metric: What their values are.
+        over: Samples trained on, or seconds of training and selection.
+    """
+    groups = by_selector(records)
+    names = shown_names(list(groups))
+    figure = new_figure(7.5, 4.5 + (NAMES_HEIGHT * len(groups) / 2 if len(groups) > INSIDE else 0))
+    axes = figure.add_subplot()
+    for name, runs in groups.items():
+        points = min(len(run.curve) for run in runs)
+        cost = np.mean([[getattr(p, over) for p in run.curve[:points]] for run in runs], axis=0)
+        values = np.array([[p.value for p in run.curve[:points]] for run in runs])
+        label = f"{names[name]} ({value_text(values[:, -1].mean(), metric)})"
+        _line(axes, cost, values, label, selector_style(name, list(groups)), band=len(groups) <= BANDS)
+    seeds = max(len(runs) for runs in groups.values())
+    spread = "one seed"
+    if seeds > 1:
+        spread = f"mean of {seeds} seeds" + (", band: ± 1 standard deviation" if len(groups) <= BANDS else "")
+    label = plain_text(metric_label(metric))
+    axes.set_title(f"{label} over {COST[over]}\n{spread}", fontsize=10, loc="left")
+    axes.set_xlabel(COST[over])
+    axes.set_ylabel(label)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}" if x == round(x) else f"{x:g}"))
+    axes.xaxis.set_major_locator(MaxNLocator(7))
+    if is_share(metric):
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
+        _focus(axes, [point.value for run in records for point in run.curve])
+    _legend(figure, axes, "selector (after the last step)", 2 if len(groups) > INSIDE else 0)
+    plain_axes(axes)
+    return figure
+
+
+def class_balance_figure(records: Sequence[RunRecord]) -> Figure | None:
+    """How alike the class shares of selection and data set are, epoch by epoch; None without labels.
+
+    Args:
+        records: Finished runs.
+    """
+    groups = {
+        name: [run.class_balance for run in runs if run.class_balance] for name, runs in by_selector(records).items()
+    }
+    groups = {name: runs for name, runs in groups.items() if runs}
+    if not groups:
+        return None
+    names = shown_names(list(groups))
+    figure = new_figure(7.5, 3.8 + NAMES_HEIGHT * -(-len(groups) // 3))
+    axes = figure.add_subplot()
+    for name, runs in groups.items():
+        epochs = min(map(len, runs))
+        values = np.array([run[:epochs] for run in runs])
+        style = selector_style(name, list(groups))
+        _line(axes, np.arange(1, epochs + 1), values, names[name], style, band=len(groups) <= BANDS)
+    title = "class balance of each epoch's selection\n1 = the class shares of the data set"
+    axes.set_title(title, fontsize=10, loc="left")
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("class balance")
+    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
+    axes.set_ylim(min(0.9, axes.get_ylim()[0]), 1.005)
+    # The lines leave no corner free.
+    _legend(figure, axes, "selector", min(3, len(groups)))
+    plain_axes(axes)
+    return figure
+
+
+def _legend(figure: Figure, axes: Axes, title: str, columns: int) -> None:
+    """Below the axes in so many columns; 0 = inside."""
+    if columns:
+        figure.legend(title=title, frameon=False, loc="outside lower center", ncols=columns, fontsize=9)
+    else:
+        axes.legend(title=title, frameon=False, loc="best")
+
+
+def _line(axes: Axes, x: Array, values: Array, label: str, style: dict[str, Any], *, band: bool) -> None:
+    mean = values.mean(0)
+    every = max(1, round(len(x) / 10))
+    axes.plot(x, mean, label=label, linewidth=1.8, markersize=5, markevery=every, **style)
+    if band and len(values) > 1:
+        std = values.std(0, ddof=1)
+        axes.fill_between(x, mean - std, mean + std, color=style["color"], alpha=0.15, linewidth=0)
+
+
+def _focus(axes: Axes, values: list[float]) -> None:
+    """Leave the first evaluations out of sight if they would squeeze the interesting part."""
+    values = [value for value in values if np.isfinite(value)]
+    if not values:
+        return
+    median = float(np.median(values))
+    low = max(min(values), median - 3 * (max(values) - median) - 0.02)
+    margin = 0.05 * (max(values) - low) or 0.01
+    axes.set_ylim(low - margin, min(1.0, max(values) + margin))

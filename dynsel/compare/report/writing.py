@@ -1,0 +1,58 @@
+"""Writes a report's files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from dynsel._lib.files import write_atomically
+from dynsel.compare.record import RunRecord
+from dynsel.compare.report.data import usage_table
+from dynsel.compare.report.page import Facts, page_html
+from dynsel.compare.report.pictures import pictures
+from dynsel.compare.report.style import by_selector, metric_label
+from dynsel.compare.table import Table, labels
+
+__all__ = ["write_report"]
+
+
+def write_report(
+    records: Sequence[RunRecord],
+    folder: Path,
+    *,
+    metric: str = "val_accuracy",
+    dataset: Any = None,
+    tables: Sequence[Table] = (),
+    facts: Facts = (),
+    meanings: Facts = (),
+) -> list[Path]:
+    """Write `report.html`, and beside it each picture as PNG and its numbers as CSV.
+
+    Args:
+        records: Runs; those that failed are left out of the pictures.
+        folder: Where to.
+        metric: What the runs' values are.
+        dataset: Training set, for the sheets of images; None leaves them out.
+        tables: Of the comparison.
+        facts: Under what was measured, as (heading, text).
+        meanings: Of the tables' columns, likewise.
+
+    Returns:
+        The page and the pictures; nothing is written without runs.
+    """
+    if not records:
+        return []
+    done = [record for record in records if record.error is None]
+    shown = list(pictures(done, metric=metric, dataset=dataset))
+    used = [record for record in done if record.usage]
+    if used:
+        # Failed selectors count for the numbers that long names get.
+        tables = [*tables, usage_table(used, labels(list(by_selector(records))))]
+    for picture in shown:
+        write_atomically(folder / f"{picture.name}.png", picture.png)
+        write_atomically(folder / f"{picture.name}.csv", picture.csv)
+    title = f"Data selection compared: {metric_label(metric)}"
+    page = page_html(title, tables=tables, pictures=shown, facts=facts, meanings=meanings)
+    write_atomically(folder / "report.html", page)
+    return [folder / "report.html", *(folder / f"{picture.name}.png" for picture in shown)]
