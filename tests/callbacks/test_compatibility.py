@@ -32,7 +32,8 @@ from support import (
 )
 from torch.utils.data import DataLoader, WeightedRandomSampler
 
-from dynsel.callbacks import DynamicSelection, _lightning
+from dynsel.callbacks import DynamicSelection
+from dynsel.callbacks import lightning_driver as _lightning
 
 
 # ---------------------------------------------------------------- 37
