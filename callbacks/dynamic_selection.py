@@ -304,12 +304,12 @@ class DynamicSelection(Callback):
     @property
     def _overhears(self) -> bool:
         wants = self.selector.wants
-        return "value" in wants or ("loss" in wants and self._score is None)
+        return "value" in wants or ("per_sample_loss" in wants and self._score is None)
 
     @property
     def _needs_inputs(self) -> bool:
         capture = self.controller.capture
-        return self.selector.needs_inputs or (capture is not None and not capture.done)
+        return self.selector.measures_features or (capture is not None and not capture.done)
 
     def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
         # What follows is no concern of ours and shouldn't pay for being listened to. With manual optimization
@@ -344,10 +344,10 @@ class DynamicSelection(Callback):
         if outputs or not pl_module.automatic_optimization:
             value = self._values(tap, inputs)
             instead = value is None and "value" in self.selector.wants
-            loss = self._losses(tap, pl_module, outputs, batch, instead or "loss" in self.selector.wants)
+            loss = self._losses(tap, pl_module, outputs, batch, instead or "per_sample_loss" in self.selector.wants)
         capture = self.controller.capture
         features = inputs if capture is not None and not capture.done else None
-        self.controller.observe(batch_idx, loss=loss, value=value, embeddings=features)
+        self.controller.observe(batch_idx, per_sample_loss=loss, value=value, features=features)
         if self._input_tap is not None and not self._needs_inputs:
             self._input_tap.remove()
             self._input_tap = None

@@ -579,25 +579,25 @@ class SelectionController:
         self,
         batch_idx: int,
         *,
-        loss: Tensor | None = None,
+        per_sample_loss: Tensor | None = None,
         value: Tensor | None = None,
-        embeddings: Tensor | None = None,
+        features: Tensor | None = None,
     ) -> None:
         """Tell what training computed for a batch. Nothing is copied off the device before the epoch ends.
 
         Args:
             batch_idx: Batch of the current epoch.
-            loss: (B,) per-sample losses.
+            per_sample_loss: (B,) losses.
             value: (B,) what the selector's `measure` gave; the loss may stand in for it (`Selector.value_or_loss`).
-            embeddings: (B, d) features, kept if features are captured.
+            features: (B, d) what describes each sample, kept if features are captured.
 
         Raises:
             ValueError: If the number of values is not that of the batch's samples.
         """
         indices = self.indices(batch_idx)
         if value is None and self.selector.value_or_loss:
-            value = loss
-        told = {"loss": loss, "value": value, "embeddings": embeddings}
+            value = per_sample_loss
+        told = {"per_sample_loss": per_sample_loss, "value": value, "features": features}
         for name, values in told.items():
             if values is not None and len(values) != len(indices):
                 raise ValueError(
@@ -607,8 +607,8 @@ class SelectionController:
         heard = {name: values.detach() for name in self.selector.wants if (values := told[name]) is not None}
         if heard:
             self._heard.append((batch_idx, heard))
-        if embeddings is not None and self.capture is not None:
-            self.capture.put(indices, embeddings)
+        if features is not None and self.capture is not None:
+            self.capture.put(indices, features)
 
     def flush(self) -> None:
         """Hand everything trained on since the last flush to the selector, all ranks together."""

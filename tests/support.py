@@ -82,7 +82,7 @@ class Slow(Random):
 class Listening(Random):
     """Selects at random and keeps what it is told."""
 
-    wants = frozenset({"loss"})
+    wants = frozenset({"per_sample_loss"})
 
     def __init__(self) -> None:
         super().__init__()

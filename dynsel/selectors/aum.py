@@ -40,6 +40,6 @@ class AUM(MeanScore):
     def __init__(self, *, warmup: float = 0.3, class_balance: bool = False, seed: int | None = None) -> None:
         super().__init__(warmup=warmup, class_balance=class_balance, seed=seed)
 
-    def measure(self, logits: Tensor, targets: Tensor, inputs: Tensor | None) -> Tensor:
+    def measure(self, logits: Tensor, targets: Tensor, features: Tensor | None) -> Tensor:
         """(B,) margins, the smallest first."""
         return -margins(logits, targets)

@@ -22,12 +22,12 @@ class Feedback:
 
     Args:
         indices: (B,) integer positions in the data set.
-        loss: (B,) per-sample loss, or None.
+        per_sample_loss: (B,) losses, or None.
         value: (B,) what the selector's own `measure` made of the batch, or None.
     """
 
     indices: Tensor
-    loss: Tensor | None = None
+    per_sample_loss: Tensor | None = None
     value: Tensor | None = None
 
     def finite(self) -> Feedback:
@@ -57,7 +57,7 @@ class Selector(ABC):
     Attributes:
         needs_features: Whether `fit` must be called with features.
         wants: The optional parts of `Feedback` that `observe` makes use of; nothing else is computed.
-        needs_inputs: Whether `measure` needs what the last linear layer takes in.
+        measures_features: Whether `measure` needs what the last linear layer takes in.
         needs_targets: Whether `measure` looks at the targets. If not, they may be probabilities instead of classes, or
             not known, and several losses of the same logits are as good as one.
         value_or_loss: Whether a sample's loss stands in for `Feedback.value` where training tells no logits.
@@ -69,7 +69,7 @@ class Selector(ABC):
 
     needs_features: bool = False
     wants: frozenset[str] = frozenset()
-    needs_inputs: ClassVar[bool] = False
+    measures_features: ClassVar[bool] = False
     needs_targets: ClassVar[bool] = True
     value_or_loss: ClassVar[bool] = False
     exact: ClassVar[bool] = True
@@ -138,7 +138,7 @@ class Selector(ABC):
             size: Number of samples that the keep ratio stands for, 1 .. N.
         """
 
-    def measure(self, logits: Tensor, targets: Tensor, inputs: Tensor | None) -> Tensor:
+    def measure(self, logits: Tensor, targets: Tensor, features: Tensor | None) -> Tensor:
         """One number a sample from what the classifier put out: `Feedback.value`, where `wants` names it.
 
         Called once a training batch, on its device and without gradient, so that no more than this number is kept.
@@ -146,7 +146,7 @@ class Selector(ABC):
         Args:
             logits: (B, C) float32.
             targets: (B,) int64 classes; unless `needs_targets`, (B, C) probabilities or None as well.
-            inputs: (B, d) float32, what the last linear layer took in, if `needs_inputs`.
+            features: (B, d) float32, what the last linear layer took in, if `measures_features`.
 
         Returns:
             (B,) float.

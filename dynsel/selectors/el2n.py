@@ -39,6 +39,6 @@ class EL2N(MeanScore):
     def __init__(self, *, warmup: float = 0.2, class_balance: bool = False, seed: int | None = None) -> None:
         super().__init__(warmup=warmup, class_balance=class_balance, seed=seed)
 
-    def measure(self, logits: Tensor, targets: Tensor, inputs: Tensor | None) -> Tensor:
+    def measure(self, logits: Tensor, targets: Tensor, features: Tensor | None) -> Tensor:
         """(B,) norms of the error."""
         return error_norms(logits, targets)

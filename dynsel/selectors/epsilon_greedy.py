@@ -35,7 +35,7 @@ class EpsilonGreedy(LossRank):
         >>> from dynsel.selectors import Feedback
         >>> selector = EpsilonGreedy(epsilon=0.5, seed=0)
         >>> selector.bind(6)
-        >>> selector.observe(Feedback(torch.arange(6), loss=torch.tensor([0.1, 2.0, 0.3, 1.5, 0.2, 0.4])))
+        >>> selector.observe(Feedback(torch.arange(6), per_sample_loss=torch.tensor([0.1, 2.0, 0.3, 1.5, 0.2, 0.4])))
         >>> [selector.select(0.5, size=4).indices.tolist() for _ in range(2)]
         [[0, 1, 3, 5], [0, 1, 2, 3]]
     """

@@ -54,7 +54,7 @@ class Forgetting(TrainingScore):
         super().bind(num_samples, labels, seed=seed)
         self._forget_all(num_samples)
 
-    def measure(self, logits: Tensor, targets: Tensor, inputs: Tensor | None) -> Tensor:
+    def measure(self, logits: Tensor, targets: Tensor, features: Tensor | None) -> Tensor:
         """(B,) 1 where the classification is right, else 0."""
         return (logits.argmax(1) == targets).float()
 

@@ -32,20 +32,20 @@ class GraNd(MeanScore):
         >>> from dynsel.selectors import Feedback
         >>> selector = GraNd(warmup=0.1, seed=0)
         >>> selector.bind(3)
-        >>> logits, inputs = torch.tensor([[2.0, 0.0], [0.0, 2.0], [0.0, 2.0]]), torch.tensor([[1.0], [1.0], [3.0]])
-        >>> norms = selector.measure(logits, torch.tensor([0, 1, 1]), inputs)
+        >>> logits, features = torch.tensor([[2.0, 0.0], [0.0, 2.0], [0.0, 2.0]]), torch.tensor([[1.0], [1.0], [3.0]])
+        >>> norms = selector.measure(logits, torch.tensor([0, 1, 1]), features)
         >>> selector.observe(Feedback(torch.arange(3), value=norms))
         >>> selector.select(0.5, size=1).indices.tolist()
         [2]
     """
 
-    needs_inputs = True
+    measures_features = True
 
     def __init__(self, *, warmup: float = 0.2, class_balance: bool = False, seed: int | None = None) -> None:
         super().__init__(warmup=warmup, class_balance=class_balance, seed=seed)
 
-    def measure(self, logits: Tensor, targets: Tensor, inputs: Tensor | None) -> Tensor:
+    def measure(self, logits: Tensor, targets: Tensor, features: Tensor | None) -> Tensor:
         """(B,) norms of the gradient."""
-        if inputs is None:
+        if features is None:
             raise ValueError("GraNd needs what the last linear layer takes in, (B, d), beside logits and targets")
-        return error_norms(logits, targets) * (1 + inputs.flatten(1).square().sum(1)).sqrt()
+        return error_norms(logits, targets) * (1 + features.flatten(1).square().sum(1)).sqrt()

@@ -145,7 +145,7 @@ class Hybrid(ScoreSelector):
         for term in [term for term in self.terms.values() if not term.ready] or self.terms.values():
             term.fit(material)
 
-    def measure(self, logits: Tensor, targets: Tensor | None, inputs: Tensor | None) -> Tensor:
+    def measure(self, logits: Tensor, targets: Tensor | None, features: Tensor | None) -> Tensor:
         """(B,) entropies of the predicted classes, in nats."""
         entropies: Tensor = torch.special.entr(logits.softmax(1)).sum(1)
         return entropies

@@ -40,7 +40,7 @@ class InfoBatch(LossSelector):
         >>> from dynsel.selectors import Feedback
         >>> selector = InfoBatch(drop=0.5, seed=0)
         >>> selector.bind(5)
-        >>> selector.observe(Feedback(torch.arange(5), loss=torch.tensor([0.1, 0.2, 0.1, 3.0, 2.0])))
+        >>> selector.observe(Feedback(torch.arange(5), per_sample_loss=torch.tensor([0.1, 0.2, 0.1, 3.0, 2.0])))
         >>> selection = selector.select(0.5, size=5)
         >>> selection.indices.tolist(), selection.weights.tolist()
         ([1, 3, 4], [2.0, 1.0, 1.0])

@@ -28,7 +28,7 @@ class LossSelector(Selector):
         average: (N,) float32, each sample's average loss (`update_average`); NaN = none known.
     """
 
-    wants = frozenset({"loss"})
+    wants = frozenset({"per_sample_loss"})
     state_names: ClassVar[tuple[str, ...]] = ("usage", "average")
 
     def __init__(self, *, smoothing: float = 0.0, class_balance: bool = False, seed: int | None = None) -> None:
@@ -42,8 +42,8 @@ class LossSelector(Selector):
 
     def observe(self, feedback: Feedback) -> None:
         super().observe(feedback)
-        if feedback.loss is not None:
-            update_average(self.average, feedback.indices, feedback.loss, self.smoothing)
+        if feedback.per_sample_loss is not None:
+            update_average(self.average, feedback.indices, feedback.per_sample_loss, self.smoothing)
 
 
 class LossRank(LossSelector, ScoreSelector):
@@ -68,7 +68,7 @@ class LossRank(LossSelector, ScoreSelector):
     Example:
         >>> selector = LossRank(gamma=0.0, noise=0.0, seed=0)
         >>> selector.bind(4)
-        >>> selector.observe(Feedback(torch.arange(4), loss=torch.tensor([0.1, 2.0, 0.3, 1.5])))
+        >>> selector.observe(Feedback(torch.arange(4), per_sample_loss=torch.tensor([0.1, 2.0, 0.3, 1.5])))
         >>> selector.select(0.5, size=2).indices.tolist()
         [1, 3]
     """

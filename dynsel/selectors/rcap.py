@@ -45,7 +45,7 @@ class RCAP(LossSelector):
         >>> from dynsel.selectors import Feedback
         >>> selector = RCAP(beta=0.01, seed=0)
         >>> selector.bind(6, torch.tensor([0, 0, 0, 0, 1, 1]))
-        >>> selector.observe(Feedback(torch.arange(6), loss=torch.tensor([0.1, 0.6, 0.1, 0.5, 0.2, 0.4])))
+        >>> selector.observe(Feedback(torch.arange(6), per_sample_loss=torch.tensor([0.1, 0.6, 0.1, 0.5, 0.2, 0.4])))
         >>> selector.select(0.5, size=3).indices.tolist()  # shares sqrt(4/6) and sqrt(2/6): budgets 2 and 1
         [1, 3, 5]
     """

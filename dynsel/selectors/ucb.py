@@ -41,7 +41,7 @@ class UCB(LossSelector, ScoreSelector):
         >>> from dynsel.selectors import Feedback
         >>> selector = UCB(seed=0)
         >>> selector.bind(4)
-        >>> selector.observe(Feedback(torch.arange(4), loss=torch.tensor([0.1, 2.0, 0.3, 1.5])))
+        >>> selector.observe(Feedback(torch.arange(4), per_sample_loss=torch.tensor([0.1, 2.0, 0.3, 1.5])))
         >>> selector.select(0.5, size=2).indices.tolist()
         [1, 3]
     """

@@ -707,7 +707,7 @@ def test_42_losses_are_heard_of_what_stayed():
     # Scoring calls a usual loss as well, and it must not be taken for the step's.
     fit(DynamicSelection(selector, Sizes((18,))), BatchFraction(0.5, loss_score), module=module, max_epochs=1)
     [told] = selector.heard
-    assert dict(zip(told.indices.tolist(), told.loss.tolist(), strict=True)) == module.own
+    assert dict(zip(told.indices.tolist(), told.per_sample_loss.tolist(), strict=True)) == module.own
     assert len(module.own) == 9
 
 

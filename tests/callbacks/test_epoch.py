@@ -354,4 +354,4 @@ def test_10_skipped_rest_of_an_epoch(epochs, options):
     trained = Counter(i for e in range(4) for i in flat(module.seen[e]))
     assert selector.usage.tolist() == [trained[i] for i in range(N)]
     assert [sorted(f.indices.tolist()) for f in selector.heard] == [sorted(flat(module.seen[e])) for e in range(4)]
-    assert all(torch.isfinite(f.loss).all() for f in selector.heard)
+    assert all(torch.isfinite(f.per_sample_loss).all() for f in selector.heard)

@@ -156,9 +156,9 @@ def heard(
     selector = Listening()
     chosen = DynamicSelection(selector, Sizes(sizes), per_sample_loss=score)
     fit(chosen, module=module, max_epochs=len(sizes), **options)
-    told = [f for f in selector.heard if f.loss is not None]
-    assert [f.loss.dtype for f in told] == [torch.float32] * len(told)
-    return [dict(zip(f.indices.tolist(), f.loss.tolist(), strict=True)) for f in told]
+    told = [f for f in selector.heard if f.per_sample_loss is not None]
+    assert [f.per_sample_loss.dtype for f in told] == [torch.float32] * len(told)
+    return [dict(zip(f.indices.tolist(), f.per_sample_loss.tolist(), strict=True)) for f in told]
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -199,7 +199,7 @@ def test_40_the_mean_is_the_loss():
     selector = Listening()
     fit(DynamicSelection(selector, Sizes((18,))), Log(), module=module, max_epochs=1, accumulate_grad_batches=2)
     assert logged == pytest.approx([0.0] * 5, abs=1e-6)
-    told = dict(zip(selector.heard[0].indices.tolist(), selector.heard[0].loss.tolist(), strict=True))
+    told = dict(zip(selector.heard[0].indices.tolist(), selector.heard[0].per_sample_loss.tolist(), strict=True))
     assert told == module.own[0]
 
 
@@ -261,7 +261,7 @@ def test_41_the_key_of_the_wrong_length():
         def training_step(self, batch: Any, batch_idx: int) -> Any:
             return {"loss": self(batch[0]).mean(), "per_sample_loss": torch.zeros(3)}
 
-    with pytest.raises(ValueError, match="`loss` must have one row a sample of batch 0: expected 4, got 3"):
+    with pytest.raises(ValueError, match="`per_sample_loss` must have one row a sample of batch 0: expected 4, got 3"):
         heard(Short())
 
 
@@ -389,7 +389,7 @@ def test_41_losses_that_are_not_finite_dont_poison():
         def observe(self, feedback: Feedback) -> None:
             super().observe(feedback)
             known = feedback.finite()
-            self.mean[known.indices] += 0.5 * (known.loss - self.mean[known.indices])
+            self.mean[known.indices] += 0.5 * (known.per_sample_loss - self.mean[known.indices])
 
     class Diverges(Losses):
         def training_step(self, batch: Any, batch_idx: int) -> Any:
@@ -541,7 +541,7 @@ def test_41_losses_are_told_without_the_weights():
 
     selector, module = Both(), Losses()
     weighted(module, selector=selector)
-    told = [dict(zip(f.indices.tolist(), f.loss.tolist(), strict=True)) for f in selector.heard]
+    told = [dict(zip(f.indices.tolist(), f.per_sample_loss.tolist(), strict=True)) for f in selector.heard]
     assert told == [module.own[0], module.own[1]]
 
 
@@ -658,16 +658,16 @@ class Measures(Random):
     """Asks for one number a sample, and keeps what it is told."""
 
     wants = frozenset({"value"})
-    needs_inputs = True
+    measures_features = True
 
     def __init__(self) -> None:
         super().__init__()
         self.heard: dict[int, list[float]] = defaultdict(list)
 
-    def measure(self, logits: Tensor, targets: Tensor, inputs: Tensor | None) -> Tensor:
+    def measure(self, logits: Tensor, targets: Tensor, features: Tensor | None) -> Tensor:
         assert not torch.is_grad_enabled()
-        assert inputs is not None
-        return logits[:, 0] + 10 * targets + 100 * inputs.sum(1)
+        assert features is not None
+        return logits[:, 0] + 10 * targets + 100 * features.sum(1)
 
     def observe(self, feedback: Feedback) -> None:
         super().observe(feedback)

@@ -97,7 +97,7 @@ def test_28_uses_and_losses_are_those_of_the_batches_trained_on(mode):
     )
     trained = Counter(i for batches in module.seen.values() for batch in batches for i in batch)
     assert selector.usage.tolist() == [trained[i] for i in range(N)]
-    assert all(torch.isfinite(f.loss).all() for f in selector.heard)
+    assert all(torch.isfinite(f.per_sample_loss).all() for f in selector.heard)
 
 
 def test_28_resuming_where_the_loader_is_cycled(tmp_path):

@@ -134,7 +134,8 @@ def feedback(folder: Path) -> Any:
     module = OwnLosses()
     chosen = DynamicSelection(selector, Sizes((16, 40)))
     seen, _ = train(chosen, module=module, max_epochs=2)
-    heard = [(told.indices.tolist(), told.loss.tolist()) for told in selector.heard if told.loss is not None]
+    known = [told for told in selector.heard if told.per_sample_loss is not None]
+    heard = [(told.indices.tolist(), told.per_sample_loss.tolist()) for told in known]
     return {**seen, "own": module.losses, "heard": heard}
 
 
@@ -150,7 +151,11 @@ def batch_fraction(folder: Path) -> Any:
         chosen = DynamicSelection(Listening(), Sizes((13, 40)))
         extra = [BatchFraction(0.5, loss_score), *callbacks]
         seen, module = train(chosen, *extra, module=OwnLosses(), max_epochs=2, **options)
-        told = [(f.indices.tolist(), f.loss.tolist()) for f in chosen.selector.heard if f.loss is not None]
+        told = [
+            (f.indices.tolist(), f.per_sample_loss.tolist())
+            for f in chosen.selector.heard
+            if f.per_sample_loss is not None
+        ]
         return {**seen, "own": module.losses, "heard": told}, module
 
     saver = SaveEvery(folder / "fraction")

@@ -154,7 +154,7 @@ def test_43_an_interrupted_epoch_counts_what_was_delivered():
 
 def test_43_losses_by_hand():
     class Heard(Random):
-        wants = frozenset({"loss"})
+        wants = frozenset({"per_sample_loss"})
         told: list[Feedback]
 
         def observe(self, feedback: Feedback) -> None:
@@ -166,16 +166,16 @@ def test_43_losses_by_hand():
     loader.sampler.set_epoch(0)
     for step, (_, _, i) in enumerate(loader):
         if step != 1:
-            selection.observe(step, loss=10.0 * i)
+            selection.observe(step, per_sample_loss=10.0 * i)
     selection.finish_epoch()
     [feedback] = selection.selector.told
     assert len(feedback.indices) == 12
-    unknown = torch.isnan(feedback.loss)
+    unknown = torch.isnan(feedback.per_sample_loss)
     assert unknown.tolist() == [False] * 4 + [True] * 4 + [False] * 4
-    assert feedback.loss[~unknown].tolist() == (10.0 * feedback.indices[~unknown]).tolist()
+    assert feedback.per_sample_loss[~unknown].tolist() == (10.0 * feedback.indices[~unknown]).tolist()
     assert feedback.finite().indices.tolist() == feedback.indices[~unknown].tolist()
-    with pytest.raises(ValueError, match="`loss` must have one row a sample of batch 0: expected 4, got 3"):
-        selection.observe(0, loss=torch.zeros(3))
+    with pytest.raises(ValueError, match="`per_sample_loss` must have one row a sample of batch 0: expected 4, got 3"):
+        selection.observe(0, per_sample_loss=torch.zeros(3))
 
 
 def test_43_by_hand_the_loss_is_enough_for_the_default():
@@ -183,7 +183,7 @@ def test_43_by_hand_the_loss_is_enough_for_the_default():
     loader = selection.wrap(train_loader())
     loader.sampler.set_epoch(0)
     for step, (_, _, i) in enumerate(loader):
-        selection.observe(step, loss=10.0 * i, value=None if step else i + 0.5)
+        selection.observe(step, per_sample_loss=10.0 * i, value=None if step else i + 0.5)
     selection.finish_epoch()
     told = selection.selector.terms["uncertainty"].average
     used = selection.selector.usage.nonzero()[:, 0]

@@ -75,7 +75,7 @@ def feedback(selector: Selector, indices: torch.Tensor, epoch: int) -> Feedback:
     """What the selector wants, and nothing else; the values depend on sample and epoch."""
     generator = torch.Generator().manual_seed(epoch)
     values = {
-        "loss": torch.rand(N, generator=generator),
+        "per_sample_loss": torch.rand(N, generator=generator),
         "value": torch.rand(N, generator=generator),
     }
     return Feedback(indices, **{name: values[name][indices] for name in selector.wants})
@@ -241,7 +241,7 @@ def test_a_nan_loss_does_no_harm(name):
     before = selector.state_dict()
     indices = torch.arange(10)
     nan = torch.full((10,), torch.nan)
-    selector.observe(Feedback(indices, loss=nan, value=nan))
+    selector.observe(Feedback(indices, per_sample_loss=nan, value=nan))
     assert selector.usage[:10].tolist() == [1] * 10
     assert same_state(selector.state_dict(), {**before, "usage": selector.usage})
     assert all(len(set(chosen)) == len(chosen) > 0 for chosen in train(selector))
@@ -250,11 +250,11 @@ def test_a_nan_loss_does_no_harm(name):
 def test_feedback_keeps_only_finite_samples():
     loss = torch.tensor([1.0, torch.nan, 3.0, 4.0])
     value = torch.tensor([1.0, 1.0, 2.0, torch.inf])
-    kept = Feedback(torch.tensor([5, 6, 7, 8]), loss=loss, value=value).finite()
+    kept = Feedback(torch.tensor([5, 6, 7, 8]), per_sample_loss=loss, value=value).finite()
     assert kept.indices.tolist() == [5, 7]
-    assert kept.loss.tolist() == [1.0, 3.0]
+    assert kept.per_sample_loss.tolist() == [1.0, 3.0]
     assert kept.value.tolist() == [1.0, 2.0]
-    assert Feedback(torch.tensor([5])).finite().loss is None
+    assert Feedback(torch.tensor([5])).finite().per_sample_loss is None
     assert kept.finite() is kept
 
 

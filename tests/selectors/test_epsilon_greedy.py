@@ -23,7 +23,7 @@ def told(losses: Tensor | list[float], labels: Tensor | None = None, **options: 
     loss = torch.as_tensor(losses)
     selector = EpsilonGreedy(**{"seed": 0, **options}, class_balance=labels is not None)
     selector.bind(len(loss), labels)
-    selector.observe(Feedback(torch.arange(len(loss)), loss=loss))
+    selector.observe(Feedback(torch.arange(len(loss)), per_sample_loss=loss))
     return selector
 
 
@@ -90,7 +90,7 @@ def test_with_class_balance_the_others_are_drawn_evenly_in_each_class():
 
 def test_it_goes_by_the_smoothed_loss():
     selector = told([4.0, 3.0, 0.0], epsilon=0.0, smoothing=0.75)
-    selector.observe(Feedback(torch.tensor([0]), loss=torch.tensor([1.0])))
+    selector.observe(Feedback(torch.tensor([0]), per_sample_loss=torch.tensor([1.0])))
     assert selector.average.tolist() == [3.25, 3.0, 0.0]
     assert selector.select(0.5, 1).indices.tolist() == [0]
     assert told([4.0, 3.0], epsilon=0.0, smoothing=0.0).smoothing == 0.0
@@ -109,7 +109,7 @@ def test_every_sample_gets_a_loss_early():
     selector.bind(1000)
     for epoch in range(12):
         indices = selector.select(epoch / 20, 100).indices
-        selector.observe(Feedback(indices, loss=torch.ones(100)))
+        selector.observe(Feedback(indices, per_sample_loss=torch.ones(100)))
     assert int(selector.usage.min()) == 1
 
 

@@ -44,7 +44,7 @@ def test_the_sum_by_hand():
     selector = bound(4, **weights, gamma=0.3, noise=0.0, smoothing=0.0)
     selector.terms["representativeness"].ranks = torch.tensor([0.0, 0.2, 0.4, 1.0])
     selector.terms["rarity"].ranks = torch.tensor([1.0, 0.6, 0.2, 0.0])
-    selector.observe(Feedback(torch.tensor([0, 1, 2, 3, 3]), loss=torch.tensor([4.0, 1.0, 3.0, 2.0, 2.0])))
+    selector.observe(Feedback(torch.tensor([0, 1, 2, 3, 3]), per_sample_loss=torch.tensor([4.0, 1.0, 3.0, 2.0, 2.0])))
     # Loss ranks are (place + 0.5) / 4, uses 1, 1, 1, 2 of mean 1.25; at progress 0.25 representativeness counts 0.25.
     expected = [
         0.875 + 0.5 - 0.24,
@@ -67,7 +67,7 @@ def test_the_noise_is_gumbel_of_its_scale():
 def test_what_was_never_trained_on_goes_first(terms):
     selector = bound(noise=1.0, gamma=0.0, epsilon=0.0, **terms)
     known, told = torch.arange(0, 60, 2), torch.full((30,), 100.0)
-    selector.observe(Feedback(known, loss=told, value=told))
+    selector.observe(Feedback(known, per_sample_loss=told, value=told))
     chosen = selector.select(0.1, 30).indices
     assert chosen.tolist() == list(range(1, 60, 2))
     # And in random order: not the first ones, when only some fit.
@@ -84,7 +84,7 @@ def test_by_loss_alone_it_is_epsilon_greedy():
         indices = hybrid.select(epoch / 5, 80).indices
         assert torch.equal(greedy.select(epoch / 5, 80).indices, indices)
         for selector in (hybrid, greedy):
-            selector.observe(Feedback(indices, loss=losses[indices] / (epoch + 1)))
+            selector.observe(Feedback(indices, per_sample_loss=losses[indices] / (epoch + 1)))
 
 
 def test_features_are_captured_without_detours():
@@ -99,7 +99,7 @@ def test_features_are_captured_without_detours():
 def test_only_weighted_terms_are_computed():
     plain = Hybrid()
     assert (plain.needs_features, plain.wants, list(plain.terms)) == (False, {"value"}, ["uncertainty"])
-    assert Hybrid(loss=1.0).wants == {"loss", "value"}
+    assert Hybrid(loss=1.0).wants == {"per_sample_loss", "value"}
     factors = Hybrid(uncertainty=0.0, rarity=1.0)
     assert (factors.needs_features, factors.wants, list(factors.terms)) == (True, frozenset(), ["rarity"])
     assert not factors.keeps_features
@@ -150,7 +150,7 @@ def test_uncertainty_does_not_chase_wrong_labels():
     for name, weights in {"uncertainty": {}, "loss": {"uncertainty": 0.0, "loss": 1.0}}.items():
         selector = Hybrid(epsilon=0.0, seed=0, **weights)
         selector.bind(100)
-        selector.observe(Feedback(torch.arange(100), value=told, loss=losses))
+        selector.observe(Feedback(torch.arange(100), value=told, per_sample_loss=losses))
         taken[name] = selector.select(0.5, 10).indices
     assert taken["uncertainty"].tolist() == list(range(90, 100))
     assert wrong[taken["loss"]].all()
@@ -275,7 +275,7 @@ def test_a_restart_gives_back_features_and_nothing_else():
             resumed.fit(features + 1e-3)  # captured rows have moved on since; what was fitted has not
             resumed.terms["witness"].features = features
         chosen = whole.select(epoch / 4, 20).indices
-        feedback = Feedback(chosen, loss=chosen / 60, value=chosen / 60)
+        feedback = Feedback(chosen, per_sample_loss=chosen / 60, value=chosen / 60)
         if epoch >= 2:
             assert torch.equal(resumed.select(epoch / 4, 20).indices, chosen)
             resumed.observe(feedback)

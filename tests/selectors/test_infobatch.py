@@ -24,7 +24,7 @@ def told(loss: Tensor | list[float], **options: Any) -> InfoBatch:
     loss = torch.as_tensor(loss)
     selector = InfoBatch(**{"seed": 0, **options})
     selector.bind(len(loss))
-    selector.observe(Feedback(torch.arange(len(loss)), loss=loss))
+    selector.observe(Feedback(torch.arange(len(loss)), per_sample_loss=loss))
     return selector
 
 
@@ -77,7 +77,7 @@ def test_expected_weights_sum_to_n_over_a_stream_of_losses():
         selection = selector.select(epoch / epochs, n)
         sums.append(float(selection.weights.sum()))
         loss = hardness * 0.95**epoch + 0.1 * torch.rand(n, generator=generator)
-        selector.observe(Feedback(selection.indices, loss=loss[selection.indices]))
+        selector.observe(Feedback(selection.indices, per_sample_loss=loss[selection.indices]))
     assert len(selection) < n
     # Each sum has at most n variances r / (1 - r) = 1.
     assert float(np.mean(sums)) == pytest.approx(n, abs=4 * (n / epochs) ** 0.5)
@@ -111,7 +111,7 @@ def test_where_nothing_is_to_be_dropped_all_count_alike(loss, drop):
 
 def test_the_last_finite_loss_counts():
     selector = told([0.0, 4.0, 4.0])
-    selector.observe(Feedback(torch.tensor([0, 1, 2]), loss=torch.tensor([8.0, torch.nan, 1.0])))
+    selector.observe(Feedback(torch.tensor([0, 1, 2]), per_sample_loss=torch.tensor([8.0, torch.nan, 1.0])))
     assert selector.average.tolist() == [8.0, 4.0, 1.0]
     selector.observe(Feedback(torch.tensor([0, 1])))
     assert selector.average.tolist() == [8.0, 4.0, 1.0]

@@ -24,7 +24,7 @@ def told(losses: list[float], *, labels: torch.Tensor | None = None, **options: 
     selector.bind(len(losses), labels)
     loss = torch.tensor(losses)
     indices = (~loss.isnan()).nonzero()[:, 0]
-    selector.observe(Feedback(indices, loss=loss[indices]))
+    selector.observe(Feedback(indices, per_sample_loss=loss[indices]))
     return selector
 
 
@@ -113,7 +113,7 @@ def test_takes_the_hardest():
 
 def test_smooths():
     selector = told([0.0, 1.0, 2.0], smoothing=0.5)
-    selector.observe(Feedback(torch.tensor([0, 2]), loss=torch.tensor([3.0, 1.0])))
+    selector.observe(Feedback(torch.tensor([0, 2]), per_sample_loss=torch.tensor([3.0, 1.0])))
     assert selector.average.tolist() == [1.5, 1.0, 1.5]
     selector.observe(Feedback(torch.tensor([0, 2])))  # trained on, but no loss was told
     assert selector.average.tolist() == [1.5, 1.0, 1.5]
@@ -146,7 +146,7 @@ def test_a_large_penalty_rotates():
     selector = told([0.1 * i for i in range(50)], gamma=1e4, noise=0.1)
     for _ in range(20):
         indices = selector.select(0.0, 13).indices
-        selector.observe(Feedback(indices, loss=torch.rand(13, generator=torch.Generator().manual_seed(0))))
+        selector.observe(Feedback(indices, per_sample_loss=torch.rand(13, generator=torch.Generator().manual_seed(0))))
         assert int(selector.usage.max() - selector.usage.min()) <= 1
 
 
@@ -168,7 +168,7 @@ def test_every_sample_gets_a_loss_early(options):
         indices = selector.select(epoch / 20, 100).indices
         if epoch < 8:
             assert stats.kstest(indices.numpy() / 1000, "uniform").pvalue > 0.001
-        selector.observe(Feedback(indices, loss=torch.ones(100)))
+        selector.observe(Feedback(indices, per_sample_loss=torch.ones(100)))
         assert int(selector.usage.max()) == 1
     assert selector.usage.tolist() == [1] * 1000
 
@@ -180,7 +180,7 @@ def test_a_sample_whose_loss_is_never_finite_has_no_monopoly():
         loss = 0.1 * indices.float()
         loss[indices == 4] = torch.nan
         selector.average[4] = torch.nan
-        selector.observe(Feedback(indices, loss=loss))
+        selector.observe(Feedback(indices, per_sample_loss=loss))
     assert int(selector.usage[4]) < 60
 
 

@@ -25,7 +25,7 @@ def told(losses: Tensor | list[float], labels: Tensor | list[int], **options: An
     loss = torch.as_tensor(losses)
     selector = RCAP(**{"seed": 0, **options})
     selector.bind(len(loss), torch.as_tensor(labels))
-    selector.observe(Feedback(torch.arange(len(loss)), loss=loss))
+    selector.observe(Feedback(torch.arange(len(loss)), per_sample_loss=loss))
     return selector
 
 
@@ -117,7 +117,7 @@ def test_budgets_follow_what_was_trained_on_since_the_last_select(beta, parts):
     used = torch.rand(4000, generator=generator) < torch.tensor([0.1, 0.9, 0.4, 0.2])[labels]
     fresh = losses * 0.8
     for part in used.nonzero()[:, 0].chunk(parts):
-        selector.observe(Feedback(part, loss=fresh[part]))
+        selector.observe(Feedback(part, per_sample_loss=fresh[part]))
     now = torch.where(used & ~fresh.isnan(), fresh, losses)
     shares = definition(now.numpy(), labels.numpy(), used.numpy(), beta)
     wanted = class_budgets(torch.tensor(shares), torch.bincount(labels), 400)
@@ -147,7 +147,7 @@ def test_a_class_that_got_nothing_comes_back():
     for _ in range(60):
         indices = selector.select(0.5, 2).indices
         taken += np.bincount(labels[indices], minlength=2)
-        selector.observe(Feedback(indices, loss=torch.ones(2)))
+        selector.observe(Feedback(indices, per_sample_loss=torch.ones(2)))
     assert taken.sum() == 120
     assert taken.min() > 5
 
@@ -169,7 +169,7 @@ def test_the_size_is_met_on_imbalanced_classes(sizes, keep, beta, balance):
     for epoch in range(3):
         indices = selector.select(epoch / 3, size).indices
         assert len(indices.unique()) == len(indices) == size
-        selector.observe(Feedback(indices, loss=losses[indices]))
+        selector.observe(Feedback(indices, per_sample_loss=losses[indices]))
 
 
 def test_long_tail():
@@ -179,7 +179,7 @@ def test_long_tail():
     selector = told(torch.ones(11110), labels)
     # Roots 100, 31.6, 10 and 3.16 of 144.8: at 6,000 all but the first class are full.
     assert counts(selector, 6000) == [4890, 1000, 100, 10]
-    selector.observe(Feedback(torch.arange(11110), loss=torch.ones(11110)))
+    selector.observe(Feedback(torch.arange(11110), per_sample_loss=torch.ones(11110)))
     assert counts(selector, 145) == [100, 32, 10, 3]
 
 

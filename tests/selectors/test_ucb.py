@@ -24,7 +24,7 @@ def told(losses: list[float], uses: list[int], **options: Any) -> UCB:
     loss, left = torch.tensor(losses), torch.tensor(uses)
     while left.any():
         indices = (left > 0).nonzero()[:, 0]
-        selector.observe(Feedback(indices, loss=loss[indices]))
+        selector.observe(Feedback(indices, per_sample_loss=loss[indices]))
         left = (left - 1).clamp_min(0)
     return selector
 
@@ -33,7 +33,7 @@ def run(selector: UCB, losses: torch.Tensor, epochs: int, size: int) -> UCB:
     selector.bind(len(losses))
     for epoch in range(epochs):
         indices = selector.select(epoch / epochs, size).indices
-        selector.observe(Feedback(indices, loss=losses[indices]))
+        selector.observe(Feedback(indices, per_sample_loss=losses[indices]))
     return selector
 
 
@@ -68,7 +68,7 @@ def test_scores_are_the_formula(samples, c):
 
 def test_averages_are_smoothed():
     selector = told([4.0, 1.0], [1, 1], smoothing=0.75)
-    selector.observe(Feedback(torch.tensor([0]), loss=torch.tensor([2.0])))
+    selector.observe(Feedback(torch.tensor([0]), per_sample_loss=torch.tensor([2.0])))
     assert selector.average.tolist() == [3.5, 1.0]
     selector.observe(Feedback(torch.tensor([1])))
     assert selector.usage.tolist() == [2, 2]
@@ -94,7 +94,7 @@ def test_every_sample_gets_a_loss_early():
         indices = selector.select(epoch / 20, 100).indices
         if epoch < 8:
             assert stats.kstest(indices.numpy() / 1000, "uniform").pvalue > 0.001
-        selector.observe(Feedback(indices, loss=indices / 1000))
+        selector.observe(Feedback(indices, per_sample_loss=indices / 1000))
         assert int(selector.usage.max()) == 1
     assert selector.usage.tolist() == [1] * 1000
 

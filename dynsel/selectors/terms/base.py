@@ -143,7 +143,7 @@ class _Average(Term):
 class Loss(_Average):
     """Rank of a smoothed loss: what training still finds hard (see `LossRank`)."""
 
-    wants = frozenset({"loss"})
+    wants = frozenset({"per_sample_loss"})
 
 
 class Uncertainty(_Average):
