@@ -20,12 +20,13 @@ from torch import Tensor
 from dynsel._lib.files import write_atomically
 from dynsel._lib.matrices import Matrix
 from dynsel.cfd import cfd, characteristic_sums, gaussian_frequencies, median_scale, phase_decoupled, random_floor
-from dynsel.commands._arguments import Parser, parse_value
+from dynsel.commands._arguments import Parser
 from dynsel.features.arrays import load_features, load_labels, split_key
 from dynsel.features.store import find_store
 from dynsel.schedules import as_keep_ratio, sample_count
 from dynsel.selection import balanced_top_k, top_k
 from dynsel.selectors import SELECTORS, BatchSelector, CandidateSelector, selector_class
+from dynsel.selectors.spec import parse_value
 
 if TYPE_CHECKING:
     from rich.console import Console

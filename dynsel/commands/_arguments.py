@@ -1,14 +1,12 @@
-"""Command lines: a parser whose errors are exceptions, commands by name, and values written as text."""
+"""Command lines: a parser whose errors are exceptions, and commands by name."""
 
 from __future__ import annotations
 
 import argparse
-import json
-import math
 from collections.abc import Callable, Mapping
-from typing import Any, NoReturn
+from typing import NoReturn
 
-__all__ = ["Parser", "parse_value", "run_command"]
+__all__ = ["Parser", "run_command"]
 
 
 class Parser(argparse.ArgumentParser):
@@ -59,21 +57,3 @@ def run_command(
         return commands[args[0]](args[1:])
     except SystemExit as stop:  # --help
         return stop.code if isinstance(stop.code, int) else 0
-
-
-def parse_value(text: str) -> Any:
-    """A number, true, false, null or anything else in JSON; or else the text itself.
-
-    Example:
-        >>> parse_value("0.5"), parse_value(".5"), parse_value("class")
-        (0.5, 0.5, 'class')
-    """
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        pass
-    try:
-        number = float(text)  # JSON has no .5
-    except ValueError:
-        return text
-    return number if math.isfinite(number) else text

@@ -158,8 +158,8 @@ def compare(args: list[str]) -> int:
     from rich.console import Console
 
     from dynsel._lib.quiet import quiet
-    from dynsel.commands.fit import parse_selector
     from dynsel.compare.run import Comparison
+    from dynsel.selectors.spec import parse_selector
 
     for name in options.selectors:
         parse_selector(name)

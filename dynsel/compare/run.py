@@ -19,10 +19,11 @@ from lightning.pytorch.callbacks import (
     ProgressBar,
 )
 
-from dynsel.commands.fit import SelectionCLI, find_selector, parse_selector, selector_config
+from dynsel.callbacks.cli import SelectionCLI
 from dynsel.compare.energy import EnergyMeter
 from dynsel.compare.record import CurvePoint, RunRecord
 from dynsel.samplers.controller import SelectionController
+from dynsel.selectors.spec import find_selector, parse_selector, selector_config
 
 __all__ = ["Comparison"]
 

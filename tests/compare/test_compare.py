@@ -23,8 +23,6 @@ from hypothesis import strategies as st
 from scipy import stats as oracle
 
 from dynsel._lib.quiet import quiet
-from dynsel.commands._arguments import parse_value
-from dynsel.commands.fit import parse_selector
 from dynsel.commands.main import main
 from dynsel.compare import RunRecord, Store, summarise
 from dynsel.compare.queue import equal_lengths
@@ -34,7 +32,6 @@ from dynsel.compare.stats import differences, half_width, holm, paired, reached,
 from dynsel.compare.store import differences as differences_of
 from dynsel.compare.store import file_name
 from dynsel.compare.table import Table, csv_text, labels, markdown, tables
-from dynsel.selectors import Hybrid, Random
 
 CONFIG = """
 seed_everything: 3
@@ -421,62 +418,6 @@ def test_a_selector_may_be_given_arguments(comparison: Comparison) -> None:
     comparison.make("rrd:gamma=2,factors=split", 3, [])
     rrd = comparison.config_init.selection.controller.selector
     assert (rrd.gamma(0.0), rrd.factors) == (2.0, "split")
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [(".5", 0.5), ("-.5", -0.5), ("1e-3", 0.001), ("7", 7), ("inf", "inf"), ("a.5", "a.5"), ("null", None)],
-)
-def test_values_as_they_are_written(text: str, value: Any) -> None:
-    found = parse_value(text)
-    assert (found, type(found)) == (value, type(value))
-
-
-@pytest.mark.parametrize(
-    ("spec", "said"),
-    [
-        ("random:clas_balance=true", "'clas_balance=true' must be argument=value; arguments of Random: class_balance"),
-        ("random:seed", "'seed' must be argument=value; arguments of Random: seed"),
-        ("rrd:gamma=-1", "'rrd:gamma=-1': `gamma` must be at least 0, got -1.0"),
-        (
-            "hybrid:noise=x",
-            "'hybrid:noise=x': Parser key \"selector.noise\":\n  Expected a <class 'float'>. Got value: x",
-        ),
-        ("random:class_balance=maybe", "Expected a <class 'bool'>. Got value: maybe"),
-        ("randm:seed=1", "unknown selector 'randm'; did you mean 'random'"),
-        ('rrd:gamma={"class_path":"dynsel.schedules.Stepp"}', "has no attribute 'Stepp'"),
-        (
-            'rrd:gamma={"class_path":"dynsel.schedules.Step","init_args":{"values":[1,0],"milestones":[]}}',
-            "`values` must have one entry more than `milestones`, got 2 and 0",
-        ),
-    ],
-)
-def test_wrong_arguments_of_a_selector(spec: str, said: str) -> None:
-    with pytest.raises(ValueError, match=re.escape(said)):
-        parse_selector(spec)
-
-
-def test_commas_within_brackets_part_no_arguments() -> None:
-    schedule = {"class_path": "dynsel.schedules.Step", "init_args": {"values": [1, 0.5, 0], "milestones": [0.2, 0.9]}}
-    cls, arguments = parse_selector(f"hybrid:loss={json.dumps(schedule)},gamma=0,rarity={json.dumps(schedule)}")
-    assert cls is Hybrid
-    assert arguments == {"loss": schedule, "gamma": 0, "rarity": schedule}
-
-
-def test_arguments_are_read_as_in_a_configuration() -> None:
-    assert parse_selector("random:class_balance=no")[1] == {"class_balance": False}
-    assert parse_selector("test_compare.Untyped:shares=[1, 2],name=x")[1] == {"shares": (1, 2), "name": "x"}
-    with pytest.raises(ValueError, match=r"'test_compare.Untyped:shares=\[\]': no shares"):
-        parse_selector("test_compare.Untyped:shares=[]")
-
-
-class Untyped(Random):
-    """As users write them: no types, and errors of their own."""
-
-    def __init__(self, shares=(1,), name=None):  # type: ignore[no-untyped-def]
-        super().__init__()
-        if not shares:
-            raise TypeError("no shares")
 
 
 def test_file_names_of_selectors() -> None:

@@ -1,0 +1,107 @@
+"""A selector written as text, as on a command line or in a YAML file: `rrd`, `rrd:k=8,gamma=0.5`, `my_package.Mine`."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import math
+from difflib import get_close_matches
+from typing import Any
+
+from jsonargparse import ArgumentError, ArgumentParser, Namespace
+
+from dynsel.selectors import SELECTORS, Selector, selector_class
+
+__all__ = ["class_path", "find_selector", "parse_selector", "parse_value", "selector_config"]
+
+
+def find_selector(name: str) -> type[Selector]:
+    """The selector class of a short name or a class path.
+
+    Raises:
+        ValueError: If there is none, with similar names.
+    """
+    module, _, attribute = name.rpartition(".")
+    if not module:
+        return selector_class(name)
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        paths = {cls.__name__: class_path(cls) for cls in SELECTORS.values()}
+        near = [paths[key] for key in get_close_matches(attribute, paths)] or sorted(SELECTORS)
+        raise ValueError(f"unknown selector {name!r} ({error}); did you mean {' or '.join(near)}?") from error
+    if not (isinstance(found, type) and issubclass(found, Selector)):
+        raise ValueError(f"{name!r} is no selector: it is not a subclass of dynsel.selectors.Selector")
+    return found
+
+
+def parse_selector(spec: str) -> tuple[type[Selector], dict[str, Any]]:
+    """The class and the arguments of `NAME` or `NAME:argument=value,argument=value`.
+
+    Values are JSON or else strings; an object such as a schedule is given as in a YAML file, by `class_path` and
+    `init_args`.
+
+    Raises:
+        ValueError: If the selector or an argument is unknown, or a value is out of range.
+    """
+    name, _, given = spec.partition(":")
+    cls = find_selector(name)
+    arguments: dict[str, Any] = {}
+    for part in _split(given) if given else ():
+        key, equals, value = part.partition("=")
+        known = inspect.signature(cls).parameters
+        if not equals or key not in known:
+            near = ", ".join(get_close_matches(key, known) or sorted(known))
+            raise ValueError(f"{spec!r}: {part!r} must be argument=value; arguments of {cls.__name__}: {near}")
+        arguments[key] = parse_value(value)
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(cls, "selector", fail_untyped=False)
+    try:
+        parsed = parser.parse_object({"selector": arguments})
+        parser.instantiate_classes(parsed)
+    except (ArgumentError, AttributeError, ImportError, TypeError, ValueError) as error:
+        raise ValueError(f"{spec!r}: {error}") from error
+    return cls, {key: value for key, value in parsed.selector.as_dict().items() if key in arguments}
+
+
+def _split(text: str) -> list[str]:
+    """Parts between the commas that stand in no brackets."""
+    parts: list[str] = []
+    for piece in text.split(","):
+        if parts and sum(map(parts[-1].count, "[{")) > sum(map(parts[-1].count, "]}")):
+            parts[-1] += f",{piece}"
+        else:
+            parts.append(piece)
+    return parts
+
+
+def class_path(cls: type) -> str:
+    """Where a class can be imported from; dynsel's own selectors in their short form."""
+    if SELECTORS.get(cls.__name__.lower()) is cls:
+        return f"dynsel.selectors.{cls.__name__}"
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def selector_config(cls: type[Selector], arguments: dict[str, Any] | None = None) -> Namespace:
+    """A selector with these arguments, as the parser would have it from a YAML file."""
+    init_args = Namespace(**(arguments or {}))  # type: ignore[no-untyped-call]
+    return Namespace(class_path=class_path(cls), init_args=init_args)  # type: ignore[no-untyped-call]
+
+
+def parse_value(text: str) -> Any:
+    """A number, true, false, null or anything else in JSON; or else the text itself.
+
+    Example:
+        >>> parse_value("0.5"), parse_value(".5"), parse_value("class")
+        (0.5, 0.5, 'class')
+    """
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        pass
+    try:
+        number = float(text)  # JSON has no .5
+    except ValueError:
+        return text
+    return number if math.isfinite(number) else text
