@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Subset
+
+from dynsel._lib.progress import track
 
 __all__ = ["dataset_labels", "declared_labels", "encode_labels"]
 
@@ -94,11 +96,7 @@ def _labels_by_pass(dataset: Any, progress_bar: bool) -> list[Any]:
         raise ValueError(
             f"class balance needs labels, and items of {type(dataset).__name__} are no (input, label) pairs; {way_out}"
         )
-    rows: Iterable[int] = range(len(dataset))
-    if progress_bar:
-        from rich.progress import track
-
-        rows = track(rows, description="reading labels (one pass over the data set)", transient=True)
+    rows = track(range(len(dataset)), "reading labels (one pass over the data set)", show=progress_bar)
     labels = [dataset[i][-1] for i in rows]
     return [_plain(label) for label in labels]
 

@@ -1,55 +1,59 @@
-"""A bar in samples."""
+"""One bar for everything that takes a while."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar
 
-import lightning.pytorch as pl
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-__all__ = ["SampleProgress"]
+from dynsel._lib.console import open_console
+
+__all__ = ["new_bar", "track"]
+
+T = TypeVar("T")
 
 
-class SampleProgress(pl.Callback):
-    """Samples done, samples per second of all ranks together, and time left, on rank 0 of an extraction."""
+def track(items: Iterable[T], title: str, total: int | None = None, *, show: bool = True) -> Iterable[T]:
+    """The items one after another, with a bar of how many are done.
 
-    def on_predict_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        if not trainer.is_global_zero:
-            return
-        self.bar = Progress(
-            TextColumn("extracting"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            _Rate(),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-            transient=True,
-        )
-        total, todo = pl_module.plan["N"], sum(stop - start for start, stop in pl_module.rows)
-        # Other ranks are about as fast and have about as much to do.
-        self.task = self.bar.add_task("", total=total, completed=max(0, total - todo * trainer.world_size))
-        self.bar.start()
+    Args:
+        items: What is gone through.
+        title: What is being done, in a word or two.
+        total: Number of items; None takes their length if they have one.
+        show: Whether there is a bar; without one the items come back as they are.
+    """
+    return _tracked(items, title, total) if show else items
 
-    def on_predict_batch_end(
-        self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
-        if trainer.is_global_zero:
-            start, stop = pl_module.rows[batch_idx]
-            self.bar.advance(self.task, (stop - start) * trainer.world_size)
 
-    def on_predict_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        self._stop()
+def _tracked(items: Iterable[T], title: str, total: int | None) -> Iterator[T]:
+    with new_bar() as bar:
+        yield from bar.track(items, total, description=title)
 
-    def on_exception(self, trainer: pl.Trainer, pl_module: Any, exception: BaseException) -> None:
-        self._stop()
 
-    def _stop(self) -> None:
-        if getattr(self, "bar", None) is not None:
-            self.bar.stop()
+def new_bar(unit: str = "") -> Progress:
+    """A bar on the standard error, which disappears when it is done.
+
+    Args:
+        unit: What is counted; the bar then says how many of it are done per second.
+    """
+    # A console of its own: a bar that Lightning shows meanwhile occupies the shared one.
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        *([_Rate(unit)] if unit else []),
+        TimeRemainingColumn(),
+        console=open_console(stderr=True),
+        transient=True,
+    )
 
 
 class _Rate(ProgressColumn):
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self.unit = unit
+
     def render(self, task: Any) -> Text:
-        return Text("" if task.speed is None else f"{task.speed:,.0f} samples/s")
+        return Text("" if task.speed is None else f"{task.speed:,.0f} {self.unit}/s")

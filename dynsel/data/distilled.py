@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from dynsel._lib.files import write_atomically
+from dynsel._lib.files import read_safetensors, write_atomically
 
 __all__ = ["DistilledDataset", "save_distilled"]
 
@@ -137,9 +137,6 @@ def save_distilled(
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     if not path.is_file():
         raise FileNotFoundError(f"there is no distilled data set at {path}; `dynsel distill fit` makes one")
     try:
@@ -158,10 +155,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             f"{data} is not what {path.name} vouches for: expected sha256 {manifest['sha256'][:16]}…, got "
             f"{found[:16]}…; one of the two was changed or is damaged: export it again"
         )
-    try:
-        return manifest, load_file(data)
-    except SafetensorError as error:  # pragma: no cover - the checksum has just been right
-        raise ValueError(f"{data} is no safetensors file: {error}") from error
+    return manifest, read_safetensors(data)[0]
 
 
 def _sha256(path: Path) -> str:

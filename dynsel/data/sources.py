@@ -13,6 +13,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from dynsel._lib.progress import track
+
 __all__ = ["ArchiveSource", "FolderSource", "ImageSource", "decode_split", "image_folder_order"]
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"})
@@ -126,8 +128,6 @@ def decode_split(
     Raises:
         ValueError: If the split is empty or an image is broken or of another size.
     """
-    from rich.progress import track
-
     rows = image_folder_order(contents, split)
     if not rows:
         raise ValueError(f"no image found below `{split}/<class>/`")
@@ -135,7 +135,7 @@ def decode_split(
     number = {label: index for index, label in enumerate(classes)}
     targets = np.fromiter((number[label] for label, _ in rows), np.int64, len(rows))
     images = np.empty((len(rows), 3, side, side), np.uint8)
-    for index, (_, name) in enumerate(track(rows, f"Decoding {split} images", transient=True)):
+    for index, (_, name) in enumerate(track(rows, f"decoding {split} images")):
         images[index] = _decode(name, contents[name], side).transpose(2, 0, 1)
     return images, targets, classes
 

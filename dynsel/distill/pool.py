@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dynsel._lib.files import write_atomically
+from dynsel._lib.files import read_safetensors, safetensors_header, write_atomically
+from dynsel._lib.progress import track
 from dynsel.data.augment import Normalize
 from dynsel.data.cifar10 import CIFAR10_MEAN, CIFAR10_STD
 from dynsel.data.images import TensorImages
@@ -118,7 +119,7 @@ class Pool:
             description = self._description(data)
             write_atomically(Path(self.folder) / "pool.json", json.dumps(description, indent=1) + "\n")
             data, val = data.to(device), val.to(device)
-            for number in _tracked(missing) if progress else missing:
+            for number in track(missing, "training the pool's networks", show=progress):
                 self._train(number, data, val, _key(description), bf16)
         return [float(_header(self.path(number))["accuracy"]) for number in range(self.networks)]
 
@@ -138,9 +139,7 @@ class Pool:
                 f"the pool {self.folder} lacks {len(missing)} of {self.networks} networks; `Pool.prepare` or "
                 "`dynsel distill fit` trains them"
             )
-        from safetensors.torch import load_file
-
-        files = [load_file(self.path(number)) for number in range(self.networks)]
+        files = [read_safetensors(self.path(number))[0] for number in range(self.networks)]
         stacked = {name: torch.stack([file[name] for file in files]).to(device) for name in files[0]}
         network = self.build(data).to(device).to(memory_format=torch.channels_last)
         return LoadedPool(network, stacked)
@@ -254,17 +253,7 @@ def _key(description: dict[str, Any]) -> str:
 
 def _header(path: Path) -> dict[str, str]:
     """What a network's file says of itself; nothing if there is no whole file."""
-    from safetensors import SafetensorError, safe_open
-
     try:
-        with safe_open(path, framework="pt") as file:
-            return dict(file.metadata() or {})
-    except (FileNotFoundError, SafetensorError):
+        return safetensors_header(path)
+    except (FileNotFoundError, ValueError):
         return {}
-
-
-def _tracked(numbers: list[int]) -> Any:
-    from rich.console import Console
-    from rich.progress import track
-
-    return track(numbers, "training the pool's networks", console=Console(stderr=True))

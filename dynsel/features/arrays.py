@@ -7,7 +7,6 @@ import warnings
 import zipfile
 from collections.abc import Callable
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from dynsel._lib.files import write_atomically
 from dynsel._lib.matrices import blocks, check_matrix, name_rows
+from dynsel._lib.provenance import package_version
 from dynsel.features.fingerprint import fingerprint
 from dynsel.features.store import (
     FeatureStore,
@@ -123,7 +123,7 @@ def save_features(path: str | os.PathLike[str], features: Tensor | Array, datase
         "dtype": str(array.dtype),
         "block_rows": size,
         "checksums": [checksum(array[rows]) for rows in blocks(array, size)],
-        "dynsel": _version(),
+        "dynsel": package_version("dynsel"),
     }
     # Without its old manifest, an array that replaces another is merely unchecked if we are killed here.
     manifest_path(path).unlink(missing_ok=True)
@@ -271,10 +271,3 @@ def _warn_of_skipped(store: FeatureStore) -> None:
             "items couldn't be read when the features were extracted; leave these items out of the training set",
             stacklevel=3,
         )
-
-
-def _version() -> str:
-    try:
-        return version("dynsel")
-    except PackageNotFoundError:  # a checkout that isn't installed
-        return "unknown"

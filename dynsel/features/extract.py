@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
+from dynsel._lib.provenance import package_version
 from dynsel._lib.quiet import quiet
 from dynsel.features._items import check_dataset, preserved_rng
 from dynsel.features.extractors.base import Extractor
@@ -92,7 +92,7 @@ def extract(
     extraction = _Extraction(dataset, extractor, path, plan, num_workers, skip_unreadable)
     callbacks: list[pl.Callback] = [*(trainer_options.pop("callbacks", None) or [])]
     if progress_bar:
-        from dynsel._lib.progress import SampleProgress
+        from dynsel.features.progress import SampleProgress
 
         callbacks.append(SampleProgress())
     options = {"accelerator": "auto", "devices": 1, **trainer_options}
@@ -278,7 +278,7 @@ class _Extraction(pl.LightningModule):
     def teardown(self, stage: str) -> None:
         self.trainer.strategy.barrier()
         if self.trainer.is_global_zero:
-            self.writer.finish(dynsel=_version("dynsel"))
+            self.writer.finish(dynsel=package_version("dynsel"))
         self.trainer.strategy.barrier()
 
     @staticmethod
@@ -331,11 +331,4 @@ def _same(a: Any, b: Any) -> bool:
 
 def _versions() -> dict[str, str]:
     names = ("torch", "torchvision", "lightning", "numpy", "open_clip_torch", "sentence-transformers")
-    return {name: found for name in names if (found := _version(name)) != "unknown"}
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "unknown"
+    return {name: found for name in names if (found := package_version(name)) != "unknown"}

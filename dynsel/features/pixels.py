@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dynsel._lib.progress import track
 from dynsel.features._items import check_dataset, get_images, preserved_rng
 
 __all__ = ["fit_components", "pixel_features"]
@@ -90,7 +91,7 @@ def _blocks(
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
     # A remainder joins the last block, which keeps every block large enough for an update.
     edges = [*range(0, max(1, len(dataset) - size + 1), size), len(dataset)]
-    for start, stop in _tracked(edges, title) if progress_bar else pairwise(edges):
+    for start, stop in track(list(pairwise(edges)), title, show=progress_bar):
         images = get_images(dataset, range(start, stop))
         for i, image in enumerate(images):
             if image.shape != shape:
@@ -100,12 +101,3 @@ def _blocks(
                     "data set's transform"
                 )
         yield start, np.stack(images).reshape(len(images), -1)
-
-
-def _tracked(edges: list[int], title: str) -> Iterator[tuple[int, int]]:
-    from rich.console import Console
-    from rich.progress import track
-
-    pairs = list(pairwise(edges))
-    # A console of its own: a bar that Lightning shows meanwhile occupies the shared one.
-    yield from track(pairs, title, console=Console(stderr=True), transient=True)

@@ -12,6 +12,7 @@ import torch
 
 from dynsel._lib.files import full_disk, write_atomically
 from dynsel._lib.matrices import Matrix
+from dynsel._lib.progress import track
 from dynsel.sae.model import SparseCodes, TopKSAE, encode_blocks, index_type
 
 __all__ = ["load_codes", "save_codes"]
@@ -64,7 +65,8 @@ def save_codes(
                 for name in types
             }
             blocks = encode_blocks(sae, features, batch_size)
-            for rows, factors, activations in _tracked(blocks, -(-len(features) // batch_size), progress_bar):
+            total = -(-len(features) // batch_size)
+            for rows, factors, activations in track(blocks, "encoding", total, show=progress_bar):
                 arrays["indices"][rows] = factors.cpu().numpy()
                 arrays["values"][rows] = activations.cpu().numpy()
             for name, array in arrays.items():
@@ -114,12 +116,3 @@ def load_codes(path: str | os.PathLike[str]) -> SparseCodes:
 
 def _array_path(path: Path, name: str) -> Path:
     return path.with_name(f"{path.stem}.{name}.npy")
-
-
-def _tracked(blocks: Any, total: int, progress_bar: bool) -> Any:
-    if not progress_bar:
-        return blocks
-    from rich.console import Console
-    from rich.progress import track
-
-    return track(blocks, "encoding", total, console=Console(stderr=True), transient=True)

@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from dynsel._lib.matrices import Matrix, take
+from dynsel._lib.progress import track
 from dynsel.sae.model import TopKSAE
 
 __all__ = ["Batches", "SAETraining", "train"]
@@ -72,15 +73,8 @@ class Batches:
 
     def __iter__(self) -> Iterator[Tensor]:
         batches = islice(self._from_pools(), len(self)) if self.pooled else self._draw()
-        if not self.progress_bar or self.rank:
-            return batches
-        from rich.console import Console
-        from rich.progress import track
-
-        # A console of its own: a bar that Lightning shows meanwhile occupies the shared one.
-        console = Console(stderr=True)
-        bar = track(batches, "training the sparse autoencoder", len(self), console=console, transient=True)
-        return iter(bar)
+        show = self.progress_bar and not self.rank
+        return iter(track(batches, "training the sparse autoencoder", len(self), show=show))
 
     def _draw(self) -> Iterator[Tensor]:
         for _ in range(self.epochs):

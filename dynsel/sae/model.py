@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dynsel._lib.files import write_atomically
+from dynsel._lib.files import read_safetensors, write_atomically
 from dynsel._lib.matrices import Matrix, blocks, check_matrix, moments, name_rows, take
 
 __all__ = ["SAEFit", "SparseCodes", "TopKSAE", "encode", "encode_blocks", "fit_sae", "load_sae", "save_sae"]
@@ -418,14 +418,7 @@ def load_sae(path: str | Path, device: str | torch.device = "cpu") -> TopKSAE:
         FileNotFoundError: If there is no such file.
         ValueError: If the file is not of `save_sae`.
     """
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # it isn't iterable
-    except SafetensorError as error:
-        raise ValueError(f"{path} is no safetensors file, or a damaged one: {error}") from error
+    tensors, header = read_safetensors(path)
     if header.get("format") != _FORMAT:
         raise ValueError(f"{path} holds no autoencoder written by `save_sae`; it has {sorted(tensors)[:5]}")
     sae = TopKSAE(int(header["dim"]), int(header["num_factors"]), int(header["k"]))

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import default_collate
 
+from dynsel._lib.files import read_safetensors
 from dynsel.features._items import IMAGE_KEYS, get_items, input_of
 
 __all__ = ["Extractor", "as_rgb", "first_line", "load_weights", "suggest", "weights_hash"]
@@ -119,9 +120,6 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
         FileNotFoundError: If there is no such file.
         ValueError: If it is no safetensors file, or doesn't fit the model; names what differs.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no weights file {path}")
@@ -130,10 +128,7 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
             f"weights must be a .safetensors file, got {path.name}: pickled files can run code and are never opened; "
             "convert it where you trust it by safetensors.torch.save_file(state_dict, ...)"
         )
-    try:
-        state = load_file(path)
-    except SafetensorError as error:
-        raise ValueError(f"{path} is no safetensors file, or a damaged one: {error}") from error
+    state, _ = read_safetensors(path)
     wrong = _misfits(model.state_dict(), state)
     if wrong:
         raise ValueError(f"{path} doesn't fit {type(model).__name__}: {'; '.join(wrong)}")

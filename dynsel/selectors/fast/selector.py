@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from dynsel._lib.matrices import check_matrix, take
+from dynsel._lib.progress import track
 from dynsel.cfd import frequency_bands, median_scale
 from dynsel.schedules import Schedule, as_schedule, check_range
 from dynsel.selection import Selection, balanced_top_k, largest_remainder, top_k
@@ -181,7 +182,7 @@ class FAST(Selector):
         self._forget()
         self.embedding = torch.zeros(self.num_samples, self.dim)
         self.degree = torch.ones(self.num_samples)
-        for c, members in self._track(list(enumerate(classes)), "FAST: graphs"):
+        for c, members in track(list(enumerate(classes)), "FAST: graphs", show=self.progress_bar):
             if len(members) >= _TINY:
                 self._embed(c, members, take(features, members, torch.device("cpu")))
 
@@ -210,13 +211,6 @@ class FAST(Selector):
         labels = self.labels.long()
         return list(torch.split(labels.argsort(stable=True), torch.bincount(labels).tolist()))
 
-    def _track(self, items: list[Any], title: str) -> Iterable[Any]:
-        if not self.progress_bar:
-            return items
-        from rich.progress import track
-
-        return track(items, title, transient=True)
-
     # ---------------------------------------------------------------- selection
     def select(self, progress: float, size: int) -> Selection:
         if self.embedding is None:
@@ -237,8 +231,8 @@ class FAST(Selector):
         starts = torch.split(self.points, quotas) if again and self.points is not None else [None] * len(classes)
         done = [
             self._solve_class(c, members, quota, start, gamma)
-            for c, (members, quota, start) in self._track(
-                list(enumerate(zip(classes, quotas, starts, strict=True))), "FAST: coreset"
+            for c, (members, quota, start) in track(
+                list(enumerate(zip(classes, quotas, starts, strict=True))), "FAST: coreset", show=self.progress_bar
             )
         ]
         self.points = torch.cat([points for points, _ in done])

@@ -1,0 +1,83 @@
+"""How a result came about: command line, versions, hardware, date."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+__all__ = ["command_line", "hardware", "package_version", "provenance", "today", "versions"]
+
+
+def provenance(words: Sequence[str], packages: Sequence[str] = ("torch", "lightning")) -> dict[str, Any]:
+    """Everything that a file of results says of its origin, as plain values for JSON.
+
+    Args:
+        words: Command line after `dynsel`.
+        packages: Names of the packages whose versions determine the results, besides dynsel.
+    """
+    return {
+        "command": command_line(words),
+        "versions": versions(packages),
+        "hardware": hardware(),
+        "date": today(),
+    }
+
+
+def command_line(words: Sequence[str]) -> str:
+    """The command as it can be typed again.
+
+    Example:
+        >>> command_line(["select", "--out", "my subset.json"])
+        "dynsel select --out 'my subset.json'"
+    """
+    return shlex.join(["dynsel", *words])
+
+
+def versions(packages: Sequence[str] = ("torch", "lightning")) -> dict[str, str]:
+    """Versions of dynsel and of other packages by name.
+
+    Args:
+        packages: Names as `pip` knows them; those that aren't installed are left out.
+    """
+    found = {name: package_version(name) for name in ("dynsel", *packages)}
+    return {name: number for name, number in found.items() if number != "unknown"}
+
+
+def package_version(name: str) -> str:
+    """Version of an installed package; "unknown" where it isn't installed.
+
+    Args:
+        name: As `pip` knows it.
+    """
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "0.1.0+checkout" if name == "dynsel" else "unknown"  # a checkout on PYTHONPATH
+
+
+def hardware() -> str:
+    """Name of the GPU if there is one, of the CPU, and the number of torch's threads."""
+    import torch
+
+    threads = torch.get_num_threads()
+    cpu = f"{_cpu_model()}, {threads} thread{'s' if threads > 1 else ''}"
+    return f"{torch.cuda.get_device_name()}; {cpu}" if torch.cuda.is_available() else cpu
+
+
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor() or platform.machine()
+
+
+def today() -> str:
+    """Today's date in UTC, as in 2026-01-31."""
+    return datetime.now(UTC).strftime("%Y-%m-%d")
