@@ -1,0 +1,6 @@
+"""What training computes anyway, overheard without a change to the user's `training_step`."""
+
+from dynsel.callbacks.listening.listener import Listener, Told
+from dynsel.callbacks.listening.taps import InputTap, LossTap
+
+__all__ = ["InputTap", "Listener", "LossTap", "Told"]
