@@ -142,6 +142,11 @@ def test_selectors_import_the_maths_only():
     assert offenders(modules("dynsel.selectors"), "dynsel.features", "dynsel.data", "dynsel.models") == []
 
 
+def test_only_recipes_and_class_paths_lead_to_data_and_models():
+    others = modules("dynsel", but=("dynsel.data", "dynsel.models"))
+    assert offenders(others, "dynsel.data", "dynsel.models") == []
+
+
 def test_samplers_import_neither_lightning_nor_callbacks():
     assert offenders(modules("dynsel.samplers"), "lightning", "pytorch_lightning", "dynsel.callbacks", *PROGRAMS) == []
 

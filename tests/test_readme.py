@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
-from dynsel.data.distilled import save_distilled
+from dynsel.distill.dataset import save_distilled
 
 README = Path(__file__).parents[1] / "README.md"
 

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and safetensors."""
+"""Files that appear whole or not at all."""
 
 from __future__ import annotations
 
@@ -8,12 +8,9 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-__all__ = ["full_disk", "read_safetensors", "safetensors_header", "write_atomically"]
+__all__ = ["full_disk", "write_atomically"]
 
 
 def write_atomically(path: Path, content: str | bytes | Callable[[IO[bytes]], object]) -> None:
@@ -65,44 +62,3 @@ def full_disk(path: Path) -> Iterator[None]:
             f"no room to write {path} ({error.strerror or error}; {free / 1e6:,.0f} MB free in {folder}): free some or "
             "choose another disk; the same command then goes on, and until it is done nothing takes the file for whole"
         ) from error
-
-
-def read_safetensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors by name, on the CPU, and what the file's header says of them; nothing is ever unpickled.
-
-    Args:
-        path: A .safetensors file.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is no safetensors file, or a damaged one.
-    """
-    with _opened(path) as file:
-        return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118  # it isn't iterable
-
-
-def safetensors_header(path: str | Path) -> dict[str, str]:
-    """What the header says, without reading the tensors.
-
-    Args:
-        path: A .safetensors file.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is no safetensors file, or a damaged one.
-    """
-    with _opened(path) as file:
-        return dict(file.metadata() or {})
-
-
-@contextmanager
-def _opened(path: str | Path) -> Iterator[Any]:
-    from safetensors import SafetensorError, safe_open
-
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"there is no file {path}")
-    try:
-        with safe_open(path, framework="pt") as file:
-            yield file
-    except SafetensorError as error:
-        raise ValueError(f"{path} is no safetensors file, or a damaged one: {error}") from error

@@ -18,8 +18,8 @@ from jsonargparse.typing import PositiveInt
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
-from dynsel.data.distilled import DistilledDataset, save_distilled
-from dynsel.data.module import TensorDataModule
+from dynsel._lib.images import TensorImages
+from dynsel.distill.dataset import DistilledDataset, save_distilled
 from dynsel.distill.evaluate import Evaluation, Result, TrainingSet, herding_images, random_images
 from dynsel.distill.ncfm import NCFM
 from dynsel.distill.pool import Pool, one_hot
@@ -88,7 +88,7 @@ def _parser(command: str) -> ArgumentParser:
     parser.add_class_arguments(NCFM, "distill", skip={"data", "pool"}, instantiate=False)
     parser.add_class_arguments(Pool, "pool")
     parser.add_class_arguments(Evaluation, "evaluation")
-    parser.add_subclass_arguments(TensorDataModule, "data", required=True)
+    parser.add_subclass_arguments(pl.LightningDataModule, "data", required=True)
     parser.add_class_arguments(pl.Trainer, "trainer")
     # The command has a checkpoint callback of its own, in the folder of the results.
     parser.set_defaults({"trainer.enable_checkpointing": False})
@@ -109,7 +109,7 @@ class _Run:
         self.pool, self.evaluation = self.made.pool, self.made.evaluation
         self.made.data.prepare_data()
         self.made.data.setup("fit")
-        self.train, self.val = self.made.data.train_set, self.made.data.val_set
+        self.train, self.val = (_images(self.made.data, name) for name in ("train_set", "val_set"))
         self.bf16 = str(self.trainer.precision).startswith("bf16")
         self.device = self.trainer.strategy.root_device
         self.console = _console()
@@ -126,6 +126,16 @@ class _Run:
             took = f" ({missing} trained in {time.perf_counter() - start:.0f} s)" if missing else ""
             mean = 100 * sum(accuracies) / len(accuracies)
             self.console.print(f"pool: {len(accuracies)} networks, accuracy {mean:.2f} %{took}", highlight=False)
+
+
+def _images(data: pl.LightningDataModule, name: str) -> TensorImages:
+    found = getattr(data, name, None)
+    if not isinstance(found, TensorImages):
+        raise ValueError(
+            f"`data` must have its images in memory, as `{name}` of type TensorImages (dynsel.data.TensorDataModule), "
+            f"got {type(data).__name__}"
+        )
+    return found
 
 
 def fit(args: list[str]) -> int:

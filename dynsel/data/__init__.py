@@ -1,13 +1,14 @@
 """Image sets held as one tensor, a set of texts, their data modules, and augmentation by the batch."""
 
-from dynsel.data.augment import Normalize, RandomCropFlip, crop_flip
+from dynsel._lib.images import TensorImages
+from dynsel._lib.normalize import CIFAR10_MEAN, CIFAR10_STD, Normalize
+from dynsel.data.augment import RandomCropFlip, crop_flip
 from dynsel.data.banking77 import Banking77DataModule, TokenTexts
-from dynsel.data.cifar10 import CIFAR10_MEAN, CIFAR10_STD, CIFAR10DataModule
+from dynsel.data.cifar10 import CIFAR10DataModule
 from dynsel.data.corrupt import flip_labels, long_tail
 from dynsel.data.digits import DigitsDataModule
-from dynsel.data.distilled import DistilledDataset
-from dynsel.data.images import TensorImages
 from dynsel.data.module import TensorDataModule
+from dynsel.distill.dataset import DistilledDataset
 
 __all__ = [
     "CIFAR10_MEAN",

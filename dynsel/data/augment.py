@@ -1,13 +1,11 @@
-"""Augmentation and normalisation of uint8 batches, on the device the batch lies on."""
+"""Augmentation of batches of images, on the device that the batch lies on."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Normalize", "RandomCropFlip", "crop_flip"]
+__all__ = ["RandomCropFlip", "crop_flip"]
 
 
 def _reflect(coordinates: Tensor, size: int) -> Tensor:
@@ -93,54 +91,3 @@ class RandomCropFlip(nn.Module):
 
     def extra_repr(self) -> str:
         return f"padding={self.padding}, flip={self.flip}"
-
-
-class Normalize(nn.Module):
-    """Turn uint8 images into floats with the given mean and standard deviation taken out.
-
-    Floating images are taken as already in [0, 1]. The result has the dtype of the module (float32 unless
-    the module was cast).
-
-    Args:
-        mean: Mean of each channel, for pixels in [0, 1].
-        std: Standard deviation of each channel, for pixels in [0, 1].
-        channels_last: Whether the result is laid out channels-last, which convolutions on CPUs and on
-            tensor cores prefer.
-
-    Raises:
-        ValueError: If the lengths differ or a standard deviation is not positive.
-    """
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, mean: Sequence[float], std: Sequence[float], channels_last: bool = True) -> None:
-        super().__init__()
-        if len(mean) != len(std) or not len(mean):
-            raise ValueError(f"`mean` and `std` must be of one length, got {len(mean)} and {len(std)}")
-        if min(std) <= 0:
-            raise ValueError(f"`std` must be positive, got {tuple(std)}")
-        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, -1, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, -1, 1, 1), persistent=False)
-        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Normalise (B, C, H, W) images.
-
-        Args:
-            images: uint8, or floats in [0, 1].
-
-        Raises:
-            TypeError: If the images are of another integer dtype.
-            ValueError: If their number of channels is not that of `mean`.
-        """
-        if images.dtype != torch.uint8 and not images.is_floating_point():
-            raise TypeError(f"`images` must be uint8 or floating, got {images.dtype}")
-        if images.shape[1] != self.mean.shape[1]:
-            raise ValueError(f"`images` must have {self.mean.shape[1]} channels, got {images.shape[1]}")
-        unit = 255 if images.dtype == torch.uint8 else 1
-        pixels = images.to(self.mean.dtype, memory_format=self.memory_format)
-        return torch.addcmul(-self.mean / self.std, pixels, 1 / (unit * self.std))
-
-    def extra_repr(self) -> str:
-        return f"mean={self.mean.flatten().tolist()}, std={self.std.flatten().tolist()}"

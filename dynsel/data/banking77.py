@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from dynsel.data.images import TensorImages
+from dynsel._lib.images import TensorImages
 
 __all__ = ["Banking77DataModule", "TokenTexts"]
 

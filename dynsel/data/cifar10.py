@@ -9,15 +9,12 @@ from typing import Any
 import torch
 from numpy.typing import NDArray
 
+from dynsel._lib.images import TensorImages
 from dynsel.data.cache import cache_folders, cached_arrays
-from dynsel.data.images import TensorImages
 from dynsel.data.module import TensorDataModule
 from dynsel.data.sources import ArchiveSource, FolderSource, ImageSource, decode_split
 
-__all__ = ["CIFAR10_MEAN", "CIFAR10_STD", "CIFAR10DataModule"]
-
-CIFAR10_MEAN = (0.4914, 0.4822, 0.4465)
-CIFAR10_STD = (0.2470, 0.2435, 0.2616)
+__all__ = ["CIFAR10DataModule"]
 
 SPLITS = ("train", "test")
 ARCHIVES = ("cifar10-train-0.tar.gz", "cifar10-train-1.tar.gz", "cifar10-test.tar.gz")

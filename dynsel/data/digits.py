@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from dynsel.data.images import TensorImages
+from dynsel._lib.images import TensorImages
 from dynsel.data.module import TensorDataModule
 
 __all__ = ["DigitsDataModule"]

@@ -9,8 +9,8 @@ import lightning.pytorch as pl
 import torch
 from torch.utils.data import DataLoader
 
+from dynsel._lib.images import TensorImages
 from dynsel.data.corrupt import flip_labels, long_tail
-from dynsel.data.images import TensorImages
 
 __all__ = ["TensorDataModule"]
 

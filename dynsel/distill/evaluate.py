@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from dynsel.data.images import TensorImages
+from dynsel._lib.class_paths import find_by_path
+from dynsel._lib.images import TensorImages
 from dynsel.distill._training import Recipe, accuracy, predict, train_classifier
 from dynsel.distill.augment import Augmentation
-from dynsel.distill.pool import Pool, normalization, one_hot
-from dynsel.models.classifier import ARCHITECTURES, build_model
-from dynsel.models.convnet import ConvNet
+from dynsel.distill.convnet import ConvNet
+from dynsel.distill.pool import Pool, normalizer, one_hot
 from dynsel.selectors.herding import herding_order
 
 __all__ = ["Evaluation", "Result", "TrainingSet", "herding_images", "random_images"]
@@ -60,7 +60,8 @@ class Evaluation:
     """How a set is evaluated: AdamW, the learning rate halved after every fifth of the epochs, tested now and then.
 
     Args:
-        networks: Out of "convnet" (as the pool's), "resnet18", "small_resnet", "small_cnn".
+        networks: What is trained: "convnet" for the form of the pool's networks, or the path of a class or function
+            that is called with the number of classes and `in_channels=`, as in "dynsel.models.resnet18".
         repeats: Networks trained on each set, from other weights, at least 1; three or more say something.
         epochs: Passes over the set.
         batch_size: Images a step.
@@ -87,9 +88,9 @@ class Evaluation:
                 raise ValueError(f"`{name}` must be at least 1, got {value}")
         if not self.lr > 0:
             raise ValueError(f"`lr` must be above 0, got {self.lr}")
-        known = ("convnet", *ARCHITECTURES)
-        if unknown := [name for name in self.networks if name not in known]:
-            raise ValueError(f"`networks` must be out of {', '.join(known)}, got {unknown[0]!r}")
+        for network in self.networks:
+            if network != "convnet":
+                find_by_path(network, "networks")
         Augmentation(self.augment)
 
     def run(
@@ -112,7 +113,7 @@ class Evaluation:
             val: What the accuracy is measured on; its device is trained on.
             bf16: Compute in bfloat16.
         """
-        normalize = normalization(val.image_shape[0]).to(val.device)
+        normalize = normalizer(val.image_shape[0]).to(val.device)
         recipe = Recipe(
             self.epochs, self.batch_size, self.lr, "adamw", 0.01, (0.2, 0.4, 0.6, 0.8), 0.5, self.augment, self.cutmix
         )
@@ -124,7 +125,7 @@ class Evaluation:
             curve = self._curve(model, images, targets, val, normalize, recipe, repeat, bf16)
             last.append(curve[-1])
             best.append(max(curve))
-        return Result(name, network, count, tuple(last), tuple(best))
+        return Result(name, network.rpartition(".")[2], count, tuple(last), tuple(best))
 
     def _build(self, network: str, pool: Pool, val: TensorImages, repeat: int) -> nn.Module:
         # Seeds that no network of a pool has.
@@ -133,7 +134,7 @@ class Evaluation:
             if network == "convnet":
                 model: nn.Module = ConvNet(len(val.classes), val.image_shape, pool.width, pool.depth)
             else:
-                model = build_model(network, len(val.classes), val.image_shape[0])
+                model = find_by_path(network, "networks")(len(val.classes), in_channels=val.image_shape[0])
         return model.to(val.device).to(memory_format=torch.channels_last)
 
     def _curve(
@@ -186,7 +187,7 @@ def herding_images(data: TensorImages, per_class: int, pool: Pool) -> TrainingSe
     """
     loaded = pool.load(data, data.device)
     network = loaded.trained(0)
-    normalize = normalization(data.image_shape[0]).to(data.device)
+    normalize = normalizer(data.image_shape[0]).to(data.device)
     chosen = []
     for code in _codes(data):
         members = _members(data, code)

@@ -14,13 +14,13 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dynsel._lib.images import TensorImages
 from dynsel.cfd.distances import amplitude_phase, characteristic_function
 from dynsel.cfd.neural import FrequencyNetwork, Mode, discrepancy
-from dynsel.data.images import TensorImages
 from dynsel.distill._training import autocast, predict
 from dynsel.distill.augment import Augmentation, Draw
 from dynsel.distill.mosaic import check_factor, decode
-from dynsel.distill.pool import LoadedPool, Pool, normalization
+from dynsel.distill.pool import LoadedPool, Pool, normalizer
 from dynsel.distill.start import check_classes, class_table, draw_rows, first_images
 
 __all__ = ["NCFM"]
@@ -122,7 +122,7 @@ class NCFM(pl.LightningModule):
         self.calibration, self.soft_labels, self.class_chunk = calibration, soft_labels, class_chunk
         self.compile_network, self.seed = compile, seed
         self.augmentation = Augmentation(augment)
-        self.normalize = normalization(data.image_shape[0])
+        self.normalize = normalizer(data.image_shape[0])
         self.frequencies = FrequencyNetwork(pool.build(data).num_features, num_frequencies, mode=mode, seed=seed)
         self.images = nn.Parameter(first_images(data, images_per_class, factor, init, seed))
         self.loaded: LoadedPool | None = None

@@ -12,29 +12,27 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dynsel._lib.files import read_safetensors, safetensors_header, write_atomically
+from dynsel._lib.files import write_atomically
+from dynsel._lib.images import TensorImages
+from dynsel._lib.normalize import Normalize, usual_statistics
 from dynsel._lib.progress import track
-from dynsel.data.augment import Normalize
-from dynsel.data.cifar10 import CIFAR10_MEAN, CIFAR10_STD
-from dynsel.data.images import TensorImages
+from dynsel._lib.tensor_files import read_header, read_tensors
 from dynsel.distill._training import Recipe, accuracy, train_classifier
+from dynsel.distill.convnet import ConvNet
 from dynsel.features.fingerprint import describe_difference, fingerprint
-from dynsel.models.convnet import ConvNet
 
-__all__ = ["LoadedPool", "Pool", "normalization", "one_hot"]
+__all__ = ["LoadedPool", "Pool", "normalizer", "one_hot"]
 
 _FORMAT = "dynsel network pool 1"
 
 
-def normalization(channels: int) -> Normalize:
-    """CIFAR-10's mean and standard deviation for three channels, else 0.5, as in `ImageClassifier`.
+def normalizer(channels: int) -> Normalize:
+    """By CIFAR-10's mean and standard deviation for three channels, else by 0.5, as `ImageClassifier` has it.
 
     Args:
-        channels: C of the images.
+        channels: Number of channels of the images, C.
     """
-    if channels == 3:
-        return Normalize(CIFAR10_MEAN, CIFAR10_STD)
-    return Normalize((0.5,) * channels, (0.5,) * channels)
+    return Normalize(*usual_statistics(channels))
 
 
 def one_hot(targets: Tensor, num_classes: int) -> Tensor:
@@ -139,9 +137,12 @@ class Pool:
                 f"the pool {self.folder} lacks {len(missing)} of {self.networks} networks; `Pool.prepare` or "
                 "`dynsel distill fit` trains them"
             )
-        files = [read_safetensors(self.path(number))[0] for number in range(self.networks)]
-        stacked = {name: torch.stack([file[name] for file in files]).to(device) for name in files[0]}
-        network = self.build(data).to(device).to(memory_format=torch.channels_last)
+        network = self.build(data)
+        weights = dict(network.named_parameters())
+        shapes = {f"{when}.{name}": value.shape for when in ("init", "trained") for name, value in weights.items()}
+        files = [read_tensors(self.path(number), shapes, "this pool") for number in range(self.networks)]
+        stacked = {name: torch.stack([file[name] for file in files]).to(device) for name in shapes}
+        network = network.to(device).to(memory_format=torch.channels_last)
         return LoadedPool(network, stacked)
 
     def build(self, data: TensorImages) -> ConvNet:
@@ -193,7 +194,7 @@ class Pool:
         recipe = Recipe(
             self.epochs, self.batch_size, self.lr, "sgd", 5e-4, (2 / 3, 5 / 6), 0.2, self.augment, self.cutmix
         )
-        normalize = normalization(data.image_shape[0]).to(data.device)
+        normalize = normalizer(data.image_shape[0]).to(data.device)
         targets = one_hot(data.targets, len(data.classes))
         train_classifier(network, data.images, targets, normalize, recipe, seed, bf16=bf16)
         tensors |= _copy(network, "trained")
@@ -254,6 +255,6 @@ def _key(description: dict[str, Any]) -> str:
 def _header(path: Path) -> dict[str, str]:
     """What a network's file says of itself; nothing if there is no whole file."""
     try:
-        return safetensors_header(path)
+        return read_header(path)
     except (FileNotFoundError, ValueError):
         return {}

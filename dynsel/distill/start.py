@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from dynsel.data.images import TensorImages
+from dynsel._lib.images import TensorImages
 from dynsel.distill.mosaic import encode
 from dynsel.selectors.herding import herding_order
 

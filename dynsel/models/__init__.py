@@ -1,8 +1,8 @@
 """Models and ordinary LightningModules to try data selection on."""
 
+from dynsel.distill.convnet import ConvNet
 from dynsel.models.backbones import resnet18, resnet50, vgg16, vit_tiny
 from dynsel.models.classifier import ARCHITECTURES, ImageClassifier, Schedule, build_model
-from dynsel.models.convnet import ConvNet
 from dynsel.models.resnet import CIFARResNet, small_cnn, small_resnet
 from dynsel.models.text import TextClassifier
 

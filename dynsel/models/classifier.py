@@ -15,8 +15,8 @@ from torch.nn import functional as F
 from torch.optim import lr_scheduler
 from torchmetrics.classification import MulticlassAccuracy
 
-from dynsel.data.augment import Normalize, RandomCropFlip
-from dynsel.data.cifar10 import CIFAR10_MEAN, CIFAR10_STD
+from dynsel._lib.normalize import Normalize, usual_statistics
+from dynsel.data.augment import RandomCropFlip
 from dynsel.models.backbones import resnet18, resnet50, vgg16, vit_tiny
 from dynsel.models.resnet import small_cnn, small_resnet
 
@@ -122,12 +122,9 @@ class ImageClassifier(pl.LightningModule):
         self.optimizer: Optimizer = optimizer
         self.label_smoothing = label_smoothing
         self.schedule: Schedule = schedule
-        cifar = in_channels == 3
+        usual_mean, usual_std = usual_statistics(in_channels)
         self.augment = RandomCropFlip(crop_padding) if augment else nn.Identity()
-        self.normalize = Normalize(
-            mean or (CIFAR10_MEAN if cifar else (0.5,) * in_channels),
-            std or (CIFAR10_STD if cifar else (0.5,) * in_channels),
-        )
+        self.normalize = Normalize(mean or usual_mean, std or usual_std)
         self.model = build_model(architecture, num_classes, in_channels, width)
         self.val_accuracy = MulticlassAccuracy(num_classes, average="micro")
         self.test_accuracy = MulticlassAccuracy(num_classes, average="micro")

@@ -11,8 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dynsel._lib.files import read_safetensors, write_atomically
+from dynsel._lib.files import write_atomically
 from dynsel._lib.matrices import Matrix, blocks, check_matrix, moments, name_rows, take
+from dynsel._lib.tensor_files import read_header, read_tensors
 
 __all__ = ["SAEFit", "SparseCodes", "TopKSAE", "encode", "encode_blocks", "fit_sae", "load_sae", "save_sae"]
 
@@ -418,11 +419,12 @@ def load_sae(path: str | Path, device: str | torch.device = "cpu") -> TopKSAE:
         FileNotFoundError: If there is no such file.
         ValueError: If the file is not of `save_sae`.
     """
-    tensors, header = read_safetensors(path)
-    if header.get("format") != _FORMAT:
-        raise ValueError(f"{path} holds no autoencoder written by `save_sae`; it has {sorted(tensors)[:5]}")
-    sae = TopKSAE(int(header["dim"]), int(header["num_factors"]), int(header["k"]))
-    sae.load_state_dict(tensors)
+    header = read_header(path, "autoencoder")
+    sizes = [header.get(name, "") for name in ("dim", "num_factors", "k")]
+    if header.get("format") != _FORMAT or not all(size.isdecimal() for size in sizes):
+        raise ValueError(f"{path} holds no autoencoder written by `save_sae`; it has {sorted(read_tensors(path))[:5]}")
+    sae = TopKSAE(*map(int, sizes))
+    sae.load_state_dict(read_tensors(path, {n: v.shape for n, v in sae.state_dict().items()}, "its own header"))
     return sae.to(device).eval().requires_grad_(False)
 
 

@@ -10,7 +10,7 @@ import torch
 from distill.conftest import patterns
 
 from dynsel.distill.evaluate import Evaluation, Result, herding_images, random_images
-from dynsel.distill.pool import normalization
+from dynsel.distill.pool import normalizer
 from dynsel.selectors import Herding
 
 QUICK = {"epochs": 12, "repeats": 3, "lr": 0.01, "augment": "crop", "cutmix": False, "tests": 4}
@@ -32,7 +32,7 @@ def test_the_seed_decides_and_repetitions_differ(pool, data, val):
     assert len(set(run(1).last)) > 1
 
 
-@pytest.mark.parametrize("network", ["convnet", "resnet18", "small_resnet", "small_cnn"])
+@pytest.mark.parametrize("network", ["convnet", "dynsel.models.resnet18", "dynsel.models.small_cnn"])
 def test_every_network_can_be_trained(pool, data, val, network):
     evaluation = Evaluation(epochs=1, repeats=1, networks=(network,))
     found = evaluation.run("r", random_images(data, 2, 0), network, pool, val)
@@ -58,7 +58,7 @@ def test_herding_is_that_of_the_selector(pool, data):
     images, targets = herding_images(data, 5, pool)(0)
     network = pool.load(data, torch.device("cpu")).trained(0)
     with torch.no_grad():
-        features = network.features(normalization(1)(data.images))
+        features = network.features(normalizer(1)(data.images))
     selector = Herding(normalize=True, class_balance=True, seed=0)
     selector.bind(len(data), data.targets)
     selector.fit(features)
@@ -74,7 +74,10 @@ def test_herding_is_that_of_the_selector(pool, data):
         ({"repeats": 0}, "`repeats` must be at least 1, got 0"),
         ({"epochs": 0}, "`epochs` must be at least 1, got 0"),
         ({"lr": 0.0}, "`lr` must be above 0, got 0.0"),
-        ({"networks": ("vgg",)}, "`networks` must be out of convnet, resnet18, .*vit_tiny, got 'vgg'"),
+        (
+            {"networks": ("dynsel.models.vgg",)},
+            "`networks` must be the path of a class .*, got 'dynsel.models.vgg'",
+        ),
         ({"augment": "blur"}, "`augment` must join names"),
     ],
 )

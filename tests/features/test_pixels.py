@@ -14,7 +14,7 @@ from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 from torch.utils.data import Dataset, Subset
 
-from dynsel.data.images import TensorImages
+from dynsel._lib.images import TensorImages
 from dynsel.features import pixel_features
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (30, 4, 5, 3), dtype=np.uint8)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,10 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import default_collate
 
-from dynsel._lib.files import read_safetensors
 from dynsel.features._items import IMAGE_KEYS, get_items, input_of
 
-__all__ = ["Extractor", "as_rgb", "first_line", "load_weights", "suggest", "weights_hash"]
+__all__ = ["Extractor", "as_rgb", "first_line", "suggest", "weights_hash"]
 
 
 class Extractor(nn.Module, ABC):
@@ -107,44 +105,6 @@ def weights_hash(model: nn.Module) -> str:
             # As bytes: NumPy knows no bfloat16.
             digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()[:32]
-
-
-def load_weights(model: nn.Module, path: str | Path) -> None:
-    """Load a safetensors file into a model; nothing is ever unpickled.
-
-    Args:
-        model: What to fill.
-        path: The file.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is no safetensors file, or doesn't fit the model; names what differs.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no weights file {path}")
-    if path.suffix != ".safetensors":
-        raise ValueError(
-            f"weights must be a .safetensors file, got {path.name}: pickled files can run code and are never opened; "
-            "convert it where you trust it by safetensors.torch.save_file(state_dict, ...)"
-        )
-    state, _ = read_safetensors(path)
-    wrong = _misfits(model.state_dict(), state)
-    if wrong:
-        raise ValueError(f"{path} doesn't fit {type(model).__name__}: {'; '.join(wrong)}")
-    model.load_state_dict(state, strict=False)
-
-
-def _misfits(wanted: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> list[str]:
-    # Files in common use leave the counters of batch norm out.
-    missing = [k for k in wanted if k not in state and not k.endswith("num_batches_tracked")]
-    extra = [k for k in state if k not in wanted]
-    shapes = [k for k in state if k in wanted and state[k].shape != wanted[k].shape]
-    said = []
-    for names, what in ((missing, "missing"), (extra, "unknown"), (shapes, "of another shape")):
-        if names:
-            said.append(f"{len(names)} {what}, first {names[0]!r}")
-    return said
 
 
 def as_rgb(value: Any) -> Any:

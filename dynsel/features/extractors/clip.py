@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from dynsel._lib.tensor_files import check_suffix
 from dynsel.features.extractors.base import Extractor, as_rgb, first_line, suggest, weights_hash
 
 __all__ = ["OpenCLIP"]
@@ -77,11 +78,8 @@ def _check_names(open_clip: Any, model: str, pretrained: str | None) -> None:
     if model not in open_clip.list_models():
         raise ValueError(f"open_clip has no model {model!r}{suggest(model, open_clip.list_models())}")
     if pretrained is None or os.path.isfile(pretrained):
-        if pretrained is not None and not pretrained.endswith(".safetensors"):
-            raise ValueError(
-                f"`pretrained` must be a .safetensors file, got {pretrained}: pickled files can run code and are "
-                "never opened; convert it where you trust it"
-            )
+        if pretrained is not None:
+            check_suffix(pretrained, "`pretrained`")
         return
     if os.sep in pretrained or pretrained.endswith(".safetensors"):
         raise FileNotFoundError(f"there is no weights file {pretrained}")

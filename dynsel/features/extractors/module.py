@@ -9,8 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dynsel._lib.normalize import Normalize
+from dynsel._lib.tensor_files import load_weights
 from dynsel.features.capture import find_module
-from dynsel.features.extractors.base import Extractor, load_weights, weights_hash
+from dynsel.features.extractors.base import Extractor, weights_hash
 
 __all__ = ["ModuleInput"]
 
@@ -48,8 +50,6 @@ class ModuleInput(Extractor):
         self.model, self.layer = model, layer
         self.normalize: nn.Module = nn.Identity()
         if mean is not None and std is not None:
-            from dynsel.data.augment import Normalize  # its package loads Lightning
-
             self.normalize = Normalize(mean, std)
         find_module(model, layer)  # complains now rather than at the first batch
 

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dynsel.features.extractors.base import Extractor, as_rgb, load_weights, suggest, weights_hash
+from dynsel._lib.tensor_files import load_weights
+from dynsel.features.extractors.base import Extractor, as_rgb, suggest, weights_hash
 
 __all__ = ["Torchvision"]
 

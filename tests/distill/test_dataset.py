@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from dynsel import SelectionController
 from dynsel.data import DistilledDataset
-from dynsel.data.distilled import save_distilled
+from dynsel.distill.dataset import save_distilled
 from dynsel.distill.mosaic import decode
 from dynsel.models import ImageClassifier
 

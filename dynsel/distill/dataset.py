@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from dynsel._lib.files import read_safetensors, write_atomically
+from dynsel._lib.files import write_atomically
+from dynsel._lib.tensor_files import read_tensors
+from dynsel.distill.mosaic import decode as cut_mosaics
 
 __all__ = ["DistilledDataset", "save_distilled"]
 
@@ -52,9 +54,7 @@ class DistilledDataset(Dataset[tuple[Tensor, int | Tensor]]):
             why = "it was made without `soft_labels`" if shares is None else "they belong to decoded images"
             raise ValueError(f"`soft` must be False for {manifest_path}: {why}")
         if decode:
-            from dynsel.distill.mosaic import decode as cut
-
-            images = cut(images, factor).flatten(0, 1)
+            images = cut_mosaics(images, factor).flatten(0, 1)
             targets = targets.repeat_interleave(factor * factor)
         self.images, self.targets, self.soft = images, targets, soft
         self.soft_targets = shares if decode else None
@@ -155,7 +155,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             f"{data} is not what {path.name} vouches for: expected sha256 {manifest['sha256'][:16]}…, got "
             f"{found[:16]}…; one of the two was changed or is damaged: export it again"
         )
-    return manifest, read_safetensors(data)[0]
+    return manifest, read_tensors(data, what=f"what {path.name} describes")
 
 
 def _sha256(path: Path) -> str:
