@@ -15,15 +15,16 @@ from torchmetrics import Metric
 from dynsel._lib.matrices import Matrix
 from dynsel.cfd import (
     CharacteristicSums,
+    Mode,
     amplitude_phase,
     cfd,
     characteristic_sums,
     gaussian_frequencies,
     median_scale,
+    neural_cfd,
+    random_distances,
     random_floor,
-    subset_distances,
 )
-from dynsel.cfd.neural import Mode, neural_cfd
 from dynsel.sae import SparseCodes
 from dynsel.selection import class_balance
 from dynsel.usage import gini
@@ -121,13 +122,11 @@ class CharacteristicFunctionDistance(Metric):
             size: Number of samples of each, 1 .. N.
         """
         if size not in self._random:
-            generator, count = torch.Generator().manual_seed(self.seed + 1), len(self.reference_features)
-            members = torch.zeros(self.repeats, count, dtype=torch.bool)
-            for member in members:
-                member[torch.randperm(count, generator=generator)[:size]] = True
-            self._random = {
-                size: subset_distances(self.reference_features, self.frequencies, members, self.reference).cpu()
-            }
+            generator = torch.Generator().manual_seed(self.seed + 1)
+            found = random_distances(
+                self.reference_features, self.frequencies, self.reference, size, self.repeats, generator
+            )
+            self._random = {size: found.cpu()}
         return self._random[size]
 
 

@@ -10,9 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["Matrix", "blocks", "check_matrix", "moments", "name_rows", "take"]
+__all__ = ["Array", "Matrix", "Sparse", "blocks", "check_matrix", "moments", "name_rows", "take"]
 
-Matrix: TypeAlias = Tensor | NDArray[Any]
+Array: TypeAlias = NDArray[Any]
+Matrix: TypeAlias = Tensor | Array
+Sparse: TypeAlias = Any  # scipy's sparse arrays have no types
 
 _BLOCK_VALUES = 2**22  # 16 MB of float32 a block: bounded memory, and still few blocks
 

@@ -1,9 +1,14 @@
-"""Characteristic functions of a few points and how they differ, in differentiable torch; public as `dynsel.cfd`."""
+"""Characteristic functions of a few points and how they differ, in differentiable torch; public as `dynsel.cfd`.
+
+Shapes: M points, d feature dim, F frequencies, N samples of a whole set.
+"""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+
+__all__ = ["amplitude_phase", "cfd", "characteristic_function", "discrepancy", "phase_decoupled", "random_floor"]
 
 
 def characteristic_function(points: Tensor, frequencies: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -56,6 +61,29 @@ def cfd(a: Tensor, b: Tensor) -> Tensor:
     return squared(a - b).mean(-1)
 
 
+def discrepancy(a: Tensor, b: Tensor, amplitude: float = 0.5) -> Tensor:
+    """The mean over frequencies of √(α amplitude part + (1 - α) phase part), which is trained against.
+
+    The root comes before the mean, so it isn't half the CFD even at α = 0.5.
+
+    Args:
+        a: (..., F) complex characteristic function.
+        b: Another.
+        amplitude: α, the weight of the amplitudes (spread) against the phases (place), in [0, 1].
+
+    Returns:
+        (...) at least 0.
+
+    Example:
+        >>> one = torch.tensor([1.0 + 0.0j])
+        >>> [round(float(discrepancy(one, value * one)), 3) for value in (1.0, 0.5, -1.0)]
+        [0.0, 0.354, 1.414]
+    """
+    spread, place = amplitude_phase(a, b)
+    # The root's slope at 0 is infinite, and 0 times that is NaN.
+    return (amplitude * spread + (1 - amplitude) * place).clamp_min(1e-12).sqrt().mean(-1)
+
+
 def phase_decoupled(
     a: Tensor,
     b: Tensor,
@@ -90,6 +118,28 @@ def phase_decoupled(
     turn = torch.where(heard, cross, torch.ones_like(cross)).angle()
     weight = strength / (1 + attenuation * frequencies.to(turn).square().sum(-1))
     return squared(a - b) + weight * turn.square()
+
+
+def random_floor(value: Tensor, size: float, total: int) -> float:
+    """Expected CFD between a set and a uniform random subset of it, drawn without replacement.
+
+    No subset chosen at random gets below it on average, so a distance says something only relative to it.
+
+    Args:
+        value: (F,) complex, the characteristic function of the whole set.
+        size: M, number of samples in the subset, in [1, total]; may be an effective number.
+        total: N, number of samples in the whole set.
+
+    Returns:
+        mean(1 - |φ|²) (N - M) / (M (N - 1)): 0 for M = N.
+
+    Raises:
+        ValueError: If `size` is outside [1, total].
+    """
+    if not 1 <= size <= total:
+        raise ValueError(f"`size` must be in [1, total] = [1, {total}], got {size}")
+    spread = 1 - float(squared(value).mean())
+    return spread * (total - size) / (size * max(1, total - 1))
 
 
 def squared(z: Tensor) -> Tensor:

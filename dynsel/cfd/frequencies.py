@@ -12,6 +12,15 @@ from dynsel._lib.matrices import Matrix, check_matrix, take
 from dynsel.cfd.distances import characteristic_function, phase_decoupled
 from dynsel.selection import weighted_draw
 
+__all__ = [
+    "anisotropic_frequencies",
+    "curriculum_limit",
+    "frequency_bands",
+    "gaussian_frequencies",
+    "median_scale",
+    "progressive_draw",
+]
+
 
 def gaussian_frequencies(count: int, dim: int, scale: float, generator: torch.Generator) -> Tensor:
     """Draw from N(0, scale² I).

@@ -22,11 +22,11 @@ import torch
 from torch import Tensor, nn
 
 from dynsel._lib.matrices import Matrix, check_matrix, take
-from dynsel.cfd.distances import amplitude_phase, cfd, characteristic_function
+from dynsel.cfd.distances import amplitude_phase, cfd, characteristic_function, discrepancy, random_floor
 from dynsel.cfd.frequencies import median_scale
-from dynsel.cfd.sums import characteristic_sums, random_floor, subset_distances
+from dynsel.cfd.sums import characteristic_sums, check_weights, random_distances
 
-__all__ = ["FrequencyNetwork", "Mode", "NeuralCFD", "discrepancy", "fit_frequencies", "neural_cfd"]
+__all__ = ["FrequencyNetwork", "Mode", "NeuralCFD", "fit_frequencies", "neural_cfd"]
 
 Mode = Literal["normal", "scale-mixture"]
 
@@ -94,29 +94,6 @@ class FrequencyNetwork(nn.Module):
         sigma: Tensor = self.layers(torch.randn(self.components, self.dim, generator=generator, device=device))
         row = torch.arange(self.num_frequencies, device=device) * self.components // self.num_frequencies
         return normal * sigma[row]
-
-
-def discrepancy(a: Tensor, b: Tensor, amplitude: float = 0.5) -> Tensor:
-    """The mean over frequencies of √(α amplitude part + (1 - α) phase part), which is trained against.
-
-    The root comes before the mean, so it isn't half the CFD even at α = 0.5.
-
-    Args:
-        a: (..., F) complex characteristic function.
-        b: Another.
-        amplitude: α, the weight of the amplitudes (spread) against the phases (place), in [0, 1].
-
-    Returns:
-        (...) at least 0.
-
-    Example:
-        >>> one = torch.tensor([1.0 + 0.0j])
-        >>> [round(float(discrepancy(one, value * one)), 3) for value in (1.0, 0.5, -1.0)]
-        [0.0, 0.354, 1.414]
-    """
-    spread, place = amplitude_phase(a, b)
-    # The root's slope at 0 is infinite, and 0 times that is NaN.
-    return (amplitude * spread + (1 - amplitude) * place).clamp_min(1e-12).sqrt().mean(-1)
 
 
 def fit_frequencies(
@@ -246,9 +223,9 @@ def neural_cfd(
     """
     check_matrix(features[:1] if getattr(features, "ndim", 0) == 2 else features)
     count = len(features)
-    weights = _check_weights(weights, count)
+    weights = check_weights(weights, count)
     if labels is not None and labels.shape != (count,):
-        raise ValueError(f"`labels` must be ({count},), one a row, got {tuple(labels.shape)}")
+        raise ValueError(f"`labels` must be ({count},), one per row, got {tuple(labels.shape)}")
     if repeats < 2:
         raise ValueError(f"`repeats` must be at least 2, got {repeats}")
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
@@ -290,21 +267,9 @@ def _report(
     ratio = z_score = math.nan
     if (drawn := max(1, round(size))) < count:
         ratio = distance / random_floor(reference, min(max(1.0, size), count), count)
-        members = torch.zeros(repeats, count, dtype=torch.bool)
-        for member in members:
-            member[torch.randperm(count, generator=generator)[:drawn]] = True
-        chance = subset_distances(mine, t, members, reference)
+        chance = random_distances(mine, t, reference, drawn, repeats, generator)
         z_score = (distance - float(chance.mean())) / float(chance.std())
     return NeuralCFD(distance, amplitude, phase, ratio, z_score, size, count)
-
-
-def _check_weights(weights: Tensor, count: int) -> Tensor:
-    if weights.shape != (count,):
-        raise ValueError(f"`weights` must be ({count},), one a row, got {tuple(weights.shape)}")
-    weights = weights.detach().cpu().double()
-    if not bool(torch.isfinite(weights).all()) or bool((weights < 0).any()):
-        raise ValueError("`weights` must be finite and not negative")
-    return weights
 
 
 def _some(rows: Tensor, count: int, generator: torch.Generator) -> Tensor:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from dynsel._lib.files import write_atomically
-from dynsel.cfd.neural import NeuralCFD, neural_cfd
+from dynsel.cfd import NeuralCFD, neural_cfd
 from dynsel.commands._arguments import Parser
 from dynsel.features.arrays import load_features, load_labels
 

@@ -142,7 +142,7 @@ def _mask(source: str) -> Any:
 
 
 def _written_codes(path: Path, fit: SAEFit, features: Any, source: str, progress_bar: bool) -> SparseCodes:
-    from dynsel.sae.codes import load_codes, save_codes
+    from dynsel.sae import load_codes, save_codes
 
     path.parent.mkdir(parents=True, exist_ok=True)
     facts: dict[str, Any] = {"source": os.path.abspath(source), "fvu": fit.fvu}

@@ -15,8 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dynsel._lib.images import TensorImages
-from dynsel.cfd.distances import amplitude_phase, characteristic_function
-from dynsel.cfd.neural import FrequencyNetwork, Mode, discrepancy
+from dynsel.cfd import FrequencyNetwork, Mode, amplitude_phase, characteristic_function, discrepancy
 from dynsel.distill._training import autocast, predict
 from dynsel.distill.augment import Augmentation, Draw
 from dynsel.distill.mosaic import check_factor, decode

@@ -1,14 +1,13 @@
-"""Neighbour graphs of the features and their spectra."""
+"""Neighbour graphs of the features and their spectra.
 
-from dynsel.graph.neighbours import (
-    connect,
-    cosine_graphs,
-    fiedler_vectors,
-    fuzzy_graph,
-    laplacian,
-    nearest_neighbours,
-    spectral_embedding,
-)
+The usual chain is `nearest_neighbours` → `fuzzy_graph` → `connect` → `spectral_embedding`; `cosine_graphs` and
+`fiedler_vectors` are for many small graphs at once.
+"""
+
+from dynsel.graph.fiedler import cosine_graphs, fiedler_vectors
+from dynsel.graph.fuzzy import connect, fuzzy_graph
+from dynsel.graph.neighbours import nearest_neighbours
+from dynsel.graph.spectra import laplacian, spectral_embedding
 
 __all__ = [
     "connect",

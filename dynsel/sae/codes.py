@@ -1,23 +1,200 @@
-"""Sparse codes on disk: as many rows as the features, but only the active factors of each."""
+"""Sparse codes: only the active factors of each row, in memory and on disk; public as `dynsel.sae`.
+
+Shapes: N samples, d feature dim, m factors, k active factors a row.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from dynsel._lib.files import full_disk, write_atomically
-from dynsel._lib.matrices import Matrix
-from dynsel._lib.progress import track
-from dynsel.sae.model import SparseCodes, TopKSAE, encode_blocks, index_type
+from dynsel._lib.matrices import Matrix, blocks, name_rows, take
+from dynsel.sae.model import TopKSAE
 
-__all__ = ["load_codes", "save_codes"]
+__all__ = ["SparseCodes", "encode", "encode_blocks", "load_codes", "save_codes"]
 
+_BLOCK = 65_536
 _FORMAT = "dynsel.codes"
+
+
+@dataclass(frozen=True, eq=False)
+class SparseCodes:
+    """Activations of N samples: at most k non-zeros a row, the factors of a row all different.
+
+    Args:
+        indices: (N, k) integer factors, in [0, num_factors).
+        values: (N, k) floating-point activations, at least 0; an entry of value 0 is inactive.
+        num_factors: Number m of factors.
+
+    Raises:
+        ValueError: If shapes or ranges don't fit.
+
+    Example:
+        >>> codes = SparseCodes(torch.tensor([[0, 2], [2, 1]]), torch.tensor([[3.0, 1.0], [2.0, 0.0]]), 3)
+        >>> codes.frequency().tolist()
+        [0.5, 0.0, 1.0]
+        >>> codes.weighted_mean(torch.tensor([1.0, 10.0, 5.0])).tolist()
+        [2.0, 5.0]
+    """
+
+    indices: Tensor
+    values: Tensor
+    num_factors: int
+
+    def __post_init__(self) -> None:
+        if self.indices.ndim != 2 or self.indices.shape != self.values.shape:
+            raise ValueError(
+                "`indices` and `values` must both be (N, k), "
+                f"got {tuple(self.indices.shape)} and {tuple(self.values.shape)}"
+            )
+        if self.indices.is_floating_point() or not self.values.is_floating_point():
+            raise ValueError(
+                "`indices` must be integer and `values` floating point, "
+                f"got {self.indices.dtype} and {self.values.dtype}"
+            )
+        if self.indices.numel() == 0:
+            return
+        low, high = (int(bound) for bound in torch.aminmax(self.indices))
+        if low < 0 or high >= self.num_factors:
+            raise ValueError(f"`indices` must be in [0, {self.num_factors}), got {low} to {high}")
+        if not float(self.values.min()) >= 0:
+            raise ValueError(f"`values` must be at least 0, got {float(self.values.min())}")
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def frequency(self) -> Tensor:
+        """Share of the samples that activate each factor.
+
+        Returns:
+            (m,) float64, in [0, 1].
+        """
+        counts = torch.zeros(self.num_factors, dtype=torch.int64, device=self.indices.device)
+        for rows in blocks(self.indices, _BLOCK):
+            active = self.indices[rows][self.values[rows] > 0]
+            counts += torch.bincount(active, minlength=self.num_factors)
+        return counts.double() / max(1, len(self))
+
+    def weighted_mean(self, factor_values: Tensor) -> Tensor:
+        """Mean over each sample's active factors, weighted by their activations: Σ_j a_ij f_j / Σ_j a_ij.
+
+        Args:
+            factor_values: (m,) one number f_j for each factor.
+
+        Returns:
+            (N,) float32; 0 for a sample without an active factor.
+
+        Raises:
+            ValueError: If there isn't one number for each factor.
+        """
+        if factor_values.shape != (self.num_factors,):
+            raise ValueError(f"`factor_values` must be ({self.num_factors},), got {tuple(factor_values.shape)}")
+        factor_values = factor_values.to(self.values.device, torch.float32)
+        means = torch.zeros(len(self), device=self.values.device)
+        for rows in blocks(self.indices, _BLOCK):
+            values = self.values[rows].float()
+            # Inactive entries don't count even where f_j is infinite.
+            terms = torch.where(values > 0, values * factor_values[self.indices[rows].long()], 0.0)
+            total = values.sum(1)
+            means[rows] = torch.where(total > 0, terms.sum(1) / total, 0.0)
+        return means
+
+    def by_class(self, labels: Tensor) -> SparseCodes:
+        """The same codes with every factor counted once for each class, as factor label * m + j.
+
+        Args:
+            labels: (N,) class codes 0 .. C-1.
+
+        Returns:
+            Codes of C * m factors.
+
+        Raises:
+            ValueError: If there isn't one label for each sample.
+        """
+        if labels.shape != (len(self),):
+            raise ValueError(f"`labels` must be ({len(self)},), got {tuple(labels.shape)}")
+        labels = labels.to(self.indices.device, torch.int64)
+        classes = int(labels.max()) + 1
+        indices = self.indices.long() + labels[:, None] * self.num_factors
+        return SparseCodes(indices, self.values, classes * self.num_factors)
+
+    def keep_factors(self, keep: Tensor) -> SparseCodes:
+        """The same codes with the other factors made inactive.
+
+        Args:
+            keep: (m,) bool.
+
+        Raises:
+            ValueError: If there isn't one entry for each factor.
+        """
+        if keep.shape != (self.num_factors,) or keep.dtype != torch.bool:
+            raise ValueError(f"`keep` must be ({self.num_factors},) bool, got {tuple(keep.shape)} {keep.dtype}")
+        keep, values = keep.to(self.values.device), self.values.clone()
+        for rows in blocks(self.indices, _BLOCK):
+            values[rows].masked_fill_(~keep[self.indices[rows].long()], 0)
+        return SparseCodes(self.indices, values, self.num_factors)
+
+
+def encode(
+    sae: TopKSAE, features: Matrix, *, batch_size: int = 4096, dtype: torch.dtype = torch.float16
+) -> SparseCodes:
+    """Sparse codes of all rows, computed on the device of the autoencoder.
+
+    Args:
+        sae: Trained autoencoder.
+        features: (N, d) floating-point tensor, array or memory map.
+        batch_size: Rows at a time; the memory needed is that many times m floats.
+        dtype: Type of the activations, float16 or float32.
+
+    Returns:
+        Codes on the CPU; factors are int16 where m allows, else int32.
+
+    Raises:
+        ValueError: If the width isn't that of the autoencoder, or a row holds NaN or infinite values.
+    """
+    if features.ndim != 2 or features.shape[1] != sae.dim:
+        raise ValueError(f"`features` must be (N, {sae.dim}) for this autoencoder, got {tuple(features.shape)}")
+    if batch_size < 1 or dtype not in (torch.float16, torch.float32):
+        raise ValueError(f"`batch_size` must be at least 1 and `dtype` float16 or float32, got {batch_size}, {dtype}")
+    indices = torch.empty(len(features), sae.k, dtype=index_type(sae))
+    values = torch.empty(len(features), sae.k, dtype=dtype)
+    for rows, factors, activations in encode_blocks(sae, features, batch_size, dtype):
+        indices[rows], values[rows] = factors, activations
+    return SparseCodes(indices, values, sae.num_factors)
+
+
+def encode_blocks(
+    sae: TopKSAE, features: Matrix, batch_size: int = 4096, dtype: torch.dtype = torch.float16
+) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    """Sparse codes block by block: rows, factors and activations, on the device of the autoencoder.
+
+    Args:
+        sae: Trained autoencoder.
+        features: (N, d) floating-point tensor, array or memory map.
+        batch_size: Rows at a time.
+        dtype: Type of the activations.
+
+    Raises:
+        ValueError: If a row holds NaN or infinite values.
+    """
+    for rows in blocks(features, batch_size):
+        with torch.no_grad():
+            x = take(features, rows, sae.decoder.device)
+            if not bool(torch.isfinite(x).all()):
+                bad = (~torch.isfinite(x).all(1)).nonzero()[:, 0] + rows.start
+                raise ValueError(f"`features` must be finite, got NaN or infinite values in {name_rows(bad.tolist())}")
+            activations, factors = sae.encode(x)
+            # An outlier must not become infinite in float16.
+            yield rows, factors.to(index_type(sae)), activations.clamp_max(torch.finfo(dtype).max).to(dtype)
 
 
 def save_codes(
@@ -49,6 +226,8 @@ def save_codes(
         RuntimeError: If the disk is full.
         ValueError: If the path doesn't end in .json, the width isn't the autoencoder's, or a row isn't finite.
     """
+    from dynsel._lib.progress import track
+
     path = Path(path)
     if path.suffix != ".json":
         raise ValueError(f"`path` must end in .json, got {path.name!r}")
@@ -64,9 +243,8 @@ def save_codes(
                 name: np.lib.format.open_memmap(temporary[name], mode="w+", dtype=types[name], shape=shape)
                 for name in types
             }
-            blocks = encode_blocks(sae, features, batch_size)
-            total = -(-len(features) // batch_size)
-            for rows, factors, activations in track(blocks, "encoding", total, show=progress_bar):
+            encoded, total = encode_blocks(sae, features, batch_size), -(-len(features) // batch_size)
+            for rows, factors, activations in track(encoded, "encoding", total, show=progress_bar):
                 arrays["indices"][rows] = factors.cpu().numpy()
                 arrays["values"][rows] = activations.cpu().numpy()
             for name, array in arrays.items():
@@ -112,6 +290,11 @@ def load_codes(path: str | os.PathLike[str]) -> SparseCodes:
             raise ValueError(f"{file} is {array.shape} {array.dtype}, {path.name} says otherwise; encode them again")
         found[name] = torch.from_numpy(array)
     return SparseCodes(found["indices"], found["values"], manifest["num_factors"])
+
+
+def index_type(sae: TopKSAE) -> torch.dtype:
+    """The smaller of int16 and int32 that holds every factor."""
+    return torch.int16 if sae.num_factors < 32_768 else torch.int32
 
 
 def _array_path(path: Path, name: str) -> Path:

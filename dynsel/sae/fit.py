@@ -1,255 +1,157 @@
-"""Training of the sparse autoencoder: a small LightningModule, and a Trainer that leaves no trace.
+"""Fit a sparse autoencoder to features; public as `dynsel.sae`.
 
-Not imported by `dynsel.sae` until something is trained, for the sake of its import time.
+Lightning is imported when something is trained, not before.
 """
 
 from __future__ import annotations
 
-import logging
-import warnings
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
-from itertools import islice
-from typing import Any
+import time
+from dataclasses import dataclass
 
-import lightning.pytorch as pl
-import numpy as np
 import torch
-from lightning.fabric.plugins.environments.lightning import LightningEnvironment
-from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch import Tensor
-from torch.optim.lr_scheduler import LambdaLR
 
-from dynsel._lib.matrices import Matrix, take
-from dynsel._lib.progress import track
+from dynsel._lib.matrices import Matrix, blocks, check_matrix, moments, take
+from dynsel.sae.batches import Batches
 from dynsel.sae.model import TopKSAE
 
-__all__ = ["Batches", "SAETraining", "train"]
-
-AUXILIARY_WEIGHT = 1 / 32
-DECAY_SHARE = 0.2
-POOL_BYTES = 2**28
-CHUNK_BYTES = 2**16
+__all__ = ["SAEFit", "fit_sae"]
 
 
-class Batches:
-    """Shuffled batches of rows for all epochs in turn; rows of a batch ascend, which suits a memory map.
-
-    Of a large memory map batches are drawn from pools, see `fit_sae`; then an epoch is N rows, and an order may end in
-    the middle of a batch's pool.
+@dataclass(frozen=True)
+class SAEFit:
+    """A trained autoencoder and how well it does on the rows it was trained on.
 
     Args:
-        features: (N, d) floating point.
-        batch_size: Largest number of rows a batch, on all ranks together; the batches of an epoch differ by one row at
-            most.
-        epochs: Passes over the rows.
-        generator: Source of the orders, on the CPU; in the same state on every rank.
-        progress_bar: Show one.
-        mask: (N,) bool, which rows to use; None = all.
+        sae: The autoencoder, on the device it was trained on.
+        fvu: Fraction of variance unexplained: 0 = perfect, 1 = no better than the mean.
+        dead_share: Share of factors that no row activates, in [0, 1].
+        seconds: Wall-clock time of training and evaluation.
     """
 
-    def __init__(
-        self,
-        features: Matrix,
-        batch_size: int,
-        epochs: int,
-        generator: torch.Generator,
-        progress_bar: bool = False,
-        mask: Tensor | None = None,
-    ) -> None:
-        self.features, self.epochs, self.generator = features, epochs, generator
-        self.rows = None if mask is None else mask.nonzero()[:, 0].cpu()
-        self.count = len(features) if self.rows is None else len(self.rows)
-        self.batch_size, self.mask = batch_size, mask
-        self.batches_per_epoch = -(-self.count // batch_size)
-        self.progress_bar = progress_bar
-        self.rank, self.world = 0, 1
-        self.pooled = isinstance(features, np.memmap) and features.nbytes > POOL_BYTES
-        self.chunk_rows = max(1, CHUNK_BYTES // (features.shape[1] * features.dtype.itemsize))
-
-    def __len__(self) -> int:
-        return self.epochs * self.batches_per_epoch
-
-    def __iter__(self) -> Iterator[Tensor]:
-        batches = islice(self._from_pools(), len(self)) if self.pooled else self._draw()
-        show = self.progress_bar and not self.rank
-        return iter(track(batches, "training the sparse autoencoder", len(self), show=show))
-
-    def _draw(self) -> Iterator[Tensor]:
-        for _ in range(self.epochs):
-            order = torch.randperm(self.count, generator=self.generator)
-            for rows in order.tensor_split(self.batches_per_epoch):
-                mine = rows.sort().values[self.rank :: self.world]
-                yield take(self.features, mine if self.rows is None else self.rows[mine])
-
-    def _from_pools(self) -> Iterator[Tensor]:
-        """Without end, so that ranks whose chunks are fewer still take as many batches."""
-        seed = int(torch.randint(2**62, (), generator=self.generator))
-        inner = torch.Generator().manual_seed(seed + self.rank)
-        size = max(1, self.batch_size // self.world)
-        with ThreadPoolExecutor(1) as reader:
-            pools = self._pools()
-            coming = reader.submit(self._read, next(pools))
-            while True:
-                pool, coming = coming.result(), reader.submit(self._read, next(pools))
-                for rows in torch.randperm(len(pool), generator=inner).tensor_split(-(-len(pool) // size)):
-                    yield take(pool, rows)
-
-    def _pools(self) -> Iterator[list[int]]:
-        """Numbers of the chunks of each pool, ascending."""
-        chunks = -(-len(self.features) // self.chunk_rows)
-        per_pool = max(1, POOL_BYTES // CHUNK_BYTES)
-        while True:
-            order = torch.randperm(chunks, generator=self.generator)[self.rank :: self.world]
-            # Pools of even size: a small last one would give batches of few places.
-            for group in order.tensor_split(max(1, -(-len(order) // per_pool))):
-                yield sorted(group.tolist())
-
-    def _read(self, chunks: list[int]) -> Matrix:
-        parts = []
-        for chunk in chunks:
-            rows = slice(chunk * self.chunk_rows, (chunk + 1) * self.chunk_rows)
-            part = np.asarray(self.features[rows])
-            parts.append(part if self.mask is None else part[self.mask[rows].numpy()])
-        return np.concatenate(parts)
+    sae: TopKSAE
+    fvu: float
+    dead_share: float
+    seconds: float
 
 
-class SAETraining(pl.LightningModule):
-    """Squared error of the standardised rows, plus the auxiliary loss that revives dead factors.
-
-    Args:
-        sae: What is trained.
-        steps: Number of optimiser steps; the learning rate falls to 0 over the last fifth.
-        lr: Learning rate of Adam.
-        dead_after: A factor that was inactive on this many samples in a row counts as dead.
-
-    Reference:
-        Gao et al. (2024), Scaling and evaluating sparse autoencoders, arXiv:2406.04093 (auxiliary loss: the
-        residual rebuilt from the dead factors alone; weight 1/32, about d/2 factors).
-    """
-
-    idle: Tensor
-
-    def __init__(self, sae: TopKSAE, steps: int, lr: float, dead_after: int) -> None:
-        super().__init__()
-        self.sae, self.steps, self.lr, self.dead_after = sae, steps, lr, dead_after
-        self.register_buffer("idle", torch.zeros(sae.num_factors, dtype=torch.int64))
-
-    def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
-        rows = self.sae.standardise(batch)
-        drive = self.sae.drive(rows)
-        values, indices = self.sae.strongest(drive.float(), self.sae.k)
-        rest = rows - self.sae.combine(values, indices) - self.sae.pre_bias
-        dead = self._count_idle(values, indices) > self.dead_after
-        loss = rest.square().mean()
-        if bool(dead.any()):
-            loss = loss + AUXILIARY_WEIGHT * self._auxiliary_loss(drive, dead, rest.detach())
-        return loss
-
-    def _count_idle(self, values: Tensor, indices: Tensor) -> Tensor:
-        active = torch.zeros_like(self.idle).scatter_add_(0, indices.flatten(), (values > 0).long().flatten())
-        world = 1 if self._trainer is None else self.trainer.world_size
-        if world > 1:  # dead on one rank only is not dead
-            active = self.trainer.strategy.reduce(active, reduce_op="sum")
-        self.idle = torch.where(active > 0, 0, self.idle + world * len(values))
-        return self.idle
-
-    def _auxiliary_loss(self, drive: Tensor, dead: Tensor, rest: Tensor) -> Tensor:
-        k = min(self.sae.num_factors, max(1, self.sae.dim // 2))
-        values, indices = self.sae.strongest(drive.float().masked_fill(~dead, -torch.inf), k)
-        # A perfect reconstruction leaves nothing to divide by.
-        return (rest - self.sae.combine(values, indices)).square().mean() / rest.square().mean().clamp_min(1e-12)
-
-    def on_before_optimizer_step(self, optimizer: Any) -> None:
-        self.sae.drop_radial_gradient()
-
-    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        self.sae.normalise_decoder()
-
-    def configure_optimizers(self) -> Any:
-        # 0.99: with its 0.999 Adam's memory is as long as the whole training here (FVU 0.027 against 0.032).
-        optimizer = torch.optim.Adam(self.sae.parameters(), self.lr, betas=(0.9, 0.99))
-        decay = LambdaLR(optimizer, lambda step: min(1.0, (self.steps - step) / (DECAY_SHARE * self.steps)))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": decay, "interval": "step"}}
-
-
-class _Share(pl.Callback):
-    """Tells the batches which rank they are for, once that is known."""
-
-    def __init__(self, batches: Batches) -> None:
-        self.batches = batches
-
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        self.batches.rank, self.batches.world = trainer.global_rank, trainer.world_size
-
-
-def train(
-    sae: TopKSAE,
-    batches: Batches,
-    lr: float,
-    device: torch.device,
+def fit_sae(
+    features: Matrix,
+    *,
+    num_factors: int | None = None,
+    k: int = 32,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    lr: float = 3e-3,
+    seed: int = 0,
+    device: str | torch.device = "auto",
     devices: int = 1,
     num_nodes: int = 1,
     precision: str = "32-true",
-) -> torch.device:
-    """Train in place; afterwards the autoencoder is on the CPU. Global state stays as it is.
+    mask: Tensor | None = None,
+    progress_bar: bool = False,
+) -> SAEFit:
+    """Train a sparse autoencoder on the rows of `features`.
+
+    May be called inside a running Trainer and in one rank of several: no process group, global generator or
+    torch flag is touched. The same seed gives the same result on the same device and number of threads.
+
+    A memory map above 256 MiB is not drawn from row by row, which would cost a disk access each, but by pools: 4,096
+    chunks of 64 KiB of neighbouring rows, from random places, and of each pool batches are drawn at random while the
+    next one is read. Every row comes once in each pass. In the worst case, a file sorted by class, the number of a
+    batch's rows in a class has 1 + batch_size / 4096 times the variance of a free draw. Memory: two pools.
 
     Args:
-        sae: Initialised autoencoder.
-        batches: All batches of the training.
-        lr: Learning rate.
-        device: CPU or one accelerator; with several devices only its kind counts.
-        devices: On each machine.
-        num_nodes: Machines.
-        precision: Of the Trainer.
+        features: (N, d) floating-point tensor, array or memory map, finite; float16 is fine.
+        num_factors: Number m of factors; default 8 d, at most 4,096 and at most N, at least 2.
+        k: Active factors a row; lowered to m / 2 if above, since a code that uses most factors isn't sparse.
+        epochs: Passes over the rows; default: enough for 1,000 optimiser steps, within 3 .. 50.
+        batch_size: Default N / 16, within 32 .. 1,024.
+        lr: Learning rate of Adam. The default was measured at d = 64 and 512; 1e-3 needs twice the steps.
+        seed: Decides initial atoms and order of the rows.
+        device: "auto" takes the device of a tensor on an accelerator, else CUDA if there is any, else the CPU.
+        devices: Processes or GPUs on each machine that share every batch, by Lightning's DDP; then this must be called
+            on all ranks, and gives each the same result.
+        num_nodes: Machines, likewise.
+        precision: Of Lightning's Trainer, as in "bf16-mixed"; standardising and the loss stay in float32.
+        mask: (N,) bool, which rows to train on; None = all.
+        progress_bar: Show one.
 
-    Returns:
-        The device of this rank.
+    Raises:
+        TypeError: If the features aren't floating point.
+        ValueError: If they aren't (N, d) with N >= 2, aren't finite or are all the same, or an option is out of range.
     """
-    accelerator = "cpu" if device.type == "cpu" else "gpu"
-    mine = [device.index or 0] if device.type == "cuda" else []
-    with _without_trace(mine):
-        if devices * num_nodes > 1:
-            options: dict[str, Any] = {"devices": devices, "num_nodes": num_nodes, "strategy": "ddp"}
-        else:
-            options = {
-                "devices": mine or 1,
-                "strategy": SingleDeviceStrategy(device),
-                "plugins": [LightningEnvironment()],  # whatever cluster we are on, this is one process's own affair
-            }
-        trainer = pl.Trainer(
-            **options,
-            callbacks=[_Share(batches)],
-            accelerator=accelerator,
-            precision=precision,  # type: ignore[arg-type]  # a string of the user's
-            use_distributed_sampler=False,
-            max_epochs=1,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
+    start = time.perf_counter()
+    check_matrix(features)
+    count, dim = features.shape
+    factors = max(2, min(8 * dim, 4096, count)) if num_factors is None else num_factors
+    batch_size = min(max(32, count // 16), 1024) if batch_size is None else batch_size
+    if epochs is None:
+        epochs = min(max(3, -(-1000 // -(-count // max(1, batch_size)))), 50)
+    _check_options(count, factors, k, epochs, batch_size, lr)
+    if mask is not None and (mask.shape != (count,) or mask.dtype != torch.bool or not bool(mask.any())):
+        raise ValueError(f"`mask` must be ({count},) bool and keep a row, got {tuple(mask.shape)} {mask.dtype}")
+    if not 1 <= devices * num_nodes <= batch_size:
+        raise ValueError(
+            f"`devices` times `num_nodes` must be at least 1 and at most `batch_size` = {batch_size}, got {devices} "
+            f"times {num_nodes}"
         )
-        trainer.fit(SAETraining(sae, len(batches), lr, dead_after=batches.count), batches)
-        return trainer.strategy.root_device if batches.world > 1 else device
+    mean, spread = moments(features, mask)
+    used = count if mask is None else int(mask.sum())
+    if spread <= 1e-12 * used * float(mean.square().sum()):
+        raise ValueError("`features` must differ between samples, got the same row throughout")
+
+    from dynsel.sae.training import train
+
+    generator = torch.Generator().manual_seed(seed)
+    with torch.inference_mode(False):  # else nothing made here could ever be trained
+        sae = TopKSAE(dim, factors, min(k, factors // 2), generator=generator)
+        sae.mean.copy_(mean)
+        sae.scale.fill_((spread / (used * dim)) ** 0.5)
+        sample = slice(0, count, -(-count // 4096))
+        rows = take(features, sample).cpu()
+        sae.scale_encoder(rows if mask is None or not mask[sample].any() else rows[mask[sample].cpu()])
+        place = _device(device, features)
+        batches = Batches(features, batch_size, epochs, generator, progress_bar, mask)
+        place = train(sae, batches, lr, place, devices, num_nodes, precision)
+    sae.to(place).eval().requires_grad_(False)
+    fvu, dead_share = _evaluate(sae, features, spread, mask)
+    return SAEFit(sae, fvu, dead_share, time.perf_counter() - start)
 
 
-@contextmanager
-def _without_trace(cuda_devices: list[int]) -> Iterator[None]:
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with (
-            warnings.catch_warnings(),
-            torch.random.fork_rng(cuda_devices),
-            torch.cuda.device(cuda_devices[0]) if cuda_devices else nullcontext(),
-            # The caller may be a validation hook, where gradients are off.
-            torch.enable_grad(),
-        ):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+def _check_options(count: int, num_factors: int, k: int, epochs: int, batch_size: int, lr: float) -> None:
+    if count < 2:
+        raise ValueError(f"`features` must have at least 2 rows, got {count}")
+    for name, value, least in (
+        ("num_factors", num_factors, 2),
+        ("k", k, 1),
+        ("epochs", epochs, 1),
+        ("batch_size", batch_size, 1),
+    ):
+        if value < least:
+            raise ValueError(f"`{name}` must be at least {least}, got {value}")
+    if not lr > 0:
+        raise ValueError(f"`lr` must be above 0, got {lr}")
+
+
+def _device(device: str | torch.device, features: Matrix) -> torch.device:
+    if device != "auto":
+        place = torch.device(device)
+    elif isinstance(features, Tensor) and features.device.type != "cpu":
+        place = features.device
+    else:
+        place = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device("cuda", torch.cuda.current_device()) if place == torch.device("cuda") else place
+
+
+@torch.no_grad()
+def _evaluate(sae: TopKSAE, features: Matrix, spread: float, mask: Tensor | None = None) -> tuple[float, float]:
+    error = 0.0
+    fired = torch.zeros(sae.num_factors, dtype=torch.int64, device=sae.decoder.device)
+    for rows in blocks(features, 4096):
+        x = take(features, rows, sae.decoder.device)
+        x = x if mask is None else x[mask[rows].to(x.device)]
+        values, indices = sae.encode(x)
+        error += float((sae.decode(values, indices) - x).square().sum())
+        fired += torch.bincount(indices[values > 0], minlength=sae.num_factors)
+    return error / spread, float((fired == 0).double().mean())

@@ -36,8 +36,7 @@ import lightning.pytorch as pl
 import torch
 import torch.nn.functional as F
 
-from dynsel.cfd.distances import characteristic_function
-from dynsel.cfd.neural import discrepancy
+from dynsel.cfd import characteristic_function, discrepancy
 from dynsel.compare.facts import hardware
 from dynsel.data import TensorImages
 from dynsel.distill import NCFM, Pool

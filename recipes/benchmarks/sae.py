@@ -18,8 +18,7 @@ import numpy as np
 import torch
 
 from dynsel.features import StoreWriter, load_features
-from dynsel.sae import fit_sae
-from dynsel.sae.codes import save_codes
+from dynsel.sae import fit_sae, save_codes
 
 BLOCK = 10_000
 

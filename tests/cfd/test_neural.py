@@ -10,8 +10,16 @@ import torch
 from sklearn.datasets import load_digits
 from sklearn.metrics.pairwise import rbf_kernel
 
-from dynsel.cfd import amplitude_phase, cfd, characteristic_function, gaussian_frequencies
-from dynsel.cfd.neural import FrequencyNetwork, discrepancy, fit_frequencies, neural_cfd
+from dynsel.cfd import (
+    FrequencyNetwork,
+    amplitude_phase,
+    cfd,
+    characteristic_function,
+    discrepancy,
+    fit_frequencies,
+    gaussian_frequencies,
+    neural_cfd,
+)
 
 DIGITS = load_digits()
 X, LABELS = torch.tensor(DIGITS.data / 16, dtype=torch.float32), torch.tensor(DIGITS.target)
@@ -169,13 +177,13 @@ WRONG = [
     (lambda: FrequencyNetwork(3, 64, 65), "`components` must be between 2 and 64 frequencies, got 65"),
     (lambda: FrequencyNetwork(3, mode="raw"), "`mode` must be one of normal, scale-mixture, got 'raw'"),
     (lambda: FrequencyNetwork(3, scale=0.0), "`scale` must be above 0 and finite, got 0.0"),
-    (lambda: neural_cfd(X, torch.ones(3)), r"`weights` must be \(1797,\), one a row, got \(3,\)"),
+    (lambda: neural_cfd(X, torch.ones(3)), r"`weights` must be \(1797,\), one per row, got \(3,\)"),
     (lambda: neural_cfd(X, -torch.ones(1797)), "`weights` must be finite and not negative"),
     (
         lambda: neural_cfd(X, torch.zeros(1797)),
         "`weights` must be above 0 for at least two samples of the half trained",
     ),
-    (lambda: neural_cfd(X, torch.ones(1797), LABELS[:5]), r"`labels` must be \(1797,\), one a row, got \(5,\)"),
+    (lambda: neural_cfd(X, torch.ones(1797), LABELS[:5]), r"`labels` must be \(1797,\), one per row, got \(5,\)"),
     (lambda: neural_cfd(X, torch.ones(1797), repeats=1), "`repeats` must be at least 2, got 1"),
     (lambda: fit_frequencies(X, torch.zeros(1797)), "`weights` must be above 0 for at least one of the rows"),
     (lambda: fit_frequencies(X, torch.ones(1797), steps=-1), "`steps` must be at least 0"),

@@ -13,8 +13,7 @@ from matplotlib.image import imread
 
 from dynsel.commands.main import main
 from dynsel.features import StoreWriter, load_features
-from dynsel.sae import encode, load_sae
-from dynsel.sae.codes import load_codes
+from dynsel.sae import encode, load_codes, load_sae
 
 FEW = ("--rows", "2", "--columns", "5")
 SMALL = ("--factors", "32", "--k", "4", "--epochs", "3", "--device", "cpu")

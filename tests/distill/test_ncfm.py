@@ -14,8 +14,7 @@ from distill.conftest import patterns, small_pool
 from sklearn.metrics.pairwise import rbf_kernel
 from support import SaveEvery, trainer
 
-from dynsel.cfd.distances import characteristic_function
-from dynsel.cfd.neural import discrepancy
+from dynsel.cfd import characteristic_function, discrepancy
 from dynsel.data import TensorImages
 from dynsel.distill import NCFM
 from dynsel.distill.mosaic import decode

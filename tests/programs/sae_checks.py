@@ -1,4 +1,4 @@
-"""The sparse autoencoder on two ranks; what tests/test_sae.py looks at."""
+"""The sparse autoencoder on two ranks; what tests/sae/test_fit.py looks at."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from dynsel.sae import fit as _sae_training
-from dynsel.sae import fit_sae
+from dynsel.sae import batches, fit_sae
 
 RANK, WORLD = 0, 1
 
@@ -20,7 +19,7 @@ def both(folder: Path) -> dict[str, Any]:
     for name, mode in (("memory", None), ("pools", "r")):
         features = np.load(folder / "rows.npy", mmap_mode=mode)
         if name == "pools":
-            _sae_training.POOL_BYTES, _sae_training.CHUNK_BYTES = 600 * features[0].nbytes, 16 * features[0].nbytes
+            batches.POOL_BYTES, batches.CHUNK_BYTES = 600 * features[0].nbytes, 16 * features[0].nbytes
         fit = fit_sae(features, num_factors=48, k=4, epochs=10, devices=2, device="cpu")
         found[name] = {"fvu": fit.fvu, "dead": fit.dead_share, "sum": float(fit.sae.decoder.double().sum())}
     return found

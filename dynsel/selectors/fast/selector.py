@@ -187,7 +187,7 @@ class FAST(Selector):
                 self._embed(c, members, take(features, members, torch.device("cpu")))
 
     def _embed(self, c: int, members: Tensor, rows: Tensor) -> None:
-        from dynsel.graph import connect, fuzzy_graph, nearest_neighbours, spectral_embedding
+        from dynsel.graph import connect, fuzzy_graph, laplacian, nearest_neighbours, spectral_embedding
 
         assert self.embedding is not None
         assert self.degree is not None
@@ -202,7 +202,7 @@ class FAST(Selector):
         self.embedding[members, :dim] = spectral_embedding(graph, dim, self.generator.initial_seed())
         self.degree[members] = torch.from_numpy(graph.sum(1)).float()
         if self.settings.graph and len(members) >= _SMALL:
-            self._laplacians[c] = _symmetric_laplacian(graph)
+            self._laplacians[c] = laplacian(graph)
 
     def _classes(self) -> list[Tensor]:
         """The samples of each class, ascending; one list of all without balance."""
@@ -293,13 +293,3 @@ class FAST(Selector):
     def _seed(self, c: int) -> int:
         """Of what is made again after a restart, and so can't come from the running generator."""
         return (self.generator.initial_seed() + 1_000_003 * (c + 1)) % 2**63
-
-
-def _symmetric_laplacian(graph: Any) -> Any:
-    from scipy.sparse import csr_array
-
-    from dynsel.graph import laplacian
-
-    coo = laplacian(graph)
-    ends = coo.indices().numpy()
-    return csr_array((coo.values().numpy(), (ends[0], ends[1])), shape=graph.shape)
