@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, stdev
@@ -32,13 +33,13 @@ class Difference:
     """One method minus another over the seeds that both finished.
 
     Attributes:
-        n: Such seeds.
-        mean: Of the differences.
-        std: Their sample standard deviation, None for n < 2.
-        ci95: Half width of the 95 % confidence interval of their mean; None where there is no test.
+        n: Number of these seeds.
+        mean: Mean of the differences.
+        std: Sample standard deviation of the differences; None for n < 2.
+        ci95: Half width of the 95 % confidence interval of the mean difference; None where there is no test.
         p: Two-sided p-value of the paired t-test; None for n < 2, and for differences that are equal but not 0 or not
             finite, where the test isn't defined.
-        p_holm: The same, corrected for the number of methods compared to one baseline.
+        p_holm: The p-value after Holm's correction for the number of methods compared to the same baseline.
     """
 
     n: int
@@ -50,20 +51,36 @@ class Difference:
 
 
 def spread(values: Sequence[float]) -> float | None:
-    """Sample standard deviation, None for fewer than two values, NaN if one isn't finite (a run that diverged)."""
+    """Sample standard deviation.
+
+    Args:
+        values: (n,) values of one method.
+
+    Returns:
+        None for fewer than two values, NaN if one of them isn't finite, as of a run that diverged.
+    """
     if len(values) < 2:
         return None
     return stdev(values) if all(map(math.isfinite, values)) else math.nan
 
 
 def half_width(values: Sequence[float]) -> float | None:
-    """Half the 95 % confidence interval of the mean (Student's t), None for fewer than two values."""
-    std, n = spread(values), len(values)
-    return None if std is None else _t_quantile(n - 1) * std / math.sqrt(n)
+    """Half the 95 % confidence interval of the mean, by Student's t.
+
+    Args:
+        values: (n,) values of one method.
+
+    Returns:
+        None for fewer than two values, NaN if one of them isn't finite.
+    """
+    std = spread(values)
+    if not std or math.isnan(std):
+        return std
+    return _paired_t_test(values, [0.0] * len(values))[0]
 
 
 def paired(own: Sequence[float], base: Sequence[float]) -> Difference:
-    """The mean difference of pairs, its interval and its paired t-test.
+    """The mean difference of pairs, its confidence interval and its paired t-test.
 
     Args:
         own: (n,) values of a method, n ≥ 1.
@@ -78,19 +95,31 @@ def paired(own: Sequence[float], base: Sequence[float]) -> Difference:
     if max(found) - min(found) <= ROUNDING * max(map(abs, (*own, *base))):
         # No spread, p = 0: with few seeds and a coarse metric that is chance (each better by one image), not certainty.
         return result
-    t = result.mean / (result.std / math.sqrt(result.n))
-    return replace(result, ci95=half_width(found), p=_p_value(t, result.n - 1))
+    ci95, p = _paired_t_test(own, base)
+    return replace(result, ci95=ci95, p=p)
+
+
+def _paired_t_test(own: Sequence[float], base: Sequence[float]) -> tuple[float, float]:
+    """Half the confidence interval of the mean difference, and the two-sided p-value."""
+    from scipy.stats import ttest_rel  # most of a second, which the command's help shouldn't take
+
+    with warnings.catch_warnings():
+        # It warns of values that are nearly alike, as those of seeds may be.
+        warnings.filterwarnings("ignore", "Precision loss", RuntimeWarning)
+        test = ttest_rel(own, base)
+    low, high = test.confidence_interval(1 - ALPHA)
+    return float(high - low) / 2, float(test.pvalue)
 
 
 def differences(values: Mapping[str, Mapping[int, float]], baseline: str) -> dict[str, Difference]:
-    """Every other method against a baseline, p-values corrected for their number.
+    """Every other method against a baseline, with p-values corrected for the number of methods.
 
     Args:
-        values: Of each method, by seed.
-        baseline: Its name.
+        values: For each method its values by seed.
+        baseline: Name of the method that the others are compared to.
 
     Returns:
-        By method; without those that have no seed in common with the baseline.
+        A difference for each method that has a seed in common with the baseline.
     """
     base = values.get(baseline, {})
     found = {}
@@ -108,10 +137,10 @@ def holm(p_values: Sequence[float]) -> list[float]:
     """Adjusted p-values that bound the chance of any false finding among all of them.
 
     Args:
-        p_values: (m,) in [0, 1].
+        p_values: (m,) p-values in [0, 1].
 
     Returns:
-        (m,) in [0, 1], in the same order, none below what was given.
+        (m,) adjusted p-values in [0, 1] in the same order, none below the one that was given.
 
     Reference: Holm (1979), A simple sequentially rejective multiple test procedure.
     """
@@ -129,7 +158,7 @@ def verdict(difference: Difference, *, lower: bool = False) -> str:
     wherever the verdict is "better" or "worse".
 
     Args:
-        difference: With its `p_holm`.
+        difference: Difference to the baseline, with its `p_holm`.
         lower: Whether lower values are better.
     """
     if difference.n == 1:
@@ -142,7 +171,11 @@ def verdict(difference: Difference, *, lower: bool = False) -> str:
 
 
 def lower_is_better(metric: str) -> bool:
-    """Whether a metric is a loss, by its name."""
+    """Whether a metric is a loss, judged by its name.
+
+    Args:
+        metric: Name of the metric, as in "val_loss".
+    """
     return "loss" in metric.lower()
 
 
@@ -151,7 +184,7 @@ def reached(curve: Sequence[CurvePoint], target: float, *, lower: bool = False) 
 
     Args:
         curve: Evaluations of a run in their order.
-        target: Value to reach, up to the rounding of float32: 0.76 is then 0.75999999.
+        target: Value to reach, up to the rounding of float32: 0.75999999 reaches 0.76.
         lower: Whether lower values are better.
     """
     first, slack = None, ROUNDING * abs(target)
@@ -160,15 +193,3 @@ def reached(curve: Sequence[CurvePoint], target: float, *, lower: bool = False) 
             break
         first = point
     return first
-
-
-def _t_quantile(df: int) -> float:
-    from scipy.special import stdtrit
-
-    return float(stdtrit(df, 1 - ALPHA / 2))
-
-
-def _p_value(t: float, df: int) -> float:
-    from scipy.special import stdtr
-
-    return float(2 * stdtr(df, -abs(t)))

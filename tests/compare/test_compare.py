@@ -669,14 +669,14 @@ def test_long_names_and_intervals_fit_into_120_columns(
 
 # -------------------------------------------------------------------- statistics
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=8), st.integers(0, 2**32))
-def test_paired_agrees_with_scipy(base: list[float], seed: int) -> None:
+def test_paired_is_the_formula_of_the_t_test(base: list[float], seed: int) -> None:
     own = [b + e for b, e in zip(base, np.random.default_rng(seed).normal(0.1, 0.2, len(base)), strict=True)]
-    found, test = paired(own, base), oracle.ttest_rel(own, base)
-    assert found.p == pytest.approx(test.pvalue, rel=1e-6)
-    assert found.ci95 is not None
-    low, high = test.confidence_interval(0.95)
-    assert (found.mean - found.ci95, found.mean + found.ci95) == pytest.approx((low, high))
-    assert half_width(own) == pytest.approx(half(own))
+    found, n = paired(own, base), len(own)
+    pairs = [a - b for a, b in zip(own, base, strict=True)]
+    error = stdev(pairs) / n**0.5
+    assert found.p == pytest.approx(2 * oracle.t.sf(abs(mean(pairs)) / error, n - 1), abs=1e-12)
+    assert found.ci95 == pytest.approx(oracle.t.ppf(0.975, n - 1) * error, rel=1e-12, abs=1e-12)
+    assert half_width(own) == pytest.approx(half(own), rel=1e-12, abs=1e-12)
 
 
 def test_holm_by_hand() -> None:
