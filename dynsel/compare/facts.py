@@ -1,19 +1,22 @@
-"""What is said above a table: what its columns mean, and under what it was measured: hardware, versions, date."""
+"""What is said around a table: under what it was measured, and what its columns mean."""
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from importlib.metadata import version
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-
-import dynsel
+from dynsel._lib.provenance import hardware, today, versions
 from dynsel.compare.energy import unreadable
+from dynsel.compare.plan import Plan
+from dynsel.compare.queue import EQUAL
+from dynsel.compare.store import Store, differences
+from dynsel.compare.summary import BASELINES, Row
+from dynsel.compare.table import shortened
 
-__all__ = ["hardware", "meanings", "not_measured", "today", "versions"]
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["conditions", "energy_parts", "meanings", "not_measured"]
 
 DIFFERENCE = (
     "mean difference of runs with the same seed, hence with the same initial weights, ± its 95 % confidence interval"
@@ -43,59 +46,68 @@ ENERGY = (
 WRONG = "share of samples labelled wrongly on purpose among what was trained on, with repetition"
 
 
-def meanings(
-    compared: Sequence[str], *, target: bool, wrong: bool = False, energy: bool = False
-) -> list[tuple[str, str]]:
-    """The columns that don't explain themselves.
+def conditions(plan: Plan, store: Store, rows: Sequence[Row], device: torch.device | None) -> list[tuple[str, str]]:
+    """Under what the numbers were measured, as (heading, text); text in backquotes is code.
 
     Args:
-        compared: Baselines that the tables give differences to.
-        target: Whether there is a table of the speed to a target.
-        wrong: Whether there is a column of wrong labels.
-        energy: Whether there is one of energy.
+        plan: What was compared.
+        store: Folder of the comparison, with its settings and steps.
+        rows: One for each selector.
+        device: Device that trained, if energy was asked for; else None.
     """
+    seeds = f"{', '.join(map(str, plan.seeds))} (n = {len(plan.seeds)})"
+    length = EQUAL[plan.equal].format(steps=store.steps)
+    found = [
+        ("command", f"`{plan.command}`"),
+        ("seeds", seeds),
+        ("every run", f"{length}; evaluated after the last one, not at the best"),
+        ("hardware", hardware()),
+        ("versions", ", ".join(f"{name} {number}" for name, number in versions().items())),
+        ("date", today()),
+    ]
+    for folder in plan.beside:
+        other = differences(Store.stored(folder).settings, store.settings, shown=20) or "the same settings"
+        found.append((folder.resolve().name, f"from {folder}, whose table.md says on what hardware; {other}"))
+    parts = [f"{part.lower()}_joules" for part in energy_parts(rows, device)]
+    if device is not None and any(getattr(row, part) is None for row in rows if row.n for part in parts):
+        found.append(("energy not measured", not_measured(device)))
+    return found + [(short, f"`{name}`") for name, short in shortened(rows).items()]
+
+
+def energy_parts(rows: Sequence[Row], device: torch.device | None) -> list[str]:
+    """Whose energy the tables tell: any of "GPU" and "CPU".
+
+    Args:
+        rows: One for each selector.
+        device: Device that trained, if energy was asked for; else None.
+    """
+    if device is None:
+        return []
+    gpu = device.type == "cuda" or any(row.gpu_joules is not None for row in rows)
+    return ["GPU", "CPU"] if gpu else ["CPU"]
+
+
+def meanings(plan: Plan, rows: Sequence[Row]) -> list[tuple[str, str]]:
+    """The columns that don't explain themselves, as (heading, text).
+
+    Args:
+        plan: What was compared.
+        rows: One for each selector.
+    """
+    compared = [name for name in BASELINES if any(name in row.versus for row in rows)]
     found = [(f"vs {', vs '.join(compared)}", DIFFERENCE), ("p", P_VALUE)] if compared else []
-    if "random" in compared:
-        found.append(("verdict", VERDICT))
-    found.append(("cost", WORK))
-    found.append(("wall-clock", TIME))
-    if energy:
-        found.append(("energy", ENERGY))
-    if wrong:
-        found.append(("wrong labels", WRONG))
-    return [*found, ("speed", SPEED)] if target else found
+    found += [("verdict", VERDICT)] if "random" in compared else []
+    found += [("cost", WORK), ("wall-clock", TIME)]
+    found += [("energy", ENERGY)] if plan.energy else []
+    found += [("wrong labels", WRONG)] if any(row.wrong_share is not None for row in rows) else []
+    found += [("speed", SPEED)] if plan.target is not None else []
+    return found
 
 
 def not_measured(device: torch.device) -> str:
     """Why the energy of some or all runs isn't known.
 
     Args:
-        device: That trains.
+        device: Device that trained.
     """
     return unreadable(device) or "some runs were made before without --energy; another --out measures all of them"
-
-
-def hardware() -> str:
-    """GPU if there is one, CPU model and number of threads."""
-    threads = torch.get_num_threads()
-    cpu = f"{_cpu_model()}, {threads} thread{'s' if threads > 1 else ''}"
-    return f"{torch.cuda.get_device_name()}; {cpu}" if torch.cuda.is_available() else cpu
-
-
-def _cpu_model() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return models[0] if models else platform.processor() or platform.machine()
-
-
-def versions() -> str:
-    """Of what decides the numbers."""
-    return f"dynsel {dynsel.__version__}, torch {torch.__version__}, lightning {version('lightning')}"
-
-
-def today() -> str:
-    """Date in UTC."""
-    return datetime.now(UTC).strftime("%Y-%m-%d")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from filelock import BaseFileLock, FileLock, Timeout
 
+from dynsel._lib.console import say
 from dynsel._lib.files import write_atomically
 from dynsel.compare.record import CurvePoint, RunRecord
 from dynsel.compare.store import Store
@@ -52,11 +53,11 @@ def equal_lengths(records: Sequence[RunRecord], equal: str) -> dict[str, int]:
     The first finished seed decides, so that more seeds can be added without changing the steps.
 
     Args:
-        records: Runs at equal steps.
+        records: Runs at equal optimiser steps.
         equal: "samples" or "seconds" (see `EQUAL`).
 
     Returns:
-        Steps for each selector that finished a run; at least 1.
+        Number of steps, at least 1, for each selector that finished a run.
 
     Example:
         >>> plain = RunRecord("a", 0, steps=100, seconds=50.0)
@@ -87,10 +88,10 @@ class Queue:
     the end. A lock goes with its process, however that ends.
 
     Args:
-        store: Where finished runs are.
-        comparison: Makes them.
-        console: To say how it goes.
-        metric: What is compared.
+        store: Folder that keeps finished runs.
+        comparison: What makes and trains runs.
+        console: Where to say how it goes.
+        metric: Name of the metric that is compared.
     """
 
     store: Store
@@ -106,7 +107,7 @@ class Queue:
         """The runs' records in order, after training those that are missing.
 
         Args:
-            runs: Each at most once.
+            runs: Runs that are wanted, each at most once.
         """
         found = {run: self._known(run) for run in runs}
         missing = [run for run, record in found.items() if record is None]
@@ -114,7 +115,7 @@ class Queue:
             kept = f", {len(runs) - len(missing)} of them kept from before" if len(missing) < len(runs) else ""
             lengths = sorted({run.steps for run in runs})
             steps = f"{lengths[0]:,}" + (f" to {lengths[-1]:,}" if len(lengths) > 1 else "")
-            self._say(f"{len(runs)} runs of {steps} optimiser steps each{kept}")
+            say(self.console, f"{len(runs)} runs of {steps} optimiser steps each{kept}")
             found.update(self._train(missing))
         return [record for record in found.values() if record is not None]
 
@@ -152,7 +153,7 @@ class Queue:
                     lock.acquire(timeout=0)
                     return run, lock
             if not told:
-                self._say(f"other processes are at the last {len(runs)} runs; waiting for them")
+                say(self.console, f"other processes are at the last {len(runs)} runs; waiting for them")
                 told = True
             time.sleep(1)
 
@@ -174,21 +175,23 @@ class Queue:
     @contextmanager
     def _status(self, label: str, steps: int) -> Iterator[Any]:
         """On a terminal a line that lives while the run does."""
-        with self.console.status(f"{label}: training …") as status:
+        from rich.text import Text  # text as it stands: a status would take [x] in a selector's name for markup
+
+        with self.console.status(Text(f"{label}: training …")) as status:
 
             def progress(point: CurvePoint) -> None:
                 value = value_text(point.value, self.metric)
-                status.update(f"{label}: step {point.step:,} of {steps:,}, {self.metric} {value}")
+                status.update(Text(f"{label}: step {point.step:,} of {steps:,}, {self.metric} {value}"))
 
             yield progress
 
     def _report(self, label: str, record: RunRecord, elapsed: float, own: int, left: int) -> None:
         value = value_text(record.value, self.metric)
         result = record.error or f"{self.metric} {value}, {record.seconds:.1f} s of training"
-        self._say(f"{label}: {result}; elapsed {_clock(elapsed)}, remaining about {_clock(elapsed / own * left)}")
-
-    def _say(self, text: str) -> None:
-        self.console.print(text, highlight=False, soft_wrap=True, markup=False)
+        say(
+            self.console,
+            f"{label}: {result}; elapsed {_clock(elapsed)}, remaining about {_clock(elapsed / own * left)}",
+        )
 
 
 def _clock(seconds: float) -> str:

@@ -1,19 +1,16 @@
-"""The tables of a comparison: for the terminal and Markdown, and all numbers as CSV."""
+"""The tables of a comparison, as text that terminal, Markdown and web page lay out."""
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from dynsel.compare.stats import Difference, lower_is_better
 from dynsel.compare.summary import BASELINES, Row
 
-__all__ = ["Table", "csv_text", "is_share", "labels", "markdown", "tables", "value_text"]
+__all__ = ["Table", "is_share", "labels", "shortened", "tables", "value_text"]
 
 # A longer selector leaves no room for the numbers on a terminal of 120 columns.
 LONGEST = 30
@@ -25,8 +22,8 @@ class Table:
 
     Attributes:
         title: What the numbers are.
-        headings: Of the columns.
-        rows: Each as long as the headings.
+        headings: Headings of the columns; the first column names the rows.
+        rows: Cells, as many in each row as there are headings.
     """
 
     title: str
@@ -40,11 +37,11 @@ def tables(
     """What came out, what it cost, what time it took, and, if there was a target, how soon it was reached.
 
     Args:
-        rows: Of `summarise`.
-        n: Seeds that were asked for.
-        metric: Its name; accuracies are given in percent.
-        energy: Whose to tell: any of "GPU", "CPU".
-        allowed: Optimiser steps whose time without selection each run was given, if time is equal.
+        rows: One for each selector, as `summarise` gives them.
+        n: Number of seeds that were asked for.
+        metric: Name of the metric; accuracies are given in percent.
+        energy: Whose energy to tell: any of "GPU" and "CPU".
+        allowed: Optimiser steps whose time without selection each run was given, if time is equal; else None.
     """
     names = labels([row.selector for row in rows])
     done = [row for row in rows if row.n]
@@ -60,8 +57,11 @@ def labels(selectors: Sequence[str], longest: int = LONGEST) -> dict[str, str]:
     """What the tables call each selector: its name, or for a long one its class and a number.
 
     Args:
-        selectors: Names, with arguments where given.
-        longest: Characters that a name may have.
+        selectors: Names of the selectors, with arguments where given.
+        longest: Number of characters that a name may have.
+
+    Returns:
+        Label of each selector by its name.
     """
     found: dict[str, str] = {}
     count = Counter[str]()
@@ -72,6 +72,15 @@ def labels(selectors: Sequence[str], longest: int = LONGEST) -> dict[str, str]:
             count[short] += 1
             found[name] = f"{short} #{count[short]}"
     return found
+
+
+def shortened(rows: Sequence[Row]) -> dict[str, str]:
+    """The selectors whose names are too long for the tables, and what the tables call them instead.
+
+    Args:
+        rows: One for each selector.
+    """
+    return {name: short for name, short in labels([row.selector for row in rows]).items() if short != name}
 
 
 # -------------------------------------------------------------------- the tables
@@ -192,12 +201,21 @@ def _speed(row: Row) -> list[str]:
 
 # -------------------------------------------------------------------- numbers
 def is_share(metric: str) -> bool:
-    """Whether a metric is a share that reads best in percent."""
+    """Whether a metric is a share that reads best in percent, judged by its name.
+
+    Args:
+        metric: Name of the metric, as in "val_accuracy".
+    """
     return "acc" in metric.lower()
 
 
 def value_text(value: float, metric: str) -> str:
-    """A value of the metric with its unit."""
+    """A value of the metric with its unit.
+
+    Args:
+        value: Value as it was logged.
+        metric: Name of the metric; accuracies are given in percent.
+    """
     return _number(value, metric) + (" %" if is_share(metric) else "")
 
 
@@ -208,60 +226,3 @@ def _number(value: float, metric: str, sign: str = "") -> str:
 def _with_interval(value: float, ci95: float | None, metric: str, sign: str = "") -> str:
     text = _number(value, metric, sign)
     return text if ci95 is None else f"{text} ± {_number(ci95, metric)}"
-
-
-# -------------------------------------------------------------------- files
-def markdown(found: Sequence[Table], facts: Sequence[tuple[str, str]]) -> str:
-    """A Markdown page: the facts under which the tables were measured, then the tables.
-
-    Args:
-        found: Of `tables`.
-        facts: What is said above them, as (heading, text).
-    """
-    lines = [f"- {heading}: {text}" for heading, text in facts]
-    for table in found:
-        lines += ["", f"**{table.title}**", ""]
-        body = [table.headings, ["---"] + ["---:"] * (len(table.headings) - 1)]
-        body += [[cell.replace("|", "\\|") for cell in row] for row in table.rows]
-        lines += ["| " + " | ".join(line) + " |" for line in body]
-    return "\n".join([*lines, ""])
-
-
-def csv_text(rows: Sequence[Row], metric: str) -> str:
-    """The rows with all digits and unscaled; every column is there in every comparison, empty where it has no value."""
-    stream = io.StringIO()
-    lines = [_flat(row, metric) for row in rows]
-    writer = csv.DictWriter(stream, list(_flat(Row("", 0), metric)), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
-    return stream.getvalue()
-
-
-def _flat(row: Row, metric: str) -> dict[str, Any]:
-    flat: dict[str, Any] = {"selector": row.selector, "n": row.n}
-    flat |= {f"{metric}_mean": row.mean, f"{metric}_std": row.std, f"{metric}_ci95": row.ci95}
-    for baseline in BASELINES:
-        difference = row.versus.get(baseline)
-        for name in Difference.__dataclass_fields__:
-            flat[f"vs_{baseline}_{name}"] = getattr(difference, name, None)
-    flat["verdict"] = row.verdict
-    for name in (
-        "samples",
-        "samples_scored",
-        "steps",
-        "flops",
-        "selection_flops",
-        "seconds",
-        "selection_seconds",
-        "fit_seconds",
-        "data_seconds",
-        "evaluation_seconds",
-        "gpu_joules",
-        "cpu_joules",
-        "wrong_share",
-    ):
-        flat[name] = getattr(row, name)
-    flat["target"] = row.speed and row.speed.target
-    for name in ("reached", "samples", "steps", "seconds"):
-        flat[f"target_{name}"] = getattr(row.speed, name, None)
-    return flat | {"errors": "; ".join(row.errors)}

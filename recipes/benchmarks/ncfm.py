@@ -36,8 +36,8 @@ import lightning.pytorch as pl
 import torch
 import torch.nn.functional as F
 
+from dynsel._lib.provenance import hardware
 from dynsel.cfd import characteristic_function, discrepancy
-from dynsel.compare.facts import hardware
 from dynsel.data import TensorImages
 from dynsel.distill import NCFM, Pool
 from dynsel.distill.mosaic import decode

@@ -173,7 +173,7 @@ def main() -> None:
     parser.add_argument("--classes", type=int, default=10, help="number of classes")
     parser.add_argument("--large", action="store_true", help="also 10 million samples in 1,000 classes")
     parser.add_argument("--epochs", type=int, default=20, help="epochs to take the median over (--large: a quarter)")
-    parser.add_argument("--keep-ratio", type=float, default=0.5)
+    parser.add_argument("--keep_ratio", type=float, default=0.5)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, help="torch threads; default: torch's own choice")
     options = parser.parse_args()

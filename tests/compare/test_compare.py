@@ -27,11 +27,12 @@ from dynsel.commands.main import main
 from dynsel.compare import RunRecord, Store, summarise
 from dynsel.compare.queue import equal_lengths
 from dynsel.compare.record import CurvePoint
+from dynsel.compare.results import results_csv, results_markdown
 from dynsel.compare.run import Comparison, _Meter
 from dynsel.compare.stats import differences, half_width, holm, paired, reached, verdict
 from dynsel.compare.store import differences as differences_of
 from dynsel.compare.store import file_name
-from dynsel.compare.table import Table, csv_text, labels, markdown, tables
+from dynsel.compare.table import Table, labels, tables
 
 CONFIG = """
 seed_everything: 3
@@ -294,7 +295,7 @@ def test_two_processes_share_the_runs(folder: Path) -> None:
 def test_other_settings_are_refused(
     folder: Path, finished: dict[str, dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert compare(folder, "--keep-ratio", "0.3") == 2
+    assert compare(folder, "--keep_ratio", "0.3") == 2
     error = capsys.readouterr().err
     assert "holds runs of other settings (selection.keep_ratio: 0.5 there, 0.3 now); choose another folder" in error
     assert len(error.splitlines()) == 1
@@ -390,7 +391,7 @@ def test_a_failing_run_leaves_the_others_alone(
         (["--target", "0"], "`--target` must be in (0, 1] for val_accuracy, got 0"),
         (["--target", "inf", "--metric", "val_loss"], "`--target` must be a finite number, got inf"),
         (["--target", "high"], "argument --target: invalid float value: 'high'"),
-        (["--keep-ratio", "1.5"], "`keep_ratio` must be in (0, 1], got 1.5"),
+        (["--keep_ratio", "1.5"], "`keep_ratio` must be in (0, 1], got 1.5"),
         (["--trainer.max_epochs", "-1"], "`trainer.max_epochs` or `trainer.max_steps` must be set"),
         (["--trainer.epochs", "1"], "unrecognized arguments: --trainer.epochs"),
     ],
@@ -597,10 +598,10 @@ def test_without_random_there_is_no_verdict() -> None:
 
 def test_a_selector_without_any_result() -> None:
     rows = summarise([record("rrd", 0, float("nan"), error="RuntimeError: no")], target=0.5)
-    page = markdown(tables(rows, 1, "val_accuracy"), [("seeds", "0 (n = 1)")])
+    page = results_markdown(tables(rows, 1, "val_accuracy"), [("seeds", "0 (n = 1)")])
     assert "| rrd | failed: seed 0: RuntimeError: no |" in page
     assert page.startswith("- seeds: 0 (n = 1)\n")
-    assert csv_text(rows, "val_accuracy").splitlines()[1].startswith("rrd,0,,")
+    assert results_csv(rows, "val_accuracy").splitlines()[1].startswith("rrd,0,,")
 
 
 def test_a_failed_selector_leaves_the_others_alone() -> None:
@@ -612,7 +613,7 @@ def test_a_failed_selector_leaves_the_others_alone() -> None:
     assert [set(lines(table)) for table in found] == [{"random", "hybrid", "rrd"}] + [{"random", "hybrid"}] * 3
     hybrid = rows[1].versus["random"]
     assert hybrid.p_holm == hybrid.p, "the failed one is no comparison"
-    assert len(list(csv.DictReader(csv_text(rows, "val_accuracy").splitlines()))) == 3
+    assert len(list(csv.DictReader(results_csv(rows, "val_accuracy").splitlines()))) == 3
 
 
 def test_a_diverged_run_gets_no_verdict() -> None:
@@ -627,15 +628,15 @@ def test_a_diverged_run_gets_no_verdict() -> None:
 
 def test_csv_has_all_numbers() -> None:
     rows = summarise(all_records(VALUES), target=0.86)
-    found = {line["selector"]: line for line in csv.DictReader(csv_text(rows, "val_accuracy").splitlines())}
+    found = {line["selector"]: line for line in csv.DictReader(results_csv(rows, "val_accuracy").splitlines())}
     rrd = found["rrd"]
     assert float(rrd["val_accuracy_std"]) == rows[2].std
     assert float(rrd["val_accuracy_ci95"]) == rows[2].ci95
     assert float(rrd["vs_full_p_holm"]) == rows[2].versus["full"].p_holm
     assert (rrd["verdict"], rrd["target"], rrd["target_reached"], rrd["target_samples"]) == ("same", "0.86", "1", "inf")
     assert found["random"]["vs_random_mean"] == ""
-    empty = csv_text(summarise(all_records({"rrd": (0.8,)})), "val_accuracy").splitlines()[0]
-    assert empty == csv_text(rows, "val_accuracy").splitlines()[0]
+    empty = results_csv(summarise(all_records({"rrd": (0.8,)})), "val_accuracy").splitlines()[0]
+    assert empty == results_csv(rows, "val_accuracy").splitlines()[0]
 
 
 def test_long_names_are_numbered() -> None:
@@ -644,7 +645,7 @@ def test_long_names_are_numbered() -> None:
     assert list(labels(["random", *long, mine]).values()) == ["random", "hybrid #1", "hybrid #2", "Mine #1"]
     rows = summarise([record(long[0], 0, 0.5)])
     assert tables(rows, 1, "val_accuracy")[0].rows[0][0] == "hybrid #1"
-    assert csv_text(rows, "val_accuracy").splitlines()[1].startswith(f'"{long[0]}",1')
+    assert results_csv(rows, "val_accuracy").splitlines()[1].startswith(f'"{long[0]}",1')
 
 
 @pytest.mark.usefixtures("no_pictures")

@@ -16,7 +16,8 @@ from dynsel.commands.main import main
 from dynsel.compare import RunRecord, summarise
 from dynsel.compare.energy import EnergyMeter, unreadable
 from dynsel.compare.facts import not_measured
-from dynsel.compare.table import csv_text, tables
+from dynsel.compare.results import results_csv
+from dynsel.compare.table import tables
 
 CPU = torch.device("cpu")
 RAPL = Path("/sys/class/powercap/intel-rapl")
@@ -120,7 +121,7 @@ def test_the_columns() -> None:
     assert [row[-2:] for row in times.rows] == [["1,200", "800"], ["not measured"] * 2]
     plain = tables(rows, 2, "val_accuracy")[2]
     assert (plain.title, plain.headings[-1]) == ("time: mean over seeds", "evaluation s")
-    full, rrd = csv.DictReader(csv_text(rows, "val_accuracy").splitlines())
+    full, rrd = csv.DictReader(results_csv(rows, "val_accuracy").splitlines())
     assert (full["gpu_joules"], full["cpu_joules"], rrd["cpu_joules"]) == ("1200.5", "800.0", "")
 
 

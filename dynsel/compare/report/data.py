@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Sequence
 from itertools import combinations
 from typing import Any
@@ -19,7 +17,6 @@ from dynsel.usage import gini
 __all__ = [
     "PARTS",
     "balance_data",
-    "csv_of",
     "curve_data",
     "overlap_data",
     "overlaps",
@@ -34,15 +31,6 @@ __all__ = [
 PARTS = ("training", "waiting for data", "selection", "fitting")
 
 Rows = list[dict[str, Any]]
-
-
-def csv_of(rows: Rows) -> str:
-    """Comma-separated values with a head, from rows of the same columns."""
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, list(rows[0]) if rows else [], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return stream.getvalue()
 
 
 def curve_data(records: Sequence[RunRecord], metric: str) -> Rows:

@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
+from dynsel._lib.tables import csv_table
 from dynsel.compare.record import RunRecord
 from dynsel.compare.report.bars import overlap_figure, ranking_figure, time_figure, usage_figure, wrong_labels_figure
 from dynsel.compare.report.curves import BANDS, accuracy_figure, class_balance_figure
 from dynsel.compare.report.data import (
     PARTS,
     balance_data,
-    csv_of,
     curve_data,
     overlap_data,
     overlaps,
@@ -89,12 +89,12 @@ def _results(records: Sequence[RunRecord], metric: str) -> Picture:
         "Whether a difference is settled is for the paired test in the table to say."
     )
     text = f"Dots and intervals, one line a selector, best first. Seeds: {_listed(said)}."
-    figure, data = ranking_figure(records, metric=metric), csv_of(value_data(records, metric))
+    figure, data = ranking_figure(records, metric=metric), csv_table(value_data(records, metric))
     return _picture("ranking", f"{label} after the last step", caption, text, figure, data)
 
 
 def _curves(records: Sequence[RunRecord], metric: str) -> Iterator[Picture]:
-    data = csv_of(curve_data(records, metric))
+    data = csv_table(curve_data(records, metric))
     label = metric_label(metric)
     ends = {
         name: f"{value_text(mean_of(runs, 'value'), metric)} after {mean_of(runs, 'samples'):,.0f} samples and "
@@ -121,7 +121,7 @@ def _time(records: Sequence[RunRecord]) -> Picture:
         "coreset to them. Selection: the rest of choosing."
     )
     text = f"Stacked bars, one a selector: {_listed(split)}."
-    return _picture("time", "Time", caption, text, time_figure(records), csv_of(time_data(records)))
+    return _picture("time", "Time", caption, text, time_figure(records), csv_table(time_data(records)))
 
 
 def _usage(records: Sequence[RunRecord]) -> Picture:
@@ -129,7 +129,7 @@ def _usage(records: Sequence[RunRecord]) -> Picture:
     said = {name: f"mean {u.mean():.1f}, never used {100 * (u == 0).mean():.1f} %" for name, u in uses.items()}
     caption = "Share of the samples by how often they were trained on, all seeds together."
     text = f"Histograms, one a selector: {_listed(said)}."
-    return _picture("usage", "Use of the samples", caption, text, usage_figure(records), csv_of(usage_data(records)))
+    return _picture("usage", "Use of the samples", caption, text, usage_figure(records), csv_table(usage_data(records)))
 
 
 def _balance(records: Sequence[RunRecord]) -> Iterator[Picture]:
@@ -142,7 +142,7 @@ def _balance(records: Sequence[RunRecord]) -> Iterator[Picture]:
         }
         caption = "1 minus the total variation distance between the class shares of selection and data set."
         text = f"Lines over the epochs, one a selector, whose means are: {_listed(means)}."
-        yield _picture("class_balance", "Class balance", caption, text, figure, csv_of(balance_data(records)))
+        yield _picture("class_balance", "Class balance", caption, text, figure, csv_table(balance_data(records)))
 
 
 def _overlap(records: Sequence[RunRecord]) -> Iterator[Picture]:
@@ -162,7 +162,7 @@ def _overlap(records: Sequence[RunRecord]) -> Iterator[Picture]:
         "over pairs of different seeds of one selector, which tells what is chance."
     )
     text = f"Heat map with numbers: {_listed(said)}." if said else "Heat map of a single selector."
-    yield _picture("overlap", "Overlap between selectors", caption, text, figure, csv_of(overlap_data(records)))
+    yield _picture("overlap", "Overlap between selectors", caption, text, figure, csv_table(overlap_data(records)))
 
 
 def _wrong(records: Sequence[RunRecord], dataset: Any) -> Iterator[Picture]:
@@ -180,7 +180,7 @@ def _wrong(records: Sequence[RunRecord], dataset: Any) -> Iterator[Picture]:
     whole = "" if share is None else f" In the data set: {100 * share:.1f} %."
     text = f"Bars, one a selector: {_listed(said)}.{whole}"
     yield _picture(
-        "wrong_labels", "Wrong labels trained on", caption + whole, text, figure, csv_of(wrong_data(records))
+        "wrong_labels", "Wrong labels trained on", caption + whole, text, figure, csv_table(wrong_data(records))
     )
 
 
@@ -209,7 +209,7 @@ def _sheets(records: Sequence[RunRecord], dataset: Any) -> Iterator[Picture]:
         text = f"{count} images used {rows[count - 1]['uses']} to {rows[0]['uses']} times, and {count} used "
         text += f"{rows[count]['uses']} to {rows[-1]['uses']} times, each with its class."
         caption = f"{short[name]}: uses {seeds}; ties are mixed."
-        yield _picture(f"images-{file_name(name)}", SHEETS, caption, text, figure, csv_of(rows))
+        yield _picture(f"images-{file_name(name)}", SHEETS, caption, text, figure, csv_table(rows))
 
 
 def _shown(records: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:

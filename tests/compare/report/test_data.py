@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reports import N, runs
 
+from dynsel._lib.tables import csv_table
 from dynsel.compare import RunRecord
-from dynsel.compare.report.data import csv_of, curve_data, overlap_data, overlaps, time_data, usage_data, usage_table
+from dynsel.compare.report.data import curve_data, overlap_data, overlaps, time_data, usage_data, usage_table
 
 
 def used(name: str, seed: int, *usage: int) -> RunRecord:
@@ -68,7 +69,7 @@ def test_time_by_hand() -> None:
 
 def test_curves_keep_every_digit() -> None:
     records = runs(("full", 'a,b"c'), 2)
-    rows = list(csv.DictReader(csv_of(curve_data(records, "val_accuracy")).splitlines()))
+    rows = list(csv.DictReader(csv_table(curve_data(records, "val_accuracy")).splitlines()))
     assert len(rows) == 4 * 12
     assert {row["selector"] for row in rows} == {"full", 'a,b"c'}
     assert [float(row["val_accuracy"]) for row in rows] == [p.value for run in records for p in run.curve]
