@@ -384,7 +384,7 @@ class DynamicSelection(Callback):
             calls = [(logits, targets) for logits, targets in calls if targets.ndim == 1]
         else:
             if tap is not None and not tap.calls:
-                calls = [(logits, None) for logits in tap.normalised]
+                calls = [(logits, None) for logits in tap.normalized]
             # Several losses of the same logits, as of mixup, are one.
             calls = list({id(logits): (logits, targets) for logits, targets in calls}.values())
         if len(calls) != 1:

@@ -41,7 +41,7 @@ LOSSES: frozenset[Callable[..., Tensor]] = frozenset(
 # Those that take logits (of `nll_loss`, normalised ones).
 CLASSIFIERS: frozenset[Callable[..., Tensor]] = frozenset({F.cross_entropy, F.nll_loss})
 # What losses written by hand start with, as timm's do.
-NORMALISERS: frozenset[Any] = frozenset({F.log_softmax, torch.log_softmax, Tensor.log_softmax})
+NORMALIZERS: frozenset[Any] = frozenset({F.log_softmax, torch.log_softmax, Tensor.log_softmax})
 # Those whose values may cancel out, so that sum and mean don't tell the denominator.
 SIGNED: frozenset[Callable[..., Tensor]] = frozenset({F.kl_div, F.poisson_nll_loss, F.gaussian_nll_loss})
 
@@ -60,7 +60,7 @@ class LossTap(TorchFunctionMode):
         calls: (B,) per-sample losses of each call, detached.
         classified: Logits (B, C) and targets, (B,) classes or (B, C) probabilities, of each call that classifies. They
             are the step's own tensors: whether two calls had the same logits is told by identity.
-        normalised: Logits (B, C) of each call of `log_softmax` by the step itself, likewise.
+        normalized: Logits (B, C) of each call of `log_softmax` by the step itself, likewise.
         others: Shapes of the inputs of losses that have another number of rows.
     """
 
@@ -69,7 +69,7 @@ class LossTap(TorchFunctionMode):
         self.size, self.weights = size, weights
         self.calls: list[Tensor] = []
         self.classified: list[tuple[Tensor, Tensor]] = []
-        self.normalised: list[Tensor] = []
+        self.normalized: list[Tensor] = []
         self.others: list[torch.Size] = []
 
     def __torch_function__(
@@ -83,11 +83,11 @@ class LossTap(TorchFunctionMode):
             if first.ndim and len(first) == self.size:
                 return self._note(func, call, result)
             self.others.append(first.shape)
-        elif func in NORMALISERS and torch.is_grad_enabled():
+        elif func in NORMALIZERS and torch.is_grad_enabled():
             logits = args[0] if args else kwargs["input"]
             dim = args[1] if len(args) > 1 else kwargs.get("dim")
             if logits.ndim == 2 and len(logits) == self.size and dim in (1, -1):
-                self.normalised.append(logits)
+                self.normalized.append(logits)
         return result
 
     def _note(self, func: Any, call: inspect.BoundArguments, result: Tensor) -> Tensor:

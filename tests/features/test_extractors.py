@@ -230,7 +230,7 @@ class Net(nn.Module):
         return self.body["b"](self.body["a"](self.stem(x).mean((2, 3))).relu())
 
 
-def test_module_takes_weights_layer_and_normalisation(tmp_path: Path) -> None:
+def test_module_takes_weights_layer_and_normalization(tmp_path: Path) -> None:
     net, other = Net(), Net()
     save_file(net.state_dict(), tmp_path / "w.safetensors")
     mean, std = [0.5, 0.4, 0.3], [0.2, 0.3, 0.4]

@@ -68,11 +68,11 @@ def test_factors_by_the_images_that_activate_them_most() -> None:
 
 
 def test_any_kind_of_image() -> None:
-    class Normalised(Shades):
+    class Normalized(Shades):
         def __getitem__(self, i: int) -> Any:
             return {"image": torch.linspace(-2, 2, 48).reshape(3, 4, 4)}
 
-    assert len(shown(factor_figure(codes(), Normalised(), rows=1, columns=2))) == 2
+    assert len(shown(factor_figure(codes(), Normalized(), rows=1, columns=2))) == 2
 
 
 def test_factors_refuse() -> None:

@@ -137,7 +137,7 @@ def test_sheet_shows_most_and_least_used(images: TensorImages) -> None:
     assert fits_the_page(figure)
 
 
-def test_sheet_of_grey_normalised_images() -> None:
+def test_sheet_of_grey_normalized_images() -> None:
     class Data:
         def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
             return torch.linspace(-2, 2, 16).view(1, 4, 4), 7
