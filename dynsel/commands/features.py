@@ -274,7 +274,8 @@ def _verify_parser() -> Any:
 def _atlas(args: list[str]) -> int:
     import torch
 
-    from dynsel.compare.report.atlas import embed, factor_figure, load_usage, map_figure
+    from dynsel.compare.report.atlas import embed, load_usage, map_figure
+    from dynsel.compare.report.factors import factor_figure
     from dynsel.compare.report.style import DPI
     from dynsel.features.arrays import load_features
 

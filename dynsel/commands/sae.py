@@ -120,7 +120,7 @@ def _fit(args: list[str]) -> int:
         soft_wrap=True,
     )
     if options.plot:
-        from dynsel.compare.report.atlas import frequency_figure
+        from dynsel.compare.report.factors import frequency_figure
         from dynsel.compare.report.style import DPI
 
         path = options.out.with_suffix(".png")
