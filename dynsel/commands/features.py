@@ -228,7 +228,8 @@ def _brief(value: Any) -> str:
 def _verify(args: list[str]) -> int:
     from rich.progress import track
 
-    from dynsel.features.store import check_fingerprint, open_store
+    from dynsel.features.layout import check_fingerprint
+    from dynsel.features.store import open_store
 
     parser = _verify_parser()
     config = parser.parse_args(_expanded(args))
