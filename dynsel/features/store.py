@@ -36,9 +36,9 @@ class FeatureStore:
     """A whole store, opened.
 
     Args:
-        path: The `.npy` file.
-        manifest: What `x.npy.json` says.
-        features: (N, d) memory map.
+        path: Path of the `.npy` file.
+        manifest: What the manifest `x.npy.json` says.
+        features: (N, d) memory map, float16 or float32.
     """
 
     path: Path
@@ -104,7 +104,7 @@ def open_store(source: str | os.PathLike[str], dataset: Any = None, *, check_blo
     Args:
         source: The `.npy` file, its manifest, or a folder that holds one store.
         dataset: Map-style data set that the rows should describe.
-        check_blocks: Compare checksums.
+        check_blocks: Whether checksums are compared.
 
     Raises:
         FileNotFoundError: If there is none, or an unfinished one.

@@ -107,7 +107,7 @@ class StoreWriter:
         """Write one block, and then note that it is there.
 
         Args:
-            block: Number of the block.
+            block: Number of the block, from 0.
             features: (rows of the block, d) of the store's type, finite.
             skipped: Rows, counted in the store, whose items couldn't be read.
 
