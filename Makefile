@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo test test-long test-oldest check bench clean
+.PHONY: install demo test test-long test-kinds test-oldest check bench clean
 
 install: $(VENV)/.installed
 
@@ -23,6 +23,12 @@ test: install
 # What takes minutes: every kind of resume sweep, more processes, more random kills.
 test-long: install
 	$(BIN)/python -m pytest -m long
+
+# The table of kinds of training with the libraries that its rows use, and how many of them work.
+test-kinds: install
+	$(BIN)/python -m pip install --disable-pip-version-check --editable '.[dev,kinds]'
+	$(BIN)/python -m pytest tests/kinds
+	$(BIN)/python tests/kinds/census.py
 
 # The same tests on the oldest supported releases, in an environment of their own.
 test-oldest: .venv-oldest/.installed

@@ -76,7 +76,7 @@ class RandomCropFlip(nn.Module):
         """Augment (B, C, H, W) images of any dtype; in eval mode they pass unchanged.
 
         Args:
-            images: (B, C, H, W) images of any dtype.
+            images: The batch.
         """
         if not self.training:
             return images

@@ -4,8 +4,7 @@ from dynsel.features.arrays import load_features, save_features
 from dynsel.features.capture import CapturedFeatures, find_module
 from dynsel.features.fingerprint import describe_difference, fingerprint
 from dynsel.features.pixels import pixel_features
-from dynsel.features.store import FeatureStore, open_store
-from dynsel.features.writing import StoreWriter
+from dynsel.features.store import FeatureStore, StoreWriter, open_store
 
 __all__ = [
     "CapturedFeatures",
