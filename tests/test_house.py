@@ -2,81 +2,47 @@
 
 from __future__ import annotations
 
-import ast
 import doctest
 import importlib
 import json
 import subprocess
 import sys
 import tomllib
-from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
+import import_table
 import pytest
+from import_table import FOLDERS, between, circle, edges, folder, imported_names, room, sources
 
 ROOT = Path(__file__).parents[1]
-# Top-level folders and the packages that they install as.
-FOLDERS = {"dynsel": "dynsel", "callbacks": "dynsel.callbacks", "samplers": "dynsel.samplers"}
-
-
-def sources() -> dict[str, Path]:
-    """Every module of the project by its dotted name; the links in `dynsel/` are not followed."""
-    found = {}
-    for folder, package in FOLDERS.items():
-        for path in sorted((ROOT / folder).rglob("*.py")):
-            inside = path.relative_to(ROOT / folder).with_suffix("").parts
-            if not (folder == "dynsel" and inside[0] in FOLDERS):
-                found[".".join([package, *inside]).removesuffix(".__init__")] = path
-    return found
-
-
-MODULES = sources()
-
-
-@cache
-def imports(module: str) -> frozenset[str]:
-    """Dotted names that a module imports anywhere in its source, inside functions as well."""
-    names = set()
-    for node in ast.walk(ast.parse(MODULES[module].read_text())):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{module}: relative import"
-            # `from dynsel import samplers` imports a module as well.
-            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return frozenset(names)
-
-
-def is_in(name: str, *packages: str) -> bool:
-    return any(name == package or name.startswith(package + ".") for package in packages)
-
-
-def offenders(of: list[str], *packages: str) -> list[str]:
-    """`module -> import` for each of these modules that imports one of these packages."""
-    return sorted(f"{m} -> {name}" for m in of for name in imports(m) if is_in(name, *packages))
-
-
-def modules(*packages: str, but: tuple[str, ...] = ()) -> list[str]:
-    return [m for m in MODULES if is_in(m, *packages) and not is_in(m, *but)]
-
-
-# Commands and reports use everything; the package itself only passes public names on, on demand.
-PROGRAMS = (
-    "dynsel.__main__",
-    "dynsel.commands.main",
-    "dynsel.commands.fit",
-    "dynsel.compare",
-    "dynsel.compare.report",
-    "dynsel.coreset",
-    "dynsel.compare.report.atlas",
-    "dynsel.commands.features",
-    "dynsel.commands.sae",
-    "dynsel.commands.distill",
-    "dynsel.commands.distill_measure",
+MODULES = sources(ROOT)
+GRAPH = edges(MODULES)
+# Who may import whom: a room those of the lines below its own, and of its own line where no circle comes of it.
+# Recipes, tests and class paths alone lead to `data` and `models`; the package itself passes public names on.
+ORDER = (
+    ("__main__",),
+    ("commands",),
+    ("compare", "distill"),
+    ("callbacks",),
+    ("samplers",),
+    ("selectors",),
+    ("cfd", "graph", "sae", "features", "selection", "usage", "schedules", "labels", "metrics"),
+    ("_lib",),
 )
-CORE = [m for m in modules("dynsel", but=("dynsel.callbacks", "dynsel.samplers", *PROGRAMS)) if m != "dynsel"]
-# Maths and state: one file each, directly in dynsel/.
-MATHS = [m for m in CORE if m.count(".") == 1 and MODULES[m].name != "__init__.py"]
+LEVEL = {name: number for number, names in enumerate(ORDER) for name in names}
+ASIDE = {"data", "models", "dynsel"}
+
+
+def offenders(*packages: str, but: tuple[str, ...] = ()) -> list[str]:
+    """`module -> import` for each module, but in these rooms or files, that imports one of these packages."""
+    return sorted(
+        f"{module} -> {name}"
+        for module, path in MODULES.items()
+        if room(module) not in but and module not in but
+        for name in imported_names(path, everywhere=True)
+        if any(name == package or name.startswith(package + ".") for package in packages)
+    )
 
 
 # ---------------------------------------------------------------- packages
@@ -129,41 +95,80 @@ def test_public_modules_list_their_names():
         assert "__all__" in path.read_text(), module
 
 
+def test_the_top_level_has_at_most_twenty_entries():
+    entries = [path.name for path in (ROOT / "dynsel").iterdir() if not path.name.startswith("__")]
+    assert len(entries) <= 20, sorted(entries)
+
+
 # ---------------------------------------------------------------- who imports whom
-def test_the_core_imports_neither_callbacks_nor_samplers():
-    assert offenders(CORE, "dynsel.callbacks", "dynsel.samplers", *PROGRAMS) == []
+def test_every_room_has_its_place_in_the_order():
+    assert {room(module) for module in MODULES} == {*LEVEL, *ASIDE}
 
 
-def test_the_maths_import_no_methods_and_no_data():
-    assert offenders(MATHS, "dynsel.selectors", "dynsel.features", "dynsel.data", "dynsel.models") == []
-
-
-def test_selectors_import_the_maths_only():
-    assert offenders(modules("dynsel.selectors"), "dynsel.features", "dynsel.data", "dynsel.models") == []
+def test_imports_go_one_way():
+    upwards = [
+        f"{module} -> {other}"
+        for module, others in GRAPH.items()
+        for other in others
+        if {room(module), room(other)} <= {*LEVEL} and LEVEL[room(other)] < LEVEL[room(module)]
+    ]
+    assert upwards == []
 
 
 def test_only_recipes_and_class_paths_lead_to_data_and_models():
-    others = modules("dynsel", but=("dynsel.data", "dynsel.models"))
-    assert offenders(others, "dynsel.data", "dynsel.models") == []
+    assert offenders("dynsel.data", "dynsel.models", but=("data", "models")) == []
 
 
-def test_samplers_import_neither_lightning_nor_callbacks():
-    assert offenders(modules("dynsel.samplers"), "lightning", "pytorch_lightning", "dynsel.callbacks", *PROGRAMS) == []
+def test_data_and_models_import_what_is_below_the_callbacks():
+    others = {room(other) for module in MODULES if room(module) in ("data", "models") for other in GRAPH[module]}
+    assert others <= {"data", "models", "distill", *(name for name in LEVEL if LEVEL[name] > LEVEL["callbacks"])}
 
 
-def test_only_programs_import_callbacks():
-    others = [m for m in modules("dynsel", but=("dynsel.callbacks", *PROGRAMS)) if m != "dynsel"]
-    assert offenders(others, "dynsel.callbacks") == []
+def test_files_import_each_other_in_no_circle():
+    assert circle(GRAPH) == []
+
+
+def test_folders_import_each_other_in_no_circle():
+    """Files directly in `dynsel/` count as rooms of their own, and imports inside functions as any others."""
+    inside = {module: folder(module, path) for module, path in MODULES.items()}
+    assert circle(between(GRAPH, inside)) == []
 
 
 def test_lightning_stays_where_something_is_trained_or_driven():
-    allowed = ("dynsel.callbacks", "dynsel.models", "dynsel.data", "dynsel.features", "dynsel.distill", *PROGRAMS)
-    others = [m for m in modules("dynsel", but=allowed) if not m.endswith("_training")]
-    assert offenders(others, "lightning", "pytorch_lightning") == []
+    rooms = ("callbacks", "models", "data", "features", "distill", "compare", "commands")
+    assert offenders("lightning", "pytorch_lightning", but=(*rooms, "dynsel.sae.training", "dynsel._lib.quiet")) == []
 
 
 def test_nobody_imports_the_folders_by_their_bare_names():
-    assert offenders(list(MODULES), "callbacks", "samplers", "tests", "recipes") == []
+    assert offenders("callbacks", "samplers", "tests", "recipes") == []
+
+
+@pytest.mark.parametrize(
+    ("graph", "wanted"),
+    [
+        ({"a": {"b"}, "b": {"c"}, "c": set()}, []),
+        ({"a": {"b"}, "b": {"c"}, "c": {"a"}}, ["a", "b", "c"]),
+        ({"a": {"b"}, "b": {"a", "c"}, "c": set()}, ["a", "b"]),
+    ],
+)
+def test_circles_are_found(graph, wanted):
+    found = circle(graph)
+    assert sorted(set(found)) == wanted
+    assert all(other in graph[one] for one, other in pairwise(found))
+
+
+def test_the_table_of_imports_counts_files(tmp_path, capsys):
+    """Two files of one room that import another, one of them inside a function, and one for its types alone."""
+    for name, text in {
+        "callbacks/one.py": "from dynsel import selection\n",
+        "callbacks/two.py": "def f():\n    from dynsel.selection import Selection\n    return Selection\n",
+        "callbacks/three.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import dynsel.selection\n",
+        "dynsel/selection.py": "Selection = int\n",
+    }.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    import_table.main(tmp_path)
+    assert "| callbacks | 7 | 3 | 2 |" in capsys.readouterr().out
 
 
 # ---------------------------------------------------------------- what an import costs

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 
 from dynsel.cfd import (
-    CharacteristicSums,
     amplitude_phase,
     cfd,
     characteristic_function,
@@ -131,9 +130,7 @@ def test_floor_at_the_ends():
     assert random_floor(value, 1, 1) == 0.0
 
 
-X, T, SUMS = torch.ones(4, 3), torch.ones(2, 3), CharacteristicSums(torch.ones(2), torch.ones(2), 1.0)
-PHI, YES = torch.ones(2, dtype=torch.complex128), torch.ones(2, dtype=torch.bool)
-EMPTY = torch.zeros(0, dtype=torch.int64)
+PHI = torch.ones(2, dtype=torch.complex128)
 WRONG = [
     (lambda: random_floor(PHI, 5, 4), r"`size` must be in \[1, total\] = \[1, 4\], got 5"),
     (lambda: random_floor(PHI, 0, 4), r"`size` must be in \[1, total\]"),

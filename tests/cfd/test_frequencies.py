@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import pdist
 
 from dynsel.cfd import (
-    CharacteristicSums,
     anisotropic_frequencies,
     characteristic_function,
     curriculum_limit,
@@ -123,7 +122,7 @@ def test_nothing_global_is_touched():
 
 
 # ---------------------------------------------------------------- bad input
-X, T, SUMS = torch.ones(4, 3), torch.ones(2, 3), CharacteristicSums(torch.ones(2), torch.ones(2), 1.0)
+X, T = torch.ones(4, 3), torch.ones(2, 3)
 PHI, YES = torch.ones(2, dtype=torch.complex128), torch.ones(2, dtype=torch.bool)
 EMPTY = torch.zeros(0, dtype=torch.int64)
 WRONG = [

@@ -159,9 +159,8 @@ def test_many_subsets_at_once_are_each_alone():
 
 
 # ---------------------------------------------------------------- bad input
-X, T, SUMS = torch.ones(4, 3), torch.ones(2, 3), CharacteristicSums(torch.ones(2), torch.ones(2), 1.0)
+X, T = torch.ones(4, 3), torch.ones(2, 3)
 PHI, YES = torch.ones(2, dtype=torch.complex128), torch.ones(2, dtype=torch.bool)
-EMPTY = torch.zeros(0, dtype=torch.int64)
 WRONG = [
     (lambda: characteristic_sums(X, T[:, :2]), r"`frequencies` must be \(F, 3\) for these features, got \(2, 2\)"),
     (lambda: characteristic_sums(X[0], T), r"`features` must be 2-D"),

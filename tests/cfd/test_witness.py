@@ -8,7 +8,6 @@ import torch
 from cfd.conftest import normal, oracle, seeded
 
 from dynsel.cfd import (
-    CharacteristicSums,
     cfd,
     characteristic_sums,
     gaussian_frequencies,
@@ -45,9 +44,8 @@ def test_greedy_by_witness_comes_nearer_than_chance():
     assert float(cfd(now.value(), aim.value())) < 0.5 * random_floor(aim.value(), 20, 400)
 
 
-X, T, SUMS = torch.ones(4, 3), torch.ones(2, 3), CharacteristicSums(torch.ones(2), torch.ones(2), 1.0)
-PHI, YES = torch.ones(2, dtype=torch.complex128), torch.ones(2, dtype=torch.bool)
-EMPTY = torch.zeros(0, dtype=torch.int64)
+X, T = torch.ones(4, 3), torch.ones(2, 3)
+PHI = torch.ones(2, dtype=torch.complex128)
 WRONG = [
     (lambda: witness(X, T, PHI[:1]), r"`gap` must be \(2,\) complex, got \(1,\)"),
     (lambda: witness(X, T, torch.ones(2)), r"`gap` must be \(2,\) complex, got \(2,\) torch.float32"),
