@@ -1,85 +1,248 @@
-"""Notes the losses of a step and, in the backward pass, the weight of each in what is differentiated."""
+"""Notes the losses and the reductions of a step, and which samples the rows of tensors belong to."""
 
 from __future__ import annotations
 
-import inspect
+from collections.abc import Callable
+from enum import IntEnum
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from dynsel.callbacks.listening.taps import LOSSES
+from dynsel.callbacks.listening.losses import (
+    INPUTS,
+    LOSSES,
+    TARGETS,
+    argument_tag,
+    bound,
+    first,
+    reduction_of,
+    row_shape,
+    row_tag,
+    row_values,
+)
+from dynsel.callbacks.listening.tags import LIGHT, Tag, Tags, follow, follow_shape, tag_batch
 
-__all__ = ["Hearing", "Part", "nearest"]
+__all__ = ["Effort", "Hearing", "LossPart", "Part", "SumPart"]
+
+MEANS = frozenset({torch.mean, Tensor.mean, torch.nanmean, Tensor.nanmean})
+SUMS = frozenset({torch.sum, Tensor.sum, torch.nansum, Tensor.nansum})
+REDUCTIONS = MEANS | SUMS
+# What losses written by hand start with, as timm's do.
+NORMALISERS: frozenset[Any] = frozenset({torch.nn.functional.log_softmax, torch.log_softmax, Tensor.log_softmax})
+
+NOTED = LOSSES | REDUCTIONS | NORMALISERS
+
+
+class Effort(IntEnum):
+    """How closely a step is listened to."""
+
+    BARE = 0  # losses and reductions
+    LIGHT = 1  # what is done to the batch's own tensors as well
+    FULL = 2  # every operation
 
 
 class Part:
-    """One overheard loss.
+    """Something overheard that a loss may be made of.
 
     Attributes:
         name: Of the function.
-        node: Of the value, in the graph.
-        values: (B,), once they are known.
-        coefficient: Derivative of what is differentiated with respect to the value; None until the backward pass.
+        kind: "mean", "sum", "batchmean" or "none": how the values became the result.
+        node: Of the result in the graph.
+        result: What the function returned, detached.
+        shape: That of the values.
+        inputs: Samples of the values as the predictions have them, if known.
+        targets: As the targets have them.
+        tag: Samples of the values, once it is decided; None = unknown.
+        coefficient: Derivative of what is differentiated with respect to the result; None before the backward pass.
+        armed: Whether the backward pass to come counts.
     """
 
-    def __init__(self, func: Any, call: inspect.BoundArguments, result: Tensor) -> None:
-        self.func, self.call, self.name = func, call, func.__name__
-        self.node = result.grad_fn
-        self.values: Tensor | None = None
+    def __init__(self, name: str, kind: str, result: Tensor) -> None:
+        self.name, self.kind, self.node = name, kind, result.grad_fn
+        # In place operations may follow.
+        self.result = result.detach().clone() if result.ndim == 0 else result.detach()
+        self.shape = torch.Size([])
+        self.inputs: Tag | None = None
+        self.targets: Tag | None = None
+        self.tag: Tag | None = None
+        self.first = False
         self.coefficient: Tensor | None = None
+        self.armed = False
+        self.on_unarmed: Callable[[Part], None] | None = None
 
-    def hear(self, gradients: tuple[Tensor, ...]) -> None:
+    def numbers(self) -> tuple[Tensor, Tensor | None]:
+        """Numerators and denominators of the rows; None = 1 each."""
+        raise NotImplementedError
+
+    def forget(self) -> None:
+        """Let go of the arguments."""
+
+    def hear(self, gradients: tuple[Tensor | None, ...]) -> None:
         """The hook of the node."""
-        gradient = gradients[0].detach().float()
-        self.coefficient = gradient.clone() if self.coefficient is None else self.coefficient + gradient
+        gradient = gradients[0]
+        if gradient is None:
+            return
+        if not self.armed and self.on_unarmed is not None:
+            self.on_unarmed(self)
+        if self.armed:
+            gradient = gradient.detach().float()
+            self.coefficient = gradient.clone() if self.coefficient is None else self.coefficient + gradient
 
-    def compute(self) -> None:
-        """The values, while the arguments are as they were."""
-        self.call.arguments["reduction"] = "none"
-        values = self.func(*self.call.args, **self.call.kwargs)
-        self.values = values.flatten(1).mean(1) if values.ndim > 1 else values
+    def rows_of(self, shape: torch.Size) -> Tag | None:
+        """The samples in an argument of this shape."""
+        return self.tag if isinstance(self.tag, int) or shape == self.shape else None
+
+
+class LossPart(Part):
+    """A call of a usual loss."""
+
+    def __init__(self, func: Callable[..., Tensor], call: dict[str, Any], result: Tensor, tags: Tags | None) -> None:
+        super().__init__(func.__name__, reduction_of(call), result)
+        self.func, self.call = func, call
+        self.shape = row_shape(func, call)
+        if tags is not None:
+            self.inputs, self.targets = self._tag(tags, INPUTS), self._tag(tags, TARGETS)
+
+    def _tag(self, tags: Tags, names: tuple[str, ...]) -> Tag | None:
+        tensor = first(self.call, names)
+        return row_tag(self.func, tensor, tags.get(tensor), self.shape) if isinstance(tensor, Tensor) else None
+
+    def numbers(self) -> tuple[Tensor, Tensor | None]:
+        return row_values(self.func, self.call, self.node)
+
+    def forget(self) -> None:
+        self.call = {}
+
+    def rows_of(self, shape: torch.Size) -> Tag | None:
+        return argument_tag(self.func, self.tag, self.shape, shape)
+
+
+class SumPart(Part):
+    """A mean or a sum of everything."""
+
+    def __init__(self, kind: str, values: Tensor, result: Tensor, tags: Tags | None) -> None:
+        super().__init__(kind, kind, result)
+        self.values, self.shape = values.detach(), values.shape
+        if tags is not None:
+            self.inputs = tags.get(values)
+
+    def numbers(self) -> tuple[Tensor, Tensor | None]:
+        return self.values, None
+
+    def forget(self) -> None:
+        self.values = self.result
 
 
 class Hearing(TorchFunctionMode):
-    """While active, notes the usual losses."""
+    """While active, notes what a step does.
 
-    def __init__(self, size: int) -> None:
+    Args:
+        size: B.
+        batch: What the step is given.
+        effort: How closely to listen.
+        on_note: Called with each part as soon as it is noted.
+        weigh: Given with loss weights: what to do to the gradient of each argument of a part.
+
+    Attributes:
+        parts: Losses and reductions with gradient, in order.
+        sums: Values and result of each sum without gradient: what losses may be divided by.
+        normalised: Node, logits, dimension and the samples' tag of each call of `log_softmax`.
+        tags: Samples of the rows.
+        nodes: In the graph, of the tagged tensors.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        batch: Any,
+        effort: Effort,
+        on_note: Callable[[Part], None] | None = None,
+        weigh: Callable[[Part, Tensor], Tensor] | None = None,
+    ) -> None:
         super().__init__()
-        self.size = size
+        self.size, self.effort, self.on_note, self.weigh = size, effort, on_note, weigh
         self.parts: list[Part] = []
+        self.sums: list[tuple[Tensor, Tensor]] = []
+        self.normalised: list[tuple[Any, Tensor, int, Tag | None]] = []
+        self.tags: Tags | None = None
+        self.nodes: dict[Any, Tag] = {}
+        if effort > Effort.BARE:
+            self.tags = Tags(size)
+            tag_batch(self.tags, batch)
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
+        if func in NOTED:
+            return self._noted(func, args, kwargs)
         result = func(*args, **kwargs)
-        if func in LOSSES and result.requires_grad:
-            call = inspect.signature(func).bind(*args, **kwargs)
-            if len(call.arguments["input"]) == self.size:
-                self.parts.append(Part(func, call, result))
+        if self.effort is Effort.FULL:
+            self._follow(func, args, kwargs, result)
+        elif self.effort is Effort.LIGHT and func in LIGHT:
+            follow_shape(self.tags, func, args, kwargs, result)  # type: ignore[arg-type]
         return result
 
-    @torch.no_grad()
-    def expect(self, loss: Tensor) -> None:
-        """Learn the coefficients of the parts nearest to the loss, in the backward pass to come."""
-        noted = {part.node: part for part in self.parts}
-        for node in nearest(loss, noted):
-            noted[node].compute()
-            node.register_prehook(noted[node].hear)
+    def _follow(self, func: Any, args: Any, kwargs: Any, result: Any) -> None:
+        assert self.tags is not None
+        follow(self.tags, func, args, kwargs, result)
+        for r in (result,) if isinstance(result, Tensor) else result if isinstance(result, tuple) else ():
+            if isinstance(r, Tensor) and (tag := self.tags.get(r)) is not None and r.requires_grad:
+                self.nodes[r.grad_fn] = tag
 
+    def _noted(self, func: Any, args: Any, kwargs: Any) -> Any:
+        handles: list[Tensor] = []
+        if self.weigh is not None and torch.is_grad_enabled():
+            args = tuple(self._handle(value, handles) for value in args)
+            kwargs = {name: self._handle(value, handles) for name, value in kwargs.items()}
+        result = func(*args, **kwargs)
+        if self.effort is Effort.FULL:
+            self._follow(func, args, kwargs, result)
+        elif self.effort is Effort.LIGHT:
+            follow_shape(self.tags, func, args, kwargs, result)  # type: ignore[arg-type]
+        if not isinstance(result, Tensor) or torch._C._functorch.peek_interpreter_stack() is not None:
+            return result
+        part = self._part(func, args, kwargs, result)
+        if part is not None:
+            self.parts.append(part)
+            part.node.register_prehook(part.hear)
+            for handle in handles:
+                handle.register_hook(partial(self.weigh, part))  # type: ignore[arg-type]
+            if self.on_note is not None:
+                self.on_note(part)
+        return result
 
-def nearest(loss: Tensor, noted: dict[Any, Any]) -> list[Any]:
-    """The noted nodes that the loss is made of: on each way back from it the first one."""
-    seen, todo, met = set(), [loss.grad_fn], []
-    while todo:
-        node = todo.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        if node in noted:
-            met.append(node)
-        else:
-            todo += [before for before, _ in node.next_functions]
-    return met
+    def _handle(self, value: Any, handles: list[Tensor]) -> Any:
+        """The same tensor with a place of its own in the graph, where the gradient of this call alone arrives."""
+        if not isinstance(value, Tensor) or not value.requires_grad:
+            return value
+        handle = value.view_as(value)
+        if self.tags is not None:
+            self.tags.set(handle, self.tags.get(value))
+        handles.append(handle)
+        return handle
+
+    def _part(self, func: Any, args: Any, kwargs: Any, result: Tensor) -> Part | None:
+        if func in NORMALISERS:
+            self._normaliser(args, kwargs, result)
+            return None
+        if func in LOSSES:
+            return LossPart(func, bound(func, args, kwargs), result, self.tags) if result.requires_grad else None
+        values = args[0] if args else kwargs.get("input")
+        if result.ndim or not isinstance(values, Tensor) or not values.ndim:
+            return None
+        if result.requires_grad:
+            return SumPart("mean" if func in MEANS else "sum", values, result, self.tags)
+        if func in SUMS:
+            self.sums.append((values, result))
+        return None
+
+    def _normaliser(self, args: Any, kwargs: Any, result: Tensor) -> None:
+        dim = kwargs.get("dim", args[1] if len(args) > 1 else None)
+        if result.requires_grad and isinstance(dim, int):
+            logits = args[0] if args else kwargs["input"]
+            tag = None if self.tags is None else self.tags.get(logits)
+            self.normalised.append((result.grad_fn, logits.detach(), dim % logits.ndim, tag))

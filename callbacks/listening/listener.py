@@ -1,4 +1,4 @@
-"""The chain by which the numbers of a sample are found in an unchanged training step."""
+"""Hears what each batch of an unchanged training step tells about its samples."""
 
 from __future__ import annotations
 
@@ -6,9 +6,16 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
+from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 
-from dynsel.callbacks.listening.hearing import Hearing, Part
+from dynsel._lib.batches import scored
+from dynsel.callbacks.listening.chain import Chain
+from dynsel.callbacks.listening.features import InputTap
+from dynsel.callbacks.listening.graph import nearest
+from dynsel.callbacks.listening.hearing import Hearing, LossPart, Part
+from dynsel.callbacks.listening.logits import Logits
+from dynsel.callbacks.listening.overheard import weighed
 from dynsel.selectors import Selector
 
 __all__ = ["Listener", "Told"]
@@ -20,7 +27,7 @@ class Told(NamedTuple):
     Attributes:
         per_sample_loss: (B,) float32.
         value: (B,) float32, what the selector's `measure` made of the logits.
-        features: (B, d), what the submodule took in whose inputs are the features.
+        features: (B, ...), what the submodule took in whose inputs are the features.
     """
 
     per_sample_loss: Tensor | None = None
@@ -32,8 +39,12 @@ class Listener:
     """Hears what each batch tells about its samples. One object a fit.
 
     For each batch in turn: `begin_batch`, the user's step, `before_backward` with what it is going to differentiate,
-    the backward pass, `end_batch`. Where nobody calls `before_backward` (a step that differentiates by itself), pass
-    `automatic=False`.
+    the backward pass, `end_batch`. A step that differentiates by itself (`automatic=False`) may announce each of its
+    backward passes by `before_backward`, or none of them.
+
+    The per-sample losses come from the first of these that gives any, for the whole fit: what the step returns or the
+    user's function; the usual losses, means and sums that the step computes, each by its derivative in what is
+    differentiated; the norm of the sample's gradient at the last layers; the loss of the batch.
 
     Args:
         selector: Its `wants` say what is listened for, its `measure` what is made of logits.
@@ -43,9 +54,11 @@ class Listener:
         scale: What the announced loss must be multiplied by to be the user's own: number of accumulated batches by
             the factor of a gradient scaler.
         epochs: Length of the training, where known.
+        capture: Whether features are wanted of the batch that begins.
+        submodule: Dotted name of the one whose inputs are the features; None = the last linear layer.
 
     Attributes:
-        description: What was listened to in the last batch, for people.
+        description: What is listened to, for people; empty before the first batch ends.
 
     Example:
         >>> import torch
@@ -74,57 +87,229 @@ class Listener:
         automatic: bool = True,
         scale: Callable[[], float] = lambda: 1.0,
         epochs: int | None = None,
+        capture: Callable[[], bool] = lambda: False,
+        submodule: str | None = None,
     ) -> None:
         self.selector, self.module, self.automatic = selector, module, automatic
-        self.description = ""
-        self._score, self._scale, self._epochs = per_sample_loss, scale, epochs
+        self._score, self._scale, self._capture, self._submodule = per_sample_loss, scale, capture, submodule
+        self._chain, self._logits = Chain(epochs), Logits(selector)
+        # What the losses and the values come from, once it is known.
+        self._told = ""
+        self._values = ""
+        self._announced_description = ""
+        self._tap: InputTap | None = None
         self._hearing: Hearing | None = None
         self._open = False
-        self._size = 0
+        self._batch_idx, self._size = 0, 0
+        self._weights: Tensor | None = None
+        self._passes, self._loss, self._factor = 0, None, 1.0
 
+    @property
+    def description(self) -> str:
+        """What is listened to, for people; empty before the first batch ends."""
+        losses = self._told or self._chain.description
+        values = f"; logits: {type(self.selector).__name__.lower()}'s measure" if self._values == "logits" else ""
+        return losses + values
+
+    # ---------------------------------------------------------------- one batch
     def begin_batch(self, batch_idx: int, size: int, weights: Tensor | None, batch: Any) -> None:
         """Start listening.
 
         Args:
             batch_idx: Number of the batch in its epoch.
             size: B, number of samples in the batch.
-            weights: (B,) loss weights, or None if all are 1.
+            weights: (B,) loss weights, or None if all are 1. They reach the loss without being asked to.
             batch: What the user's step is given.
         """
-        self.close()
-        self._size = size
-        self._hearing = Hearing(size)
+        self._close_batch()
+        self._batch_idx, self._size, self._weights = batch_idx, size, weights
+        self._passes, self._loss = 0, None
+        self._begin_features()
+        if weights is None and not self._overhears:
+            return
+        self._chain.overheard.begin()
+        self._logits.begin()
+        self._hearing = Hearing(
+            size,
+            batch,
+            self._chain.effort,
+            None if self.automatic else self._noted,
+            None if weights is None else self._weighed,
+        )
         self._hearing.__enter__()  # type: ignore[no-untyped-call]
         self._open = True
 
+    @property
+    def _overhears(self) -> bool:
+        wants = self.selector.wants
+        if "value" in wants and self._values != "loss":
+            return True
+        return bool(wants & {"per_sample_loss", "value"}) and not self._told and self._score is None
+
+    def take_over(self) -> None:
+        """Leave the weights to the step, which has asked for them before it computed a loss."""
+        if self._open and self._hearing is not None and not any(isinstance(p, LossPart) for p in self._hearing.parts):
+            self._hearing.weigh = self._weights = None
+
+    def _weighed(self, part: Part, gradient: Tensor) -> Tensor:
+        return gradient if self._weights is None else weighed(part, gradient, self._weights)
+
     def before_backward(self, loss: Tensor) -> None:
-        """What is going to be differentiated; in automatic optimization nothing after it is of interest."""
-        assert self._hearing is not None
+        """What is going to be differentiated; in automatic optimization nothing after it is of interest.
+
+        Raises:
+            RuntimeError: If loss weights can't reach it.
+        """
+        if self._hearing is None:
+            return
         if self.automatic:
             self._stop()
-        self._hearing.expect(loss)
+        if not self._passes:
+            self._forget_early(self._hearing)
+        self._passes += 1
+        self._factor = self._scale()
+        own = loss.detach().float() * self._factor
+        self._loss = own if self._loss is None else self._loss + own
+        if loss.grad_fn is not None:
+            with torch.no_grad(), torch._C.DisableTorchFunction():
+                self._expect(loss.grad_fn, self._hearing)
+
+    @staticmethod
+    def _forget_early(hearing: Hearing) -> None:
+        """Whatever was differentiated inside the step, as for a penalty on gradients, is not the loss."""
+        for part in hearing.parts:
+            part.coefficient, part.on_unarmed = None, None
+
+    def _expect(self, start: Any, hearing: Hearing) -> None:
+        parts = self._chain.expect(start, hearing, self._armed)
+        if "value" in self.selector.wants and not any(isinstance(part, LossPart) for part in parts):
+            nodes = [part.node for part in parts] or [start]
+            self._logits.take_normalised(nodes, hearing, self._measured_features())
+        if self._weights is not None and (not parts or self._chain.overheard.unheard):
+            raise RuntimeError(
+                "DynamicSelection can't apply the selection's loss weights: "
+                + ("part of the loss of" if parts else "the loss of")
+                + " `training_step` comes from the samples by a way that can't be followed. Weight the loss yourself "
+                "by `trainer.selection.weights(batch_idx)`, asked before it is computed, or take a selector without "
+                "loss weights."
+            )
+
+    def _armed(self, part: Part) -> None:
+        if "value" in self.selector.wants:
+            assert self._hearing is not None
+            self._logits.take(part, self._hearing, self._measured_features())
+
+    def _noted(self, part: Part) -> None:
+        """Manual optimization: a backward pass may come unannounced."""
+        part.on_unarmed = self._unannounced
+
+    def _unannounced(self, part: Part) -> None:
+        hearing = self._hearing
+        part.on_unarmed = None
+        if hearing is None or self._passes:
+            return
+        self._factor = self._scale()
+        with torch.no_grad(), torch._C.DisableTorchFunction():
+            if not self._chain.overheard.resolve(part, hearing):
+                return
+            self._chain.overheard.arm(part, hearing, self._armed)
+            noted = {other.node: other for other in hearing.parts}
+            behind = nearest((n for n, _ in part.node.next_functions), noted.__contains__, lambda node: False)
+            for node in behind.found:
+                noted[node].on_unarmed = None
 
     def end_batch(self, outputs: Any, batch: Any) -> Told:
         """What the batch told.
 
         Args:
-            outputs: What the step returned; a dict may have `per_sample_loss`, (B,).
+            outputs: What the step returned; a dict may have `per_sample_loss`, (B,). None = the batch was skipped.
             batch: As for `begin_batch`.
+
+        Raises:
+            RuntimeError: If the selector needs what no rule can find.
         """
         self._stop()
         hearing, self._hearing = self._hearing, None
-        if hearing is None:
+        if not outputs and self.automatic:
+            self._end_features()
             return Told()
-        if isinstance(outputs, dict) and "per_sample_loss" in outputs:
-            self.description = "per_sample_loss"
-            return Told(torch.as_tensor(outputs["per_sample_loss"]).detach())
-        parts = [part for part in hearing.parts if part.coefficient is not None]
-        scale = self._scale()
-        self.description = " + ".join(f"{part.name} × {float(part.coefficient.sum()) * scale:.3g}" for part in parts)
-        return Told(sum_of(parts, scale))
+        features = self._end_features()
+        with torch.no_grad():
+            loss = self._told_loss(outputs, batch)
+            if hearing is not None:
+                heard = self._chain.losses(hearing, self._loss, self._factor)
+                loss = heard if loss is None else loss
+            value = self._value(loss) if "value" in self.selector.wants else None
+        self._announce()
+        return Told(loss, value, features)
 
+    def _told_loss(self, outputs: Any, batch: Any) -> Tensor | None:
+        if isinstance(outputs, dict) and "per_sample_loss" in outputs:
+            self._told = "per_sample_loss, as the step returns it"
+            return torch.as_tensor(outputs["per_sample_loss"]).detach()
+        self._told = ""
+        wanted = "per_sample_loss" in self.selector.wants or self._values == "loss"
+        if self._score is None or not wanted:
+            return None
+        self._told = "per_sample_loss, the function"
+        assert self.module is not None
+        return scored(self._score, self.module, batch, self._size, key=(self._batch_idx,))
+
+    def _value(self, loss: Tensor | None) -> Tensor | None:
+        value = self._logits.value()
+        if not self._values:
+            if value is not None:
+                self._values = "logits"
+            elif self.selector.value_or_loss:
+                self._values = "loss"
+            elif self._loss is not None:
+                raise RuntimeError(
+                    f"{type(self.selector).__name__} can't find the logits: `training_step` calls no F.cross_entropy "
+                    "or F.nll_loss with classes whose rows are the samples of the batch or belong to them. Take a "
+                    "selector that needs none, as 'hybrid', 'infobatch', 'epsilon_greedy', 'ucb' or 'random'; in a "
+                    "plain loop pass what `selector.measure` gives as `value` to `observe`"
+                )
+        return loss if self._values == "loss" else value
+
+    def _announce(self) -> None:
+        if self.description and self.description != self._announced_description:
+            self._announced_description = self.description
+            rank_zero_info(f"listening: {self.description}")
+
+    # ---------------------------------------------------------------- features
+    def _begin_features(self) -> None:
+        if not (self.selector.measures_features or self._capture()):
+            return
+        if self._tap is None:
+            assert self.module is not None
+            self._tap = InputTap(self.module, self._submodule)
+        self._tap.begin()
+
+    def _measured_features(self) -> Tensor | None:
+        return self._tap.rows(self._size) if self.selector.measures_features and self._tap is not None else None
+
+    def _end_features(self) -> Tensor | None:
+        if self._tap is None or not self._tap.active:
+            return None
+        self._tap.active = False
+        if self._capture():
+            return self._tap.rows(self._size)
+        if not self.selector.measures_features:
+            self._remove_tap()
+        return None
+
+    def _remove_tap(self) -> None:
+        if self._tap is not None:
+            self._tap.remove()
+            self._tap = None
+
+    # ---------------------------------------------------------------- the end
     def close(self) -> None:
         """Stop listening, whatever the state."""
+        self._close_batch()
+        self._remove_tap()
+
+    def _close_batch(self) -> None:
         self._stop()
         self._hearing = None
 
@@ -132,14 +317,3 @@ class Listener:
         if self._open and self._hearing is not None:
             self._hearing.__exit__(None, None, None)  # type: ignore[no-untyped-call]
         self._open = False
-
-
-def sum_of(parts: list[Part], scale: float) -> Tensor | None:
-    """(B,) sum of the parts' values, each by its coefficient."""
-    total = None
-    for part in parts:
-        assert part.values is not None
-        assert part.coefficient is not None
-        value = part.values * (part.coefficient * scale)
-        total = value if total is None else total + value
-    return total

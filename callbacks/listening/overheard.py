@@ -1,0 +1,318 @@
+"""What the loss of a step is made of, and what each part says of each sample."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dynsel.callbacks.listening.graph import has_foreign, nearest
+from dynsel.callbacks.listening.hearing import Effort, Hearing, Part
+from dynsel.callbacks.listening.rows import Way, counted, fold, rows_by, spread, way_of
+from dynsel.callbacks.listening.tags import Tag
+
+__all__ = ["Ingredient", "Overheard"]
+
+Kind = tuple[str, str, int]
+
+
+@dataclass(eq=False)
+class Ingredient:
+    """A part of the loss with what its rows say of each sample.
+
+    Attributes:
+        part: The part.
+        sums: (B,) sums of the numerators.
+        counts: (B,) sums of the denominators.
+        spreads: Whether a sample has more than one row.
+        divisor: What the step divides a sum by soon after it, if it does.
+    """
+
+    part: Part
+    sums: Tensor
+    counts: Tensor
+    spreads: bool
+    divisor: Tensor | None = None
+
+
+@dataclass
+class Recipe:
+    """What the first batch with these parts has shown, so that the others need not be looked at so closely.
+
+    Attributes:
+        treatments: For each part, how its value counts; see `_treatment`.
+        repeats: Number of the parts, where each of them is one sample's and the step takes their mean.
+        alone: Whether the only part is no summand of the loss, so that its coefficient is of this batch alone.
+        unheard: Whether samples enter the loss by other ways as well.
+    """
+
+    treatments: list[tuple[str, int]] = field(default_factory=list)
+    repeats: int = 1
+    alone: bool = False
+    unheard: bool = False
+
+
+class Overheard:
+    """Finds, batch after batch, the parts nearest to the loss and their samples.
+
+    Attributes:
+        effort: How closely the next batch must be listened to.
+        unheard: Whether samples enter the loss of this batch by other ways than its parts.
+        ways: What the rows of each kind of part are to the samples, by its place among its kind; None = nothing.
+        recipes: By the names of the parts.
+    """
+
+    def __init__(self) -> None:
+        self.effort = Effort.FULL
+        self.ways: dict[Kind, dict[int, Way | None]] = {}
+        self.recipes: dict[tuple[str, ...], Recipe] = {}
+        self.begin()
+
+    # ---------------------------------------------------------------- one batch
+    def begin(self) -> None:
+        """Before a batch."""
+        self._unsure = False
+        self._used: set[Way] = set()
+        self.ingredients: list[Ingredient] = []
+        self.unheard = self._leaves = False
+        self._above: dict[Any, Any] = {}
+
+    def expect(self, start: Any, hearing: Hearing, on_arm: Callable[[Part], None]) -> list[Part]:
+        """Arm the parts nearest to a node, and take down what they say while it can still be had.
+
+        Args:
+            start: Node of what is about to be differentiated.
+            hearing: The batch's.
+            on_arm: Called with each part before its arguments are let go.
+        """
+        noted = {part.node: part for part in hearing.parts}
+        places = self._places(hearing.parts)
+        met = nearest(
+            [start],
+            lambda node: node in noted and self._resolve(noted[node], places[node], hearing),
+            lambda node: node in hearing.nodes,
+        )
+        self.unheard |= met.stopped
+        self._leaves |= met.leaves
+        self._above.update(met.above)
+        parts = sorted((noted[node] for node in met.found), key=hearing.parts.index)
+        for part in parts:
+            self.arm(part, hearing, on_arm)
+        return parts
+
+    def arm(self, part: Part, hearing: Hearing, on_arm: Callable[[Part], None]) -> None:
+        """Take down what a part says of its samples, once."""
+        if not part.armed:
+            part.armed = True
+            on_arm(part)
+            one = taken_down(part, hearing.size)
+            one.divisor = self._divisor(part) if part.kind == "sum" else None
+            self.ingredients.append(one)
+
+    def resolve(self, part: Part, hearing: Hearing) -> bool:
+        """Find out which samples the rows of a part belong to."""
+        return self._resolve(part, self._places(hearing.parts)[part.node], hearing)
+
+    @staticmethod
+    def _places(parts: Sequence[Part]) -> dict[Any, tuple[Kind, int]]:
+        counts: dict[Kind, int] = {}
+        places = {}
+        for part in parts:
+            kind = part.name, part.kind, len(part.shape)
+            places[part.node] = kind, counts.get(kind, 0)
+            counts[kind] = counts.get(kind, 0) + 1
+        return places
+
+    def _resolve(self, part: Part, place: tuple[Kind, int], hearing: Hearing) -> bool:
+        if part.tag is None and 0 not in part.shape:
+            kind, number = place
+            if hearing.effort is Effort.FULL:
+                self._look_closely(part, kind, number, hearing)
+            else:
+                self._recognise(part, kind, number, hearing)
+        return part.tag is not None
+
+    def _look_closely(self, part: Part, kind: Kind, number: int, hearing: Hearing) -> None:
+        size, way = hearing.size, None
+        # Mixed inputs have two targets each; that of the logits is the sample. So these decide.
+        tag = part.targets if part.inputs is None else part.inputs
+        if tag is None and part.shape[:1] == (size,) and has_foreign(part.node):
+            tag = rows_by(Way.FIRST, part.shape, size)
+        if tag is not None:
+            way = way_of(tag, part.shape, size)
+            if way not in (Way.FIRST, Way.SECOND) and _same(tag, part.targets):
+                way = Way.TARGETS
+            self._used.add(way)
+        part.tag, part.first = tag, way is Way.FIRST
+        if size > 1:
+            self.ways.setdefault(kind, {})[number] = way
+        elif tag is not None:
+            self._unsure = True
+
+    def _recognise(self, part: Part, kind: Kind, number: int, hearing: Hearing) -> None:
+        known = self.ways.get(kind, {})
+        alike = set(known.values())
+        if number in known or len(alike) == 1:
+            way = known.get(number, next(iter(alike)))
+            if way is None:
+                return
+            if way is Way.TARGETS:
+                part.tag = part.targets
+            elif way is not Way.TAGS:
+                part.tag = rows_by(way, part.shape, hearing.size)
+            part.first = way is Way.FIRST
+            self._used.add(way)
+        if part.tag is None:
+            self._unsure = True
+
+    def finish(self) -> None:
+        """After a batch: how closely to listen to the next one."""
+        if self._unsure or not self.recipes or Way.TAGS in self._used:
+            self.effort = Effort.FULL
+        elif self._used:
+            self.effort = Effort.LIGHT if Way.TARGETS in self._used else Effort.BARE
+
+    # ---------------------------------------------------------------- what it says
+    def heard(self) -> list[Ingredient]:
+        """The ingredients that the backward pass went through."""
+        return [one for one in self.ingredients if one.part.coefficient is not None]
+
+    def recipe(self, heard: list[Ingredient], hearing: Hearing, loss: Tensor | None, scale: float) -> Recipe:
+        """What is known of a loss of these parts, found out at the first batch that has them."""
+        names = tuple(one.part.name for one in heard)
+        if names not in self.recipes:
+            treatments = [self._treatment(one, hearing, scale) for one in heard]
+            if any(one.part.kind != "sum" for one in heard) or ("shares", 0) in treatments:
+                treatments = [("shares", 0) if t == ("sum", 0) else t for t in treatments]
+            alone = len(heard) == 1 and not self._leaves and loss is not None and _is_no_summand(heard[0].part, loss)
+            self.recipes[names] = Recipe(treatments, _repeats(heard, scale), alone, self.unheard)
+        return self.recipes[names]
+
+    def _treatment(self, one: Ingredient, hearing: Hearing, scale: float) -> tuple[str, int]:
+        """How the value of a part becomes the loss that the sample alone would have.
+
+        "mean": of the sample's own rows. "sum": of them. "shares": the sum times B, as the step divides by B, by
+        itself or for another part. "counts": the mean, as the step divides by the number of rows that count.
+        "denominator": the sum divided by the sample's part of another sum, given by number.
+        """
+        part = one.part
+        if part.kind != "sum":
+            return "mean", 0
+        assert part.coefficient is not None
+        if one.divisor is None:
+            divisor = 1 / max(abs(float(part.coefficient.sum()) * scale), 1e-30)
+        else:
+            divisor = abs(float(one.divisor))
+        for k, (values, result) in enumerate(hearing.sums):
+            if _near(float(result), divisor) and values.shape == part.shape:
+                return "denominator", k
+        total = float(one.counts.sum())
+        if one.spreads and (_near(divisor, total) or (divisor > total and _near(divisor, round(divisor)))):
+            return "counts", 0
+        return ("shares" if _near(divisor, hearing.size) else "sum"), 0
+
+    def _divisor(self, part: Part) -> Tensor | None:
+        """What the step divides a sum by, where it does so soon."""
+        node = self._above.get(part.node)
+        for _ in range(3):
+            if node is None or node.name() not in ("DivBackward0", "MulBackward0", "NegBackward0", "ToCopyBackward0"):
+                return None
+            if node.name() == "DivBackward0":
+                other = node._saved_other
+                return other.detach() if isinstance(other, Tensor) and other.numel() == 1 else None
+            node = self._above.get(node)
+        return None
+
+    def per_sample(self, heard: list[Ingredient], recipe: Recipe, hearing: Hearing, scale: float) -> Tensor | None:
+        """(B,) losses; NaN where nothing counts. None if nothing was heard."""
+        total, known = None, None
+        for one, (how, k) in zip(heard, recipe.treatments, strict=True):
+            value, counts = self._value(one, how, k, hearing, scale * recipe.repeats, alone=recipe.alone)
+            if len(heard) == 1:
+                return value
+            valid = counts > 0
+            value = torch.where(valid, value, 0.0)
+            total = value if total is None else total + value
+            known = valid if known is None else known | valid
+        return None if total is None or known is None else torch.where(known, total, torch.nan)
+
+    def _value(
+        self, one: Ingredient, how: str, k: int, hearing: Hearing, scale: float, *, alone: bool
+    ) -> tuple[Tensor, Tensor]:
+        part = one.part
+        assert part.coefficient is not None
+        assert part.tag is not None
+        factor, counts = part.coefficient.sum() * scale, one.counts
+        if alone:
+            factor = factor.sign()
+        if how == "denominator":
+            values, result = hearing.sums[k]
+            counts = fold(values, part.tag, hearing.size)
+            return one.sums / counts * (factor * result), counts
+        if how == "mean":
+            value = one.sums / counts
+        elif how == "counts":
+            value, factor = one.sums / counts, factor * counts.sum()
+        else:
+            value = torch.where(counts > 0, one.sums, torch.nan)
+            factor = factor * hearing.size if how == "shares" else factor
+        return value * factor, counts
+
+
+def taken_down(part: Part, size: int) -> Ingredient:
+    """What a part says of its samples."""
+    tag = part.tag
+    assert tag is not None
+    values, denominators = part.numbers()
+    part.forget()
+    sums = fold(values, tag, size, first=part.first)
+    if denominators is not None:
+        counts = fold(denominators, tag, size, first=part.first)
+    elif part.first:
+        counts = torch.full_like(sums, values.numel() / size)
+    else:
+        counts = counted(values.shape, tag, size, values.device)
+    return Ingredient(part, sums, counts, spreads=not (part.first and len(part.shape) == 1))
+
+
+def weighed(part: Part, gradient: Tensor, weights: Tensor) -> Tensor:
+    """The gradient of a part's argument, each row by the weight of its sample.
+
+    Raises:
+        RuntimeError: If the samples of the rows aren't known.
+    """
+    if not part.armed:
+        return gradient
+    tag = part.rows_of(gradient.shape)
+    if tag is None:
+        raise RuntimeError(f"the rows of an argument of {part.name}, {tuple(gradient.shape)}, can't be weighted")
+    return gradient * spread(weights, tag, gradient).to(gradient.dtype)
+
+
+def _same(tag: Tag, other: Tag | None) -> bool:
+    if isinstance(tag, int) or other is None or isinstance(other, int):
+        return isinstance(other, int) and tag == other
+    return tag.shape == other.shape and torch.equal(tag, other)
+
+
+def _near(a: float, b: float) -> bool:
+    return abs(a - b) <= 1e-3 * max(abs(a), abs(b))
+
+
+def _repeats(heard: list[Ingredient], scale: float) -> int:
+    """See `Recipe`."""
+    number = len(heard)
+    if number < 2 or not all(isinstance(one.part.tag, int) or one.part.tag.numel() == 1 for one in heard):  # type: ignore[union-attr]
+        return 1
+    coefficients = [one.part.coefficient for one in heard if one.part.coefficient is not None]
+    return number if all(_near(float(c.sum()) * scale * number, 1.0) for c in coefficients) else 1
+
+
+def _is_no_summand(part: Part, loss: Tensor) -> bool:
+    """Whether the loss is another function of the part than a multiple of it."""
+    assert part.coefficient is not None
+    explained = float((part.coefficient * part.result.float()).sum())
+    return not abs(float(loss) - explained) <= 0.01 * abs(float(loss)) + 1e-9
