@@ -21,7 +21,9 @@ from dynsel._lib.files import write_atomically
 from dynsel._lib.matrices import Matrix
 from dynsel.cfd import cfd, characteristic_sums, gaussian_frequencies, median_scale, phase_decoupled, random_floor
 from dynsel.commands._arguments import Parser
-from dynsel.features.arrays import load_features, load_labels, split_key
+from dynsel.features.array_files import split_key
+from dynsel.features.arrays import load_features
+from dynsel.features.label_files import load_labels
 from dynsel.features.store import find_store
 from dynsel.schedules import as_keep_ratio, sample_count
 from dynsel.selection import balanced_top_k, top_k

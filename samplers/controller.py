@@ -403,7 +403,7 @@ class SelectionController:
 
     def _fit_if_needed(self) -> None:
         if self.selector.needs_features:
-            self._fit(self._fixed_features if self.capture is None else self.capture.complete_rows)
+            self._fit(self._fixed_features if self.capture is None else self.capture.complete_features)
 
     def _choose(self, progress: float, size: int) -> Selection:
         self._fit_if_needed()

@@ -14,7 +14,8 @@ import torch
 from dynsel._lib.files import write_atomically
 from dynsel.cfd import NeuralCFD, neural_cfd
 from dynsel.commands._arguments import Parser
-from dynsel.features.arrays import load_features, load_labels
+from dynsel.features.arrays import load_features
+from dynsel.features.label_files import load_labels
 
 __all__ = ["measure"]
 

@@ -228,7 +228,8 @@ def _brief(value: Any) -> str:
 def _verify(args: list[str]) -> int:
     from rich.progress import track
 
-    from dynsel.features.store import check_fingerprint, open_store
+    from dynsel.features.layout import check_fingerprint
+    from dynsel.features.store import open_store
 
     parser = _verify_parser()
     config = parser.parse_args(_expanded(args))
@@ -274,7 +275,8 @@ def _verify_parser() -> Any:
 def _atlas(args: list[str]) -> int:
     import torch
 
-    from dynsel.compare.report.atlas import embed, factor_figure, load_usage, map_figure
+    from dynsel.compare.report.atlas import embed, load_usage, map_figure
+    from dynsel.compare.report.factors import factor_figure
     from dynsel.compare.report.style import DPI
     from dynsel.features.arrays import load_features
 

@@ -120,7 +120,7 @@ def _fit(args: list[str]) -> int:
         soft_wrap=True,
     )
     if options.plot:
-        from dynsel.compare.report.atlas import frequency_figure
+        from dynsel.compare.report.factors import frequency_figure
         from dynsel.compare.report.style import DPI
 
         path = options.out.with_suffix(".png")
@@ -133,7 +133,8 @@ def _mask(source: str) -> Any:
     """Which rows of a store are features, or None where all are."""
     import torch
 
-    from dynsel.features.store import find_store, manifest_path, open_store
+    from dynsel.features.layout import manifest_path
+    from dynsel.features.store import find_store, open_store
 
     if ".npz" in source or not manifest_path(find_store(source)).is_file():
         return None

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-__all__ = ["CurvePoint", "RunRecord"]
+__all__ = ["CurvePoint", "RunRecord", "by_selector"]
 
 
 @dataclass(frozen=True)
@@ -73,3 +74,15 @@ class RunRecord:
     gpu_joules: float | None = None
     cpu_joules: float | None = None
     error: str | None = None
+
+
+def by_selector(records: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
+    """The runs of each selector, in the order in which the selectors come up.
+
+    Args:
+        records: Runs of any selectors and seeds.
+    """
+    found: dict[str, list[RunRecord]] = {}
+    for record in records:
+        found.setdefault(record.selector, []).append(record)
+    return found

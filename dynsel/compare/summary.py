@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean, median
 
-from dynsel.compare.record import RunRecord
+from dynsel.compare.record import RunRecord, by_selector
 from dynsel.compare.stats import Difference, differences, half_width, lower_is_better, reached, spread, verdict
 
 __all__ = ["BASELINES", "Row", "Speed", "summarise"]
@@ -97,9 +97,7 @@ def summarise(records: Sequence[RunRecord], *, metric: str = "val_accuracy", tar
         metric: What their values are; lower is better if "loss" is part of the name.
         target: Value of the metric, for the speed to reach it.
     """
-    runs: dict[str, list[RunRecord]] = {}
-    for record in records:
-        runs.setdefault(record.selector, []).append(record)
+    runs = by_selector(records)
     # Same seed, same weights and order: the difference of a pair is less noisy than that of the means.
     values = {name: {r.seed: r.value for r in group if r.error is None} for name, group in runs.items()}
     against = {baseline: differences(values, baseline) for baseline in BASELINES}

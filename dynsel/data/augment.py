@@ -76,7 +76,7 @@ class RandomCropFlip(nn.Module):
         """Augment (B, C, H, W) images of any dtype; in eval mode they pass unchanged.
 
         Args:
-            images: The batch.
+            images: (B, C, H, W) images of any dtype.
         """
         if not self.training:
             return images

@@ -29,10 +29,10 @@ class TokenTexts(Dataset[tuple[Tensor, int]]):
     """Texts as rows of token numbers; the texts themselves are kept in `texts`, for an encoder of sentences.
 
     Args:
-        texts: The N texts.
+        texts: The N texts, in the order of the rows.
         tokens: (N, L) int64 token numbers, 0 = nothing.
         targets: (N,) int64 class of each, in [0, len(classes)).
-        classes: Name of each class.
+        classes: Name of each of the C classes, in the order of the targets.
     """
 
     def __init__(self, texts: Sequence[str], tokens: Tensor, targets: Tensor, classes: Sequence[str]) -> None:
@@ -52,7 +52,7 @@ class TokenTexts(Dataset[tuple[Tensor, int]]):
         """The finished batch of these rows.
 
         Args:
-            indices: Rows in [0, N).
+            indices: Rows to fetch, each in [0, N).
         """
         rows = torch.as_tensor(indices, dtype=torch.int64)
         return self.tokens[rows], self.targets[rows]
@@ -169,7 +169,7 @@ def tokens_of(text: str) -> list[str]:
     """Words and pairs of neighbouring words.
 
     Args:
-        text: Any.
+        text: Any text; case and punctuation other than apostrophes are ignored.
 
     Example:
         >>> tokens_of("What's my PIN?")

@@ -26,7 +26,7 @@ def cache_folders(root: Path) -> list[Path]:
     `~/.cache/dynsel`).
 
     Args:
-        root: Where the data lies.
+        root: Folder that the data lies in.
     """
     user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return [root / ".dynsel-cache", user / "dynsel"]
@@ -39,7 +39,7 @@ def cached_arrays(name: str, files: list[tuple[str, int]], folders: list[Path], 
         name: First part of the file name.
         files: Name and size of each file the arrays come from; if one changes, they are built again.
         folders: Where to look, and where to write: the first one that can be written to.
-        build: Makes the arrays.
+        build: Function that makes the arrays, called if no cache of theirs is there.
     """
     key = hashlib.sha256(json.dumps([1, files]).encode()).hexdigest()[:16]
     paths = [folder / f"{name}-{key}.npz" for folder in folders]

@@ -39,7 +39,7 @@ class CIFAR10DataModule(TensorDataModule):
     don't fit the other.
 
     Args:
-        root: Folder of the data.
+        root: Folder that holds the data in one of these forms.
         batch_size: Images in a training batch.
         num_workers: Worker processes; must be 0 if the images are kept on an accelerator.
         download: Download by torchvision if `root` holds none of the three.
@@ -110,7 +110,7 @@ def find_source(root: Path) -> ImageSource | None:
     """Folders or archives in `root`; None if there is neither.
 
     Args:
-        root: Where to look.
+        root: Folder to look into.
 
     Raises:
         FileNotFoundError: If only some of the parts are there.

@@ -18,9 +18,9 @@ def flip_labels(targets: Tensor, share: float, num_classes: int, generator: torc
 
     Args:
         targets: (N,) int64 in [0, num_classes).
-        share: In [0, 1).
+        share: Share of the samples whose label becomes wrong, in [0, 1).
         num_classes: C, at least 2 if anything is to be flipped.
-        generator: Source of the draws.
+        generator: Source of the draws, on the CPU.
 
     Returns:
         (N,) int64 targets, and an (N,) bool mask of those that are wrong now.
@@ -55,8 +55,8 @@ def long_tail(targets: Tensor, imbalance: float, num_classes: int, generator: to
     Args:
         targets: (N,) int64 in [0, num_classes).
         imbalance: f, at least 1: size of the first class over that of the last.
-        num_classes: C.
-        generator: Source of the draws.
+        num_classes: Number of classes, C.
+        generator: Source of the draws, on the CPU.
 
     Returns:
         (M,) int64 rows, ascending.

@@ -24,14 +24,14 @@ class Recipe:
 
     Args:
         epochs: Passes over the images.
-        batch_size: Images a step.
+        batch_size: Number of images in a step.
         lr: Learning rate at the start.
         optimizer: "sgd" (momentum 0.9) or "adamw".
-        weight_decay: Weight decay.
+        weight_decay: Weight decay of the optimizer, at least 0.
         milestones: Shares of the epochs after which the learning rate is multiplied by `gamma`.
-        gamma: See there.
-        augment: See `Augmentation`.
-        cutmix: Mix half of the batches.
+        gamma: Factor that the learning rate is multiplied by at each milestone.
+        augment: Names of operations joined by "_", see `Augmentation`.
+        cutmix: Whether half of the batches, drawn at random, are mixed by CutMix.
     """
 
     epochs: int
@@ -67,10 +67,10 @@ def train_classifier(
         network: What is trained; on the device already.
         images: (N, C, H, W) uint8, or floats in [0, 1].
         targets: (N, classes) shares of classes.
-        normalize: From images to what the network takes.
-        recipe: How.
-        seed: Of order and augmentation.
-        bf16: Compute in bfloat16.
+        normalize: Module that turns images into what the network takes.
+        recipe: How the network is trained.
+        seed: Seed for order and augmentation.
+        bf16: Whether the network computes in bfloat16.
         after_epoch: Called with the number of epochs done.
 
     Returns:
@@ -121,9 +121,9 @@ def predict(
     Args:
         forward: A network in eval mode, or a method of it.
         images: (N, C, H, W) uint8, or floats in [0, 1].
-        normalize: From images to what the network takes.
-        bf16: Compute in bfloat16.
-        batch: Images a block.
+        normalize: Module that turns images into what the network takes.
+        bf16: Whether the network computes in bfloat16.
+        batch: Number of images that are computed at a time.
     """
     parts = []
     for block in torch.split(images, batch):
@@ -136,11 +136,11 @@ def accuracy(network: nn.Module, images: Tensor, targets: Tensor, normalize: nn.
     """Share of the images, in [0, 1], whose class is the network's first guess.
 
     Args:
-        network: Put into eval mode.
+        network: Classifier on the device of the images; it is put into eval mode.
         images: (N, C, H, W) uint8, or floats in [0, 1].
-        targets: (N,) int64.
-        normalize: From images to what the network takes.
-        bf16: Compute in bfloat16.
+        targets: (N,) int64 class of each image.
+        normalize: Module that turns images into what the network takes.
+        bf16: Whether the network computes in bfloat16.
     """
     network.eval()
     return float((predict(network, images, normalize, bf16).argmax(1) == targets).double().mean())

@@ -66,9 +66,9 @@ class Augmentation:
         """What the next batch goes through.
 
         Args:
-            groups: G.
-            host: Source of the operation, on the CPU.
-            generator: Source of the groups' numbers, on the device of the images.
+            groups: Number of groups of images with numbers of their own, G.
+            host: Generator on the CPU, which decides the operation.
+            generator: Generator on the device of the images, which decides the groups' numbers.
         """
         operation = None
         if self.operations:
@@ -79,8 +79,8 @@ class Augmentation:
         """(G, n, C, H, W) floats, augmented; differentiable.
 
         Args:
-            images: The batch.
-            draw: From `draw`, for G groups.
+            images: (G, n, C, H, W) floats.
+            draw: What `draw` gave for G groups.
         """
         if draw.operation is None:
             return images
@@ -147,9 +147,9 @@ def cutmix(images: Tensor, targets: Tensor, generator: torch.Generator) -> tuple
     """Paste a random window of other images of the batch; targets are mixed by area.
 
     Args:
-        images: (B, C, H, W).
+        images: (B, C, H, W) images of one batch.
         targets: (B, C) shares of classes.
-        generator: Source of window and partners, on the CPU.
+        generator: Generator on the CPU, which decides window and partners.
 
     Reference:
         Yun et al. (2019), arXiv:1905.04899 (β = 1).

@@ -13,7 +13,7 @@ class ConvNet(nn.Module):
     """Blocks of 3x3 convolution, instance norm, ReLU and 2x2 average pooling, and a linear layer.
 
     Args:
-        num_classes: Outputs of `fc`.
+        num_classes: Number of classes, which is the width of the last layer, `fc`.
         image_shape: (C, H, W); every block halves H and W, rounding down.
         width: Channels of every block.
         depth: Number of blocks; None: as many as leave a map of 4x4, at least 2 (8 px: 2, 32 px: 3, 64 px: 4).

@@ -29,9 +29,9 @@ class DistilledDataset(Dataset[tuple[Tensor, int | Tensor]]):
 
     Args:
         path: The folder that `dynsel distill` wrote, or its `distilled.json`.
-        decode: Cut mosaics into their tiles, each enlarged to an image: what they are made to be trained on. Else
-            the stored images.
-        soft: Give the shares of the classes in place of the label, if there are any.
+        decode: Whether mosaics are cut into their tiles, each enlarged to an image, which is what they are made to be
+            trained on; else items are the images as they are stored.
+        soft: Whether an item's label is the (C,) shares of the classes, which must have been stored.
 
     Attributes:
         images: (N, C, H, W) float32 in [0, 1].
@@ -88,11 +88,11 @@ def save_distilled(
     """Write synthetic images; the manifest comes last, so that half of it is never taken for the whole.
 
     Args:
-        folder: Where to; made if need be.
+        folder: Folder to write into; made if need be.
         images: (M, C, H, W) floats in [0, 1], mosaics if `factor` is above 1.
-        targets: (M,) int64 labels.
-        classes: Names of the classes.
-        factor: Tiles along each side of a mosaic.
+        targets: (M,) int64 label of each image, in [0, C).
+        classes: Names of the C classes, in the order of the labels.
+        factor: Tiles along each side of a mosaic, at least 1; 1 = plain images.
         soft_targets: (M factor², classes) shares of the classes, of the decoded images.
         facts: What else the manifest says: plain JSON.
 

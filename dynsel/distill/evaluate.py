@@ -28,11 +28,11 @@ class Result:
     """Accuracies of one network trained several times on one set.
 
     Args:
-        set: Name of the set.
-        network: Name of the network.
+        set: Name of the set that was trained on.
+        network: Name of the kind of network.
         images: Number of images trained on.
-        last: Accuracy after the last epoch, each repetition.
-        best: The highest of those measured in between, each repetition: it is chosen by the test set.
+        last: Accuracy after the last epoch in each repetition, in [0, 1].
+        best: Highest accuracy measured in each repetition, in [0, 1]; it is chosen by the test set.
     """
 
     set: str
@@ -62,14 +62,15 @@ class Evaluation:
     Args:
         networks: What is trained: "convnet" for the form of the pool's networks, or the path of a class or function
             that is called with the number of classes and `in_channels=`, as in "dynsel.models.resnet18".
-        repeats: Networks trained on each set, from other weights, at least 1; three or more say something.
-        epochs: Passes over the set.
-        batch_size: Images a step.
+        repeats: Number of networks trained on each set, from different weights, at least 1; three or more say
+            something.
+        epochs: Number of passes over the set.
+        batch_size: Number of images in a step.
         lr: Learning rate at the start.
-        augment: See `Augmentation`.
-        cutmix: Mix half of the batches.
-        tests: Times that the accuracy is measured in one training, at least 1.
-        seed: Decides weights, orders and draws.
+        augment: Names of operations joined by "_", see `Augmentation`.
+        cutmix: Whether half of the batches, drawn at random, are mixed by CutMix.
+        tests: How often the accuracy is measured in one training, at least 1.
+        seed: Seed for weights, orders and draws.
     """
 
     networks: tuple[str, ...] = ("convnet",)
@@ -106,12 +107,12 @@ class Evaluation:
         """Train one kind of network on one set, several times.
 
         Args:
-            name: What the set is called.
-            images_of: The set, on the device of `val`.
-            network: What is trained.
-            pool: Whose form "convnet" takes.
-            val: What the accuracy is measured on; its device is trained on.
-            bf16: Compute in bfloat16.
+            name: Name of the set, for the result.
+            images_of: Function that gives the set for the number of a repetition, on the device of `val`.
+            network: Which of `networks` is trained.
+            pool: Pool whose form "convnet" takes.
+            val: Images that the accuracy is measured on; training runs on their device.
+            bf16: Whether the networks compute in bfloat16.
         """
         normalize = normalizer(val.image_shape[0]).to(val.device)
         recipe = Recipe(
@@ -164,9 +165,9 @@ def random_images(data: TensorImages, per_class: int, seed: int) -> TrainingSet:
     """So many real images of every class at random, others in every repetition.
 
     Args:
-        data: The real images.
-        per_class: Images of a class.
-        seed: Of the draws.
+        data: The real images to draw from.
+        per_class: Number of images of each class.
+        seed: Seed for the draws.
     """
 
     def draw(repeat: int) -> tuple[Tensor, Tensor]:
@@ -181,9 +182,9 @@ def herding_images(data: TensorImages, per_class: int, pool: Pool) -> TrainingSe
     """So many real images of every class by herding, the same in every repetition.
 
     Args:
-        data: The real images.
-        per_class: Images of a class.
-        pool: Whose first trained network makes the features, scaled to length 1.
+        data: The real images to choose from.
+        per_class: Number of images of each class.
+        pool: Pool whose first trained network makes the features, which are scaled to length 1.
     """
     loaded = pool.load(data, data.device)
     network = loaded.trained(0)

@@ -13,8 +13,8 @@ def check_factor(factor: int, height: int, width: int) -> None:
 
     Args:
         factor: Tiles along each side, at least 1.
-        height: H.
-        width: W.
+        height: Height of the images in pixels, H.
+        width: Width of the images in pixels, W.
 
     Raises:
         ValueError: If a side isn't a multiple of the factor.
@@ -53,7 +53,7 @@ def encode(images: Tensor, factor: int) -> Tensor:
 
     Args:
         images: (..., factor², C, H, W) floating point.
-        factor: Tiles along each side.
+        factor: Tiles along each side, at least 1.
 
     Returns:
         (..., C, H, W).

@@ -5,26 +5,25 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dynsel._lib.images import TensorImages
-from dynsel.cfd import FrequencyNetwork, Mode, amplitude_phase, characteristic_function, discrepancy
+from dynsel.cfd import FrequencyNetwork, Mode
 from dynsel.distill._training import autocast, predict
 from dynsel.distill.augment import Augmentation, Draw
+from dynsel.distill.blending import LoadedPool
+from dynsel.distill.matching import add_ranks, class_chunks, explained_memory, match_loss
 from dynsel.distill.mosaic import check_factor, decode
-from dynsel.distill.pool import LoadedPool, Pool, normalizer
-from dynsel.distill.start import check_classes, class_table, draw_rows, first_images
+from dynsel.distill.pool import Pool, normalizer
+from dynsel.distill.start import check_classes, check_options, class_table, draw_rows, first_images
 
 __all__ = ["NCFM"]
 
-SCALE = 300  # of the loss in the published code; decides how fast the frequency network learns
 CHECK_EVERY = 50
 
 
@@ -49,8 +48,8 @@ class NCFM(pl.LightningModule):
         pool: Where the feature networks come from; prepared before training.
         images_per_class: Images stored for every class.
         factor: Tiles along each side of an image, which is a mosaic of factor² smaller ones: 1 or 2.
-        mode: "scale-mixture" (frequencies are learned: min-max) or "normal".
-        num_frequencies: F.
+        mode: "scale-mixture" for frequencies that are learned (min-max), or "normal" for standard normal ones.
+        num_frequencies: Number of frequencies, F.
         amplitude: Weight of amplitudes against phases, in [0, 1].
         lr: Learning rate of the images (AdamW).
         frequency_lr: Learning rate of the frequency network (SGD, momentum 0.5).
@@ -62,8 +61,8 @@ class NCFM(pl.LightningModule):
         calibration: Weight of the cross entropy of the synthetic images under the trained network; 0 = the paper.
         soft_labels: Store what the pool's trained networks say of the images at the end, as shares of the classes.
         class_chunk: Classes computed at a time, which bounds memory; None = all.
-        compile: Compile the feature network.
-        seed: Of everything.
+        compile: Whether the feature network is compiled.
+        seed: Seed for the first images, the frequencies and every draw.
 
     Attributes:
         images: (C, images_per_class, channels, H, W) in [0, 1].
@@ -99,21 +98,7 @@ class NCFM(pl.LightningModule):
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
-        for name, value in (
-            ("images_per_class", images_per_class),
-            ("real_batch", real_batch),
-            ("patience", patience),
-            ("class_chunk", class_chunk),
-        ):
-            if value is not None and value < 1:
-                raise ValueError(f"`{name}` must be at least 1, got {value}")
-        for name, number in (("lr", lr), ("frequency_lr", frequency_lr)):
-            if not number > 0:
-                raise ValueError(f"`{name}` must be above 0, got {number}")
-        if not 0 <= amplitude <= 1:
-            raise ValueError(f"`amplitude` must be in [0, 1], got {amplitude}")
-        if not calibration >= 0:
-            raise ValueError(f"`calibration` must be at least 0, got {calibration}")
+        check_options(images_per_class, real_batch, patience, class_chunk, lr, frequency_lr, amplitude, calibration)
         check_factor(factor, *data.image_shape[1:])
         check_classes(data, images_per_class)
         self.data, self.pool, self.factor, self.amplitude = data, pool, factor, amplitude
@@ -169,14 +154,14 @@ class NCFM(pl.LightningModule):
         """One step of the images down, and of the frequency network up, the same loss.
 
         Args:
-            batch: Not used.
-            batch_idx: Not used.
+            batch: Number of the step; what is trained on is drawn here.
+            batch_idx: The same number; not used.
 
         Raises:
             RuntimeError: If memory runs out, with a way out.
             ValueError: If the loss isn't finite any more.
         """
-        with _explained_memory(self.num_classes, self.class_chunk):
+        with explained_memory(self.num_classes, self.class_chunk):
             gradient, t_gradient, t, sums = self._gradients(self.global_step)
         self.images.grad = gradient
         optimizers = self.optimizers()
@@ -231,7 +216,7 @@ class NCFM(pl.LightningModule):
             sums[: len(parts)] += torch.stack(parts)
             for total, value in zip(gradients, torch.autograd.grad(loss, wanted), strict=True):
                 total += value
-        self._add_ranks([*gradients, sums])
+        add_ranks([*gradients, sums])
         return gradients[0], gradients[-1], t, sums
 
     def _match(self, classes: slice, rows: Tensor, draw: Draw, t: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -244,11 +229,7 @@ class NCFM(pl.LightningModule):
         synthetic = self._features(self._decoded(classes), numbers)
         # bfloat16 has too few digits for angles.
         with autocast(self.device, False):
-            a = characteristic_function(synthetic, t)
-            b = characteristic_function(real, t, weights)
-            loss = SCALE * discrepancy(a, b, self.amplitude)
-            parts = [SCALE * part.detach().mean(-1).sum() for part in amplitude_phase(a, b)]
-        return loss.sum(), [loss.detach().sum(), *parts]
+            return match_loss(synthetic, real, t, self.amplitude, weights)
 
     def _features(self, images: Tensor, draw: Draw) -> Tensor:
         """(c, n, C, H, W) normalised images, augmented by class -> (c, n, D) float32 features of length 1."""
@@ -270,17 +251,8 @@ class NCFM(pl.LightningModule):
 
     def _chunks(self) -> Iterator[slice]:
         """The classes of this rank, some at a time."""
-        world, rank = (self.trainer.world_size, self.global_rank) if self._trainer is not None else (1, 0)
-        first, last = (self.num_classes * r // world for r in (rank, rank + 1))
-        size = self.class_chunk or self.num_classes
-        for start in range(first, last, size):
-            yield slice(start, min(start + size, last))
-
-    @staticmethod
-    def _add_ranks(tensors: list[Tensor]) -> None:
-        if dist.is_available() and dist.is_initialized():
-            for tensor in tensors:
-                dist.all_reduce(tensor)
+        ranks = (self.global_rank, self.trainer.world_size) if self._trainer is not None else (0, 1)
+        return class_chunks(self.num_classes, self.class_chunk, *ranks)
 
     @torch.no_grad()
     def _clamp(self) -> Tensor:
@@ -316,21 +288,6 @@ class NCFM(pl.LightningModule):
         """Add what `dynsel distill export` must know: plain values, which load without unpickling.
 
         Args:
-            checkpoint: Lightning's.
+            checkpoint: Lightning's checkpoint, which is added to.
         """
         checkpoint["ncfm"] = {"classes": list(self.data.classes), "factor": self.factor}
-
-
-@contextmanager
-def _explained_memory(classes: int, chunk: int | None) -> Iterator[None]:
-    try:
-        yield
-    except RuntimeError as error:
-        # A CPU's allocator raises no type of its own.
-        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
-            raise
-        now = chunk or classes
-        raise RuntimeError(
-            f"out of memory with {now} classes at a time: set `class_chunk` to {max(1, now // 2)} or less, or lower "
-            f"`real_batch` or `num_frequencies` ({error})"
-        ) from error

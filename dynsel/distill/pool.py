@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 from dataclasses import dataclass
@@ -18,10 +17,11 @@ from dynsel._lib.normalize import Normalize, usual_statistics
 from dynsel._lib.progress import track
 from dynsel._lib.tensor_files import read_header, read_tensors
 from dynsel.distill._training import Recipe, accuracy, train_classifier
+from dynsel.distill.blending import LoadedPool, copy_weights
 from dynsel.distill.convnet import ConvNet
 from dynsel.features.fingerprint import describe_difference, fingerprint
 
-__all__ = ["LoadedPool", "Pool", "normalizer", "one_hot"]
+__all__ = ["Pool", "normalizer", "one_hot"]
 
 _FORMAT = "dynsel network pool 1"
 
@@ -49,16 +49,16 @@ class Pool:
     command goes on with the missing ones.
 
     Args:
-        folder: Where the networks are kept.
-        networks: How many.
-        epochs: Passes over the data that train one.
-        width: Channels of a block.
-        depth: Number of blocks; None: see `ConvNet`.
-        batch_size: Images a step.
+        folder: Folder that the networks are kept in.
+        networks: Number of networks.
+        epochs: Number of passes over the data that train a network.
+        width: Number of channels of each block.
+        depth: Number of blocks; None = as many as suit the images, see `ConvNet`.
+        batch_size: Number of images in a step.
         lr: Learning rate of SGD, a fifth of it after 2/3 and again after 5/6 of the epochs.
-        augment: See `Augmentation`.
-        cutmix: Mix half of the batches.
-        seed: Decides the networks.
+        augment: Names of operations joined by "_", see `Augmentation`.
+        cutmix: Whether half of the batches, drawn at random, are mixed by CutMix.
+        seed: Seed for weights, order and augmentation of all networks.
 
     Reference:
         Wang et al. (2025), arXiv:2502.20653, and the published code: 20 networks, 60 epochs (80 for
@@ -103,11 +103,11 @@ class Pool:
         """Train the missing networks.
 
         Args:
-            data: What they are trained on.
-            val: What their accuracy is measured on.
-            device: Where they are trained.
-            bf16: Compute in bfloat16.
-            progress: Show a progress bar.
+            data: Images that the networks are trained on.
+            val: Images that their accuracy is measured on.
+            device: Device that they are trained on.
+            bf16: Whether the networks compute in bfloat16.
+            progress: Whether a bar shows on the standard error.
 
         Returns:
             Accuracy of every trained network, in [0, 1].
@@ -125,8 +125,8 @@ class Pool:
         """All networks, on a device.
 
         Args:
-            data: What they must have been trained on.
-            device: Where they go.
+            data: Images that the networks must have been trained on.
+            device: Device that the networks go to.
 
         Raises:
             FileNotFoundError: If networks are missing.
@@ -190,62 +190,17 @@ class Pool:
             torch.default_generator.manual_seed(seed)
             network = self.build(data)
         network = network.to(data.device).to(memory_format=torch.channels_last)
-        tensors = _copy(network, "init")
+        tensors = copy_weights(network, "init")
         recipe = Recipe(
             self.epochs, self.batch_size, self.lr, "sgd", 5e-4, (2 / 3, 5 / 6), 0.2, self.augment, self.cutmix
         )
         normalize = normalizer(data.image_shape[0]).to(data.device)
         targets = one_hot(data.targets, len(data.classes))
         train_classifier(network, data.images, targets, normalize, recipe, seed, bf16=bf16)
-        tensors |= _copy(network, "trained")
+        tensors |= copy_weights(network, "trained")
         header = {"format": _FORMAT, "key": key}
         header["accuracy"] = str(accuracy(network, val.images, val.targets, normalize, bf16))
         write_atomically(self.path(number), save(tensors, header))
-
-
-class LoadedPool:
-    """The networks of a pool, stacked, and two networks that take on any of them.
-
-    Args:
-        network: One network of the pool's form.
-        stacked: Weights by name, "init.NAME" and "trained.NAME", each (networks, ...).
-
-    Attributes:
-        network: What `blend` returns, always the same object.
-    """
-
-    def __init__(self, network: ConvNet, stacked: dict[str, Tensor]) -> None:
-        self.network = network.eval().requires_grad_(False)
-        # A gradient through one must not find weights of the other.
-        self._teacher = copy.deepcopy(self.network)
-        self.stacked = stacked
-
-    def __len__(self) -> int:
-        return len(next(iter(self.stacked.values())))
-
-    def blend(self, number: int, share: float) -> ConvNet:
-        """The network with `share` of its weights from the beginning and the rest from the end of training.
-
-        Args:
-            number: Which network.
-            share: In [0, 1].
-        """
-        return self._set(self.network, number, share)
-
-    def trained(self, number: int) -> ConvNet:
-        """The trained network of a number; another object than `blend` returns, and always the same."""
-        return self._set(self._teacher, number, 0.0)
-
-    @torch.no_grad()
-    def _set(self, network: ConvNet, number: int, share: float) -> ConvNet:
-        for name, value in network.named_parameters():
-            first, last = (self.stacked[f"{when}.{name}"][number] for when in ("init", "trained"))
-            value.copy_(torch.lerp(last, first, share))
-        return network
-
-
-def _copy(network: ConvNet, prefix: str) -> dict[str, Tensor]:
-    return {f"{prefix}.{name}": value.detach().cpu().clone().contiguous() for name, value in network.named_parameters()}
 
 
 def _key(description: dict[str, Any]) -> str:

@@ -21,8 +21,8 @@ class Sheet(pl.Callback):
     """Writes `step-NNNNNN.png`, the images as they are stored, and `over-training.png`, the first of each class.
 
     Args:
-        folder: Where to; made if need be.
-        every: Steps between two pictures; also one before the first step and one after the last.
+        folder: Folder that the pictures are written into; made if need be.
+        every: Number of steps between two pictures; one is also drawn before the first step and after the last.
     """
 
     def __init__(self, folder: str | Path, every: int = 1000) -> None:
@@ -74,10 +74,10 @@ def draw_sheet(images: Tensor, path: Path, rows: list[str], columns: list[str], 
 
     Args:
         images: (R, K, C, H, W) in [0, 1], one channel or three.
-        path: PNG file to write.
-        rows: Names of the rows, at least R.
-        columns: Names of the columns.
-        title: Above.
+        path: PNG file to write; its folder is made if need be.
+        rows: Names of the rows, at least R of them.
+        columns: Names of the K columns.
+        title: Line above the picture.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -12,15 +12,57 @@ from dynsel._lib.images import TensorImages
 from dynsel.distill.mosaic import encode
 from dynsel.selectors.herding import herding_order
 
-__all__ = ["check_classes", "class_table", "draw_rows", "first_images"]
+__all__ = ["check_classes", "check_options", "class_table", "draw_rows", "first_images"]
+
+
+def check_options(
+    images_per_class: int,
+    real_batch: int,
+    patience: int,
+    class_chunk: int | None,
+    lr: float,
+    frequency_lr: float,
+    amplitude: float,
+    calibration: float,
+) -> None:
+    """Check the numbers that `NCFM` is constructed with.
+
+    Args:
+        images_per_class: At least 1.
+        real_batch: At least 1.
+        patience: At least 1.
+        class_chunk: At least 1, or None.
+        lr: Above 0.
+        frequency_lr: Above 0.
+        amplitude: In [0, 1].
+        calibration: At least 0.
+
+    Raises:
+        ValueError: If a number is out of range; names the argument.
+    """
+    for name, value in (
+        ("images_per_class", images_per_class),
+        ("real_batch", real_batch),
+        ("patience", patience),
+        ("class_chunk", class_chunk),
+    ):
+        if value is not None and value < 1:
+            raise ValueError(f"`{name}` must be at least 1, got {value}")
+    for name, number in (("lr", lr), ("frequency_lr", frequency_lr)):
+        if not number > 0:
+            raise ValueError(f"`{name}` must be above 0, got {number}")
+    if not 0 <= amplitude <= 1:
+        raise ValueError(f"`amplitude` must be in [0, 1], got {amplitude}")
+    if not calibration >= 0:
+        raise ValueError(f"`calibration` must be at least 0, got {calibration}")
 
 
 def check_classes(data: TensorImages, images_per_class: int) -> None:
     """Check that every class has as many images as are to be made.
 
     Args:
-        data: The real images.
-        images_per_class: Images to be made of every class.
+        data: The real images that are distilled.
+        images_per_class: Number of images to be made of every class.
 
     Raises:
         ValueError: If one hasn't.
@@ -40,8 +82,8 @@ def class_table(targets: Tensor, num_classes: int) -> Tensor:
     """(classes, largest class) int64 rows of every class, filled up with -1.
 
     Args:
-        targets: (N,) int64.
-        num_classes: Number of classes.
+        targets: (N,) int64 class of each image, in [0, num_classes).
+        num_classes: Number of classes, C.
 
     Example:
         >>> class_table(torch.tensor([1, 0, 1]), 2).tolist()
@@ -55,9 +97,9 @@ def draw_rows(table: Tensor, keys: Tensor, count: int) -> Tensor:
     """Draw rows of every class without replacement.
 
     Args:
-        table: See `class_table`.
-        keys: As large, uniform in [0, 1).
-        count: Rows of each class.
+        table: (classes, largest class) rows as `class_table` gives them.
+        keys: Random numbers of the same shape, uniform in [0, 1).
+        count: Number of rows to draw of each class.
 
     Returns:
         (classes, n) rows, -1 where a class has no further one; n is `count` or the size of the largest class.
@@ -70,11 +112,11 @@ def first_images(data: TensorImages, per_class: int, factor: int, init: str, see
     """The images before the first step.
 
     Args:
-        data: The real images.
-        per_class: Images of every class.
+        data: The real images that are distilled.
+        per_class: Number of images of every class.
         factor: Tiles along each side; every tile is a real image made smaller.
-        init: See `NCFM`.
-        seed: Of the draw.
+        init: Where the images begin, as in `NCFM`.
+        seed: Seed for the draw.
 
     Returns:
         (classes, per_class, C, H, W) float32 in [0, 1].

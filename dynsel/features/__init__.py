@@ -4,7 +4,8 @@ from dynsel.features.arrays import load_features, save_features
 from dynsel.features.capture import CapturedFeatures, find_module
 from dynsel.features.fingerprint import describe_difference, fingerprint
 from dynsel.features.pixels import pixel_features
-from dynsel.features.store import FeatureStore, StoreWriter, open_store
+from dynsel.features.store import FeatureStore, open_store
+from dynsel.features.writing import StoreWriter
 
 __all__ = [
     "CapturedFeatures",

@@ -51,7 +51,7 @@ def get_images(dataset: Any, indices: Sequence[int]) -> list[NDArray[np.float32]
     Args:
         dataset: Map-style data set; of an item that is a tuple the first entry is the image, of a mapping the
             entry "image", "img" or "pixel_values". A `__getitems__` is used, be its result a list or a batch.
-        indices: Which items.
+        indices: Numbers of the items.
 
     Returns:
         One float32 array an item, of the item's own shape.
@@ -68,8 +68,8 @@ def get_items(dataset: Any, indices: Sequence[int]) -> list[Any]:
     Of a finished batch, as a data set gives that gathers all its images at once, only the inputs are taken.
 
     Args:
-        dataset: Map-style data set.
-        indices: Which items.
+        dataset: Map-style data set of any kind of items.
+        indices: Numbers of the items.
     """
     if not hasattr(dataset, "__getitems__"):
         return [dataset[i] for i in indices]

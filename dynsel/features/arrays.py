@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import os
 import warnings
-import zipfile
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,23 +15,17 @@ from torch import Tensor
 from dynsel._lib.files import write_atomically
 from dynsel._lib.matrices import blocks, check_matrix, name_rows
 from dynsel._lib.provenance import package_version
+from dynsel.features.array_files import choose_key, is_float_matrix, list_keys, map_array, read_array, split_key
 from dynsel.features.fingerprint import fingerprint
-from dynsel.features.store import (
-    FeatureStore,
-    check_fingerprint,
-    checksum,
-    find_store,
-    manifest_path,
-    open_store,
-    write_manifest,
-)
-from dynsel.labels import encode_labels
+from dynsel.features.label_files import compare_labels, labels_beside
+from dynsel.features.layout import FORMAT, check_fingerprint, checksum, manifest_path, write_manifest
+from dynsel.features.store import FeatureStore, find_store, open_store
 
-__all__ = ["load_features", "load_labels", "save_features", "split_key"]
+__all__ = ["load_features", "save_features"]
 
 Array = NDArray[Any]
 
-_CHECKED_BYTES = 2**22  # a checksum for so many
+_CHECKED_BYTES = 2**22  # what one checksum is for
 
 
 def load_features(
@@ -85,7 +76,7 @@ def load_features(
     if store is None or "checksums" not in store.manifest:  # else they were finite when written, and are unchanged
         check_matrix(features, name)
     if labels is not None and beside is not None and len(beside) == len(features):
-        _compare_labels(beside, labels)
+        compare_labels(beside, labels)
     if store is not None:
         _warn_of_skipped(store)
         if dataset is not None:
@@ -116,7 +107,7 @@ def save_features(path: str | os.PathLike[str], features: Tensor | Array, datase
     array = load_features(features, num_samples=num_samples)
     size = max(1, _CHECKED_BYTES // (array.shape[1] * array.itemsize))
     manifest = {
-        "format": "dynsel.features",
+        "format": FORMAT,
         "fingerprint": None if dataset is None else fingerprint(dataset),
         "N": array.shape[0],
         "d": array.shape[1],
@@ -132,47 +123,8 @@ def save_features(path: str | os.PathLike[str], features: Tensor | Array, datase
     return path
 
 
-def load_labels(source: str, count: int) -> tuple[Tensor, list[Any]]:
-    """Labels from a file, as codes.
-
-    Args:
-        source: Path of an `.npy` file, or of an `.npz` file as "file.npz:key"; the key may be left out if it has
-            one array only.
-        count: Expected number N.
-
-    Returns:
-        (N,) codes 0 .. C-1, and the classes that they stand for.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it can't be read, has no such key, or holds another number of labels.
-    """
-    path, key = split_key(source)
-    if not os.path.isfile(path):
-        raise FileNotFoundError(f"there is no label file {path}")
-    loaded = _guarded(path, lambda: np.load(path, allow_pickle=False))
-    if not isinstance(loaded, np.ndarray):
-        with loaded:
-            if key is None and len(loaded.files) == 1:
-                key = loaded.files[0]
-            if key not in loaded.files:
-                raise ValueError(f"say which array of {path} are the labels, 'FILE:KEY'; its keys: {loaded.files}")
-            loaded = _guarded(path, partial(loaded.__getitem__, key))
-    if loaded.shape != (count,):
-        raise ValueError(f"`--labels` must have one entry a row of the features, ({count},), got {loaded.shape}")
-    codes, classes = encode_labels(loaded)
-    return codes, list(classes)
-
-
-def split_key(source: str) -> tuple[str, str | None]:
-    """Path and key of "file.npz:key"; of any other path no key."""
-    if not os.path.exists(source) and ".npz:" in source:
-        path, _, key = source.rpartition(":")
-        return path, key
-    return source, None
-
-
 def _read(source: str) -> tuple[Array, Array | None, FeatureStore | None]:
+    """The features, the labels stored beside them, and the store if it is one."""
     path, key = split_key(source)
     if key is None:
         path = os.fspath(find_store(path))
@@ -180,60 +132,16 @@ def _read(source: str) -> tuple[Array, Array | None, FeatureStore | None]:
         raise FileNotFoundError(f"there is no feature file {path}")
     if os.path.splitext(path)[1] not in (".npy", ".npz"):
         raise ValueError(f"feature files must end in .npy or .npz, got {path}; write one with `save_features`")
-    if path.endswith(".npy") and manifest_path(Path(path)).is_file():
+    if path.endswith(".npy"):
+        if not manifest_path(Path(path)).is_file():
+            return map_array(path), None, None
         store = open_store(path)
         return store.features, None, store
-    loaded = _guarded(path, lambda: np.load(path, mmap_mode="r", allow_pickle=False))
-    if isinstance(loaded, np.ndarray):
-        return loaded, None, None
-    with loaded:
-        key = _only_matrix(path, loaded) if key is None else key
-        if key not in loaded.files:
-            raise ValueError(f"{path} has no array {key!r}; its keys: {_listing(loaded)}")
-        beside = _labels_beside(loaded, key)
-        arrays = [_guarded(path, partial(loaded.__getitem__, name)) for name in (key, beside) if name is not None]
-    return arrays[0], arrays[1] if len(arrays) > 1 else None, None
-
-
-def _guarded(path: str, read: Callable[[], Any]) -> Any:
-    try:
-        return read()
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} can't be read as NumPy arrays (pickled objects never are): {error}") from error
-
-
-def _labels_beside(archive: Any, key: str) -> str | None:
-    names = [key.replace("features", other) for other in ("labels", "targets") if "features" in key]
-    return next((name for name in (*names, "labels", "targets") if name != key and name in archive.files), None)
-
-
-def _only_matrix(path: str, archive: Any) -> str:
-    if "features" in archive.files:
-        return "features"
-    matrices = [key for key in archive.files if _is_float_matrix(archive, key)]
-    if len(matrices) == 1:
-        return str(matrices[0])
-    raise ValueError(
-        f"{path} has {len(matrices)} 2-D floating-point arrays, so say which: "
-        f"'{os.path.basename(path)}:KEY'; its keys: {_listing(archive)}"
-    )
-
-
-def _is_float_matrix(archive: Any, key: str) -> bool:
-    # From the header alone: the arrays may be large.
-    if f"{key}.npy" not in archive.zip.namelist():
-        return False
-    with archive.zip.open(f"{key}.npy") as file:
-        major = np.lib.format.read_magic(file)[0]
-        reader: Callable[..., Any] = (
-            np.lib.format.read_array_header_1_0 if major == 1 else np.lib.format.read_array_header_2_0
-        )
-        shape, _, dtype = reader(file)
-    return len(shape) == 2 and dtype.kind == "f"
-
-
-def _listing(archive: Any) -> str:
-    return ", ".join(map(repr, archive.files)) or "none"
+    keys = list_keys(path)
+    candidates = ["features"] if "features" in keys else [name for name in keys if is_float_matrix(path, name)]
+    key = choose_key(path, key, candidates, "2-D floating-point arrays")
+    beside = labels_beside(key, keys)
+    return read_array(path, key), None if beside is None else read_array(path, beside), None
 
 
 def _check_rows(features: Array, num_samples: int | None, name: str) -> None:
@@ -242,26 +150,6 @@ def _check_rows(features: Array, num_samples: int | None, name: str) -> None:
             f"{name} have {len(features)} rows but the data set has {num_samples} samples; row i must describe "
             "sample i, so compute them for this data set, without shuffling or leaving any out"
         )
-
-
-def _compare_labels(theirs: Array, ours: Any) -> None:
-    values = ours.detach().cpu().numpy() if isinstance(ours, Tensor) else np.asarray(ours)
-    if theirs.dtype.kind not in "iubUS" or theirs.shape != values.shape:
-        return
-    # As codes: 1..10 and 0..9, or names and numbers in the same order, are the same labels.
-    a, b = encode_labels(theirs)[0].numpy(), encode_labels(values)[0].numpy()
-    if np.array_equal(a, b):
-        return
-    same_kind = (theirs.dtype.kind in "US") == (values.dtype.kind in "US")
-    # Numbers against names: the classes may be in another order, if it is one and the same throughout.
-    if not same_kind and len(np.unique(np.stack([a, b]), axis=1).T) == a.max() + 1 == b.max() + 1:
-        return
-    wrong = (a != b) & (theirs != values if same_kind else True)
-    row = int(np.argmax(wrong if wrong.any() else a != b))
-    raise ValueError(
-        f"row {row} has label {theirs[row]} in the file and {values[row]} in the data set: "
-        "the file is of another data set or in another order"
-    )
 
 
 def _warn_of_skipped(store: FeatureStore) -> None:

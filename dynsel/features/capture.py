@@ -12,79 +12,102 @@ __all__ = ["CapturedFeatures", "find_module"]
 
 
 class CapturedFeatures:
-    """Collects one row a sample while training goes on, until every sample has one.
+    """Collects the features of every sample while training goes on, until every sample has some.
 
-    Rows are float16. Until it is complete it is part of the checkpoint, N x d x 2 bytes; afterwards it is empty.
+    They are kept in float16. Until they are complete they are part of the checkpoint, N x d x 2 bytes.
 
     Args:
-        num_samples: N.
-        module: Dotted name of the submodule whose input is the feature; None = the model's last linear layer.
+        num_samples: Number of samples, N.
+        module: Dotted name of the submodule whose input is the features; None = the model's last linear layer.
+
+    Attributes:
+        features: (N, d) float16 on the CPU, zeros for samples not seen yet; None before the first batch and after
+            `release`.
+        seen: (N,) bool, which samples have their features.
+        done: Whether the features have served and no more are collected.
     """
 
     def __init__(self, num_samples: int, module: str | None = None) -> None:
         self.num_samples, self.module = num_samples, module
-        self.rows: Tensor | None = None
+        self.features: Tensor | None = None
         self.seen = torch.zeros(num_samples, dtype=torch.bool)
         self.done = False
         self._new: list[tuple[Tensor, Tensor]] = []
 
     def put(self, indices: Tensor, features: Tensor) -> None:
-        """Keep the rows of a batch.
+        """Keep the features of a batch.
 
         Args:
-            indices: (B,) int64.
-            features: (B, ...) floating point, flattened to (B, d); may be on any device.
+            indices: (B,) int64 dataset indices, on the CPU.
+            features: (B, ...) floating point, flattened to (B, d); on any device.
         """
         if not self.done:
             self._new.append((indices, features.detach().flatten(1).half()))
 
     def merge(self, gather: Callable[[Any], list[Any]]) -> None:
-        """Take in the rows put since the last call, those of all ranks (`gather` gives every rank's)."""
+        """Take in what was put since the last call, on all ranks.
+
+        Args:
+            gather: Called with this rank's list of (indices, features); returns every rank's.
+
+        Raises:
+            ValueError: If the features of two batches differ in width.
+        """
         if self.done:
             return
-        mine, self._new = [(indices, rows.cpu()) for indices, rows in self._new], []
+        mine, self._new = [(indices, features.cpu()) for indices, features in self._new], []
         for theirs in gather(mine):
-            for indices, rows in theirs:
-                self._store(indices, rows)
+            for indices, features in theirs:
+                self._store(indices, features)
 
-    def _store(self, indices: Tensor, rows: Tensor) -> None:
-        if self.rows is None:
-            self.rows = torch.zeros(self.num_samples, rows.shape[1], dtype=torch.float16)
-        if rows.shape[1] != self.rows.shape[1]:
+    def _store(self, indices: Tensor, features: Tensor) -> None:
+        if self.features is None:
+            self.features = torch.zeros(self.num_samples, features.shape[1], dtype=torch.float16)
+        if features.shape[1] != self.features.shape[1]:
             raise ValueError(
-                f"captured features must have one width, got {rows.shape[1]} after {self.rows.shape[1]}; "
+                f"captured features must have one width, got {features.shape[1]} after {self.features.shape[1]}; "
                 "name a submodule with a fixed input size by `features='model:NAME'`"
             )
         # Overflow to infinity in float16, or a diverged step, must not end up in the scores: keep waiting instead.
-        good = torch.isfinite(rows).all(1)
-        self.rows[indices[good]] = rows[good]
+        good = torch.isfinite(features).all(1)
+        self.features[indices[good]] = features[good]
         self.seen[indices[good]] = True
 
     @property
     def is_complete(self) -> bool:
-        """Whether `rows` holds (N, d) float16, one row for every sample."""
-        return self.rows is not None and bool(self.seen.all())
+        """Whether `features` holds (N, d) float16, a row for every sample."""
+        return self.features is not None and bool(self.seen.all())
 
     @property
-    def complete_rows(self) -> Tensor | None:
-        """`rows` once they are complete, else None."""
-        return self.rows if self.is_complete else None
+    def complete_features(self) -> Tensor | None:
+        """The (N, d) float16 features once they are complete, else None."""
+        return self.features if self.is_complete else None
 
     def release(self) -> None:
-        """The rows have served; collect no more."""
-        self.rows, self.done = None, True
+        """Collect no more: the features have served."""
+        self.features, self.done = None, True
 
     def state_dict(self) -> dict[str, Any]:
-        rows = None if self.rows is None else self.rows.clone()
-        return {"rows": rows, "seen": self.seen.clone(), "done": self.done}
+        """What a checkpoint needs: `features`, `seen` and `done`, as copies."""
+        features = None if self.features is None else self.features.clone()
+        return {"features": features, "seen": self.seen.clone(), "done": self.done}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.rows, self.seen, self.done = state["rows"], state["seen"].clone(), state["done"]
+        """Go on from a checkpoint.
+
+        Args:
+            state: As `state_dict` gave it.
+        """
+        self.features, self.seen, self.done = state["features"], state["seen"].clone(), state["done"]
         self._new = []
 
 
 def find_module(model: nn.Module, name: str | None) -> nn.Module:
-    """The submodule of that dotted name, or the model's last `nn.Linear` if None.
+    """The submodule of a dotted name.
+
+    Args:
+        model: Any model, compiled or not.
+        name: Dotted name, as in `named_modules()`; None = the model's last `nn.Linear`.
 
     Raises:
         ValueError: If there is none; names similar ones.

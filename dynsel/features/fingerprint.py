@@ -82,8 +82,8 @@ def describe_difference(a: Mapping[str, Any], b: Mapping[str, Any]) -> str | Non
     """What differs between two fingerprints, in words; None if nothing that both of them hold does.
 
     Args:
-        a: One fingerprint.
-        b: The other.
+        a: Fingerprint of the one data set.
+        b: Fingerprint of the other.
     """
     if a.get("length") != b.get("length"):
         return f"length ({a.get('length')} and {b.get('length')} items)"

@@ -27,8 +27,8 @@ def pixel_features(
         dataset: Map-style data set of images of one shape (tensors, arrays or PIL), alone, first in a tuple, or
             under the key "image", "img" or "pixel_values".
         components: Number of components; at most the number of items and of pixels are there to be had.
-        batch_size: Items at a time; default 4 times the components, at least 256.
-        progress_bar: Show one.
+        batch_size: Number of items read at a time; by default 4 times the components, and at least 256.
+        progress_bar: Whether a bar shows on the standard error.
 
     Returns:
         (N, min(components, N, pixels)) float32.
@@ -55,10 +55,10 @@ def fit_components(
     """The first of the two passes: the components themselves.
 
     Args:
-        dataset: As of `pixel_features`, and so are the others.
-        components: Number of components.
-        batch_size: Items at a time.
-        progress_bar: Show one.
+        dataset: Map-style data set of images, as in `pixel_features`.
+        components: Number of components, at least 1; at most as many as items and pixels are found.
+        batch_size: Number of items read at a time; by default 4 times the components, and at least 256.
+        progress_bar: Whether a bar shows on the standard error.
 
     Returns:
         A fitted `sklearn.decomposition.IncrementalPCA`, and the shape of an image.

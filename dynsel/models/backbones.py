@@ -14,7 +14,7 @@ def resnet18(num_classes: int, in_channels: int = 3) -> nn.Module:
     """torchvision's ResNet-18 with the usual stem for 32x32: 3x3 convolution of stride 1, no max pooling.
 
     Args:
-        num_classes: Outputs of `fc`.
+        num_classes: Number of classes, which is the width of the last layer, `fc`.
         in_channels: Channels of the images.
 
     Raises:
@@ -30,7 +30,7 @@ def resnet50(num_classes: int, in_channels: int = 3) -> nn.Module:
     """torchvision's ResNet-50 with the usual stem for 32x32: 3x3 convolution of stride 1, no max pooling.
 
     Args:
-        num_classes: Outputs of `fc`.
+        num_classes: Number of classes, which is the width of the last layer, `fc`.
         in_channels: Channels of the images.
 
     Raises:
@@ -53,7 +53,7 @@ def vgg16(num_classes: int, in_channels: int = 3) -> nn.Module:
     """The convolutions of torchvision's VGG-16 with batch norm, then one linear layer, as is usual for 32x32.
 
     Args:
-        num_classes: Outputs of `fc`.
+        num_classes: Number of classes, which is the width of the last layer, `fc`.
         in_channels: Channels of the images, of at least 32x32.
 
     Raises:
@@ -78,9 +78,9 @@ def vit_tiny(num_classes: int, in_channels: int = 3, image_size: int = 32, patch
     """torchvision's vision transformer of 12 layers with 3 heads of 64, in patches of 4x4.
 
     Args:
-        num_classes: Outputs of `fc`.
+        num_classes: Number of classes, which is the width of the last layer, `fc`.
         in_channels: Channels of the images.
-        image_size: Their side in pixels.
+        image_size: Height and width of the images in pixels.
         patch_size: Side of a patch; divides the image's.
 
     Raises:

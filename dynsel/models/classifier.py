@@ -41,7 +41,7 @@ def build_model(architecture: str, num_classes: int, in_channels: int = 3, width
 
     Args:
         architecture: One of `ARCHITECTURES`.
-        num_classes: Outputs of `fc`.
+        num_classes: Number of classes, which is the width of the last layer, `fc`.
         in_channels: Channels of the images.
         width: Channels of the first stage; None for the architecture's own.
 
@@ -72,7 +72,7 @@ class ImageClassifier(pl.LightningModule):
 
     Args:
         architecture: One of "resnet18", "resnet50", "small_cnn", "small_resnet", "vgg16", "vit_tiny".
-        num_classes: Number of classes.
+        num_classes: Number of classes, C.
         in_channels: Channels of the images.
         width: Channels of the first stage; None for the architecture's own.
         lr: Highest learning rate of the schedule.
@@ -85,7 +85,7 @@ class ImageClassifier(pl.LightningModule):
         augment: Random crops out of reflect padding, and mirroring; not meant for digits.
         crop_padding: Pixels of that padding: 4 is usual, 2 is better when training is as short as a few epochs.
         mean: Mean of each channel for pixels in [0, 1]; None: CIFAR-10's for three channels, else 0.5.
-        std: Standard deviation, likewise.
+        std: Standard deviation of each channel for pixels in [0, 1]; None: CIFAR-10's for three channels, else 0.5.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -133,7 +133,7 @@ class ImageClassifier(pl.LightningModule):
         """(B, num_classes) logits of (B, C, H, W) images: uint8, or floats in [0, 1]. Never augments.
 
         Args:
-            images: The batch.
+            images: (B, C, H, W) images, uint8 or floats in [0, 1].
         """
         logits: Tensor = self.model(self.normalize(images))
         return logits
@@ -142,8 +142,8 @@ class ImageClassifier(pl.LightningModule):
         """Mean loss of the augmented batch.
 
         Args:
-            batch: Images and targets.
-            batch_idx: Not used.
+            batch: (B, C, H, W) images and (B,) int64 targets.
+            batch_idx: Number of the batch; not used.
         """
         images, targets = batch
         loss = F.cross_entropy(self(self.augment(images)), targets, label_smoothing=self.label_smoothing)
@@ -154,8 +154,8 @@ class ImageClassifier(pl.LightningModule):
         """Accumulate accuracy and loss.
 
         Args:
-            batch: Images and targets.
-            batch_idx: Not used.
+            batch: (B, C, H, W) images and (B,) int64 targets.
+            batch_idx: Number of the batch; not used.
         """
         self._evaluate(batch, "val", self.val_accuracy)
 
@@ -163,8 +163,8 @@ class ImageClassifier(pl.LightningModule):
         """The same under the names of the test.
 
         Args:
-            batch: Images and targets.
-            batch_idx: Not used.
+            batch: (B, C, H, W) images and (B,) int64 targets.
+            batch_idx: Number of the batch; not used.
         """
         self._evaluate(batch, "test", self.test_accuracy)
 
@@ -172,8 +172,8 @@ class ImageClassifier(pl.LightningModule):
         """(B, num_classes) class probabilities.
 
         Args:
-            batch: Images, and targets that are not looked at.
-            batch_idx: Not used.
+            batch: (B, C, H, W) images, and targets that are not looked at.
+            batch_idx: Number of the batch; not used.
         """
         probabilities: Tensor = self(batch[0]).softmax(1)
         return probabilities

@@ -12,8 +12,8 @@ class ResidualBlock(nn.Module):
     """Two 3x3 convolutions with batch norm and a shortcut, projected where the shape changes.
 
     Args:
-        in_channels: Channels that come in.
-        out_channels: Channels that go out.
+        in_channels: Number of channels that come in.
+        out_channels: Number of channels that go out.
         stride: Stride of the first convolution and of the projection.
 
     Reference:
@@ -45,7 +45,7 @@ class SmallResNet(nn.Module):
     second block of the last stage costs little, for there the images are smallest.
 
     Args:
-        num_classes: Outputs of `fc`.
+        num_classes: Number of classes, which is the width of the last layer, `fc`.
         width: Channels of the first stage; the others have twice and four times as many.
         in_channels: Channels of the images.
     """
@@ -75,7 +75,7 @@ class SmallCNN(nn.Module):
     """Three convolutions with batch norm, for 8x8 digits.
 
     Args:
-        num_classes: Outputs of `fc`.
+        num_classes: Number of classes, which is the width of the last layer, `fc`.
         width: Channels of the first convolution; the others have twice as many.
         in_channels: Channels of the images.
     """
@@ -121,8 +121,8 @@ class CIFARResNet(nn.Module):
     """The ResNet of depth 6n + 2 for 32x32 images, in the layout that its published weights have.
 
     Args:
-        depth: 20, 32, 44, 56, 110, ...
-        num_classes: Outputs of `linear`.
+        depth: Number of layers, of the form 6n + 2: 20, 32, 44, 56, 110, ...
+        num_classes: Number of classes, which is the width of the last layer, `linear`.
 
     Raises:
         ValueError: If the depth isn't 6n + 2.
@@ -160,7 +160,7 @@ def small_resnet(num_classes: int, width: int = 16, in_channels: int = 3) -> Sma
     """A `SmallResNet`: 152,000 parameters at width 16, about 10 s per CIFAR-10 epoch on two CPU cores.
 
     Args:
-        num_classes: Outputs of `fc`.
+        num_classes: Number of classes, which is the width of the last layer, `fc`.
         width: Channels of the first stage.
         in_channels: Channels of the images.
     """
@@ -171,7 +171,7 @@ def small_cnn(num_classes: int, width: int = 16, in_channels: int = 1) -> SmallC
     """A `SmallCNN`: 14,500 parameters at width 16, seconds to train on digits.
 
     Args:
-        num_classes: Outputs of `fc`.
+        num_classes: Number of classes, which is the width of the last layer, `fc`.
         width: Channels of the first convolution.
         in_channels: Channels of the images.
     """

@@ -19,7 +19,7 @@ class TextClassifier(pl.LightningModule):
     `val_accuracy`. Weights and dropout come from PyTorch's random state: `seed_everything` decides them.
 
     Args:
-        num_classes: Number of classes.
+        num_classes: Number of classes, C.
         vocabulary: Number of tokens; number 0 stands for nothing.
         width: Length of the token vectors and of the hidden layer.
         dropout: Share of the mean vector and of the hidden layer that is left out in training, in [0, 1).
@@ -66,8 +66,8 @@ class TextClassifier(pl.LightningModule):
         """Mean loss of the batch.
 
         Args:
-            batch: Tokens and targets.
-            batch_idx: Not used.
+            batch: (B, L) int64 tokens and (B,) int64 targets.
+            batch_idx: Number of the batch; not used.
         """
         loss = F.cross_entropy(self(batch[0]), batch[1])
         self.log("train_loss", loss)
@@ -77,8 +77,8 @@ class TextClassifier(pl.LightningModule):
         """Accumulate accuracy and loss.
 
         Args:
-            batch: Tokens and targets.
-            batch_idx: Not used.
+            batch: (B, L) int64 tokens and (B,) int64 targets.
+            batch_idx: Number of the batch; not used.
         """
         self._evaluate(batch, "val", self.val_accuracy)
 
@@ -86,8 +86,8 @@ class TextClassifier(pl.LightningModule):
         """The same under the names of the test.
 
         Args:
-            batch: Tokens and targets.
-            batch_idx: Not used.
+            batch: (B, L) int64 tokens and (B,) int64 targets.
+            batch_idx: Number of the batch; not used.
         """
         self._evaluate(batch, "test", self.test_accuracy)
 

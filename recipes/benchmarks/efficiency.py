@@ -72,7 +72,7 @@ def measure(samples: int, batch_size: int, cycles: int, workers: int, architectu
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--samples", type=int, default=640)
-    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--batch_size", type=int, default=32)
     parser.add_argument("--cycles", type=int, default=5)
     parser.add_argument("--architecture", default="resnet18")
     options = parser.parse_args()

@@ -77,14 +77,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--features", help="(N, d) array: FILE.npy or FILE.npz:KEY")
     parser.add_argument("--labels", help="FILE.npz:KEY")
-    parser.add_argument("--keep", type=float, nargs="+", default=[0.1, 0.2, 0.3])
+    parser.add_argument("--keep_ratio", type=float, nargs="+", default=[0.1, 0.2, 0.3])
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     x, labels = load(args.features, args.labels, args.seed)
     console = Console(width=None if Console().is_terminal else 150)
     table = Table(title=f"{torch.get_num_threads()} threads of {os.cpu_count()} cores, {platform.processor()}")
     for name in (
-        "keep",
+        "keep ratio",
         "graph s",
         "coreset s",
         "total s",
@@ -97,13 +97,13 @@ def main() -> None:
     ):
         table.add_column(name, justify="right")
     peaks = []
-    for keep in args.keep:
+    for keep_ratio in args.keep_ratio:
         start = time.perf_counter()
         selector = FAST(seed=args.seed)
         selector.bind(len(x), labels)
         selector.fit(x)
         middle = time.perf_counter()
-        chosen = selector.select(0.0, round(keep * len(x))).indices
+        chosen = selector.select(0.0, round(keep_ratio * len(x))).indices
         end = time.perf_counter()
         peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024))
         generator = torch.Generator().manual_seed(args.seed + 77)
@@ -113,7 +113,7 @@ def main() -> None:
         outside = over_features(x, [chosen, *random], args.seed)
         below = f"{int((inside[0] < inside[1:].min(0)).sum())} of {inside.shape[1]} classes"
         table.add_row(
-            f"{keep:g}", f"{middle - start:.1f}", f"{end - middle:.1f}", f"{end - start:.1f}",
+            f"{keep_ratio:g}", f"{middle - start:.1f}", f"{end - middle:.1f}", f"{end - start:.1f}",
             f"{inside[0].mean():.2e}", f"{inside[1:].min(0).mean():.2e}", f"{inside[1:].mean():.2e}", below,
             f"{outside[0]:.2e}", f"{outside[1:].min():.2e}",
         )  # fmt: skip

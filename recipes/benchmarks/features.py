@@ -27,7 +27,7 @@ from dynsel.features.extractors import ModuleInput
 from dynsel.models import CIFARResNet
 
 BATCH = 256
-# Of the pretrained network, not of the data.
+# Statistics of the pretrained network, not of the data.
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -50,11 +50,11 @@ def bare_loop(dataset: Any, extractor: ModuleInput, path: Path, workers: int) ->
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, default=Path("data/cifar10"))
-    parser.add_argument("--cycles", type=int, default=5, help="of the timing")
+    parser.add_argument("--cycles", type=int, default=5, help="number of timed cycles")
     parser.add_argument("--images", type=int, default=4096, help="for the timing")
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--no-train", action="store_true", help="leave the 50,000 training images out")
+    parser.add_argument("--no_train", action="store_true", help="leave the 50,000 training images out")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     data = CIFAR10DataModule(options.root)

@@ -1,7 +1,7 @@
 """What a step of NCFM costs, beside the published method's loop over classes, on the same hardware in the same run.
 
     python recipes/benchmarks/ncfm.py            # digits-sized on a CPU, CIFAR-10-sized on a GPU
-    python recipes/benchmarks/ncfm.py --classes 100 --images-per-class 10    # CIFAR-100's setting, for a GPU
+    python recipes/benchmarks/ncfm.py --classes 100 --images_per_class 10    # CIFAR-100's setting, for a GPU
 
 Random images and hardly trained networks: their values don't matter here. A step has one feature network, 1,024 learned
 frequencies, every class's real batch and all synthetic images. The loop is the published method's: for each class its
@@ -171,7 +171,7 @@ def work(args: argparse.Namespace) -> None:
 
 
 def run(worker: str, folder: str, arguments: list[str]) -> dict[str, float]:
-    command = [sys.executable, __file__, *arguments, "--worker", worker, "--work-folder", folder]
+    command = [sys.executable, __file__, *arguments, "--worker", worker, "--work_folder", folder]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr[-3000:]}")
@@ -184,13 +184,13 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, default, text in (
         ("classes", 10, "number of classes"),
-        ("per-class", 5000 if gpu else 500, "real images of a class"),
-        ("images-per-class", 10, "synthetic images of a class"),
+        ("per_class", 5000 if gpu else 500, "real images of a class"),
+        ("images_per_class", 10, "synthetic images of a class"),
         ("factor", 2, "tiles along each side"),
         ("side", 32 if gpu else 8, "pixels along each side"),
         ("channels", 3 if gpu else 1, "channels"),
         ("width", 128 if gpu else 64, "channels of the ConvNet"),
-        ("real-batch", 1024 if gpu else 256, "real images of a class a step"),
+        ("real_batch", 1024 if gpu else 256, "real images of a class a step"),
         ("steps", 50 if gpu else 20, "steps timed"),
         ("rounds", 3, "runs of each, in turn"),
     ):
@@ -198,7 +198,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--precision", default="bf16-mixed" if gpu else "32-true")
     parser.add_argument("--compile", action="store_true", help="compile the feature network (ours only)")
     parser.add_argument("--worker", default="", help=argparse.SUPPRESS)
-    parser.add_argument("--work-folder", default="", help=argparse.SUPPRESS)
+    parser.add_argument("--work_folder", default="", help=argparse.SUPPRESS)
     return parser.parse_args()
 
 

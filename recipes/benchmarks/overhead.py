@@ -20,7 +20,6 @@ import statistics
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,6 +31,7 @@ from torch.utils.data import DataLoader, Dataset
 
 import dynsel
 from dynsel import SelectionController
+from dynsel._lib.provenance import hardware
 from dynsel.selectors import RRD, Random, Selector
 
 MILLION = 1_000_000
@@ -158,11 +158,8 @@ def colour(value: float, goal: float | None) -> str:
 
 def machine() -> str:
     """Processor, threads and versions; and what else runs, for nothing can be timed on a busy machine."""
-    cpuinfo = Path("/proc/cpuinfo")
-    models = [line for line in cpuinfo.read_text().splitlines() if "model name" in line] if cpuinfo.exists() else []
-    name = models[0].partition(":")[2].strip() if models else platform.processor() or platform.machine()
     return (
-        f"{name}, {torch.get_num_threads()} threads; Python {platform.python_version()}, torch {torch.__version__}, "
+        f"{hardware()}; Python {platform.python_version()}, torch {torch.__version__}, "
         f"numpy {np.__version__}, dynsel {dynsel.__version__}; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
     )
 

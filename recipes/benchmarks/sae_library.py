@@ -57,7 +57,7 @@ def main() -> None:
     parser.add_argument("--factors", type=int, default=512)
     parser.add_argument("--k", type=int, default=16)
     parser.add_argument("--epochs", type=int, nargs="+", default=[21])
-    parser.add_argument("--batch-size", type=int, default=1024)
+    parser.add_argument("--batch_size", type=int, default=1024)
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
     torch.set_num_threads(1)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from distill.conftest import patterns, small_pool
+from distill.conftest import in_float64, patterns, small_pool
 from sklearn.metrics.pairwise import rbf_kernel
 from support import SaveEvery, trainer
 
@@ -24,7 +24,7 @@ OPTIONS = {"images_per_class": 2, "num_frequencies": 32, "real_batch": 16, "augm
 
 
 def make(data, pool, **options) -> NCFM:
-    return NCFM(data, pool, **{**OPTIONS, **options})
+    return NCFM(data, pool, **{**OPTIONS, **options}).to(torch.get_default_dtype())
 
 
 def run(module: NCFM, steps: int = 6, *callbacks, ckpt_path=None, **options) -> pl.Trainer:
@@ -45,6 +45,7 @@ class Matches(pl.Callback):
 
 # ---------------------------------------------------------------- the step
 @pytest.mark.parametrize("mode", ["normal", "scale-mixture"])
+@pytest.mark.usefixtures("float64")
 def test_all_classes_at_once_are_a_loop_over_classes(data, pool, mode):
     """One step by hand, a class at a time, through one graph of images and frequency network."""
     module = make(data, pool, mode=mode, augment="", amplitude=0.3)
@@ -68,19 +69,19 @@ def test_all_classes_at_once_are_a_loop_over_classes(data, pool, mode):
         a, b = characteristic_function(fake, frequencies), characteristic_function(real, frequencies)
         loss = 300 * discrepancy(a, b, 0.3)
         expected, *ascent = torch.autograd.grad(loss, [mosaics, *parameters], retain_graph=True)
-        assert relative_error(gradient[code], expected) < 0.01
+        assert relative_error(gradient[code], expected) < 1e-6
         wanted = [w + g for w, g in zip(wanted, ascent, strict=True)]
         total += float(loss)
-    assert float(sums[0]) == pytest.approx(total, rel=1e-4)
+    assert float(sums[0]) == pytest.approx(total, rel=1e-9)
     if mode == "scale-mixture":
         found = torch.autograd.grad(t, parameters, t_gradient)
-        assert relative_error(*(torch.cat([p.flatten() for p in side]) for side in (found, wanted))) < 0.01
+        assert relative_error(*(torch.cat([p.flatten() for p in side]) for side in (found, wanted))) < 1e-6
     else:
         assert parameters == []
 
 
 def relative_error(one: torch.Tensor, two: torch.Tensor) -> float:
-    """By norm: where two functions nearly agree, the root makes much of the last digits of a float32."""
+    """By norm: where two functions nearly agree, the root makes much of the last digits."""
     return float((one - two).norm() / two.norm())
 
 
@@ -114,14 +115,16 @@ def test_the_parts_are_those_of_a_kernel(data, pool):
 
 
 @pytest.mark.parametrize("chunk", [1, 3])
+@pytest.mark.usefixtures("float64")
 def test_chunks_of_classes_change_nothing(data, pool, chunk):
     whole, parts = make(data, pool, calibration=0.5), make(data, pool, calibration=0.5, class_chunk=chunk)
     for module in (whole, parts):
         run(module, 1, NoSteps())
     for one, two in zip(whole._gradients(5)[:2], parts._gradients(5)[:2], strict=True):
-        torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-5)
+        assert relative_error(one, two) < 1e-6
 
 
+@pytest.mark.usefixtures("float64")
 def test_calibration_is_cross_entropy_under_the_trained_network(data, pool):
     plain, module = make(data, pool, augment=""), make(data, pool, augment="", calibration=2.0)
     for m in (plain, module):
@@ -133,33 +136,36 @@ def test_calibration_is_cross_entropy_under_the_trained_network(data, pool):
     logits = network(module.normalize(decode(images, 2).flatten(0, 2)))
     # A class's loss is the mean over its images.
     gradient = torch.autograd.grad(F.cross_entropy(logits, labels) * 4, images)[0]
-    torch.testing.assert_close(module._gradients(1)[0] - plain._gradients(1)[0], 2 * gradient, rtol=1e-3, atol=1e-4)
+    assert relative_error(module._gradients(1)[0] - plain._gradients(1)[0], 2 * gradient) < 1e-6
 
 
-def test_small_classes_take_part_with_what_they_have(pool, tmp_path):
+def test_small_classes_take_part_with_what_they_have(tmp_path):
     """A class of 5 among classes of 30, with batches of 16: its characteristic function is that of its 5."""
     full = patterns()
     rows = torch.cat([(full.targets != 2).nonzero()[:, 0], (full.targets == 2).nonzero()[:5, 0]]).sort().values
     data = TensorImages(full.images[rows], full.targets[rows], full.classes)
     own = small_pool(tmp_path, epochs=1)
     own.prepare(data, data, torch.device("cpu"))
-    module = make(data, own, mode="normal", augment="")
-    run(module, 1, NoSteps())
-    assert module.ragged
-    drawn = draw_rows(module.table, torch.rand(module.table.shape), 16)
-    assert [(row >= 0).sum().item() for row in drawn] == [16, 16, 5, 16]
-    for code, row in enumerate(drawn):
-        kept = row[row >= 0]
-        assert len(kept.unique()) == len(kept)
-        assert bool((data.targets[kept] == code).all())
-    loss, _ = module._match(
-        slice(2, 3), drawn[2:3], module.augmentation.draw(4, *[torch.Generator()] * 2), torch.eye(32)
-    )
-    network = module.loaded.network
-    x = F.normalize(network.features(module.normalize(data.images[data.targets == 2])), dim=1)
-    y = F.normalize(network.features(module._decoded(slice(2, 3))[0]), dim=1)
-    expected = 300 * discrepancy(characteristic_function(y, torch.eye(32)), characteristic_function(x, torch.eye(32)))
-    assert float(loss) == pytest.approx(float(expected), rel=1e-4)
+    with in_float64():
+        module = make(data, own, mode="normal", augment="")
+        run(module, 1, NoSteps())
+        assert module.ragged
+        drawn = draw_rows(module.table, torch.rand(module.table.shape), 16)
+        assert [(row >= 0).sum().item() for row in drawn] == [16, 16, 5, 16]
+        for code, row in enumerate(drawn):
+            kept = row[row >= 0]
+            assert len(kept.unique()) == len(kept)
+            assert bool((data.targets[kept] == code).all())
+        loss, _ = module._match(
+            slice(2, 3), drawn[2:3], module.augmentation.draw(4, *[torch.Generator()] * 2), torch.eye(32)
+        )
+        network = module.loaded.network
+        x = F.normalize(network.features(module.normalize(data.images[data.targets == 2])), dim=1)
+        y = F.normalize(network.features(module._decoded(slice(2, 3))[0]), dim=1)
+        expected = 300 * discrepancy(
+            characteristic_function(y, torch.eye(32)), characteristic_function(x, torch.eye(32))
+        )
+        assert float(loss) == pytest.approx(float(expected), rel=1e-9)
 
 
 def test_real_images_are_drawn_at_random():
@@ -286,6 +292,7 @@ def test_more_tiles_than_images_go_around(tmp_path):
     assert len(tiles.unique(dim=0)) == 3
 
 
+@pytest.mark.usefixtures("float64")
 def test_soft_labels_are_shares_of_the_classes(data, pool):
     module = make(data, pool, init="real")
     run(module, 1, NoSteps())
@@ -296,7 +303,7 @@ def test_soft_labels_are_shares_of_the_classes(data, pool):
     full = module.normalize(decode(images, 2).flatten(0, 1))
     loaded = pool.load(data, torch.device("cpu"))
     expected = torch.stack([loaded.trained(number)(full).softmax(1) for number in range(2)]).mean(0)
-    torch.testing.assert_close(shares, expected.detach(), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(shares, expected.detach(), rtol=1e-9, atol=1e-9)
 
 
 # ---------------------------------------------------------------- bad input

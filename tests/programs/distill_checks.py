@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from distill.conftest import patterns, small_pool
+from distill.conftest import in_float64, patterns, small_pool
 from support import trainer
 
+from dynsel._lib.images import TensorImages
 from dynsel.distill import NCFM
 
 RANK, WORLD = 0, 1
@@ -16,11 +17,17 @@ OPTIONS: dict[str, Any] = {"images_per_class": 2, "num_frequencies": 32, "real_b
 
 
 def distilled(folder: Path) -> dict[str, Any]:
-    """Six steps on all ranks; the pool is there already."""
+    """Six steps on all ranks, in float64; the pool is there already."""
+    data = patterns(classes=3)
+    with in_float64():
+        return _distilled(folder, data)
+
+
+def _distilled(folder: Path, data: TensorImages) -> dict[str, Any]:
     pool = small_pool(folder / "pool")
     found: dict[str, Any] = {}
     for name, options in (("plain", {}), ("normal", {"mode": "normal", "calibration": 1.0, "class_chunk": 1})):
-        module = NCFM(patterns(classes=3), pool, **OPTIONS, **options)
+        module = NCFM(data, pool, **OPTIONS, **options).to(torch.float64)
         strategy = {"strategy": "ddp", "devices": WORLD} if WORLD > 1 else {}
         t = trainer(max_steps=6, max_epochs=-1, **strategy)
         t.fit(module)

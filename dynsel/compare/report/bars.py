@@ -9,11 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from dynsel.compare.record import RunRecord
-from dynsel.compare.report.data import PARTS, overlaps, time_parts
+from dynsel.compare.record import RunRecord, by_selector
+from dynsel.compare.report.data import PARTS, mean_of, overlaps, time_parts
 from dynsel.compare.report.style import (
-    by_selector,
-    mean_of,
     metric_label,
     new_figure,
     plain_axes,
@@ -63,6 +61,9 @@ def ranking_figure(records: Sequence[RunRecord], *, metric: str = "val_accuracy"
     axes.set_xlabel(f"{label} after the last step")
     if is_share(metric):
         axes.xaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
+        # An interval of few seeds may go beyond what a share can be.
+        low, high = axes.get_xlim()
+        axes.set_xlim(max(low, -0.005), min(high, 1.005))
     return figure
 
 

@@ -8,12 +8,11 @@ from typing import Any, Literal
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter, StrMethodFormatter
 
-from dynsel.compare.record import RunRecord
+from dynsel.compare.record import RunRecord, by_selector
 from dynsel.compare.report.style import (
     Array,
-    by_selector,
     metric_label,
     new_figure,
     plain_axes,
@@ -60,7 +59,8 @@ def accuracy_figure(
     axes.set_title(f"{label} over {COST[over]}\n{spread}", fontsize=10, loc="left")
     axes.set_xlabel(COST[over])
     axes.set_ylabel(label)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}" if x == round(x) else f"{x:g}"))
+    if over == "samples":
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     axes.xaxis.set_major_locator(MaxNLocator(7))
     if is_share(metric):
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from dynsel.compare.record import RunRecord
-from dynsel.compare.report.style import Array, by_selector, mean_of
+from dynsel.compare.record import RunRecord, by_selector
+from dynsel.compare.report.style import Array
 from dynsel.compare.table import Table
 from dynsel.usage import gini
 
@@ -18,6 +18,7 @@ __all__ = [
     "PARTS",
     "balance_data",
     "curve_data",
+    "mean_of",
     "overlap_data",
     "overlaps",
     "time_data",
@@ -31,6 +32,16 @@ __all__ = [
 PARTS = ("training", "waiting for data", "selection", "fitting")
 
 Rows = list[dict[str, Any]]
+
+
+def mean_of(runs: Sequence[RunRecord], name: str) -> float:
+    """Mean of a number over runs.
+
+    Args:
+        runs: Finished runs, at least one.
+        name: Name of an attribute of `RunRecord`.
+    """
+    return float(np.mean([getattr(run, name) for run in runs]))
 
 
 def curve_data(records: Sequence[RunRecord], metric: str) -> Rows:

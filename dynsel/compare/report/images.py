@@ -5,23 +5,26 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from dynsel.compare.report.style import Array, new_figure, plain_text
+from dynsel.features.extractors.base import as_rgb
 
-__all__ = ["class_name", "image_sheet", "is_image", "most_and_least"]
+__all__ = ["class_name", "image_sheet", "is_image", "most_and_least", "pixels"]
 
 
 def most_and_least(usage: Array, count: int) -> tuple[Array, Array]:
     """The most and the least used samples, each in order, ties mixed.
 
     Args:
-        usage: (N,) how often each was used.
-        count: Of each; at most half of all.
+        usage: (N,) number of times that each sample was used.
+        count: Number of samples of each kind; at most half of all are given.
 
     Returns:
-        Two arrays of indices.
+        Two arrays of `count` indices: the most used in falling, the least used in rising order.
     """
     count = min(count, len(usage) // 2)
     # Ties are many; in the order of the data set they would all be of its first or last class.
@@ -34,12 +37,12 @@ def image_sheet(usage: Array, dataset: Any, *, title: str = "", columns: int = 1
     """The most and the least used images, with class and number of uses.
 
     Args:
-        usage: (N,) how often each was used.
-        dataset: Items are (image, class), the image a (C, H, W) tensor, uint8 or floating; names of the classes
-            are taken from its attribute `classes`, if it has one.
-        title: Above all.
-        columns: Images in a row.
-        rows: Rows of most used and rows of least used ones, each.
+        usage: (N,) number of times that each image was used.
+        dataset: Map-style data set. Items are (image, class), the image a (C, H, W) tensor, uint8 or floating; its
+            attribute `classes`, if it has one, names the classes.
+        title: Heading of the sheet.
+        columns: Number of images in a row.
+        rows: Number of rows of the most used images, and of the least used ones.
     """
     usage = np.asarray(usage)
     most, least = most_and_least(usage, columns * rows)
@@ -59,31 +62,47 @@ def image_sheet(usage: Array, dataset: Any, *, title: str = "", columns: int = 1
 
 def _show(axes: Axes, dataset: Any, index: int, uses: int) -> None:
     image, label = dataset[index][:2]
-    axes.imshow(_pixels(image), cmap="gray", interpolation="nearest")
+    axes.imshow(pixels(image), interpolation="nearest")
     name = class_name(dataset, label)
     short = plain_text(name if len(name) <= 12 else name[:11] + "…")
     axes.set_title(f"{short}\n{uses}×", fontsize=8, pad=3)
 
 
 def class_name(dataset: Any, label: Any) -> str:
-    """Of a label, by the data set's `classes` if it has them."""
+    """Name of a label's class.
+
+    Args:
+        dataset: Its attribute `classes`, if it has one, names the classes.
+        label: Class code, a number or a tensor of one.
+    """
     names = getattr(dataset, "classes", None)
     return str(names[int(label)] if names is not None else int(label))
 
 
-def _pixels(image: Any) -> Array:
-    """(H, W, 3) or (H, W) in [0, 1]; normalised images are stretched to that range."""
-    array = np.asarray(image.detach().float().cpu())
-    if image.is_floating_point():
-        low, high = array.min(), array.max()
-        array = (array - low) / (high - low) if high > low else array * 0
-    else:
-        array = array / 255
-    return np.moveaxis(array, 0, -1) if array.shape[0] == 3 else array[0]
+def pixels(image: Any) -> Array:
+    """An image as matplotlib shows it.
+
+    Args:
+        image: PIL image, or tensor or array of shape (H, W), (C, H, W) or (H, W, C): uint8 or floating. Floating values
+            beyond [0, 1], as of normalised images, are stretched to that range.
+
+    Returns:
+        (H, W, 3) uint8.
+    """
+    if isinstance(image, Tensor) and image.is_floating_point():
+        image = image.detach().float().cpu()
+        low, high = image.min(), image.max()
+        if low < 0 or high > 1:
+            image = (image - low) / (high - low) if high > low else torch.zeros_like(image)
+    return np.asarray(as_rgb(image))
 
 
 def is_image(item: Any) -> bool:
-    """Whether a data set's item is an image with its class, as `image_sheet` shows them."""
+    """Whether an item is an image with its class, as `image_sheet` shows them.
+
+    Args:
+        item: Item of a data set.
+    """
     if not isinstance(item, tuple | list) or len(item) < 2:
         return False
     image = item[0]

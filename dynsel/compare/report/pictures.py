@@ -12,13 +12,14 @@ import torch
 from matplotlib.figure import Figure
 
 from dynsel._lib.tables import csv_table
-from dynsel.compare.record import RunRecord
+from dynsel.compare.record import RunRecord, by_selector
 from dynsel.compare.report.bars import overlap_figure, ranking_figure, time_figure, usage_figure, wrong_labels_figure
 from dynsel.compare.report.curves import BANDS, accuracy_figure, class_balance_figure
 from dynsel.compare.report.data import (
     PARTS,
     balance_data,
     curve_data,
+    mean_of,
     overlap_data,
     overlaps,
     time_data,
@@ -28,7 +29,7 @@ from dynsel.compare.report.data import (
     wrong_data,
 )
 from dynsel.compare.report.images import class_name, image_sheet, is_image, most_and_least
-from dynsel.compare.report.style import DPI, by_selector, mean_of, metric_label
+from dynsel.compare.report.style import DPI, metric_label
 from dynsel.compare.store import file_name
 from dynsel.compare.table import labels, value_text
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from dynsel._lib.files import write_atomically
-from dynsel.compare.record import RunRecord
+from dynsel.compare.record import RunRecord, by_selector
 from dynsel.compare.report.data import usage_table
 from dynsel.compare.report.page import Facts, page_html
 from dynsel.compare.report.pictures import pictures
-from dynsel.compare.report.style import by_selector, metric_label
+from dynsel.compare.report.style import metric_label
 from dynsel.compare.table import Table, labels
 
 __all__ = ["write_report"]

@@ -31,15 +31,15 @@ class Extractor(nn.Module, ABC):
         """Learn what can only be learned from the data set itself; called once, before anything else.
 
         Args:
-            dataset: Map-style data set.
+            dataset: Map-style data set that features will be made of.
         """
 
     def read(self, dataset: Any, indices: Sequence[int]) -> list[Any]:
         """The inputs of these items: the item itself, the first entry of a tuple, or an entry of a mapping by its key.
 
         Args:
-            dataset: Map-style data set.
-            indices: Which items.
+            dataset: Map-style data set that features are made of.
+            indices: Numbers of the items.
         """
         return [input_of(item, self.keys) for item in get_items(dataset, indices)]
 
@@ -48,14 +48,14 @@ class Extractor(nn.Module, ABC):
         """Preprocess one input.
 
         Args:
-            value: As of `read`.
+            value: One input, as `read` gives it.
         """
 
     def collate(self, values: list[Any]) -> Any:
         """Make a batch of prepared inputs.
 
         Args:
-            values: As of `prepare`.
+            values: The B inputs of a batch, as `prepare` gives them.
         """
         return default_collate(values)
 
@@ -64,7 +64,7 @@ class Extractor(nn.Module, ABC):
         """(B, d) floating-point features of a batch.
 
         Args:
-            batch: As of `collate`, on the device.
+            batch: A batch as `collate` gives it, moved to the device.
         """
 
     @abstractmethod
@@ -76,8 +76,8 @@ def suggest(name: str, known: Iterable[str]) -> str:
     """'; did you mean ...?' with near names, or the first few if none is near.
 
     Args:
-        name: What was given.
-        known: What there is.
+        name: The name that was given.
+        known: The names that there are.
     """
     choices = list(known)
     near = get_close_matches(name, choices, n=3, cutoff=0.5)
@@ -95,7 +95,7 @@ def weights_hash(model: nn.Module) -> str:
     """Of the names, types and values of all parameters and buffers, in 32 hexadecimal digits.
 
     Args:
-        model: On any device.
+        model: Any module, on any device.
     """
     digest = hashlib.sha256()
     for name, value in sorted(model.state_dict().items()):

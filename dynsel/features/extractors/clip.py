@@ -21,8 +21,8 @@ class OpenCLIP(Extractor):
         model: Name, one of `open_clip.list_models()`; or `hf-hub:...` or `local-dir:...` as open_clip takes them.
         pretrained: Name of the weights, one of `open_clip.list_pretrained_tags_by_model(model)`, or the path of a
             local `.safetensors` file. None = weights at random from `seed`, for tests.
-        normalize: Bring every row to unit length, as CLIP compares them.
-        seed: Of random weights.
+        normalize: Whether every row is brought to unit length, as CLIP compares them.
+        seed: Seed for random weights, where `pretrained` is None.
 
     Raises:
         FileNotFoundError: If a local file isn't there.
@@ -47,7 +47,7 @@ class OpenCLIP(Extractor):
         """The model's own preprocessing of one image of any kind.
 
         Args:
-            value: The image.
+            value: An image of any kind, see `as_rgb`.
         """
         return self.transform(as_rgb(value))
 
@@ -55,7 +55,7 @@ class OpenCLIP(Extractor):
         """(B, d) image embeddings.
 
         Args:
-            batch: (B, 3, H, W) floats.
+            batch: (B, 3, H, W) floats, preprocessed.
         """
         features: Tensor = self.clip.encode_image(batch, normalize=self.normalize)
         return features

@@ -23,11 +23,12 @@ class ModuleInput(Extractor):
     The data set's own transform prepares the items; PIL images become uint8 tensors.
 
     Args:
-        model: Called with a batch of inputs.
+        model: Any module that is called with a batch of inputs.
         weights: `.safetensors` file of the model's state dict; None leaves the model as it is.
         layer: Dotted name of the submodule; None = the model's last `nn.Linear`, as for features captured in training.
-        mean: Mean of each channel for pixels in [0, 1]; with `std` the inputs, uint8 or [0, 1], are normalised.
-        std: Standard deviation, likewise.
+        mean: Mean of each channel, for pixels in [0, 1]; with it and `std`, inputs that are uint8 or in [0, 1] are
+            normalized. None = they stay as they are.
+        std: Standard deviation of each channel, for pixels in [0, 1].
 
     Raises:
         FileNotFoundError: If there is no such weights file.
@@ -57,7 +58,7 @@ class ModuleInput(Extractor):
         """A tensor of an image or array; anything else as it is.
 
         Args:
-            value: The input.
+            value: What the data set gives as input.
         """
         from PIL import Image
 
@@ -69,7 +70,7 @@ class ModuleInput(Extractor):
         """(B, d) floating point.
 
         Args:
-            batch: What the model takes.
+            batch: A batch of what the model takes.
 
         Raises:
             ValueError: If the submodule wasn't called exactly once, or with something that is no (B, ...) tensor.

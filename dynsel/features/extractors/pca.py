@@ -41,7 +41,7 @@ class PixelPCA(Extractor):
         """Find mean and components.
 
         Args:
-            dataset: Map-style data set of images of one shape.
+            dataset: Map-style data set of images that all have one shape.
         """
         pca, self.shape = fit_components(dataset, self.components)
         self.mean = torch.from_numpy(np.asarray(pca.mean_, dtype=np.float32))
@@ -51,7 +51,7 @@ class PixelPCA(Extractor):
         """Pixels in a row, integer ones scaled to [0, 1].
 
         Args:
-            value: The image.
+            value: An image of the shape that all items have.
 
         Raises:
             ValueError: If it has another shape.
@@ -65,7 +65,7 @@ class PixelPCA(Extractor):
         """(B, components).
 
         Args:
-            batch: (B, pixels) floats.
+            batch: (B, pixels) floats in [0, 1].
         """
         return (batch - self.mean) @ self.loadings.T
 

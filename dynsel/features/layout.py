@@ -1,0 +1,175 @@
+"""What a feature store is on disk: where its parts lie, and what its manifest says.
+
+A store `x.npy` has its manifest in `x.npy.json`. While it is being written it is a folder `x.npy.part`: the array under
+construction (`data`), what is being made (`plan.json`), and for each writer a journal of the blocks that are
+finished, with their checksums. The array is moved out when all blocks are there and the manifest is written last, so
+an interrupted store never looks whole, and goes on at its first missing block.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dynsel._lib.files import write_atomically
+from dynsel.features.fingerprint import describe_difference, fingerprint
+
+__all__ = [
+    "FORMAT",
+    "block_rows",
+    "check_fingerprint",
+    "checksum",
+    "manifest_path",
+    "part_path",
+    "plan_difference",
+    "read_journals",
+    "read_json",
+    "read_manifest",
+    "write_manifest",
+]
+
+FORMAT = "dynsel.features"
+
+
+def manifest_path(path: Path) -> Path:
+    """Where the manifest of a `.npy` file lies.
+
+    Args:
+        path: The `.npy` file.
+    """
+    return path.with_name(f"{path.name}.json")
+
+
+def part_path(path: Path) -> Path:
+    """The folder of a store that is being written.
+
+    Args:
+        path: The `.npy` file to be.
+    """
+    return path.with_name(f"{path.name}.part")
+
+
+def block_rows(plan: Mapping[str, Any], block: int) -> slice:
+    """The rows of a block.
+
+    Args:
+        plan: Plan or manifest with `N` and `block_rows`.
+        block: Number of the block, from 0.
+    """
+    return slice(block * plan["block_rows"], min((block + 1) * plan["block_rows"], plan["N"]))
+
+
+def checksum(rows: NDArray[Any]) -> str:
+    """SHA-256 of the values of these rows, its first 32 hexadecimal digits.
+
+    Args:
+        rows: (B, d) array of any type; its bytes count.
+    """
+    return hashlib.sha256(np.ascontiguousarray(rows).data).hexdigest()[:32]
+
+
+def read_journals(part: Path) -> dict[int, dict[str, Any]]:
+    """The blocks that are finished, by number: `block`, `sha256`, and `skipped` rows.
+
+    Args:
+        part: Folder of a store that is being written.
+    """
+    found = {}
+    for journal in sorted(part.glob("journal-*.jsonl")):
+        for line in journal.read_bytes().splitlines():
+            try:
+                entry = json.loads(line)
+                found[int(entry["block"])] = entry
+            except (ValueError, KeyError, TypeError):  # empty, or cut short by a kill
+                continue
+    return found
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file holds.
+
+    Args:
+        path: The file, in UTF-8.
+
+    Raises:
+        ValueError: If it is no JSON; names the file.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # JSON and UTF-8 alike
+        raise ValueError(f"{path} is no JSON: {error}; write the features again") from error
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """The manifest beside a `.npy` file.
+
+    Args:
+        path: The `.npy` file.
+
+    Raises:
+        ValueError: If it isn't one.
+    """
+    manifest = read_json(manifest_path(path))
+    if not isinstance(manifest, dict) or not {"N", "d", "dtype"} <= set(manifest):
+        raise ValueError(f"{manifest_path(path)} is no manifest of features: it says neither N, d nor dtype")
+    return manifest
+
+
+def write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
+    """Write the manifest of a `.npy` file, whole or not at all.
+
+    Args:
+        path: The `.npy` file.
+        manifest: Plain values for JSON.
+    """
+    write_atomically(manifest_path(path), json.dumps(manifest, indent=1))
+
+
+def check_fingerprint(path: Path, manifest: Mapping[str, Any], dataset: Any) -> None:
+    """Compare the data set that features were computed for with this one.
+
+    Args:
+        path: The `.npy` file, for the message.
+        manifest: Its manifest; without a fingerprint in it there is nothing to compare.
+        dataset: Map-style data set.
+
+    Raises:
+        ValueError: If they differ; says in what.
+    """
+    if manifest.get("fingerprint") is None:
+        return
+    difference = describe_difference(manifest["fingerprint"], fingerprint(dataset))
+    if difference:
+        raise ValueError(
+            f"{path} was computed for another data set than this one; they differ in: {difference}. "
+            f"Compute the features again, or remove {manifest_path(path).name} if you know better"
+        )
+
+
+def plan_difference(a: Mapping[str, Any], b: Mapping[str, Any]) -> str | None:
+    """In what two plans or manifests differ, in words.
+
+    Args:
+        a: What is there.
+        b: What is wanted now.
+
+    Returns:
+        None if nothing differs that determines the features.
+    """
+    names = ("N", "d", "dtype", "block_rows", "batch_size", "precision")
+    both = [name for name in names if name in a and name in b]
+    parts = [f"{name} ({a[name]} there, {b[name]} now)" for name in both if a[name] != b[name]]
+    if a.get("fingerprint") and b.get("fingerprint"):
+        other = describe_difference(a["fingerprint"], b["fingerprint"])
+        parts += [f"data set: {other}"] if other else []
+    theirs, ours = a.get("extractor") or {}, b.get("extractor") or {}
+    for key in sorted({*theirs, *ours}):
+        if theirs.get(key) != ours.get(key):
+            parts.append(f"extractor's {key} ({theirs.get(key)} there, {ours.get(key)} now)")
+    return "; ".join(parts) or None
