@@ -42,6 +42,11 @@ class SelectionCLI(LightningCLI):
             )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the keys `selection` and `threads`.
+
+        Args:
+            parser: Parser of the command line and of YAML files.
+        """
         parser.add_lightning_class_args(DynamicSelection, "selection")
         parser.add_argument(
             "--threads",
@@ -51,6 +56,7 @@ class SelectionCLI(LightningCLI):
         )
 
     def before_instantiate_classes(self) -> None:
+        """Set the threads, and read a selector that is given as text."""
         if threads := self._get(self.config, "threads"):
             torch.set_num_threads(threads)
         selection = self._get(self.config, "selection")

@@ -19,11 +19,11 @@ def runs_beside(
     """The finished runs of another comparison, each selector named with its folder, as in "two-stages/hybrid".
 
     Args:
-        folder: Its results.
-        store: Of the comparison that they shall stand in.
-        seeds: Which of them.
-        equal: "steps" or "seconds".
-        num_samples: Samples to train on in this comparison; None = not known, and not checked.
+        folder: Folder of the other comparison (its `--out`).
+        store: Folder of the comparison in whose tables the runs shall stand.
+        seeds: Seeds whose runs are wanted.
+        equal: What is equal for all selectors: "steps" or "seconds".
+        num_samples: Size of this comparison's training set; None where it isn't known, and then it isn't checked.
 
     Raises:
         FileNotFoundError: If the folder holds no comparison, no finished run, or lacks that of a seed.

@@ -17,7 +17,7 @@ class EnergyMeter:
     """Adds up the energy between each `start` and `stop`, by zeus.
 
     Args:
-        device: That trains. A GPU without a counter isn't measured: zeus would integrate samples of its power.
+        device: Device that trains. A GPU without a counter isn't measured: zeus would integrate samples of its power.
 
     Attributes:
         gpu: Joules of this GPU by the driver's counter (NVML); None = not measured.
@@ -30,7 +30,7 @@ class EnergyMeter:
         self.cpu = 0.0 if self._monitor is not None and self._monitor.cpu_indices else None
 
     def start(self) -> None:
-        """From here on energy counts."""
+        """Begin to count energy."""
         if self._monitor is not None:
             try:
                 self._monitor.begin_window(WINDOW, restart=True)
@@ -38,7 +38,7 @@ class EnergyMeter:
                 self._give_up()
 
     def stop(self) -> None:
-        """Up to here."""
+        """Add the energy since `start`."""
         if self._monitor is None:
             return
         try:
@@ -64,7 +64,7 @@ def unreadable(device: torch.device) -> str:
     """Why energy can't be read, and the way out; empty if that of the CPU, and of a GPU that trains, can.
 
     Args:
-        device: That trains.
+        device: Device that trains.
     """
     if why := _why_no_zeus():
         return why

@@ -13,10 +13,10 @@ class CurvePoint:
     """One evaluation in the course of a run.
 
     Attributes:
-        step: Optimiser steps done.
+        step: Number of optimiser steps done.
         samples: Samples trained on so far, with repetition.
         seconds: Training time so far, selection included, validation not.
-        value: The metric.
+        value: Value of the metric.
     """
 
     step: int
@@ -30,27 +30,27 @@ class RunRecord:
     """One selector trained with one seed.
 
     Attributes:
-        selector: Its name as given.
+        selector: Name of the selector as it was given.
         seed: Seed of weights, order and selection.
-        value: The metric after the last step.
+        value: Value of the metric after the last step.
         loss: Validation loss after the last step, if one is logged as `val_loss`.
         samples: Samples trained on, with repetition.
-        steps: Optimiser steps.
+        steps: Number of optimiser steps.
         seconds: Training time, selection included, validation not.
         selection_seconds: The part of it that choosing took.
         fit_seconds: The part of that which making features and fitting the selector to them took.
         data_seconds: The part of `seconds` for which training waited for the loader.
         evaluation_seconds: Validation time, no part of `seconds`; None in runs of older versions, which had no clock.
         curve: Evaluations in the course of training, the last one after the last step.
-        class_balance: Of each epoch's selection, in [0, 1]; empty without labels.
+        class_balance: Class balance of each epoch's selection, in [0, 1]; empty without labels.
         usage: (N,) how often each sample was trained on.
         samples_scored: Samples passed forward through a network only to choose among them.
         flops: Floating-point operations of networks, None if they couldn't be counted.
         selection_flops: The part of them that choosing took.
         wrong_share: Share of wrong labels among what was trained on, where they are known; None where not.
-        gpu_joules: Energy of the GPU in these seconds, None where it wasn't measured.
-        cpu_joules: Of the CPU packages, likewise.
-        error: What went wrong, in one line; then the rest means nothing.
+        gpu_joules: Energy of the GPU in `seconds`, in joules; None where it wasn't measured.
+        cpu_joules: Energy of all CPU packages in `seconds`, in joules; None where it wasn't measured.
+        error: Message of a run that failed, in one line; its numbers then mean nothing. None of a finished run.
     """
 
     selector: str

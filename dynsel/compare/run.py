@@ -49,7 +49,7 @@ class Comparison(SelectionCLI):
     Args:
         args: Command line of LightningCLI without a subcommand: `--config FILE` and overrides.
         metric: Name of the logged validation metric to compare.
-        energy: Whether to measure that of training and selection.
+        energy: Whether to measure the energy of training and selection.
     """
 
     def __init__(self, args: list[str], metric: str, *, energy: bool = False) -> None:
@@ -67,7 +67,7 @@ class Comparison(SelectionCLI):
         return 0 if isinstance(seed, bool) else int(seed)
 
     def settings(self) -> dict[str, Any]:
-        """All that decides the outcome of a run besides selector and seed."""
+        """Everything that decides the outcome of a run besides selector and seed, as plain JSON values."""
         config = self.config.clone()
         for key in ("config", "seed_everything"):
             config.pop(key, None)
@@ -81,10 +81,11 @@ class Comparison(SelectionCLI):
         """Set `model`, `datamodule` and `trainer` anew; the seed decides the initial weights.
 
         Args:
-            name: Selector, as of `parse_selector`. The configuration's arguments apply if it is of the same class.
-            seed: Of everything.
-            callbacks: To add.
-            options: Of the Trainer, before those of the configuration.
+            name: Selector with its arguments, as `parse_selector` reads it. The arguments of the configuration apply
+                where its selector is of the same class.
+            seed: Seed for weights, order and selection.
+            callbacks: Callbacks that the Trainer gets besides those of the configuration.
+            **options: Arguments of the Trainer, which go before those of the configuration.
         """
         pl.seed_everything(seed, workers=True, verbose=False)
         self.config.selection.selector = self._selector(name)
@@ -109,7 +110,7 @@ class Comparison(SelectionCLI):
 
     # ---------------------------------------------------------------- running
     def count_steps(self) -> int:
-        """Optimiser steps that the whole data set takes in the configured training.
+        """Number of optimiser steps that the whole data set takes in the configured training.
 
         Raises:
             ValueError: If the configured training has no end.
@@ -129,10 +130,10 @@ class Comparison(SelectionCLI):
         """Train and evaluate one selector with one seed.
 
         Args:
-            name: Selector.
-            seed: Of everything.
-            steps: Optimiser steps.
-            progress: Called after each evaluation.
+            name: Selector with its arguments, as `parse_selector` reads it.
+            seed: Seed for weights, order and selection.
+            steps: Number of optimiser steps to train for.
+            progress: Function that is called with each evaluation.
         """
         # Several batches may go into a step.
         every = math.ceil(steps / EVALUATIONS) * self.config.trainer.accumulate_grad_batches
@@ -156,7 +157,7 @@ class Comparison(SelectionCLI):
         return _record(name, seed, self.trainer, controller, meter)
 
     def device(self) -> torch.device:
-        """Where runs train."""
+        """Device that runs train on."""
         if getattr(self, "trainer", None) is None:
             self.make("full", self.first_seed, [])
         return self.trainer.strategy.root_device

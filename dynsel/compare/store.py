@@ -21,7 +21,7 @@ class Store:
     """The folder of one comparison: `settings.json`, and one file a finished run in `runs/`.
 
     Args:
-        folder: Created if need be.
+        folder: Folder of the comparison, which the first file creates.
         settings: Everything that decides the outcome of a run besides selector and seed: plain JSON values.
 
     Raises:
@@ -39,8 +39,11 @@ class Store:
     def stored(cls, folder: Path) -> Store:
         """The folder of a comparison that was begun, with the settings it has.
 
+        Args:
+            folder: The `--out` of that comparison.
+
         Raises:
-            FileNotFoundError: If it is none.
+            FileNotFoundError: If the folder holds no comparison.
         """
         try:
             return cls(folder, json.loads((folder / "settings.json").read_text())["settings"])
@@ -63,7 +66,7 @@ class Store:
         """Write the settings down.
 
         Args:
-            steps: Optimiser steps of every run.
+            steps: Number of optimiser steps of every run.
         """
         self.steps = steps
         write_atomically(
@@ -75,20 +78,26 @@ class Store:
         """File of a run.
 
         Args:
-            selector: Name.
-            seed: Of everything.
-            steps: Optimiser steps; None = those of `begin`.
+            selector: Name of the selector.
+            seed: Seed for weights, order and selection.
+            steps: Number of optimiser steps; None takes that of `begin`.
         """
         length = "" if steps in (None, self.steps) else f"-{steps}steps"
         return self.folder / "runs" / f"{file_name(selector)}-seed{seed}{length}.json"
 
     def selectors(self) -> list[str]:
-        """Those that have a finished run, by file name."""
+        """Names of the selectors that have a finished run, in the order of the files."""
         paths = sorted((self.folder / "runs").glob("*.json"))
         return list(dict.fromkeys(json.loads(path.read_text())["selector"] for path in paths))
 
     def load(self, selector: str, seed: int, steps: int | None = None) -> RunRecord | None:
-        """A finished run, or None if there is none (or one of other settings, copied here)."""
+        """A finished run, or None if there is none (or one of other settings, copied here).
+
+        Args:
+            selector: Name of the selector.
+            seed: Seed of the run.
+            steps: Number of optimiser steps; None takes that of `begin`.
+        """
         try:
             stored = json.loads(self.path(selector, seed, steps).read_text())
         except FileNotFoundError:
@@ -99,19 +108,37 @@ class Store:
         return RunRecord(**stored)
 
     def save(self, record: RunRecord, steps: int | None = None) -> None:
-        """Keep a finished run of so many optimiser steps; None = those of `begin`."""
+        """Keep a finished run.
+
+        Args:
+            record: The run.
+            steps: Number of optimiser steps; None takes that of `begin`.
+        """
         text = json.dumps({"settings": self.hash, **asdict(record)})
         write_atomically(self.path(record.selector, record.seed, steps), text)
 
 
 def file_name(selector: str) -> str:
-    """A selector with its arguments as part of a file's name on any system; different ones stay different."""
+    """A selector with its arguments as part of a file's name on any system; different ones stay different.
+
+    Args:
+        selector: Name of the selector, with arguments where given.
+    """
     plain = re.sub(r"[^\w.-]+", "_", selector)
     return plain if plain == selector else f"{plain[:80]}-{hashlib.sha256(selector.encode()).hexdigest()[:6]}"
 
 
 def flatten(settings: Settings, prefix: str = "") -> Settings:
-    """Nested dictionaries as one, with dotted keys."""
+    """Nested dictionaries as one, with dotted keys.
+
+    Args:
+        settings: Plain JSON values, nested.
+        prefix: What stands before every key.
+
+    Example:
+        >>> flatten({"model": {"lr": 0.1, "sizes": [1, 2]}})
+        {'model.lr': 0.1, 'model.sizes': [1, 2]}
+    """
     flat: Settings = {}
     for key, value in settings.items():
         if isinstance(value, dict) and value:
@@ -125,9 +152,9 @@ def differences(stored: Settings, given: Settings, shown: int = 4) -> str:
     """What two flat settings differ in.
 
     Args:
-        stored: Those of before.
-        given: Those of now.
-        shown: How many differences to tell; the others are counted.
+        stored: Flat settings of the stored comparison.
+        given: Flat settings of this comparison.
+        shown: Number of differences to tell; the others are counted.
     """
     keys = [key for key in sorted({*stored, *given}) if stored.get(key) != given.get(key)]
     pairs = [(key, *_unlike(stored.get(key), given.get(key))) for key in keys[:shown]]

@@ -21,12 +21,12 @@ class Speed:
     """How soon a selector reaches a target and holds it to the end of the run, at evaluated points only.
 
     Attributes:
-        target: Value of the metric.
-        reached: Seeds that did.
-        samples: Median over the finished seeds, where one that never did counts as infinite: infinite itself if no
-            more than half of them did.
-        steps: The same of the optimiser steps.
-        seconds: The same of the training time.
+        target: Value of the metric to reach.
+        reached: Number of seeds that reached and held it.
+        samples: Median of the samples trained on until then, over the finished seeds; a seed that never reached it
+            counts as infinite, so that the median is infinite if no more than half of the seeds did.
+        steps: Median of the optimiser steps until then, likewise.
+        seconds: Median of the training time until then, likewise.
     """
 
     target: float
@@ -41,15 +41,15 @@ class Row:
     """One selector over its seeds.
 
     Attributes:
-        selector: Its name.
-        n: Seeds that finished.
-        mean: Of the metric after the last step.
-        std: Sample standard deviation, None for n < 2.
+        selector: Name of the selector.
+        n: Number of seeds that finished.
+        mean: Mean of the metric after the last step; None for n = 0.
+        std: Sample standard deviation of the metric, None for n < 2.
         ci95: Half width of the 95 % confidence interval of the mean, None for n < 2.
         versus: Paired difference to each of `BASELINES`, where there is one.
-        verdict: On the difference to `random`: better, worse, same, "n = 1", "–"; empty without one.
+        verdict: What the difference to `random` shows: "better", "worse", "same", "n = 1" or "–"; empty without one.
         samples: Mean of the samples trained on.
-        steps: Optimiser steps.
+        steps: Number of optimiser steps.
         seconds: Mean training time, selection included, validation not.
         selection_seconds: Mean of the part of it that choosing took.
         fit_seconds: Mean of the part of that which making features and fitting the selector to them took.
@@ -60,9 +60,9 @@ class Row:
         selection_flops: Mean of the part of them that choosing took.
         wrong_share: Mean share of wrong labels among what was trained on; None where they aren't known.
         gpu_joules: Mean energy of the GPU, None if a seed's wasn't measured.
-        cpu_joules: Of the CPU packages, likewise.
-        speed: To the target, if one was given.
-        errors: Of the seeds that failed.
+        cpu_joules: Mean energy of all CPU packages, None if a seed's wasn't measured.
+        speed: How soon the target was reached, if one was given.
+        errors: Messages of the seeds that failed.
     """
 
     selector: str
@@ -93,9 +93,9 @@ def summarise(records: Sequence[RunRecord], *, metric: str = "val_accuracy", tar
     """One row for each selector, in the order in which they come up.
 
     Args:
-        records: Runs of all selectors and seeds.
-        metric: What their values are; lower is better if "loss" is part of the name.
-        target: Value of the metric, for the speed to reach it.
+        records: Runs of all selectors and seeds, failed ones among them.
+        metric: Name of the metric of the runs' values; lower is better if "loss" is part of it.
+        target: Value of the metric for the speed to reach it; None leaves that out.
     """
     runs = by_selector(records)
     # Same seed, same weights and order: the difference of a pair is less noisy than that of the means.

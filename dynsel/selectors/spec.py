@@ -19,6 +19,9 @@ __all__ = ["class_path", "find_selector", "parse_selector", "parse_value", "sele
 def find_selector(name: str) -> type[Selector]:
     """The selector class of a short name or a class path.
 
+    Args:
+        name: Short name such as "rrd", or a class path such as "my_package.Mine".
+
     Raises:
         ValueError: If there is none, with similar names.
     """
@@ -41,6 +44,12 @@ def parse_selector(spec: str) -> tuple[type[Selector], dict[str, Any]]:
 
     Values are JSON or else strings; an object such as a schedule is given as in a YAML file, by `class_path` and
     `init_args`.
+
+    Args:
+        spec: The selector as text.
+
+    Returns:
+        The class and the keyword arguments that were given, of the types that the class asks for.
 
     Raises:
         ValueError: If the selector or an argument is unknown, or a value is out of range.
@@ -77,20 +86,32 @@ def _split(text: str) -> list[str]:
 
 
 def class_path(cls: type) -> str:
-    """Where a class can be imported from; dynsel's own selectors in their short form."""
+    """Where a class can be imported from; dynsel's own selectors in their short form.
+
+    Args:
+        cls: Any class of a module.
+    """
     if SELECTORS.get(cls.__name__.lower()) is cls:
         return f"dynsel.selectors.{cls.__name__}"
     return f"{cls.__module__}.{cls.__qualname__}"
 
 
 def selector_config(cls: type[Selector], arguments: dict[str, Any] | None = None) -> Namespace:
-    """A selector with these arguments, as the parser would have it from a YAML file."""
+    """A selector with its arguments, as a parser of jsonargparse would have it from a YAML file.
+
+    Args:
+        cls: Class of the selector.
+        arguments: Its keyword arguments; None for none.
+    """
     init_args = Namespace(**(arguments or {}))  # type: ignore[no-untyped-call]
     return Namespace(class_path=class_path(cls), init_args=init_args)  # type: ignore[no-untyped-call]
 
 
 def parse_value(text: str) -> Any:
     """A number, true, false, null or anything else in JSON; or else the text itself.
+
+    Args:
+        text: Value as it was written.
 
     Example:
         >>> parse_value("0.5"), parse_value(".5"), parse_value("class")

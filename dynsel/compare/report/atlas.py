@@ -24,16 +24,16 @@ def embed(features: Matrix, rows: Array, method: str = "tsne", seed: int = 0) ->
     """Two coordinates for each of some rows: principal components, or t-SNE of the first fifty.
 
     Args:
-        features: (N, d) floating point.
-        rows: (M,) ascending rows to place.
+        features: (N, d) floating-point tensor, array or memory map.
+        rows: (M,) indices of the rows to place, ascending.
         method: "pca" or "tsne".
-        seed: Of t-SNE.
+        seed: Seed for t-SNE.
 
     Returns:
         (M, 2) float32.
 
     Raises:
-        ValueError: If the method is unknown.
+        ValueError: If the method is neither of the two.
     """
     from sklearn.decomposition import PCA
 
@@ -60,11 +60,11 @@ def map_figure(
     """The samples as points, coloured by class and by how often they were trained on.
 
     Args:
-        places: (M, 2) coordinates.
+        places: (M, 2) coordinates of the samples.
         labels: (M,) class codes; None leaves that panel out.
-        classes: Their names, written at the middle of each class while they are twenty at most.
-        usage: (M,) how often each was trained on; None leaves that panel out.
-        title: Above all.
+        classes: Names of the classes, written at the middle of each while there are twenty at most.
+        usage: (M,) number of times that each sample was trained on; None leaves that panel out.
+        title: Heading of the picture.
     """
     panels = [name for name, values in (("class", labels), ("usage", usage)) if values is not None] or ["plain"]
     figure = new_figure(6.2 * len(panels), 6.2)
@@ -118,14 +118,14 @@ def load_usage(path: Path, count: int) -> Array:
     Args:
         path: A checkpoint of a training with `DynamicSelection` (.ckpt), a run of `dynsel compare` (.json), or an
             array (.npy). Nothing is unpickled beyond tensors and plain values.
-        count: Number of samples.
+        count: Number of samples of the data set.
 
     Returns:
-        (N,) integers.
+        (N,) integer array.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it holds no usage, or that of another number of samples.
+        ValueError: If the file holds no usage, or the usage of another number of samples.
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no usage file {path}")

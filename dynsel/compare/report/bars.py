@@ -38,7 +38,7 @@ def ranking_figure(records: Sequence[RunRecord], *, metric: str = "val_accuracy"
 
     Args:
         records: Finished runs.
-        metric: What their values are.
+        metric: Name of the metric of the runs' values.
     """
     groups = by_selector(records)
     ranked = sorted(groups, key=lambda name: mean_of(groups[name], "value"), reverse=not lower_is_better(metric))
@@ -129,7 +129,7 @@ def wrong_labels_figure(records: Sequence[RunRecord], share: float | None = None
 
     Args:
         records: Finished runs.
-        share: Of wrong labels in the data set.
+        share: Share of wrong labels in the data set, in [0, 1]; None where it isn't known.
     """
     known = {
         name: [run.wrong_share for run in runs if run.wrong_share is not None]

@@ -38,8 +38,8 @@ def accuracy_figure(
 
     Args:
         records: Finished runs.
-        metric: What their values are.
-        over: Samples trained on, or seconds of training and selection.
+        metric: Name of the metric of the runs' values.
+        over: What the horizontal axis shows: samples trained on, or seconds of training and selection.
     """
     groups = by_selector(records)
     names = shown_names(list(groups))

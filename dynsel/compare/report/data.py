@@ -45,7 +45,12 @@ def mean_of(runs: Sequence[RunRecord], name: str) -> float:
 
 
 def curve_data(records: Sequence[RunRecord], metric: str) -> Rows:
-    """Every evaluation of every run."""
+    """Every evaluation of every run.
+
+    Args:
+        records: Finished runs.
+        metric: Name of the metric, which its column is called by.
+    """
     return [
         {
             "selector": run.selector,
@@ -61,12 +66,21 @@ def curve_data(records: Sequence[RunRecord], metric: str) -> Rows:
 
 
 def value_data(records: Sequence[RunRecord], metric: str) -> Rows:
-    """The metric after the last step of every run."""
+    """The metric after the last step of every run.
+
+    Args:
+        records: Finished runs.
+        metric: Name of the metric, which its column is called by.
+    """
     return [{"selector": run.selector, "seed": run.seed, metric: run.value} for run in records]
 
 
 def balance_data(records: Sequence[RunRecord]) -> Rows:
-    """Class balance of every epoch of every run."""
+    """Class balance of every epoch of every run.
+
+    Args:
+        records: Finished runs.
+    """
     return [
         {"selector": run.selector, "seed": run.seed, "epoch": epoch, "class_balance": value}
         for run in records
@@ -75,14 +89,22 @@ def balance_data(records: Sequence[RunRecord]) -> Rows:
 
 
 def time_parts(runs: Sequence[RunRecord]) -> list[float]:
-    """Mean seconds of each of `PARTS`; together they are the time of a run."""
+    """Mean seconds of each of `PARTS`; together they are the time of a run.
+
+    Args:
+        runs: Finished runs of one selector.
+    """
     total, data = mean_of(runs, "seconds"), mean_of(runs, "data_seconds")
     selection, fit = mean_of(runs, "selection_seconds"), mean_of(runs, "fit_seconds")
     return [max(0.0, total - data - selection), data, max(0.0, selection - fit), fit]
 
 
 def time_data(records: Sequence[RunRecord]) -> Rows:
-    """Mean seconds of each part, a row a selector."""
+    """Mean seconds of each of `PARTS`, one row per selector.
+
+    Args:
+        records: Finished runs.
+    """
     return [
         {"selector": name, **dict(zip([f"{part} s" for part in PARTS], time_parts(runs), strict=True))}
         for name, runs in by_selector(records).items()
@@ -90,7 +112,11 @@ def time_data(records: Sequence[RunRecord]) -> Rows:
 
 
 def usage_data(records: Sequence[RunRecord]) -> Rows:
-    """Share of the samples by how often they were trained on, over all seeds."""
+    """Share of the samples by how often they were trained on, over all seeds.
+
+    Args:
+        records: Finished runs that know their usage.
+    """
     rows: Rows = []
     for name, runs in by_selector(records).items():
         uses, counts = np.unique(np.concatenate([run.usage for run in runs]), return_counts=True)
@@ -103,11 +129,11 @@ def usage_data(records: Sequence[RunRecord]) -> Rows:
 
 
 def usage_table(records: Sequence[RunRecord], names: dict[str, str]) -> Table:
-    """The histograms in a few numbers.
+    """How often samples were used, in a few numbers per selector.
 
     Args:
-        records: Finished runs.
-        names: What each selector is called.
+        records: Finished runs that know their usage.
+        names: Label of each selector by its name.
     """
     rows = []
     for name, runs in by_selector(records).items():
@@ -130,7 +156,7 @@ def overlaps(records: Sequence[RunRecord]) -> tuple[list[str], Array]:
         records: Finished runs on one data set.
 
     Returns:
-        Names, and (S, S) means; NaN where there is no pair.
+        Names of the S selectors, and (S, S) means in [0, 1]; NaN where there is no pair.
     """
     shares: dict[str, dict[int, Array]] = {}
     for run in records:
@@ -153,7 +179,11 @@ def _pairs(a: dict[int, Array], b: dict[int, Array]) -> Iterator[tuple[Array, Ar
 
 
 def overlap_data(records: Sequence[RunRecord]) -> Rows:
-    """A row for each two selectors."""
+    """What each two selectors have in common, one row per ordered pair.
+
+    Args:
+        records: Finished runs on one data set.
+    """
     names, shares = overlaps(records)
     return [
         {"selector": a, "other": b, "overlap": "" if np.isnan(shares[i, j]) else float(shares[i, j])}
@@ -163,5 +193,9 @@ def overlap_data(records: Sequence[RunRecord]) -> Rows:
 
 
 def wrong_data(records: Sequence[RunRecord]) -> Rows:
-    """Share of wrong labels among what each run trained on."""
+    """Share of wrong labels among what each run trained on.
+
+    Args:
+        records: Finished runs.
+    """
     return [{"selector": run.selector, "seed": run.seed, "wrong_share": run.wrong_share} for run in records]

@@ -32,12 +32,12 @@ def factor_figure(
     The rarest are those of the factors that at least `columns` images activate.
 
     Args:
-        codes: Of all images of the data set.
+        codes: Sparse codes of all images of the data set.
         dataset: Map-style data set of images, alone, first in a tuple, or under a key.
         labels: (N,) class codes, for the share of each factor's commonest class.
-        classes: Their names.
-        rows: Factors of each kind.
-        columns: Images of a factor.
+        classes: Names of the classes; None calls them by their codes.
+        rows: Number of factors of each kind.
+        columns: Number of images of a factor.
 
     Raises:
         ValueError: If codes and data set are of different length, or too few images share a factor.

@@ -26,11 +26,11 @@ def page_html(
     """The page, for screens of any width and for print.
 
     Args:
-        title: Of the page.
-        tables: Laid out as they are; the first column names the rows.
-        pictures: Each links its PNG file, which lies beside the page, and carries its numbers.
-        facts: Under what was measured, as (heading, text); text in backquotes is shown as code.
-        meanings: Of the tables' columns, likewise.
+        title: Title of the page.
+        tables: Tables, laid out as they are; the first column names the rows.
+        pictures: Pictures; each links its PNG file, which lies beside the page, and carries its numbers.
+        facts: Conditions of the measurement, as (heading, text); text in backquotes is shown as code.
+        meanings: Meanings of the tables' columns, as (heading, text).
     """
     environment = Environment(
         loader=PackageLoader("dynsel.compare.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True

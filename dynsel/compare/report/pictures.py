@@ -43,12 +43,12 @@ class Picture:
     """A figure with what belongs to it.
 
     Attributes:
-        name: Of its files, without the ending.
-        heading: On the page; one after another may share it.
-        caption: How it is to be read.
-        text: What it shows, for whoever can't see it.
-        png: The figure, 150 dots per inch.
-        csv: Its numbers.
+        name: Name of its files, without the ending.
+        heading: Heading on the page; neighbouring pictures may share one.
+        caption: How the picture is to be read.
+        text: What the picture shows, for whoever can't see it.
+        png: The figure as PNG, 150 dots per inch.
+        csv: The numbers behind it as CSV.
     """
 
     name: str
@@ -60,12 +60,12 @@ class Picture:
 
 
 def pictures(records: Sequence[RunRecord], *, metric: str = "val_accuracy", dataset: Any = None) -> Iterator[Picture]:
-    """All that the runs have data for.
+    """All pictures that the runs have data for.
 
     Args:
         records: Finished runs.
-        metric: What their values are.
-        dataset: Training set, for the sheets of images and its share of wrong labels.
+        metric: Name of the metric of the runs' values.
+        dataset: Training set, for the sheets of images and its share of wrong labels; None leaves these out.
     """
     if not records:
         return

@@ -31,15 +31,15 @@ def write_report(
 
     Args:
         records: Runs; those that failed are left out of the pictures.
-        folder: Where to.
-        metric: What the runs' values are.
+        folder: Folder to write to.
+        metric: Name of the metric of the runs' values.
         dataset: Training set, for the sheets of images; None leaves them out.
-        tables: Of the comparison.
-        facts: Under what was measured, as (heading, text).
-        meanings: Of the tables' columns, likewise.
+        tables: Tables of the comparison.
+        facts: Conditions of the measurement, as (heading, text).
+        meanings: Meanings of the tables' columns, as (heading, text).
 
     Returns:
-        The page and the pictures; nothing is written without runs.
+        Paths of the page and the pictures; without runs nothing is written and the list is empty.
     """
     if not records:
         return []
