@@ -137,8 +137,8 @@ def _add_data(parser: Any, required: bool = True) -> None:
 
 def _expanded(args: list[str]) -> list[str]:
     """Short names of extractors as class paths, and a folder as an ImageFolder."""
+    from dynsel._lib.messages import suggest
     from dynsel.features.extractors import EXTRACTORS
-    from dynsel.features.extractors.base import suggest
 
     expanded: list[str] = []
     words = iter([part for word in args for part in (word.split("=", 1) if word.startswith("--") else [word])])

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dynsel._lib.messages import suggest
+
 __all__ = ["CapturedFeatures", "find_module"]
 
 
@@ -124,7 +126,4 @@ def find_module(model: nn.Module, name: str | None) -> nn.Module:
         return linear[-1]
     if name.replace("_orig_mod.", "") in modules:
         return modules[name.replace("_orig_mod.", "")]
-    from difflib import get_close_matches
-
-    near = get_close_matches(name, [m for m in modules if m], n=3) or list(modules)[1:6]
-    raise ValueError(f"the model has no submodule {name!r}; did you mean {', '.join(map(repr, near))}?")
+    raise ValueError(f"the model has no submodule {name!r}{suggest(name, filter(None, modules))}")

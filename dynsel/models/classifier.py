@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable
 from typing import Literal, get_args
@@ -49,9 +48,7 @@ def build_model(architecture: str, num_classes: int, in_channels: int = 3, width
         ValueError: If the name is unknown or a number is out of range.
     """
     if architecture not in ARCHITECTURES:
-        near = difflib.get_close_matches(architecture, ARCHITECTURES, cutoff=0.4)
-        hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
-        raise ValueError(f"`architecture` must be one of {', '.join(ARCHITECTURES)}, got {architecture!r}{hint}")
+        raise ValueError(f"`architecture` must be one of {', '.join(ARCHITECTURES)}, got {architecture!r}")
     for name, value in (("num_classes", num_classes), ("in_channels", in_channels), ("width", width)):
         if value is not None and value < 1:
             raise ValueError(f"`{name}` must be at least 1, got {value}")

@@ -1,12 +1,10 @@
-import copy
-
 import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dynsel.data import Normalize, RandomCropFlip, crop_flip
+from dynsel.data import RandomCropFlip, crop_flip
 
 
 def one_by_one(images, top, left, mirrored, padding):
@@ -88,7 +86,7 @@ def test_offsets_and_mirroring_are_drawn_for_each_image_and_evenly():
     assert chi2 < 58.3  # 99.9 % quantile for 29 degrees of freedom
 
 
-def test_options():
+def test_options_switch_off_what_they_say():
     assert torch.equal(RandomCropFlip(0, flip=False)(PLACES), PLACES)
     many = RandomCropFlip(0)(PLACES.expand(50, 1, 8, 8))
     assert {int(first) for first in many[:, 0, 0, 0]} == {0, 7}
@@ -133,40 +131,8 @@ def test_on_a_gpu_with_a_generator_of_the_cpu():
     assert torch.equal(there(batch.cuda()).cpu(), here(batch))
 
 
-def test_augmentation_errors():
+def test_wrong_arguments_are_named():
     with pytest.raises(ValueError, match="`padding` must be 0 or more, got -1"):
         RandomCropFlip(-1)
     with pytest.raises(ValueError, match="`padding` must be smaller than the image side, got 4 for 4x8"):
         RandomCropFlip()(torch.zeros(1, 1, 4, 8))
-
-
-MEAN, STD = (0.5, 0.25, 0.0), (0.5, 0.25, 1.0)
-
-
-@pytest.mark.parametrize("channels_last", [True, False])
-def test_normalize_by_hand(channels_last):
-    images = torch.tensor([0, 51, 255], dtype=torch.uint8).view(1, 3, 1, 1).expand(2, 3, 4, 5)
-    result = Normalize(MEAN, STD, channels_last)(images)
-    expected = torch.tensor([-1.0, (0.2 - 0.25) / 0.25, 1.0]).view(1, 3, 1, 1).expand(2, 3, 4, 5)
-    torch.testing.assert_close(result, expected)
-    layout = torch.channels_last if channels_last else torch.contiguous_format
-    assert result.is_contiguous(memory_format=layout)
-    torch.testing.assert_close(Normalize(MEAN, STD)(images / 255), expected)
-
-
-def test_normalize_keeps_nothing_in_checkpoints_and_follows_casts():
-    normalize = Normalize(MEAN, STD)
-    assert normalize.state_dict() == {}
-    assert normalize.bfloat16()(torch.zeros(1, 3, 2, 2, dtype=torch.uint8)).dtype == torch.bfloat16
-    assert copy.deepcopy(normalize)(torch.zeros(1, 3, 2, 2)).shape == (1, 3, 2, 2)
-
-
-def test_normalize_errors():
-    with pytest.raises(ValueError, match="`mean` and `std` must be of one length, got 2 and 3"):
-        Normalize((0.5, 0.5), STD)
-    with pytest.raises(ValueError, match=r"`std` must be positive, got \(0.0,\)"):
-        Normalize((0.5,), (0.0,))
-    with pytest.raises(TypeError, match=r"`images` must be uint8 or floating, got torch.int64"):
-        Normalize(MEAN, STD)(torch.zeros(1, 3, 2, 2, dtype=torch.int64))
-    with pytest.raises(ValueError, match="`images` must have 3 channels, got 1"):
-        Normalize(MEAN, STD)(torch.zeros(1, 1, 2, 2))

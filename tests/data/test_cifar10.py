@@ -130,7 +130,7 @@ def test_archives_give_regular_image_files_only(tmp_path):
         ArchiveSource((path, path)).contents()
 
 
-def test_loaders(folders):
+def test_loaders_give_every_image_once(folders):
     module = loaded(folders, batch_size=50)
     sizes = [len(targets) for _, targets in module.train_dataloader()]
     assert sizes == [50, 50, 20]
@@ -253,7 +253,7 @@ def test_an_earlier_download_needs_no_new_one(torchvision_cifar10, tmp_path, mon
     assert len(loaded(tmp_path).train_set) == 30
 
 
-def test_missing_data(torchvision_cifar10, tmp_path):
+def test_missing_data_says_where_it_was_looked_for(torchvision_cifar10, tmp_path):
     text = r"`root` must be a folder with CIFAR-10, but .*none does not exist. Looked for folders train/ and test/, "
     with pytest.raises(FileNotFoundError, match=text + ".*Set download=True or point `root` to the data"):
         loaded(tmp_path / "none")
@@ -261,7 +261,7 @@ def test_missing_data(torchvision_cifar10, tmp_path):
         loaded(tmp_path)
 
 
-def test_failed_download(torchvision_cifar10, tmp_path, monkeypatch):
+def test_a_failed_download_says_what_to_do(torchvision_cifar10, tmp_path, monkeypatch):
     def offline(*args, **kwargs):
         raise OSError("no route to host")
 
@@ -270,13 +270,13 @@ def test_failed_download(torchvision_cifar10, tmp_path, monkeypatch):
         CIFAR10DataModule(tmp_path).setup("fit")
 
 
-def test_without_torchvision(tmp_path, monkeypatch):
+def test_a_missing_torchvision_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torchvision.datasets", None)
     with pytest.raises(ImportError, match=r"`root` must be a folder with CIFAR-10.*pip install torchvision"):
         loaded(tmp_path)
 
 
-def test_incomplete_data(archives, tmp_path):
+def test_what_is_missing_of_the_data_is_named(archives, tmp_path):
     (archives / "cifar10-train-1.tar.gz").unlink()
     with pytest.raises(FileNotFoundError, match=r"got .*archives without cifar10-train-1.tar.gz: add the rest"):
         loaded(archives)
@@ -285,7 +285,7 @@ def test_incomplete_data(archives, tmp_path):
         loaded(tmp_path / "half")
 
 
-def test_wrong_data(folders, tmp_path):
+def test_data_that_is_not_cifar10_is_refused(folders, tmp_path):
     (folders / "test" / "cat").rename(folders / "test" / "kitten")
     with pytest.raises(ValueError, match=r"`test` must have the folders airplane, .*, got .*kitten"):
         loaded(folders)

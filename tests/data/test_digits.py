@@ -48,7 +48,7 @@ def test_split_is_stratified_disjoint_and_decided_by_the_seed():
     assert not torch.equal(loaded(test_share=0.2, seed=1).train_set.images, module.train_set.images)
 
 
-def test_loaders():
+def test_loaders_give_every_image_once():
     module = loaded(batch_size=100)
     train, val = module.train_dataloader(), module.val_dataloader()
     assert [len(targets) for _, targets in train][-1] == len(module.train_set) % 100
@@ -58,12 +58,12 @@ def test_loaders():
     assert len(val) == 1
 
 
-def test_workers():
+def test_workers_give_the_same_batches():
     module = loaded(num_workers=2)
     assert sum(len(targets) for _, targets in module.train_dataloader()) == len(module.train_set)
 
 
-def test_errors():
+def test_wrong_arguments_are_named():
     with pytest.raises(ValueError, match=r"`test_share` must be in \(0, 1\), got 1"):
         DigitsDataModule(test_share=1)
     with pytest.raises(ValueError, match="`batch_size` must be at least 1, got 0"):

@@ -102,7 +102,7 @@ def test_colour_by_hand():
     torch.testing.assert_close(one, IMAGES[:1, :, :1])
 
 
-def test_nothing_to_do():
+def test_without_operations_images_stay_as_they_are():
     augmentation = Augmentation("")
     assert augmentation(IMAGES, augmentation.draw(3, seeded(), seeded())) is IMAGES
 
@@ -119,6 +119,6 @@ def test_cutmix_mixes_targets_by_area():
     assert len({round(float(cutmix(images, targets, seeded(s))[1].max()), 3) for s in range(10)}) > 3
 
 
-def test_unknown_operations():
+def test_unknown_operations_are_named():
     with pytest.raises(ValueError, match=r"`augment` must join names out of color, crop, .* by '_', got 'blur'"):
         Augmentation("crop_blur")

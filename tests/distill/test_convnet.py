@@ -12,7 +12,7 @@ from dynsel.models import ConvNet
 @pytest.mark.parametrize(
     ("side", "depth", "features"), [(8, 2, 512), (28, 3, 1152), (32, 3, 2048), (64, 4, 2048), (128, 5, 2048)]
 )
-def test_sizes(side, depth, features):
+def test_the_sizes_are_those_of_the_tables(side, depth, features):
     network = ConvNet(10, (3, side, side))
     assert (network.depth, network.num_features) == (depth, features)
     images = torch.rand(2, 3, side, side)

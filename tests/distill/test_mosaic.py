@@ -54,7 +54,7 @@ def test_the_gradient_reaches_every_pixel():
         (0, "`factor` must be at least 1, got 0"),
     ],
 )
-def test_odd_sizes(factor, message):
+def test_a_factor_must_divide_the_sides(factor, message):
     with pytest.raises(ValueError, match=message):
         decode(torch.rand(1, 1, 7, 8), factor)
 

@@ -33,7 +33,7 @@ def test_tensor_is_viewed_not_copied() -> None:
     np.testing.assert_array_equal(array, MATRIX)
 
 
-def test_bfloat16_tensor() -> None:
+def test_a_bfloat16_tensor_becomes_float32() -> None:
     tensor = torch.from_numpy(MATRIX).bfloat16()
     np.testing.assert_array_equal(load_features(tensor), tensor.float().numpy())
 
@@ -51,7 +51,7 @@ def test_npy_is_mapped(as_path: Any, tmp_path: Path) -> None:
     np.testing.assert_array_equal(array, MATRIX)
 
 
-def test_npz_key(tmp_path: Path) -> None:
+def test_an_npz_key_names_the_array(tmp_path: Path) -> None:
     path = tmp_path / "f.npz"
     np.savez(path, train_features=MATRIX, test_features=MATRIX[:5], labels=LABELS)
     np.testing.assert_array_equal(load_features(f"{path}:test_features"), MATRIX[:5])
@@ -66,7 +66,7 @@ def test_npz_key(tmp_path: Path) -> None:
         load_features(f"{path}:valid")
 
 
-def test_npz_without_key(tmp_path: Path) -> None:
+def test_the_only_matrix_of_an_npz_needs_no_key(tmp_path: Path) -> None:
     np.savez(tmp_path / "one.npz", x=MATRIX, y=LABELS, z=MATRIX[0], images=np.zeros((3, 3), np.uint8))
     np.testing.assert_array_equal(load_features(tmp_path / "one.npz"), MATRIX)
     np.savez_compressed(tmp_path / "named.npz", other=MATRIX[:4], features=MATRIX)
@@ -100,7 +100,7 @@ def test_nothing_is_unpickled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert not Path("unpickled").exists()
 
 
-def test_damaged_files(tmp_path: Path) -> None:
+def test_damaged_files_are_named(tmp_path: Path) -> None:
     for name, content in (("empty.npy", b""), ("text.npz", b"PK\x03\x04 no zip")):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(ValueError, match="can't be read as NumPy arrays"):
@@ -135,12 +135,14 @@ def with_nan(*rows: int) -> np.ndarray:
         ("missing.npz:key", {}, FileNotFoundError, "there is no feature file missing.npz"),
     ],
 )
-def test_refused(source: Any, options: dict[str, Any], error: type[Exception], text: str) -> None:
+def test_what_is_no_matrix_of_features_is_refused(
+    source: Any, options: dict[str, Any], error: type[Exception], text: str
+) -> None:
     with mock.patch("dynsel._lib.matrices._BLOCK_VALUES", 5 * D), pytest.raises(error, match=text):
         load_features(source, **options)
 
 
-def test_unknown_suffix(tmp_path: Path) -> None:
+def test_an_unknown_suffix_is_refused(tmp_path: Path) -> None:
     (tmp_path / "f.pt").write_bytes(b"")
     with pytest.raises(ValueError, match=r"feature files must end in .npy or .npz, got .*f.pt; write one with"):
         load_features(tmp_path / "f.pt")
@@ -271,7 +273,7 @@ def test_interrupted_save_is_never_taken_for_a_whole_one(fails_at: int, tmp_path
     assert [p.name for p in tmp_path.iterdir()] == ["f.npy"]
 
 
-def test_save_refuses(tmp_path: Path) -> None:
+def test_what_cannot_be_saved_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"`path` must end in .npy, got 'f.pt'"):
         save_features(tmp_path / "f.pt", MATRIX)
     with pytest.raises(ValueError, match="NaN or infinite values in row 2"):

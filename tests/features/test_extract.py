@@ -59,7 +59,7 @@ def test_rows_are_what_the_layer_takes_in(options: dict[str, Any], tmp_path: Pat
     assert manifest["precision"] == "32-true"
 
 
-def test_float32(tmp_path: Path) -> None:
+def test_features_may_be_float32(tmp_path: Path) -> None:
     store = extract(TensorDataset(rows()), Identity(), tmp_path / "f.npy", dtype="float32", accelerator="cpu")
     np.testing.assert_array_equal(store.features, rows().numpy())
 
@@ -292,7 +292,9 @@ class Returns(Identity):
         (Slow(), Returns(torch.ones(1, 2)), {}, ValueError, r"features for 100 items, got \(1, 2\) torch.float32"),
     ],
 )
-def test_refused(dataset: Any, extractor: Extractor, options: Any, error: Any, text: str, tmp_path: Path) -> None:
+def test_wrong_options_are_named(
+    dataset: Any, extractor: Extractor, options: Any, error: Any, text: str, tmp_path: Path
+) -> None:
     with pytest.raises(error, match=text):
         extract(dataset, extractor, tmp_path / "f.npy", accelerator="cpu", **options)
     assert not (tmp_path / "f.npy").exists()
@@ -361,7 +363,7 @@ def test_progress_is_in_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert "samples/s" in screen.getvalue()
 
 
-def test_lightning_module(tmp_path: Path) -> None:
+def test_a_lightning_module_can_be_the_model(tmp_path: Path) -> None:
     class Classifier(pl.LightningModule):
         def __init__(self) -> None:
             super().__init__()

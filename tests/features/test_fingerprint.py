@@ -55,7 +55,7 @@ def folder(root: Path, classes: tuple[str, ...] = ("cat", "dog"), n: int = 3) ->
     return root
 
 
-def test_parts_and_json() -> None:
+def test_the_parts_survive_json() -> None:
     dataset = Listed(images(), targets=[i % 2 for i in range(40)], classes=["cat", "dog"])
     found = fingerprint(dataset)
     assert set(found) == {"length", "classes", "labels", "items"}
@@ -254,7 +254,7 @@ def test_subset_is_followed(tmp_path: Path) -> None:
     assert fingerprint(Subset(raw, [4, 2]))["items"] == fingerprint(Listed([0, 0], data=np.array([4, 2])))["items"]
 
 
-def test_tensor_dataset() -> None:
+def test_a_tensor_data_set_tells_its_labels() -> None:
     x = torch.rand(10, 3, generator=torch.Generator().manual_seed(0))
     y = torch.arange(10) % 3
     found = fingerprint(TensorDataset(x, y))
@@ -274,7 +274,7 @@ def test_same_in_another_process() -> None:
     assert there == fingerprint(dataset, ["b", "a", "c"] * 2)
 
 
-def test_errors() -> None:
+def test_what_is_no_data_set_is_refused() -> None:
     class Stream(IterableDataset[Any]):
         def __iter__(self) -> Any:
             return iter(())

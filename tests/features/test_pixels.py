@@ -76,7 +76,7 @@ def test_one_batch_is_the_exact_pca() -> None:
     np.testing.assert_allclose(pixel_features(Items(images), 6, 300), exact, atol=1e-3)
 
 
-def test_deterministic() -> None:
+def test_the_same_images_give_the_same_components() -> None:
     first = pixel_features(Items(digits()), 5)
     np.testing.assert_array_equal(first, pixel_features(Items(digits()), 5))
 
@@ -140,7 +140,7 @@ def test_global_generators_are_left_alone() -> None:
     assert before[1:] == (random.getstate(), np.random.get_state()[1].tolist())  # noqa: NPY002
 
 
-def test_progress_bar(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_bar_shows_both_passes(capfd: pytest.CaptureFixture[str]) -> None:
     plain = pixel_features(Items(digits()), 3)
     assert capfd.readouterr() == ("", "")
     np.testing.assert_array_equal(pixel_features(Items(digits()), 3, progress_bar=True), plain)
@@ -170,11 +170,11 @@ def test_items_of_different_shapes() -> None:
         ([{"text": 1}], {}, TypeError, r"items must hold their input under one of .* got the keys \['text'\]"),
     ],
 )
-def test_refused(items: Any, options: dict[str, Any], error: type[Exception], text: str) -> None:
+def test_wrong_options_are_named(items: Any, options: dict[str, Any], error: type[Exception], text: str) -> None:
     with pytest.raises(error, match=text):
         pixel_features(Items(items), **options)
 
 
-def test_iterable_data_set() -> None:
+def test_an_iterable_data_set_is_refused() -> None:
     with pytest.raises(TypeError, match="`dataset` must be map-style"):
         pixel_features(iter([]))

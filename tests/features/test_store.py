@@ -159,14 +159,14 @@ def test_going_on_with_something_else_is_refused(changes: dict[str, Any], text: 
 
 
 # ---------------------------------------------------------------- damaged
-def test_truncated(tmp_path: Path) -> None:
+def test_a_truncated_store_is_refused(tmp_path: Path) -> None:
     path = write_all(tmp_path / "f.npy")
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(ValueError, match=r"f.npy is truncated: 311 bytes of 312; copy it again, or extract it again"):
         load_features(path)
 
 
-def test_tampered(tmp_path: Path) -> None:
+def test_a_changed_byte_is_found(tmp_path: Path) -> None:
     path = write_all(tmp_path / "f.npy")
     content = bytearray(path.read_bytes())
     content[128 + 2 * D * 11] ^= 1  # in row 11
@@ -208,7 +208,7 @@ def test_another_array_under_the_manifest(other: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"), [("{", "is no JSON"), ("[]", "is no manifest of features"), ('{"N": 3}', "says neither N, d nor")]
 )
-def test_damaged_manifest(text: str, said: str, tmp_path: Path) -> None:
+def test_a_damaged_manifest_is_named(text: str, said: str, tmp_path: Path) -> None:
     path = write_all(tmp_path / "f.npy")
     (tmp_path / "f.npy.json").write_text(text)
     with pytest.raises(ValueError, match=said):
@@ -239,7 +239,7 @@ def test_skipped_rows_are_told(tmp_path: Path) -> None:
 
 
 # ---------------------------------------------------------------- what can't be written
-def test_wrong_blocks(tmp_path: Path) -> None:
+def test_blocks_of_another_shape_or_type_are_refused(tmp_path: Path) -> None:
     StoreWriter.begin(tmp_path / "f.npy", plan())
     writer = StoreWriter(tmp_path / "f.npy")
     with pytest.raises(TypeError, match="block 0 must be float16 like the store, got float32"):
@@ -275,7 +275,7 @@ def _little_room(action: str, path: Path, limit: int, results: Any) -> None:
 
 
 @pytest.mark.parametrize("action", ["begin", "write", "save"])
-def test_a_full_disk(action: str, tmp_path: Path) -> None:
+def test_a_full_disk_is_said_before_anything_is_written(action: str, tmp_path: Path) -> None:
     path = tmp_path / "f.npy"
     if action == "write":
         StoreWriter.begin(path, plan())

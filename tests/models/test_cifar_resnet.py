@@ -26,14 +26,14 @@ def encoder() -> ModuleInput:
 
 
 @pytest.mark.parametrize(("depth", "parameters"), [(20, 269_722), (56, 853_018)])
-def test_size(depth: int, parameters: int) -> None:
+def test_the_size_is_the_published_one(depth: int, parameters: int) -> None:
     """As the paper counts them: 0.27 and 0.85 million."""
     net = CIFARResNet(depth)
     assert sum(p.numel() for p in net.parameters()) == parameters
     assert net(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
 
 
-def test_depth() -> None:
+def test_a_depth_must_be_6n_plus_2() -> None:
     with pytest.raises(ValueError, match="`depth` must be 6n \\+ 2, as in 20, 32, 44, 56, got 57"):
         CIFARResNet(57)
 

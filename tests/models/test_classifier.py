@@ -188,7 +188,7 @@ def test_own_mean_and_std():
         ({"architecture": "small_resnett"}, "did you mean 'small_resnet'"),
     ],
 )
-def test_errors(options, text):
+def test_wrong_arguments_are_named(options, text):
     with pytest.raises(ValueError, match=text):
         ImageClassifier(**options)
 

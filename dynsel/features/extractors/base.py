@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,7 +14,7 @@ from torch.utils.data import default_collate
 
 from dynsel.features._items import IMAGE_KEYS, get_items, input_of
 
-__all__ = ["Extractor", "as_rgb", "first_line", "suggest", "weights_hash"]
+__all__ = ["Extractor", "as_rgb", "weights_hash"]
 
 
 class Extractor(nn.Module, ABC):
@@ -72,27 +71,8 @@ class Extractor(nn.Module, ABC):
         """What decides the features, for JSON: model, hash of its weights, layer, preprocessing."""
 
 
-def suggest(name: str, known: Iterable[str]) -> str:
-    """'; did you mean ...?' with near names, or the first few if none is near.
-
-    Args:
-        name: The name that was given.
-        known: The names that there are.
-    """
-    choices = list(known)
-    near = get_close_matches(name, choices, n=3, cutoff=0.5)
-    if near:
-        return f"; did you mean {' or '.join(map(repr, near))}?"
-    return f"; there are {', '.join(choices[:5])}{', ...' if len(choices) > 5 else ''}"
-
-
-def first_line(error: Exception) -> str:
-    """Kind and first line of an error of another library, for a message of ours."""
-    return f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}"
-
-
 def weights_hash(model: nn.Module) -> str:
-    """Of the names, types and values of all parameters and buffers, in 32 hexadecimal digits.
+    """SHA-256 of the names, types and values of all parameters and buffers, its first 32 hexadecimal digits.
 
     Args:
         model: Any module, on any device.

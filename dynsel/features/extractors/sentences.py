@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 from torch import Tensor
 from torch.utils.data import Subset
 
-from dynsel.features.extractors.base import Extractor, first_line, weights_hash
+from dynsel._lib.messages import first_line
+from dynsel.features.extractors.base import Extractor, weights_hash
 
 __all__ = ["MiniLM", "SentenceTransformerText"]
 

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dynsel._lib.messages import suggest
 from dynsel._lib.tensor_files import load_weights
-from dynsel.features.extractors.base import Extractor, as_rgb, suggest, weights_hash
+from dynsel.features.extractors.base import Extractor, as_rgb, weights_hash
 
 __all__ = ["Torchvision"]
 

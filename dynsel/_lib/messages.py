@@ -1,0 +1,38 @@
+"""Parts of messages to users."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+__all__ = ["first_line", "suggest"]
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown name: what may have been meant.
+
+    Args:
+        name: The name that was given.
+        known: The names that there are.
+
+    Returns:
+        "; did you mean ...?" with up to three near names, or "; there are ..." with the first five if none is near.
+
+    Example:
+        >>> suggest("resnet", ["resnet18", "vgg16"])
+        "; did you mean 'resnet18'?"
+    """
+    choices = list(known)
+    near = get_close_matches(name, choices, n=3, cutoff=0.5)
+    if near:
+        return f"; did you mean {' or '.join(map(repr, near))}?"
+    return f"; there are {', '.join(choices[:5])}{', ...' if len(choices) > 5 else ''}"
+
+
+def first_line(error: Exception) -> str:
+    """Kind and first line of an error of another library, for a message of ours.
+
+    Args:
+        error: Any exception.
+    """
+    return f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}"
