@@ -28,8 +28,8 @@ class BatchFraction(Callback):
     `DynamicSelection` it is counted in its records, as time, samples scored and operations of selection. While that one
     captures features from the model for a selector that needs them, batches stay whole.
 
-    The batch is cut along its first dimension: in every tensor and array with a row a sample, in every list or
-    tuple with an entry a sample, within dicts, dataclasses, namedtuples and lists of unlike things. The batch size
+    The batch is cut along its first dimension: in every tensor and array with a row per sample, in every list or
+    tuple with an entry per sample, within dicts, dataclasses, namedtuples and lists of unlike things. The batch size
     is the number of rows of its tensors, which must agree; without any, the length of its lists. The batch itself
     is always taken for a collection of such things, not of samples.
 

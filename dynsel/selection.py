@@ -2,7 +2,7 @@
 
 Shapes: N samples, M selected, C classes.
 
-What is done each epoch to one number a sample is done by numpy, here and in `usage`, `selectors` and `samplers`: its
+What is done each epoch to one number per sample is done by numpy, here and in `usage`, `selectors` and `samplers`: its
 one thread goes on while loader workers fill the cores. Several of torch's wait for each other at every operation,
 which made choosing among 50,000 samples take 200 ms instead of 2 on a busy machine.
 """

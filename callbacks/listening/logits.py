@@ -1,4 +1,4 @@
-"""What a selector makes of the logits: its `measure`, one number a sample."""
+"""What a selector makes of the logits: its `measure`, one number per sample."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def scored(
         (B,), on the module's device.
 
     Raises:
-        ValueError: If `score` returns anything but one number a sample.
+        ValueError: If `score` returns anything but one number per sample.
     """
     device = next((p.device for p in module.parameters()), torch.device("cpu"))
     with torch.no_grad(), evaluating(module), own_draws(device, key):

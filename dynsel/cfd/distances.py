@@ -107,7 +107,7 @@ def phase_decoupled(
         floor: Least magnitude, of both, at which phases count.
 
     Returns:
-        (..., F), one term a frequency.
+        (..., F), one term per frequency.
 
     Reference:
         FAST (2025), arXiv:2511.19476, eq. 9 and 10.

@@ -109,7 +109,7 @@ def anisotropic_frequencies(
 ) -> Tensor:
     """A bank of frequencies that look where two sets of points differ, in every band of norms.
 
-    In each band the directions are those of N(0, diag(s²)), with s, one scale a dimension, chosen to maximise the
+    In each band the directions are those of N(0, diag(s²)), with s, one scale per dimension, chosen to maximise the
     phase-decoupled distance of the two sets: Adam on log s, from s = 1, with the normal draws held fixed. The norms
     are given, evenly spread from 0 to `reach` times those of N(0, scale² I); so s turns frequencies without moving
     them out of their band, and high ones, where both functions vanish, can't be escaped. The paper doesn't say
@@ -208,7 +208,7 @@ def progressive_draw(
     paper asks for such a D without giving it.
 
     Args:
-        loss: (F,) at least 0, one term a frequency, for instance `phase_decoupled`.
+        loss: (F,) at least 0, one term per frequency, for instance `phase_decoupled`.
         frequencies: (F, d) the bank.
         recent: (R,) int64 positions in the bank of what was used lately, repetitions allowed; may be empty.
         count: Number to draw, at least 1; where fewer are allowed, all of these are taken.

@@ -54,7 +54,7 @@ class NCFM(pl.LightningModule):
         lr: Learning rate of the images (AdamW).
         frequency_lr: Learning rate of the frequency network (SGD, momentum 0.5).
         patience: Steps without a lower loss after which `lr` is halved.
-        real_batch: Real images of a class a step; all of them where there are fewer.
+        real_batch: Real images of a class per step; all of them where there are fewer.
         augment: What real and synthetic images of a class go through alike; see `Augmentation`.
         init: Where the images begin: "real" (random ones), "herding", "noise", or the manifest of `dynsel select`,
             a `.json` file, whose samples are then taken in turn.

@@ -1,4 +1,4 @@
-"""Pictures of the synthetic images, one row a class, while they come about."""
+"""Pictures of the synthetic images, one row per class, while they come about."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Sparse codes: only the active factors of each row, in memory and on disk; public as `dynsel.sae`.
 
-Shapes: N samples, d feature dim, m factors, k active factors a row.
+Shapes: N samples, d feature dim, m factors, k active factors per row.
 """
 
 from __future__ import annotations

@@ -64,7 +64,7 @@ def fit_sae(
     Args:
         features: (N, d) floating-point tensor, array or memory map, finite; float16 is fine.
         num_factors: Number m of factors; default 8 d, at most 4,096 and at most N, at least 2.
-        k: Active factors a row; lowered to m / 2 if above, since a code that uses most factors isn't sparse.
+        k: Active factors per row; lowered to m / 2 if above, since a code that uses most factors isn't sparse.
         epochs: Passes over the rows; default: enough for 1,000 optimiser steps, within 3 .. 50.
         batch_size: Default N / 16, within 32 .. 1,024.
         lr: Learning rate of Adam. The default was measured at d = 64 and 512; 1e-3 needs twice the steps.

@@ -1,6 +1,6 @@
 """The top-k sparse autoencoder as a module; public as `dynsel.sae`.
 
-Shapes: B rows, d feature dim, m factors, k active factors a row.
+Shapes: B rows, d feature dim, m factors, k active factors per row.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class TopKSAE(nn.Module):
     Args:
         dim: Width d of the features.
         num_factors: Number m of factors.
-        k: Largest number of active factors a row, at most `num_factors`.
+        k: Largest number of active factors per row, at most `num_factors`.
         generator: Source of the initial atoms; None = one seeded with 0, never the global one.
 
     Attributes:

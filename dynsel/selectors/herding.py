@@ -70,7 +70,7 @@ class GreedySelector(ScoreSelector):
             features: (N, d) floating point; a class's rows must fit in memory as float32.
 
         Raises:
-            ValueError: If it isn't one row a sample, all finite.
+            ValueError: If it isn't one row per sample, all finite.
         """
         check_matrix(features)
         if len(features) != self.num_samples:

@@ -41,7 +41,7 @@ class RRD(ScoreSelector):
             on CIFAR-10 in six epochs that cost a point.
         noise: Scale of Gumbel noise added to the scores, at least 0.
         num_factors: Units of the autoencoder; default 8 d, at most 4,096.
-        k: Active factors a sample.
+        k: Active factors per sample.
         sae_epochs: Passes over the features that train the autoencoder; default: see `fit_sae`.
         frequencies: "class" takes a factor's frequency among the samples of the same class, where labels are
             known: what is rare there is atypical, and hard to learn (rank correlation with the loss an epoch

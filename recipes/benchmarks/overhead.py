@@ -83,7 +83,7 @@ def median_milliseconds(work: Callable[[], Any], times: int) -> float:
 def measure(
     selector: Selector, data: Labelled, epochs: int, keep_ratio: float, seed: int
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """Median milliseconds of each part of an epoch, and bytes a sample of state by name."""
+    """Median milliseconds of each part of an epoch, and bytes per sample of state by name."""
     controller = SelectionController(selector, keep_ratio, max_epochs=epochs + 1, seed=seed)
     plain = DataLoader(data, batch_size=256, shuffle=True)
     controller.wrap(plain)

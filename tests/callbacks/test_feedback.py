@@ -655,7 +655,7 @@ def test_41_training_that_ends_before_all_features_are_there_says_so():
 
 # ---------------------------------------------------------------- 41: what a selector makes of the logits
 class Measures(Random):
-    """Asks for one number a sample, and keeps what it is told."""
+    """Asks for one number per sample, and keeps what it is told."""
 
     wants = frozenset({"value"})
     measures_features = True

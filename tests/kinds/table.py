@@ -185,7 +185,7 @@ def kinds() -> list[Kind]:
 
 # ---------------------------------------------------------------- what many kinds are made of
 def load(*columns: Any, batch_size: int = BATCH, **options: Any) -> DataLoader[Any]:
-    """A shuffling loader of columns with one row a sample, or of a data set."""
+    """A shuffling loader of columns with one row per sample, or of a data set."""
     whole = columns[0] if len(columns) == 1 and isinstance(columns[0], Dataset | list) else TensorDataset(*columns)
     return DataLoader(whole, batch_size=batch_size, **{"shuffle": True, **options})
 

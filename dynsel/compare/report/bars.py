@@ -68,7 +68,7 @@ def ranking_figure(records: Sequence[RunRecord], *, metric: str = "val_accuracy"
 
 
 def usage_figure(records: Sequence[RunRecord]) -> Figure:
-    """Share of the samples by how often they were trained on, one panel a selector, over all seeds.
+    """Share of the samples by how often they were trained on, one panel per selector, over all seeds.
 
     Args:
         records: Finished runs.
@@ -102,7 +102,7 @@ def usage_figure(records: Sequence[RunRecord]) -> Figure:
 
 
 def time_figure(records: Sequence[RunRecord]) -> Figure:
-    """Where the seconds went, a bar a selector: means over the seeds.
+    """Where the seconds went, a bar per selector: means over the seeds.
 
     Args:
         records: Finished runs.

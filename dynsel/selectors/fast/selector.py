@@ -165,7 +165,7 @@ class FAST(Selector):
             features: (N, d) floating point; a class's rows must fit in memory as float32.
 
         Raises:
-            ValueError: If it isn't one row a sample, all finite; if all rows of a class are the same, or a class
+            ValueError: If it isn't one row per sample, all finite; if all rows of a class are the same, or a class
                 is larger than 20,000.
         """
         check_matrix(features)
