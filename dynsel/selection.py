@@ -18,7 +18,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Selection", "balanced_top_k", "class_balance", "largest_remainder", "top_k", "weighted_draw"]
+__all__ = [
+    "Selection",
+    "balanced_top_k",
+    "class_balance",
+    "largest_remainder",
+    "random_subsets",
+    "top_k",
+    "weighted_draw",
+]
 
 
 @dataclass(frozen=True)
@@ -143,6 +151,26 @@ def balanced_top_k(
     mask = np.empty_like(chosen)
     mask[by_class] = chosen
     return torch.from_numpy(np.flatnonzero(mask))
+
+
+def random_subsets(
+    total: int, size: int, repeats: int, generator: torch.Generator, labels: Tensor | None = None
+) -> Tensor:
+    """Subsets chosen at random, to compare a selection with: (repeats, total) bool on the CPU, `size` True in a row.
+
+    Args:
+        total: N, number of samples to choose from.
+        size: M, number of samples in a subset, in 1 .. N.
+        repeats: Number of subsets.
+        generator: Source of one permutation of the samples per subset, on the CPU.
+        labels: (N,) integer class codes 0 .. C-1: every class is then chosen in its share. None = no classes.
+    """
+    members = torch.zeros(repeats, total, dtype=torch.bool)
+    for member in members:
+        order = torch.randperm(total, generator=generator)
+        # The first ones of the order; with classes, the first ones of each class.
+        member[order[:size] if labels is None else balanced_top_k(-order.argsort().double(), labels, size)] = True
+    return members
 
 
 def class_balance(labels: Tensor, indices: Tensor) -> float:

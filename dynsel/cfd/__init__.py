@@ -25,7 +25,7 @@ from dynsel.cfd.frequencies import (
     progressive_draw,
 )
 from dynsel.cfd.neural import FrequencyNetwork, Mode, NeuralCFD, fit_frequencies, neural_cfd
-from dynsel.cfd.sums import CharacteristicSums, characteristic_sums, random_distances, subset_distances
+from dynsel.cfd.sums import CharacteristicSums, characteristic_sums, random_distances, subset_distances, subset_values
 from dynsel.cfd.witness import witness
 
 __all__ = [
@@ -50,5 +50,6 @@ __all__ = [
     "random_distances",
     "random_floor",
     "subset_distances",
+    "subset_values",
     "witness",
 ]

@@ -17,8 +17,9 @@ from torch import Tensor
 
 from dynsel._lib.matrices import Matrix, blocks, check_matrix, take
 from dynsel.cfd.distances import cfd
+from dynsel.selection import random_subsets
 
-__all__ = ["CharacteristicSums", "characteristic_sums", "random_distances", "subset_distances"]
+__all__ = ["CharacteristicSums", "characteristic_sums", "random_distances", "subset_distances", "subset_values"]
 
 _BLOCK_VALUES = 2**22  # 16 MB of angles: on a busy machine each of torch's operations costs milliseconds of waiting
 _BLOCK_ROWS = 2**14  # float32 sums of so many are good to 1e-6 of their size
@@ -108,6 +109,27 @@ def subset_distances(features: Matrix, frequencies: Tensor, members: Tensor, val
 
     Returns:
         (K,) float64.
+
+    Raises:
+        ValueError: If shapes don't fit, or a subset is empty.
+    """
+    return cfd(subset_values(features, frequencies, members), value)
+
+
+@torch.no_grad()
+def subset_values(features: Matrix, frequencies: Tensor, members: Tensor) -> Tensor:
+    """Characteristic functions of many subsets at once, which takes hardly longer than that of one.
+
+    Args:
+        features: (N, d) floating-point tensor, array or memory map.
+        frequencies: (F, d).
+        members: (K, N) bool, on the CPU: which samples each subset holds, at least one each.
+
+    Returns:
+        (K, F) complex128 on the device of the features.
+
+    Raises:
+        ValueError: If shapes don't fit, or a subset is empty.
     """
     check_shapes(features, frequencies)
     if members.ndim != 2 or members.shape[1] != len(features) or members.dtype != torch.bool:
@@ -116,7 +138,7 @@ def subset_distances(features: Matrix, frequencies: Tensor, members: Tensor, val
     if not bool((sizes > 0).all()):
         raise ValueError("every subset in `members` must hold at least one sample")
     cos, sin = _sums(features, frequencies, members)
-    return cfd(torch.complex(cos, sin) / sizes.to(cos.device), value)
+    return torch.complex(cos, sin) / sizes.to(cos.device)
 
 
 def random_distances(
@@ -135,9 +157,7 @@ def random_distances(
     Returns:
         (K,) float64, each at least 0, on the device of the features; `random_floor` is their expectation.
     """
-    members = torch.zeros(repeats, len(features), dtype=torch.bool)
-    for member in members:
-        member[torch.randperm(len(features), generator=generator)[:size]] = True
+    members = random_subsets(len(features), size, repeats, generator)
     return subset_distances(features, frequencies, members, value)
 
 

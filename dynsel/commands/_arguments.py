@@ -1,16 +1,63 @@
-"""Command lines: a parser whose errors are exceptions, and commands by name."""
+"""Parsers made from functions' signatures, whose errors are exceptions."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
-from typing import NoReturn
+from collections.abc import Callable, Collection
+from difflib import get_close_matches
+from typing import Any, NoReturn
 
-__all__ = ["Parser", "run_command"]
+from jsonargparse import ArgumentParser
+
+__all__ = ["CommandParser", "Parser", "similar"]
+
+
+class CommandParser(ArgumentParser):
+    """Options of one command, taken from signatures and docstrings; raises where argparse would end the process.
+
+    Args:
+        *args: Positional arguments of `jsonargparse.ArgumentParser`, the first being the command as the user calls it.
+        **options: Keyword arguments likewise.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **{"exit_on_error": False, "allow_abbrev": False, **options})
+
+    def add_signature(self, function: Callable[..., Any], *skip: str, positional: bool = False) -> list[str]:
+        """One option per parameter, with its default and its description in the docstring; returns their names.
+
+        Args:
+            function: Function or class whose parameters become options; a bool may be given without a value.
+            *skip: Parameters that aren't options.
+            positional: Whether parameters without a default are given without their name.
+        """
+        names = self.add_function_arguments(function, as_group=False, as_positional=positional, skip=set(skip))
+        for action in self._actions:
+            if action.metavar == "{true,false}":
+                action.nargs, action.const = "?", True
+        return names
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Raise instead of ending the process; options have the form and the name that they are typed with.
+
+        Args:
+            message: What is wrong.
+            ex: What was raised because of it.
+        """
+        start, _, words = message.partition("unrecognized arguments: ")
+        if not start and words:
+            message += similar(words.split()[0].split("=")[0], self._option_string_actions)
+        start, said, names = message.partition("the following arguments are required: ")
+        if said and not start:
+            typed = [f"--{name}" if f"--{name}" in self._option_string_actions else name for name in names.split(", ")]
+            message = said + ", ".join(typed)
+        super().error(message, ex)
 
 
 class Parser(argparse.ArgumentParser):
     """Raises where argparse would print its usage and end the process; never completes abbreviated options.
+
+    For the one command that passes what it doesn't know on to another parser.
 
     Args:
         command: As the user calls it.
@@ -31,29 +78,16 @@ class Parser(argparse.ArgumentParser):
         raise ValueError(message)
 
 
-def run_command(
-    program: str, commands: Mapping[str, Callable[[list[str]], int]], help_text: str, args: list[str]
-) -> int:
-    """Run the command that the first argument names.
+def similar(word: str, known: Collection[str]) -> str:
+    """The end of a message about an unknown word: the one that was probably meant, if any is similar.
 
     Args:
-        program: What the commands belong to, as the user calls it.
-        commands: By name; each takes the arguments after it and returns an exit code.
-        help_text: Printed when asked for, or when there is no argument.
-        args: Command and its options.
+        word: What was given.
+        known: What could have been given.
 
-    Returns:
-        Exit code: the command's; 2 without arguments.
-
-    Raises:
-        ValueError: If there is no such command.
+    Example:
+        >>> similar("--sed", ["--seed", "--out"])
+        '; did you mean --seed?'
     """
-    if not args or args[0] in ("-h", "--help", "help"):
-        print(help_text, end="")
-        return 0 if args else 2
-    if args[0] not in commands:
-        raise ValueError(f"`{program}` has no command {args[0]!r}; it has {', '.join(commands)}")
-    try:
-        return commands[args[0]](args[1:])
-    except SystemExit as stop:  # --help
-        return stop.code if isinstance(stop.code, int) else 0
+    near = get_close_matches(word, known, n=1)
+    return f"; did you mean {near[0]}?" if near else ""

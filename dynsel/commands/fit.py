@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from dynsel.callbacks.cli import SelectionCLI
 
-__all__ = ["run_trainer"]
+__all__ = ["fit", "predict", "test", "validate"]
 
 
 class _Interrupts(pl.Callback):
@@ -23,34 +23,47 @@ class _Interrupts(pl.Callback):
             self.trainer = trainer
 
 
-def run_trainer(args: list[str]) -> int:
-    """Run a Trainer's method from the command line.
+def fit(args: list[str]) -> int:
+    """Train.
 
     Args:
-        args: The method ("fit", "validate", ...) and its options.
+        args: Options of the command.
 
     Returns:
-        Exit code.
+        Exit code: 0, or 130 if interrupted.
     """
+    return _run(["fit", *args])
+
+
+def validate(args: list[str]) -> int:
+    """Evaluate on the validation set; as `fit`."""
+    return _run(["validate", *args])
+
+
+def test(args: list[str]) -> int:
+    """Evaluate on the test set; as `fit`."""
+    return _run(["test", *args])
+
+
+def predict(args: list[str]) -> int:
+    """Predict the prediction set; as `fit`."""
+    return _run(["predict", *args])
+
+
+def _run(args: list[str]) -> int:
     interrupts = _Interrupts()
     try:
         SelectionCLI(args, trainer_defaults={"callbacks": [interrupts]})
-    except SystemExit as stop:
+    except SystemExit:
         if interrupts.trainer is None:
-            # `--help` and `--print_config` end so.
-            return stop.code if isinstance(stop.code, int) else 0
-        print(f"\ndynsel: interrupted. {resume_hint(interrupts.trainer, args)}", file=sys.stderr)
+            raise  # `--help` and `--print_config` end so
+        print(f"\ndynsel: interrupted. {_resume_hint(interrupts.trainer)}", file=sys.stderr)
         return 130
     return 0
 
 
-def resume_hint(trainer: pl.Trainer, args: list[str]) -> str:
-    """How to go on after an interrupt.
-
-    Args:
-        trainer: The interrupted one.
-        args: Its command line.
-    """
+def _resume_hint(trainer: pl.Trainer) -> str:
+    """How to go on after an interrupt."""
     found = [c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint)]
     last = [c.last_model_path for c in found if c.last_model_path]
     path = last + [c.best_model_path for c in found if c.best_model_path]

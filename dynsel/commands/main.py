@@ -1,6 +1,6 @@
-"""The command `dynsel`: train from a YAML file, compare selectors, choose a coreset, extract features.
+"""The command `dynsel`: finds the command that is asked for, shows its help, and says in one line what is wrong.
 
-Nothing heavy is imported before it is needed, so that `dynsel --help` answers at once.
+Nothing heavy is imported before it is needed, so that `--help` answers at once.
 """
 
 from __future__ import annotations
@@ -10,62 +10,54 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
+from importlib import import_module
 from types import TracebackType
+
+from dynsel.commands._help import HELP
 
 __all__ = ["main"]
 
-HELP = """\
-usage: dynsel <command> [options]
-
-Dynamic per-epoch data selection for PyTorch Lightning.
-
-commands:
-  fit        train:  dynsel fit --config recipes/digits.yaml --selection.keep_ratio 0.3
-  validate   evaluate a checkpoint on the validation set
-  test       evaluate a checkpoint on the test set
-  predict    run a checkpoint on the prediction set
-  compare    train with several selectors and seeds at equal optimiser steps, and tabulate:
-             dynsel compare --config recipes/digits.yaml --selectors full random rrd --seeds 3 --out runs/digits
-  select     choose a subset once, from features alone:
-             dynsel select --method fast --keep 0.1 --features x.npz:KEY --labels x.npz:KEY --out subset.json
-  distill    synthesise a few images per class that train as the whole set does, and evaluate them:
-             dynsel distill fit --config recipes/digits_ncfm.yaml
-  features   extract the features of a data set once, for all later runs; check and picture them:
-             dynsel features extract --data photos/ --extractor open-clip --out clip.npy
-  sae        what the features are made of: fit a sparse autoencoder to them, and look at it:
-             dynsel sae fit --features clip.npy --out sae.safetensors --plot
-
-options:
-  -h, --help   this text; `dynsel fit --help` and `dynsel compare --help` list a command's options
-  --version    version number
-
-A YAML file has the keys model, data, trainer and selection; any of it can be overridden on the command line, as in
-`--selection.selector dynsel.selectors.Random --trainer.max_epochs 5`. DYNSEL_DEBUG=1 shows errors with traceback.
-"""
-
-TRAINER_COMMANDS = ("fit", "validate", "test", "predict")
+# Where each command stands: a module of this package and a function that takes the options and returns an exit code.
+COMMANDS = {
+    "fit": "fit.fit",
+    "validate": "fit.validate",
+    "test": "fit.test",
+    "predict": "fit.predict",
+    "compare": "compare.compare",
+    "select": "select.select",
+    "distill fit": "distill.fit",
+    "distill evaluate": "distill.evaluate",
+    "distill export": "distill.export",
+    "distill measure": "distill.measure",
+    "features extract": "features.extract",
+    "features info": "features.info",
+    "features verify": "features.verify",
+    "features atlas": "features.atlas",
+    "sae fit": "sae.fit",
+    "sae info": "sae.info",
+}
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run the command.
+    """Run a command.
 
     Args:
         args: Command line without the program's name; None takes the process's own.
 
     Returns:
-        Exit code: 0 = done, 1 = a compared run failed, 2 = the input is wrong, 130 = interrupted.
+        Exit code: 0 = done, 1 = a compared run failed or a store is damaged, 2 = the input is wrong, 130 = interrupted.
     """
-    arguments = list(sys.argv[1:] if args is None else args)
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(HELP, end="")
-        return 0 if arguments else 2
-    if arguments[0] == "--version":
+    words = list(sys.argv[1:] if args is None else args)
+    if words[:1] == ["--version"]:
         from dynsel import __version__
 
         print(f"dynsel {__version__}")
         return 0
+    if words[:1] == ["help"]:
+        words = [*words[1:], "--help"]
     try:
-        return _dispatch(arguments)
+        return _run(words)
     except KeyboardInterrupt:
         print("\ndynsel: interrupted", file=sys.stderr)
         return 130
@@ -77,37 +69,36 @@ def main(args: Sequence[str] | None = None) -> int:
         return 2
 
 
-def _dispatch(arguments: list[str]) -> int:
-    command, rest = arguments[0], arguments[1:]
-    if command == "compare":
-        from dynsel.commands.compare import compare
+def _run(words: list[str]) -> int:
+    given = [word for word in words if word not in ("-h", "--help", "--help_all")]
+    asked = len(given) < len(words)
+    groups = {name.split()[0] for name in COMMANDS if " " in name}
+    if not given or (len(given) == 1 and given[0] in groups):
+        print(HELP[" ".join(given)], end="")
+        return 0 if asked else 2
+    length = 2 if given[0] in groups else 1
+    name, options = _known(given[:length]), given[length:]
+    if asked and "--help_all" not in words and name in HELP:
+        print(HELP[name], end="")
+        return 0
+    module, function = COMMANDS[name].split(".")
+    command = getattr(import_module(f"dynsel.commands.{module}"), function)
+    try:
+        return int(command([*options, "--help"] if asked else options))
+    except SystemExit as stop:  # after --help, --print_config and the like
+        return stop.code if isinstance(stop.code, int) else 0
 
-        return compare(rest)
-    if command == "select":
-        from dynsel.coreset import select
 
-        return select(rest)
-    if command == "distill":
-        from dynsel.commands.distill import distill
-
-        return distill(rest)
-    if command == "features":
-        from dynsel.commands.features import run_features
-
-        return run_features(rest)
-    if command == "sae":
-        from dynsel.commands.sae import run_sae
-
-        return run_sae(rest)
-    if command in TRAINER_COMMANDS:
-        from dynsel.commands.fit import run_trainer
-
-        return run_trainer(arguments)
-    from difflib import get_close_matches
-
-    commands = (*TRAINER_COMMANDS, "compare", "select", "distill", "features", "sae")
-    near = get_close_matches(command, commands, n=1) or [", ".join(commands)]
-    raise ValueError(f"unknown command {command!r}; did you mean {near[0]}?")
+def _known(words: list[str]) -> str:
+    """Name of the command that these words are."""
+    name = " ".join(words)
+    if name not in COMMANDS:
+        group = [known for known in COMMANDS if known.startswith(f"{words[0]} ")]
+        known = {each.split()[-1]: each for each in group} or {each.split()[0]: each.split()[0] for each in COMMANDS}
+        near = [known[each] for each in get_close_matches(words[-1], known, n=1)]
+        hint = f"did you mean {near[0]}?" if near else f"it must be one of {', '.join(known)}"
+        raise ValueError(f"unknown command {name!r}; {hint}")
+    return name
 
 
 def explain(error: Exception) -> str | None:

@@ -16,7 +16,7 @@ from dynsel.features import StoreWriter, load_features
 from dynsel.sae import encode, load_codes, load_sae
 
 FEW = ("--rows", "2", "--columns", "5")
-SMALL = ("--factors", "32", "--k", "4", "--epochs", "3", "--device", "cpu")
+SMALL = ("--num_factors", "32", "--k", "4", "--epochs", "3", "--device", "cpu")
 
 
 @pytest.fixture
@@ -74,8 +74,8 @@ def test_unreadable_rows_are_left_out(folder: Path) -> None:
     StoreWriter("g.npy").finish()
     np.save("h.npy", features[1::2])
     with pytest.warns(UserWarning, match=r"are zeros, for the items couldn't be read"):
-        assert main(["sae", "fit", "--features", "g.npy", *SMALL, "--batch-size", "64", "--out", "g.safetensors"]) == 0
-    assert main(["sae", "fit", "--features", "h.npy", *SMALL, "--batch-size", "64", "--out", "h.safetensors"]) == 0
+        assert main(["sae", "fit", "--features", "g.npy", *SMALL, "--batch_size", "64", "--out", "g.safetensors"]) == 0
+    assert main(["sae", "fit", "--features", "h.npy", *SMALL, "--batch_size", "64", "--out", "h.safetensors"]) == 0
     torch.testing.assert_close(load_sae("g.safetensors").mean, load_sae("h.safetensors").mean)
     fvu = [json.loads(Path(f"{name}.json").read_text())["fvu"] for name in "gh"]
     assert fvu[0] == pytest.approx(fvu[1], rel=0.15)
@@ -96,7 +96,7 @@ def test_atlas(folder: Path, capsys: Any) -> None:
     assert main([*arguments, "--split", "val", "--sae", "s.safetensors"]) == 2
     assert "features have 1347 rows but the data set has 450 samples" in capsys.readouterr().err
     assert main([*arguments, "--sae", "s.safetensors", "--map", "umap"]) == 2
-    assert "the map must be 'tsne' or 'pca', got 'umap'" in capsys.readouterr().err
+    assert "`map`: Expected a typing.Literal['tsne', 'pca']. Got value: umap" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_atlas(folder: Path, capsys: Any) -> None:
         (["fit", "--out", "s.safetensors"], "--features"),
         (["info", "none.safetensors"], "there is no autoencoder none.safetensors"),
         (["info", "f.npy"], "f.npy is no safetensors file"),
-        (["train"], "`dynsel sae` has no command 'train'; it has fit, info"),
+        (["train"], "unknown command 'sae train'; it must be one of fit, info"),
     ],
 )
 def test_wrong_input(arguments: list[str], said: str, folder: Path, capsys: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from argparse import ArgumentError
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,9 @@ import torch
 from sklearn.datasets import load_digits
 
 from dynsel.cfd import characteristic_sums, gaussian_frequencies, median_scale, random_floor
-from dynsel.coreset import coreset_report, offline_methods, select, select_coreset
+from dynsel.commands.main import main
+from dynsel.commands.select import select
+from dynsel.coreset import coreset_report, offline_selectors, select_coreset
 from dynsel.selectors import SELECTORS, KCenter
 from dynsel.selectors.fast import FAST
 
@@ -38,11 +41,11 @@ def files(tmp_path, monkeypatch) -> Path:
 
 
 # ---------------------------------------------------------------- choosing
-@pytest.mark.parametrize("method", ["fast", "herding", "k-center", "random", "rrd"])
-def test_methods_choose_the_share_asked_for(method):
-    options = {"sae_epochs": 2} if method == "rrd" else {}
-    assert method in offline_methods()
-    chosen = select_coreset(method, X, LABELS, keep=0.15, seed=1, **options)
+@pytest.mark.parametrize("selector", ["fast", "herding", "k-center", "random", "rrd"])
+def test_selectors_choose_the_share_asked_for(selector):
+    options = {"sae_epochs": 2} if selector == "rrd" else {}
+    assert selector in offline_selectors()
+    chosen = select_coreset(selector, X, LABELS, keep_ratio=0.15, seed=1, **options)
     assert chosen.tolist() == sorted(set(chosen.tolist()))
     assert len(chosen) == 60
     assert torch.bincount(LABELS[chosen]).tolist() == pytest.approx((torch.bincount(LABELS) * 0.15).tolist(), abs=1)
@@ -56,7 +59,7 @@ def test_it_is_what_the_selector_chooses():
 
 
 def test_without_labels_all_samples_are_one_class():
-    assert len(select_coreset("fast", torch.from_numpy(X), keep=0.1, steps=10)) == 40
+    assert len(select_coreset("fast", torch.from_numpy(X), keep_ratio=0.1, steps=10)) == 40
 
 
 def test_the_seed_decides():
@@ -65,19 +68,19 @@ def test_the_seed_decides():
 
 
 @pytest.mark.parametrize(
-    ("method", "why"),
+    ("selector", "why"),
     [
         ("hybrid", "hybrid chooses by logits, which only training gives; try fast or herding or k-c"),
-        ("infobatch", "infobatch chooses by loss"),
+        ("infobatch", "infobatch chooses by losses"),
         ("full", "full chooses no given number of samples"),
         ("gstds", "gstds chooses inside the batches of a training"),
         ("jest", "jest chooses inside the batches of a training"),
     ],
 )
-def test_methods_that_need_training(method, why):
-    assert method not in offline_methods()
-    with pytest.raises(ValueError, match=f"`method` must choose without training; {why}"):
-        select_coreset(method, X)
+def test_selectors_that_need_training(selector, why):
+    assert selector not in offline_selectors()
+    with pytest.raises(ValueError, match=f"`selector` must choose without training; {why}"):
+        select_coreset(selector, X)
 
 
 def test_bad_arguments():
@@ -86,7 +89,7 @@ def test_bad_arguments():
     with pytest.raises(TypeError, match="k-center has no argument `steps`; it has normalize, max_keep_ratio"):
         select_coreset("k-center", X, steps=3)
     with pytest.raises(ValueError, match=r"`keep_ratio` must be in \(0, 1\], got 10"):
-        select_coreset("k-center", X, keep=10)
+        select_coreset("k-center", X, keep_ratio=10)
 
 
 # ---------------------------------------------------------------- the report
@@ -114,22 +117,22 @@ def test_random_subsets_of_the_report_are_class_balanced():
 
 
 def test_the_whole_set_is_at_no_distance():
-    report = coreset_report(X, torch.arange(400), subsets=2)
+    report = coreset_report(X, torch.arange(400), repeats=2)
     assert report["cfd"]["coreset"] == pytest.approx(0, abs=1e-10)
     assert report["ratio"] is None
-    with pytest.raises(ValueError, match="`subsets` must be at least 2, got 1"):
-        coreset_report(X, torch.arange(4), subsets=1)
+    with pytest.raises(ValueError, match="`repeats` must be at least 2, got 1"):
+        coreset_report(X, torch.arange(4), repeats=1)
 
 
 # ---------------------------------------------------------------- the command
 def test_the_manifest(files, capsys):
-    command = ["--method", "fast", "--keep", "0.1", "--features", "both.npz:train_features"]
-    command += ["--labels", "both.npz:train_labels", "--out", "out/subset.json", "--seed", "4", "--set", "steps=10"]
+    command = ["--selector", "fast:steps=10", "--keep_ratio", "0.1", "--features", "both.npz:train_features"]
+    command += ["--labels", "both.npz:train_labels", "--out", "out/subset.json", "--seed", "4"]
     assert select(command) == 0
     said = json.loads((files / "out/subset.json").read_text())
     wanted = select_coreset("fast", X.astype(np.float16), LABELS, 0.1, 4, steps=10)
     assert said["indices"] == wanted.tolist()
-    assert (said["N"], said["M"], said["keep_ratio"], said["method"], said["seed"]) == (400, 40, 0.1, "fast", 4)
+    assert (said["N"], said["M"], said["keep_ratio"], said["selector"], said["seed"]) == (400, 40, 0.1, "fast", 4)
     assert said["arguments"]["steps"] == 10
     assert said["arguments"]["dim"] == 16
     assert said["arguments"]["class_balance"] is True
@@ -151,7 +154,7 @@ def test_the_manifest(files, capsys):
 
 
 def test_names_as_labels_and_none(files):
-    command = ["--method", "random", "--keep", "0.2", "--features", "x.npy", "--out", "a.json"]
+    command = ["--selector", "random", "--keep_ratio", "0.2", "--features", "x.npy", "--out", "a.json"]
     assert select([*command, "--labels", "names.npy"]) == 0
     said = json.loads(Path("a.json").read_text())
     assert [entry["class"] for entry in said["classes"]] == list("0123456789")
@@ -161,7 +164,7 @@ def test_names_as_labels_and_none(files):
 
 
 def test_a_manifest_is_replaced_whole_or_not_at_all(files, monkeypatch):
-    command = ["--method", "random", "--keep", "0.2", "--features", "x.npy", "--out", "a.json"]
+    command = ["--selector", "random", "--keep_ratio", "0.2", "--features", "x.npy", "--out", "a.json"]
     assert select(command) == 0
     before = Path("a.json").read_text()
     monkeypatch.setattr("dynsel.coreset.coreset_report", lambda *_: {"ratio": math.nan})
@@ -171,30 +174,30 @@ def test_a_manifest_is_replaced_whole_or_not_at_all(files, monkeypatch):
 
 
 def test_help(capsys):
-    assert select(["--help"]) == 0
-    assert "--method NAME" in capsys.readouterr().out
+    assert main(["select", "--help"]) == 0
+    assert "--selector SPEC" in capsys.readouterr().out
 
 
-GOOD = {"--keep": "0.2", "--method": "random", "--features": "x.npy", "--out": "a.json"}
+GOOD = {"--keep_ratio": "0.2", "--selector": "random", "--features": "x.npy", "--out": "a.json"}
 
 
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        ({"--keep": None}, "the following arguments are required: --keep"),
-        ({"--keep": "2"}, r"`keep_ratio` must be in \(0, 1\], got 2.0"),
+        ({"--keep_ratio": None}, "the following arguments are required: --keep_ratio"),
+        ({"--keep_ratio": "2"}, r"`keep_ratio` must be in \(0, 1\], got 2.0"),
         ({"--out": "subset"}, "`--out` must end in .json, got 'subset'"),
-        ({"--set": "steps"}, "`--set` must be KEY=VALUE, got 'steps'"),
+        ({"--selector": "random:seed"}, "'seed' must be argument=value"),
         ({"--labels": "both.npz"}, "say which array of both.npz are the labels, 'FILE:KEY'; its keys: "),
         ({"--labels": "both.npz:moon"}, "say which array of both.npz are the labels"),
         ({"--labels": "both.npz:other"}, r"`--labels` must have one entry a row of the features, \(400,\), got \(5,\)"),
-        ({"--method": "moon"}, "unknown selector 'moon'"),
+        ({"--selector": "moon"}, "unknown selector 'moon'"),
         ({"--features": "both.npz"}, "both.npz has 2 2-D floating-point arrays, so say which"),
     ],
 )
 def test_bad_commands(files, change, text):
     words = [word for key, value in {**GOOD, **change}.items() if value is not None for word in (key, value)]
-    with pytest.raises(ValueError, match=text):
+    with pytest.raises((ValueError, ArgumentError), match=text):
         select(words)
     assert not Path("a.json").exists()
 
