@@ -1,90 +1,42 @@
-"""`dynsel distill`: make a distilled set, evaluate it, export one from a checkpoint, measure a selection by NCFD."""
+"""`dynsel distill`: make a distilled set, evaluate it, export one from a checkpoint."""
 
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from jsonargparse import ActionConfigFile, ArgumentParser, Namespace  # type: ignore[attr-defined]
+from jsonargparse import Namespace
 from jsonargparse.typing import PositiveInt
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
+from dynsel._lib.console import open_console, say, value_table
+from dynsel._lib.files import write_atomically
 from dynsel._lib.images import TensorImages
+from dynsel._lib.provenance import command_line, provenance
+from dynsel._lib.tables import markdown_table
+from dynsel.commands._arguments import CommandParser
 from dynsel.distill.dataset import DistilledDataset, save_distilled
 from dynsel.distill.evaluate import Evaluation, Result, TrainingSet, herding_images, random_images
 from dynsel.distill.ncfm import NCFM
 from dynsel.distill.pool import Pool, one_hot
 from dynsel.distill.sheet import Sheet
 
-__all__ = ["distill"]
-
-HELP = """\
-usage: dynsel distill <command> [options]
-
-Make a few synthetic images per class that train a network as the whole data set does (NCFM, arXiv:2502.20653).
-
-commands:
-  fit        train the pool of networks if need be, then the images; writes them, a manifest and pictures:
-             dynsel distill fit --config recipes/digits_ncfm.yaml --distill.images_per_class 1
-  evaluate   train fresh networks on the result, on random real images and on herding's, and tabulate:
-             dynsel distill evaluate --config recipes/digits_ncfm.yaml --distill.images_per_class 1
-  export     write the images of a checkpoint: dynsel distill export --ckpt_path last.ckpt --out folder
-  measure    how far a selection is from the whole set at learned frequencies (NCFD):
-             dynsel distill measure --features x.npz:KEY --selection subset.json
-
-`dynsel distill fit --help` lists its options. An interrupted fit goes on with `--ckpt_path last`.
-"""
+__all__ = ["evaluate", "export", "fit"]
 
 
-def distill(args: list[str]) -> int:
-    """Run `dynsel distill`.
-
-    Args:
-        args: Command and options.
-
-    Returns:
-        Exit code.
-    """
-    if not args or args[0] in ("-h", "--help", "help"):
-        print(HELP, end="")
-        return 0 if args else 2
-    from dynsel.commands.distill_measure import measure
-
-    commands: dict[str, Callable[[list[str]], int]] = {
-        "fit": fit,
-        "evaluate": evaluate,
-        "export": export,
-        "measure": measure,
-    }
-    if args[0] not in commands:
-        raise ValueError(f"unknown command 'distill {args[0]}'; it must be one of {', '.join(commands)}")
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", ".*does not have many workers.*")
-            # The state after the step is what we want to go on from.
-            warnings.filterwarnings("ignore", ".*ModelCheckpoint with manual optimization.*")
-            return commands[args[0]](args[1:])
-    except SystemExit as stop:  # --help
-        return stop.code if isinstance(stop.code, int) else 0
-
-
-def _parser(command: str) -> ArgumentParser:
-    parser = ArgumentParser(f"dynsel distill {command}", exit_on_error=False)
-    parser.add_argument("--config", action=ActionConfigFile, help="YAML file with the options below")
-    parser.add_argument("--out", type=str, required=True, help="folder of the results")
-    parser.add_argument("--threads", type=PositiveInt | None, default=None, help="CPU threads of torch")
-    parser.add_argument("--sheet_every", type=PositiveInt, default=1000, help="steps between two pictures")
-    parser.add_argument("--checkpoint_every", type=PositiveInt, default=1000, help="steps between two checkpoints")
-    parser.add_argument("--ckpt_path", type=str | None, default=None, help="go on from a checkpoint, or the `last`")
+def _parser(command: str) -> CommandParser:
+    parser = CommandParser(f"dynsel distill {command}")
+    parser.add_argument("--config", action="config", help="YAML file with the options below")
+    parser.add_signature(_begin)
     parser.add_class_arguments(NCFM, "distill", skip={"data", "pool"}, instantiate=False)
     parser.add_class_arguments(Pool, "pool")
     parser.add_class_arguments(Evaluation, "evaluation")
@@ -95,16 +47,45 @@ def _parser(command: str) -> ArgumentParser:
     return parser
 
 
+def _begin(
+    out: Path,
+    threads: PositiveInt | None = None,
+    sheet_every: PositiveInt = 1000,
+    checkpoint_every: PositiveInt = 1000,
+    ckpt_path: str | None = None,
+) -> None:
+    """Settings of the command itself.
+
+    Args:
+        out: Folder of the results.
+        threads: Number of CPU threads of torch.
+        sheet_every: Number of steps between two pictures.
+        checkpoint_every: Number of steps between two checkpoints.
+        ckpt_path: Checkpoint to go on from; `last` is the newest one in `out`.
+    """
+    if threads:
+        torch.set_num_threads(threads)
+
+
+@contextmanager
+def _without_advice() -> Iterator[None]:
+    """While this lasts Lightning doesn't advise on workers and on how to save."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*does not have many workers.*")
+        # The state after the step is what we want to go on from.
+        warnings.filterwarnings("ignore", ".*ModelCheckpoint with manual optimization.*")
+        yield
+
+
 class _Run:
     """What the options stand for."""
 
     def __init__(self, command: str, args: list[str]) -> None:
         parser = _parser(command)
         self.given: Namespace = parser.parse_args(args)
-        if self.given.threads:
-            torch.set_num_threads(self.given.threads)
+        _begin(self.given.out, self.given.threads)
         self.made = parser.instantiate_classes(self.given)
-        self.out = Path(self.given.out)
+        self.out: Path = self.given.out
         self.trainer: pl.Trainer = self.made.trainer
         self.pool, self.evaluation = self.made.pool, self.made.evaluation
         self.made.data.prepare_data()
@@ -112,7 +93,7 @@ class _Run:
         self.train, self.val = (_images(self.made.data, name) for name in ("train_set", "val_set"))
         self.bf16 = str(self.trainer.precision).startswith("bf16")
         self.device = self.trainer.strategy.root_device
-        self.console = _console()
+        self.console = open_console()
 
     def prepare_pool(self) -> None:
         """Train the pool's missing networks; other ranks find them there."""
@@ -125,7 +106,7 @@ class _Run:
         if self.trainer.is_global_zero:
             took = f" ({missing} trained in {time.perf_counter() - start:.0f} s)" if missing else ""
             mean = 100 * sum(accuracies) / len(accuracies)
-            self.console.print(f"pool: {len(accuracies)} networks, accuracy {mean:.2f} %{took}", highlight=False)
+            say(self.console, f"pool: {len(accuracies)} networks, accuracy {mean:.2f} %{took}")
 
 
 def _images(data: pl.LightningDataModule, name: str) -> TensorImages:
@@ -138,14 +119,15 @@ def _images(data: pl.LightningDataModule, name: str) -> TensorImages:
     return found
 
 
+@_without_advice()
 def fit(args: list[str]) -> int:
-    """Make a distilled set.
+    """Run `dynsel distill fit`.
 
     Args:
-        args: Options.
+        args: Options of the command.
 
     Returns:
-        Exit code.
+        Exit code: 0, or 130 if interrupted.
     """
     run = _Run("fit", args)
     options = dict(vars(run.made.distill))
@@ -177,12 +159,8 @@ def fit(args: list[str]) -> int:
         facts = _facts(["fit", *args], options, run.pool) | {"steps": trainer.global_step, "seconds": round(seconds, 1)}
         images, targets = module.stored()
         path = save_distilled(run.out, images, targets, run.train.classes, module.factor, soft, facts)
-        run.console.print(
-            f"{len(images)} synthetic images after {trainer.global_step} steps, {seconds:.0f} s: {path}, pictures in "
-            f"{run.out / 'sheets'}",
-            highlight=False,
-            soft_wrap=True,
-        )
+        made = f"{len(images)} synthetic images after {trainer.global_step} steps, {seconds:.0f} s"
+        say(run.console, f"{made}: {path}, pictures in {run.out / 'sheets'}")
     return 0
 
 
@@ -194,14 +172,15 @@ def _interrupted(trainer: pl.Trainer, out: Path) -> int:
     return 130
 
 
+@_without_advice()
 def evaluate(args: list[str]) -> int:
-    """Train fresh networks on the distilled set and on real images of the same number.
+    """Run `dynsel distill evaluate`: train fresh networks on the distilled set and on as many real images.
 
     Args:
-        args: Options.
+        args: Options of the command.
 
     Returns:
-        Exit code.
+        Exit code: 0.
     """
     run = _Run("evaluate", args)
     made = DistilledDataset(run.out)
@@ -233,48 +212,46 @@ def evaluate(args: list[str]) -> int:
 def _report(
     run: _Run, args: list[str], results: list[Result], per_class: int, seconds: float, manifest: dict[str, Any]
 ) -> None:
-    from rich import box
-    from rich.table import Table
-
-    from dynsel._lib.files import write_atomically
-
     headings = ("trained on", "network", "images", "accuracy %, last epoch", "best epoch")
-    table = Table(box=box.SIMPLE_HEAD)
-    for i, heading in enumerate(headings):
-        table.add_column(heading, justify="left" if i < 2 else "right", no_wrap=True)
-    for result in results:
-        table.add_row(*result.row())
-    run.console.print(table)
+    rows = [result.row() for result in results]
+    run.console.print(value_table(headings, rows, left=2))
     facts = _facts(["evaluate", *args], dict(vars(run.given.evaluation)), run.pool)
     facts |= {"images_per_class": per_class, "seconds": round(seconds, 1), "distilled": manifest["sha256"]}
     facts["results"] = [vars(result) for result in results]
     write_atomically(run.out / "evaluation.json", json.dumps(facts, indent=1) + "\n")
-    lines = ["| " + " | ".join(row) + " |" for row in [headings, ("---", "---", "---:", "---:", "---:")]]
-    lines += ["| " + " | ".join(result.row()) + " |" for result in results]
     head = f"{per_class} images a class, n = {run.evaluation.repeats} networks each, mean ± standard deviation.\n\n"
-    write_atomically(run.out / "evaluation.md", head + "\n".join(lines) + "\n")
-    run.console.print(f"{seconds:.0f} s; {run.out / 'evaluation.md'}", highlight=False, soft_wrap=True)
+    write_atomically(run.out / "evaluation.md", head + markdown_table(headings, rows, left=2) + "\n")
+    say(run.console, f"{seconds:.0f} s; {run.out / 'evaluation.md'}")
 
 
 def export(args: list[str]) -> int:
-    """Write the images of a checkpoint.
+    """Run `dynsel distill export`.
 
     Args:
-        args: Options.
+        args: Options of the command.
 
     Returns:
         Exit code: 0.
     """
-    parser = ArgumentParser("dynsel distill export", exit_on_error=False)
-    parser.add_argument("--ckpt_path", type=str, required=True, help="checkpoint of `dynsel distill fit`")
-    parser.add_argument("--out", type=str, required=True, help="folder to write to")
-    options = parser.parse_args(args)
-    images, known, step = _from_checkpoint(Path(options.ckpt_path))
-    targets = torch.arange(len(images)).repeat_interleave(images.shape[1])
-    facts = {"command": shlex.join(["dynsel", "distill", "export", *args]), "steps": step}
-    path = save_distilled(options.out, images.flatten(0, 1), targets, known["classes"], known["factor"], facts=facts)
-    _console().print(f"{len(targets)} synthetic images after {step} steps: {path}", highlight=False, soft_wrap=True)
+    parser = CommandParser("dynsel distill export")
+    parser.add_signature(_export, "args")
+    _export(**vars(parser.parse_args(args)), args=args)
     return 0
+
+
+def _export(ckpt_path: Path, out: Path, *, args: list[str]) -> None:
+    """Write the images of a checkpoint.
+
+    Args:
+        ckpt_path: Checkpoint of `dynsel distill fit`.
+        out: Folder to write to.
+        args: The command line, to be written down.
+    """
+    images, known, step = _from_checkpoint(ckpt_path)
+    targets = torch.arange(len(images)).repeat_interleave(images.shape[1])
+    facts = {"command": command_line(["distill", "export", *args]), "steps": step}
+    path = save_distilled(out, images.flatten(0, 1), targets, known["classes"], known["factor"], facts=facts)
+    say(open_console(), f"{len(targets)} synthetic images after {step} steps: {path}")
 
 
 def _from_checkpoint(path: Path) -> tuple[Tensor, dict[str, Any], int]:
@@ -288,22 +265,8 @@ def _from_checkpoint(path: Path) -> tuple[Tensor, dict[str, Any], int]:
 
 
 def _facts(args: list[str], options: dict[str, Any], pool: Pool) -> dict[str, Any]:
-    from importlib.metadata import version
-
-    import dynsel
-    from dynsel.compare.facts import hardware, today
-
     return {
-        "command": shlex.join(["dynsel", "distill", *args]),
         "options": {k: list(v) if isinstance(v, tuple) else v for k, v in options.items()},
         "pool": {**vars(pool), "folder": str(pool.folder)},
-        "versions": {"dynsel": dynsel.__version__, **{n: version(n) for n in ("torch", "lightning")}},
-        "hardware": hardware(),
-        "date": today(),
+        **provenance(["distill", *args]),
     }
-
-
-def _console() -> Any:
-    from rich.console import Console
-
-    return Console(width=None if Console().is_terminal else 120)

@@ -29,7 +29,7 @@ COMMANDS = {
     "distill fit": "distill.fit",
     "distill evaluate": "distill.evaluate",
     "distill export": "distill.export",
-    "distill measure": "distill.measure",
+    "distill measure": "_measure.measure",
     "features extract": "features.extract",
     "features info": "features.info",
     "features verify": "features.verify",
