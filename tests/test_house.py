@@ -23,7 +23,7 @@ GRAPH = edges(MODULES)
 ORDER = (
     ("__main__",),
     ("commands",),
-    ("compare", "distill"),
+    ("compare", "coreset", "distill"),
     ("callbacks",),
     ("samplers",),
     ("selectors",),
