@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import IntEnum
 from functools import partial
 from typing import Any
@@ -25,7 +25,7 @@ from dynsel.callbacks.listening.losses import (
 )
 from dynsel.callbacks.listening.tags import LIGHT, Tag, Tags, follow, follow_shape, tag_batch
 
-__all__ = ["Effort", "Hearing", "LossPart", "Part", "SumPart"]
+__all__ = ["CompiledPart", "Effort", "Hearing", "LossPart", "Part", "SumPart"]
 
 MEANS = frozenset({torch.mean, Tensor.mean, torch.nanmean, Tensor.nanmean})
 SUMS = frozenset({torch.sum, Tensor.sum, torch.nansum, Tensor.nansum})
@@ -58,6 +58,8 @@ class Part:
         tag: Samples of the values, once it is decided; None = unknown.
         coefficient: Derivative of what is differentiated with respect to the result; None before the backward pass.
         armed: Whether the backward pass to come counts.
+        on_unarmed: Called when a backward pass comes by before that.
+        ingredient: What it says of its samples, once it has been taken down.
     """
 
     def __init__(self, name: str, kind: str, result: Tensor) -> None:
@@ -72,6 +74,7 @@ class Part:
         self.coefficient: Tensor | None = None
         self.armed = False
         self.on_unarmed: Callable[[Part], None] | None = None
+        self.ingredient: Any = None
 
     def numbers(self) -> tuple[Tensor, Tensor | None]:
         """Numerators and denominators of the rows; None = 1 each."""
@@ -90,6 +93,9 @@ class Part:
         if self.armed:
             gradient = gradient.detach().float()
             self.coefficient = gradient.clone() if self.coefficient is None else self.coefficient + gradient
+
+    def collect(self) -> None:
+        """After the backward pass: the coefficient, where no hook has it."""
 
     def rows_of(self, shape: torch.Size) -> Tag | None:
         """The samples in an argument of this shape."""
@@ -120,6 +126,35 @@ class LossPart(Part):
         return argument_tag(self.func, self.tag, self.shape, shape)
 
 
+class CompiledPart(LossPart):
+    """A call of a usual loss inside compiled code, which has the values among its outputs."""
+
+    def __init__(
+        self,
+        func: Callable[..., Tensor],
+        call: dict[str, Any],
+        result: Tensor,
+        values: Tensor,
+        counts: Tensor | None,
+        probe: Tensor,
+        size: int,
+    ) -> None:
+        super().__init__(func, call, result, None)
+        self.values, self.counts, self.probe = values, counts, probe
+        # Tags don't go through compiled code. Rows that are no samples lie as nearly all networks lay them.
+        length = self.shape[0] if self.shape else 0
+        if length and length % size == 0:
+            self.first = length == size
+            rows = torch.arange(size).repeat_interleave(length // size)
+            self.tag = rows.view(-1, *[1] * (len(self.shape) - 1))
+
+    def numbers(self) -> tuple[Tensor, Tensor | None]:
+        return self.values, self.counts
+
+    def collect(self) -> None:
+        self.coefficient = None if self.probe.grad is None else self.probe.grad.detach().clone()
+
+
 class SumPart(Part):
     """A mean or a sum of everything."""
 
@@ -145,6 +180,8 @@ class Hearing(TorchFunctionMode):
         effort: How closely to listen.
         on_note: Called with each part as soon as it is noted.
         weigh: Given with loss weights: what to do to the gradient of each argument of a part.
+        correct: Given with loss weights: makes the result of a part what it is with them.
+        probes: Zeros that require gradients, for what is compiled.
 
     Attributes:
         parts: Losses and reductions with gradient, in order.
@@ -161,9 +198,13 @@ class Hearing(TorchFunctionMode):
         effort: Effort,
         on_note: Callable[[Part], None] | None = None,
         weigh: Callable[[Part, Tensor], Tensor] | None = None,
+        correct: Callable[[Part, Tensor], Tensor] | None = None,
+        probes: Sequence[Tensor] = (),
     ) -> None:
         super().__init__()
         self.size, self.effort, self.on_note, self.weigh = size, effort, on_note, weigh
+        self.correct, self.probes = correct, probes
+        self.compiled: list[tuple[Any, dict[str, Any], Tensor, Tensor, Tensor | None]] = []
         self.parts: list[Part] = []
         self.sums: list[tuple[Tensor, Tensor]] = []
         self.normalised: list[tuple[Any, Tensor, int, Tag | None]] = []
@@ -177,6 +218,8 @@ class Hearing(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
+        if torch.compiler.is_compiling():
+            return self._traced(func, args, kwargs)
         if func in NOTED:
             return self._noted(func, args, kwargs)
         result = func(*args, **kwargs)
@@ -185,6 +228,28 @@ class Hearing(TorchFunctionMode):
         elif self.effort is Effort.LIGHT and func in LIGHT:
             follow_shape(self.tags, func, args, kwargs, result)  # type: ignore[arg-type]
         return result
+
+    def _traced(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Inside `torch.compile`, where this runs once: what is noted here becomes an output of the compiled code.
+
+        A hook would cut the compiled code in pieces; a leaf added to the result receives the same in its `grad`.
+        """
+        result = func(*args, **kwargs)
+        room = len(self.compiled) < len(self.probes)
+        if func in LOSSES and room and torch.is_grad_enabled() and result.requires_grad:
+            call = bound(func, args, kwargs)
+            with torch.no_grad():
+                values, counts = row_values(func, call, None)
+            self.compiled.append((func, call, result.detach(), values.detach(), counts))
+            result = result + self.probes[len(self.compiled) - 1].to(result.dtype)
+        return result
+
+    def take_compiled(self) -> list[Part]:
+        """What was noted inside `torch.compile`, each part once: nobody can tell where in the graph it stands."""
+        pairs = zip(self.compiled, self.probes, strict=False)
+        parts: list[Part] = [CompiledPart(*noted, probe, self.size) for noted, probe in pairs]
+        self.compiled.clear()
+        return parts
 
     def _follow(self, func: Any, args: Any, kwargs: Any, result: Any) -> None:
         assert self.tags is not None
@@ -213,6 +278,8 @@ class Hearing(TorchFunctionMode):
                 handle.register_hook(partial(self.weigh, part))  # type: ignore[arg-type]
             if self.on_note is not None:
                 self.on_note(part)
+            if self.weigh is not None and self.correct is not None:
+                result = self.correct(part, result)
         return result
 
     def _handle(self, value: Any, handles: list[Tensor]) -> Any:

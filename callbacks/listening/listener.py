@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from dynsel._lib.batches import scored
 from dynsel.callbacks.listening.chain import Chain
@@ -16,9 +17,13 @@ from dynsel.callbacks.listening.graph import nearest
 from dynsel.callbacks.listening.hearing import Hearing, LossPart, Part
 from dynsel.callbacks.listening.logits import Logits
 from dynsel.callbacks.listening.overheard import weighed
+from dynsel.features.capture import CapturedFeatures
 from dynsel.selectors import Selector
 
 __all__ = ["Listener", "Told"]
+
+# Calls of losses inside compiled code that are heard.
+PROBES = 8
 
 
 class Told(NamedTuple):
@@ -54,8 +59,7 @@ class Listener:
         scale: What the announced loss must be multiplied by to be the user's own: number of accumulated batches by
             the factor of a gradient scaler.
         epochs: Length of the training, where known.
-        capture: Whether features are wanted of the batch that begins.
-        submodule: Dotted name of the one whose inputs are the features; None = the last linear layer.
+        capture: Collects features while it needs them.
 
     Attributes:
         description: What is listened to, for people; empty before the first batch ends.
@@ -87,16 +91,16 @@ class Listener:
         automatic: bool = True,
         scale: Callable[[], float] = lambda: 1.0,
         epochs: int | None = None,
-        capture: Callable[[], bool] = lambda: False,
-        submodule: str | None = None,
+        capture: CapturedFeatures | None = None,
     ) -> None:
         self.selector, self.module, self.automatic = selector, module, automatic
-        self._score, self._scale, self._capture, self._submodule = per_sample_loss, scale, capture, submodule
+        self._score, self._scale, self._capture = per_sample_loss, scale, capture
         self._chain, self._logits = Chain(epochs), Logits(selector)
         # What the losses and the values come from, once it is known.
         self._told = ""
         self._values = ""
         self._announced_description = ""
+        self._probes: list[Tensor] = []
         self._tap: InputTap | None = None
         self._hearing: Hearing | None = None
         self._open = False
@@ -135,6 +139,8 @@ class Listener:
             self._chain.effort,
             None if self.automatic else self._noted,
             None if weights is None else self._weighed,
+            None if weights is None else self._corrected,
+            self._fresh_probes(batch),
         )
         self._hearing.__enter__()  # type: ignore[no-untyped-call]
         self._open = True
@@ -146,13 +152,29 @@ class Listener:
             return True
         return bool(wants & {"per_sample_loss", "value"}) and not self._told and self._score is None
 
-    def take_over(self) -> None:
+    def leave_weights(self) -> None:
         """Leave the weights to the step, which has asked for them before it computed a loss."""
         if self._open and self._hearing is not None and not any(isinstance(p, LossPart) for p in self._hearing.parts):
             self._hearing.weigh = self._weights = None
 
     def _weighed(self, part: Part, gradient: Tensor) -> Tensor:
         return gradient if self._weights is None else weighed(part, gradient, self._weights)
+
+    def _corrected(self, part: Part, result: Tensor) -> Tensor:
+        if self._weights is None or self._hearing is None:
+            return result
+        with torch.no_grad():
+            extra = self._chain.overheard.correction(part, self._hearing, self._weights)
+        return result if extra is None else result + extra.to(result.dtype)
+
+    def _fresh_probes(self, batch: Any) -> list[Tensor]:
+        """Leaves for what is heard inside compiled code, the same ones each time, so that it isn't compiled again."""
+        if not self._probes:
+            device = next((leaf.device for leaf in tree_leaves(batch) if isinstance(leaf, Tensor)), None)
+            self._probes = [torch.zeros((), device=device, requires_grad=True) for _ in range(PROBES)]
+        for probe in self._probes:
+            probe.grad = None
+        return self._probes
 
     def before_backward(self, loss: Tensor) -> None:
         """What is going to be differentiated; in automatic optimization nothing after it is of interest.
@@ -185,7 +207,9 @@ class Listener:
         if "value" in self.selector.wants and not any(isinstance(part, LossPart) for part in parts):
             nodes = [part.node for part in parts] or [start]
             self._logits.take_normalised(nodes, hearing, self._measured_features())
-        if self._weights is not None and (not parts or self._chain.overheard.unheard):
+        if self._weights is not None and (
+            not parts or self._chain.overheard.misses_some(parts) or any(part.node is None for part in parts)
+        ):
             raise RuntimeError(
                 "DynamicSelection can't apply the selection's loss weights: "
                 + ("part of the loss of" if parts else "the loss of")
@@ -277,12 +301,16 @@ class Listener:
             rank_zero_info(f"listening: {self.description}")
 
     # ---------------------------------------------------------------- features
+    @property
+    def _captures(self) -> bool:
+        return self._capture is not None and not self._capture.done
+
     def _begin_features(self) -> None:
-        if not (self.selector.measures_features or self._capture()):
+        if not (self.selector.measures_features or self._captures):
             return
         if self._tap is None:
             assert self.module is not None
-            self._tap = InputTap(self.module, self._submodule)
+            self._tap = InputTap(self.module, None if self._capture is None else self._capture.module)
         self._tap.begin()
 
     def _measured_features(self) -> Tensor | None:
@@ -292,7 +320,7 @@ class Listener:
         if self._tap is None or not self._tap.active:
             return None
         self._tap.active = False
-        if self._capture():
+        if self._captures:
             return self._tap.rows(self._size)
         if not self.selector.measures_features:
             self._remove_tap()
@@ -304,6 +332,12 @@ class Listener:
             self._tap = None
 
     # ---------------------------------------------------------------- the end
+    def skip_batch(self) -> None:
+        """Listen no more to the batch at hand, if there is one: it comes to no end."""
+        self._close_batch()
+        if self._tap is not None:
+            self._tap.active = False
+
     def close(self) -> None:
         """Stop listening, whatever the state."""
         self._close_batch()

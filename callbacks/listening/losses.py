@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 import torch
@@ -64,14 +63,13 @@ TARGETS = ("target", "targets", "positive", "input2")
 SMALL = 2**20
 
 
-@cache
-def _signature(func: Callable[..., Any]) -> inspect.Signature:
-    return inspect.signature(func)
+# Made once: the compiler, which traces calls too, can't look at signatures.
+PARAMETERS = {func: tuple(inspect.signature(func).parameters) for func in LOSSES}
 
 
 def bound(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
     """The arguments by name, without torch's outdated ones, which `reduction` stands for."""
-    call = dict(_signature(func).bind(*args, **kwargs).arguments)
+    call = {**dict(zip(PARAMETERS[func], args, strict=False)), **kwargs}
     reduction = call.get("reduction", "mean")
     size_average, reduce = call.pop("size_average", None), call.pop("reduce", None)
     if size_average is not None or reduce is not None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dynsel.callbacks.listening.graph import has_foreign, nearest
-from dynsel.callbacks.listening.hearing import Effort, Hearing, Part
+from dynsel.callbacks.listening.hearing import Effort, Hearing, LossPart, Part
 from dynsel.callbacks.listening.rows import Way, counted, fold, rows_by, spread, way_of
 from dynsel.callbacks.listening.tags import Tag
 
@@ -63,12 +63,14 @@ class Overheard:
         unheard: Whether samples enter the loss of this batch by other ways than its parts.
         ways: What the rows of each kind of part are to the samples, by its place among its kind; None = nothing.
         recipes: By the names of the parts.
+        met: Kinds and places of the parts that were part of a loss.
     """
 
     def __init__(self) -> None:
         self.effort = Effort.FULL
         self.ways: dict[Kind, dict[int, Way | None]] = {}
         self.recipes: dict[tuple[str, ...], Recipe] = {}
+        self.met: set[tuple[Kind, int]] = set()
         self.begin()
 
     # ---------------------------------------------------------------- one batch
@@ -99,6 +101,8 @@ class Overheard:
         self._leaves |= met.leaves
         self._above.update(met.above)
         parts = sorted((noted[node] for node in met.found), key=hearing.parts.index)
+        self.met |= {places[part.node] for part in parts}
+        parts += [part for part in hearing.take_compiled() if part.tag is not None and not _heard_twice(part, hearing)]
         for part in parts:
             self.arm(part, hearing, on_arm)
         return parts
@@ -108,13 +112,29 @@ class Overheard:
         if not part.armed:
             part.armed = True
             on_arm(part)
-            one = taken_down(part, hearing.size)
+            one = part.ingredient or taken_down(part, hearing.size)
+            part.forget()
             one.divisor = self._divisor(part) if part.kind == "sum" else None
             self.ingredients.append(one)
 
     def resolve(self, part: Part, hearing: Hearing) -> bool:
         """Find out which samples the rows of a part belong to."""
         return self._resolve(part, self._places(hearing.parts)[part.node], hearing)
+
+    def correction(self, part: Part, hearing: Hearing, weights: Tensor) -> Tensor | None:
+        """What is to be added to the result of a part that has just been noted, for it to be the weighted one.
+
+        Only its value is corrected: the gradient gets its weights on the way back. Means and sums may be of anything
+        inside the step, so that only those count that have been part of the loss before.
+        """
+        summed = not isinstance(part, LossPart)
+        if part.result.ndim or (summed and self._places(hearing.parts)[part.node] not in self.met):
+            return None
+        if not self.resolve(part, hearing):
+            return None
+        one = part.ingredient = taken_down(part, hearing.size)
+        extra = (torch.nan_to_num(one.sums) * (weights.to(one.sums) - 1)).sum()
+        return extra if part.kind == "sum" else extra / one.counts.sum()
 
     @staticmethod
     def _places(parts: Sequence[Part]) -> dict[Any, tuple[Kind, int]]:
@@ -172,12 +192,19 @@ class Overheard:
         """After a batch: how closely to listen to the next one."""
         if self._unsure or not self.recipes or Way.TAGS in self._used:
             self.effort = Effort.FULL
-        elif self._used:
+        else:
             self.effort = Effort.LIGHT if Way.TARGETS in self._used else Effort.BARE
+
+    def misses_some(self, parts: list[Part]) -> bool:
+        """Whether samples enter a loss of these parts by other ways as well, as far as is known."""
+        known = self.recipes.get(tuple(part.name for part in parts))
+        return self.unheard or (known is not None and known.unheard)
 
     # ---------------------------------------------------------------- what it says
     def heard(self) -> list[Ingredient]:
         """The ingredients that the backward pass went through."""
+        for one in self.ingredients:
+            one.part.collect()
         return [one for one in self.ingredients if one.part.coefficient is not None]
 
     def recipe(self, heard: list[Ingredient], hearing: Hearing, loss: Tensor | None, scale: float) -> Recipe:
@@ -267,7 +294,6 @@ def taken_down(part: Part, size: int) -> Ingredient:
     tag = part.tag
     assert tag is not None
     values, denominators = part.numbers()
-    part.forget()
     sums = fold(values, tag, size, first=part.first)
     if denominators is not None:
         counts = fold(denominators, tag, size, first=part.first)
@@ -276,6 +302,11 @@ def taken_down(part: Part, size: int) -> Ingredient:
     else:
         counts = counted(values.shape, tag, size, values.device)
     return Ingredient(part, sums, counts, spreads=not (part.first and len(part.shape) == 1))
+
+
+def _heard_twice(part: Part, hearing: Hearing) -> bool:
+    """Whether what the compiler has made runs as torch functions again, which were heard as such."""
+    return any(other.name == part.name for other in hearing.parts)
 
 
 def weighed(part: Part, gradient: Tensor, weights: Tensor) -> Tensor:
