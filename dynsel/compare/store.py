@@ -18,7 +18,7 @@ Settings = dict[str, Any]
 
 
 class Store:
-    """The folder of one comparison: `settings.json`, and one file a finished run in `runs/`.
+    """The folder of one comparison: `settings.json`, and one file per finished run in `runs/`.
 
     Args:
         folder: Folder of the comparison, which the first file creates.

@@ -1,4 +1,4 @@
-"""One row a selector from all runs of a comparison."""
+"""One row per selector, from all runs of a comparison."""
 
 from __future__ import annotations
 

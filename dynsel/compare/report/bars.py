@@ -1,4 +1,4 @@
-"""A line a selector: results, use of the samples, time, wrong labels trained on, what two selectors have in common."""
+"""One line per selector: results, uses of samples, time, wrong labels trained on, training in common."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def usage_figure(records: Sequence[RunRecord]) -> Figure:
     figure.suptitle("how often each sample was trained on", fontsize=11)
     panels = figure.subplots(rows, columns, sharex=True, squeeze=False).T.ravel()
     top = max(max(run.usage) for run in records)
-    # A bar a count while these are few enough to see.
+    # One bar per count while these are few enough to see.
     edges = np.arange(-0.5, top + 1.5, max(1, -(-(top + 1) // 60)))
     for axes in panels[len(groups) :]:
         axes.set_axis_off()
@@ -102,7 +102,7 @@ def usage_figure(records: Sequence[RunRecord]) -> Figure:
 
 
 def time_figure(records: Sequence[RunRecord]) -> Figure:
-    """Where the seconds went, a bar per selector: means over the seeds.
+    """Where the seconds went, one bar per selector: means over the seeds.
 
     Args:
         records: Finished runs.

@@ -13,7 +13,7 @@ from torch import Tensor
 from dynsel.compare.report.style import Array, new_figure, plain_text
 from dynsel.features.extractors.base import as_rgb
 
-__all__ = ["class_name", "image_sheet", "is_image", "most_and_least", "pixels"]
+__all__ = ["class_name", "image_sheet", "is_image", "most_and_least", "pixels", "sheet_data"]
 
 
 def most_and_least(usage: Array, count: int) -> tuple[Array, Array]:
@@ -31,6 +31,26 @@ def most_and_least(usage: Array, count: int) -> tuple[Array, Array]:
     mixed = np.random.default_rng(0).permutation(len(usage))
     order = mixed[np.argsort(-usage[mixed], kind="stable")]
     return order[:count], order[::-1][:count]
+
+
+def sheet_data(usage: Array, dataset: Any, count: int) -> list[dict[str, Any]]:
+    """The numbers of a sheet: place, index, class and uses of each image, the most used ones first.
+
+    Args:
+        usage: (N,) number of times that each image was used.
+        dataset: Map-style data set with items (image, class).
+        count: Number of images of each kind; at most half of all are given.
+    """
+    return [
+        {
+            "place": f"{which} used",
+            "index": int(i),
+            "class": class_name(dataset, dataset[int(i)][1]),
+            "uses": usage[i],
+        }
+        for which, chosen in zip(("most", "least"), most_and_least(usage, count), strict=True)
+        for i in chosen
+    ]
 
 
 def image_sheet(usage: Array, dataset: Any, *, title: str = "", columns: int = 10, rows: int = 2) -> Figure:

@@ -28,7 +28,7 @@ from dynsel.compare.report.data import (
     value_data,
     wrong_data,
 )
-from dynsel.compare.report.images import class_name, image_sheet, is_image, most_and_least
+from dynsel.compare.report.images import image_sheet, is_image, sheet_data
 from dynsel.compare.report.style import DPI, metric_label
 from dynsel.compare.store import file_name
 from dynsel.compare.table import labels, value_text
@@ -89,7 +89,7 @@ def _results(records: Sequence[RunRecord], metric: str) -> Picture:
         "Each seed a dot; the mean and its 95 % confidence interval by Student's t, which is wide with few seeds. "
         "Whether a difference is settled is for the paired test in the table to say."
     )
-    text = f"Dots and intervals, one line a selector, best first. Seeds: {_listed(said)}."
+    text = f"Dots and intervals, one line per selector, the best first. Seeds: {_listed(said)}."
     figure, data = ranking_figure(records, metric=metric), csv_table(value_data(records, metric))
     return _picture("ranking", f"{label} after the last step", caption, text, figure, data)
 
@@ -102,7 +102,7 @@ def _curves(records: Sequence[RunRecord], metric: str) -> Iterator[Picture]:
         f"{mean_of(runs, 'seconds'):,.1f} seconds"
         for name, runs in _shown(records).items()
     }
-    text = f"Lines, one a selector. At their ends: {_listed(ends)}."
+    text = f"Lines, one per selector. At their ends: {_listed(ends)}."
     seeds = "Mean over the seeds"
     seeds += "; the band is ± 1 sample standard deviation." if len(by_selector(records)) <= BANDS else "."
     figure = accuracy_figure(records, metric=metric)
@@ -121,7 +121,7 @@ def _time(records: Sequence[RunRecord]) -> Picture:
         "Waiting for data: for the loader's batches. Fitting: making features and fitting autoencoder, graph or "
         "coreset to them. Selection: the rest of choosing."
     )
-    text = f"Stacked bars, one a selector: {_listed(split)}."
+    text = f"Stacked bars, one per selector: {_listed(split)}."
     return _picture("time", "Time", caption, text, time_figure(records), csv_table(time_data(records)))
 
 
@@ -129,7 +129,7 @@ def _usage(records: Sequence[RunRecord]) -> Picture:
     uses = {name: np.concatenate([run.usage for run in runs]) for name, runs in _shown(records).items()}
     said = {name: f"mean {u.mean():.1f}, never used {100 * (u == 0).mean():.1f} %" for name, u in uses.items()}
     caption = "Share of the samples by how often they were trained on, all seeds together."
-    text = f"Histograms, one a selector: {_listed(said)}."
+    text = f"Histograms, one per selector: {_listed(said)}."
     return _picture("usage", "Use of the samples", caption, text, usage_figure(records), csv_table(usage_data(records)))
 
 
@@ -142,7 +142,7 @@ def _balance(records: Sequence[RunRecord]) -> Iterator[Picture]:
             if any(run.class_balance for run in runs)
         }
         caption = "1 minus the total variation distance between the class shares of selection and data set."
-        text = f"Lines over the epochs, one a selector, whose means are: {_listed(means)}."
+        text = f"Lines over the epochs, one per selector, whose means are: {_listed(means)}."
         yield _picture("class_balance", "Class balance", caption, text, figure, csv_table(balance_data(records)))
 
 
@@ -177,9 +177,11 @@ def _wrong(records: Sequence[RunRecord], dataset: Any) -> Iterator[Picture]:
         for name, runs in _shown(records).items()
         if all(run.wrong_share is not None for run in runs)
     }
-    caption = "Share of samples labelled wrongly on purpose among what was trained on, with repetition; a dot a seed."
+    caption = (
+        "Share of samples labelled wrongly on purpose among what was trained on, with repetition; one dot per seed."
+    )
     whole = "" if share is None else f" In the data set: {100 * share:.1f} %."
-    text = f"Bars, one a selector: {_listed(said)}.{whole}"
+    text = f"Bars, one per selector: {_listed(said)}.{whole}"
     yield _picture(
         "wrong_labels", "Wrong labels trained on", caption + whole, text, figure, csv_table(wrong_data(records))
     )
@@ -196,16 +198,7 @@ def _sheets(records: Sequence[RunRecord], dataset: Any) -> Iterator[Picture]:
         figure = image_sheet(
             usage, dataset, title=f"{short[name]}: uses {seeds}", columns=SHEET_COLUMNS, rows=SHEET_ROWS
         )
-        rows = [
-            {
-                "place": f"{which} used",
-                "index": int(i),
-                "class": class_name(dataset, dataset[int(i)][1]),
-                "uses": usage[i],
-            }
-            for which, chosen in zip(("most", "least"), most_and_least(usage, SHEET_COLUMNS * SHEET_ROWS), strict=True)
-            for i in chosen
-        ]
+        rows = sheet_data(usage, dataset, SHEET_COLUMNS * SHEET_ROWS)
         count = len(rows) // 2
         text = f"{count} images used {rows[count - 1]['uses']} to {rows[0]['uses']} times, and {count} used "
         text += f"{rows[count]['uses']} to {rows[-1]['uses']} times, each with its class."

@@ -71,7 +71,7 @@ def test_any_kind_of_image() -> None:
     assert len(shown(factor_figure(codes(), Normalized(), rows=1, columns=2))) == 2
 
 
-def test_factors_refuse() -> None:
+def test_factors_of_too_few_images_are_refused() -> None:
     with pytest.raises(ValueError, match="codes are of 30 samples, the data set has 20"):
         factor_figure(codes(), Shades(20))
     with pytest.raises(ValueError, match="fewer than two factors are active on 20 images or more"):

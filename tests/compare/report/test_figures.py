@@ -155,7 +155,7 @@ def test_time_bars_add_up_to_the_run() -> None:
     assert widths == [[3.5, 3.5], [0.5, 0.5], [0.75, 0.75], [0.25, 0.25]]
 
 
-def test_wrong_labels() -> None:
+def test_wrong_labels_are_shown_where_they_are_known() -> None:
     assert wrong_labels_figure(runs()) is None
     records = runs(("full", "rrd"), 2, wrong_share=0.125)
     figure = wrong_labels_figure(records, 0.2)

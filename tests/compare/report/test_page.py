@@ -101,7 +101,7 @@ def page(folder: Path) -> Page:
     return Page((folder / "report.html").read_text(encoding="utf-8"))
 
 
-def test_files(folder: Path) -> None:
+def test_every_picture_lies_beside_the_page_with_its_numbers(folder: Path) -> None:
     plots = {"ranking", "accuracy", "accuracy_seconds", "time", "usage", "class_balance", "overlap", "wrong_labels"}
     names = {path.name for path in folder.iterdir()}
     # Full and random use all samples alike: there is no most used one to show.

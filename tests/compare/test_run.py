@@ -1,0 +1,97 @@
+"""One run of a comparison: its selector, weights, steps and clock."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from reports import CONFIG
+
+from dynsel._lib.quiet import quiet
+from dynsel.compare.record import CurvePoint
+from dynsel.compare.run import Comparison, _Meter
+
+
+@pytest.fixture(autouse=True)
+def _untouched() -> Iterator[None]:
+    handler, threads = signal.getsignal(signal.SIGINT), torch.get_num_threads()
+    yield
+    signal.signal(signal.SIGINT, handler)
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("compare")
+    (path / "digits.yaml").write_text(CONFIG)
+    return path
+
+
+@pytest.fixture(scope="module")
+def comparison(folder: Path) -> Comparison:
+    with quiet():
+        return Comparison(["--config", str(folder / "digits.yaml")], "val_accuracy")
+
+
+def test_a_selector_may_be_given_arguments(comparison: Comparison) -> None:
+    comparison.make("random:class_balance=false,seed=7", 3, [])
+    selector = comparison.config_init.selection.controller.selector
+    assert (selector.class_balance, selector.seed) == (False, 7)
+    comparison.make("random:seed=7", 3, [])  # on top of the configuration's own
+    assert comparison.config_init.selection.controller.selector.class_balance
+    comparison.make("rrd:gamma=2,factors=split", 3, [])
+    rrd = comparison.config_init.selection.controller.selector
+    assert (rrd.gamma(0.0), rrd.factors) == (2.0, "split")
+
+
+def test_a_seed_gives_all_selectors_the_same_weights(comparison: Comparison) -> None:
+    weights = []
+    for name, seed in (("full", 0), ("random", 0), ("full", 1)):
+        comparison.make(name, seed, [])
+        weights.append(torch.cat([p.flatten() for p in comparison.model.parameters()]))
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+def test_the_configured_selector_keeps_its_arguments(comparison: Comparison) -> None:
+    from dynsel.selectors import RRD, Random
+
+    for name in ("random", "dynsel.selectors.Random"):
+        comparison.make(name, 0, [])
+        selector = comparison.config_init.selection.selector
+        assert isinstance(selector, Random)
+        assert selector.class_balance is True
+    comparison.make("rrd", 0, [])
+    assert isinstance(comparison.config_init.selection.selector, RRD)
+
+
+@pytest.mark.parametrize(("accumulate", "max_steps", "steps"), [(1, -1, 24), (4, -1, 8), (1, 10, 10)])
+def test_steps_of_full_data(folder: Path, accumulate: int, max_steps: int, steps: int) -> None:
+    options = [f"--trainer.accumulate_grad_batches={accumulate}", f"--trainer.max_steps={max_steps}"]
+    with quiet():
+        one = Comparison(["--config", str(folder / "digits.yaml"), *options], "val_accuracy")
+        assert one.count_steps() == steps
+        run = one.train("random", 0, steps)
+    assert run.steps == steps == run.curve[-1].step
+
+
+def test_validation_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter([0.0, 3.0, 4.0, 9.0, 10.0, 12.0])
+    monkeypatch.setattr("dynsel.compare.run._now", lambda: next(times))
+    trainer: Any = type("T", (), {"state": type("S", (), {"fn": "fit"}), "callback_metrics": {"a": torch.tensor(0.5)}})
+    trainer.global_step = 7
+    seen: list[CurvePoint] = []
+    meter = _Meter("a", seen.append)
+    meter.controller = type("C", (), {"flush": lambda self: None, "samples_trained": 70})()  # type: ignore[assignment]
+    module: Any = None
+    meter.setup(trainer, module, "fit")
+    meter.on_validation_start(trainer, module)
+    meter.on_validation_end(trainer, module)
+    meter.on_train_end(trainer, module)
+    assert seen == [CurvePoint(7, 70, 3.0, 0.5)]
+    assert meter.seconds == 5.0
+    assert meter.evaluation_seconds == 5.0
