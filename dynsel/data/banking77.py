@@ -31,8 +31,11 @@ class TokenTexts(Dataset[tuple[Tensor, int]]):
     Args:
         texts: The N texts, in the order of the rows.
         tokens: (N, L) int64 token numbers, 0 = nothing.
-        targets: (N,) int64 class of each, in [0, len(classes)).
+        targets: (N,) int64 class of each text, in [0, len(classes)).
         classes: Name of each of the C classes, in the order of the targets.
+
+    Raises:
+        ValueError: If texts, tokens and targets differ in number.
     """
 
     def __init__(self, texts: Sequence[str], tokens: Tensor, targets: Tensor, classes: Sequence[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from typing import Any
 
 import lightning.pytorch as pl
@@ -17,7 +18,7 @@ __all__ = ["TensorDataModule"]
 VAL_BATCH = 1000
 
 
-class TensorDataModule(pl.LightningDataModule):
+class TensorDataModule(pl.LightningDataModule, ABC):
     """Loaders over two `TensorImages`; a subclass says in `load` where they come from.
 
     Works with a Trainer and without one (call `setup("fit")`, then `train_dataloader()`).
@@ -58,9 +59,9 @@ class TensorDataModule(pl.LightningDataModule):
         self._loaded: tuple[TensorImages, TensorImages] | None = None
         self._sets: tuple[TensorImages, TensorImages] | None = None
 
+    @abstractmethod
     def load(self) -> tuple[TensorImages, TensorImages]:
-        """Training and validation set, on the CPU. Must give the same rows in the same order every time."""
-        raise NotImplementedError
+        """Training and validation set, on the CPU, with the same rows in the same order every time."""
 
     def prepare_data(self) -> None:
         """Download or decode once per machine."""

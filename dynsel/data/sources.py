@@ -45,9 +45,11 @@ class FolderSource:
     splits: tuple[str, ...]
 
     def files(self) -> list[tuple[str, int]]:
+        """Name and size in bytes of every image below the splits, sorted."""
         return sorted((self._name(path), path.stat().st_size) for path in self._walk())
 
     def contents(self) -> dict[str, bytes | Path]:
+        """Path of every image by its name."""
         return {self._name(path): path for path in self._walk()}
 
     def _name(self, path: Path) -> str:
@@ -71,9 +73,15 @@ class ArchiveSource:
     archives: tuple[Path, ...]
 
     def files(self) -> list[tuple[str, int]]:
+        """Name and size in bytes of the archives, sorted."""
         return sorted((path.name, path.stat().st_size) for path in self.archives)
 
     def contents(self) -> dict[str, bytes | Path]:
+        """Encoded image by its name, all of them in memory.
+
+        Raises:
+            ValueError: If two archives hold a file of the same name.
+        """
         found: dict[str, bytes | Path] = {}
         for path in self.archives:
             with tarfile.open(path, "r|*") as archive:

@@ -46,7 +46,12 @@ class Recipe:
 
 
 def autocast(device: torch.device, bf16: bool) -> torch.autocast:
-    """bfloat16 where it is asked for."""
+    """A context in which networks compute in bfloat16, or as they are.
+
+    Args:
+        device: Device that they compute on.
+        bf16: Whether in bfloat16.
+    """
     return torch.autocast(device.type, torch.bfloat16, enabled=bf16)
 
 

@@ -42,7 +42,11 @@ class LoadedPool:
         return self._set(self.network, number, share)
 
     def trained(self, number: int) -> ConvNet:
-        """The trained network of a number; another object than `blend` returns, and always the same."""
+        """The trained network of a number; another object than `blend` returns, and always the same.
+
+        Args:
+            number: Number of the network, from 0.
+        """
         return self._set(self._teacher, number, 0.0)
 
     @torch.no_grad()

@@ -57,11 +57,25 @@ class ConvNet(nn.Module):
         self.fc = nn.Linear(self.num_features, num_classes)
 
     def features(self, images: Tensor) -> Tensor:
-        """(B, C, H, W) floats to (B, `num_features`), the flattened last map."""
+        """The last map, flattened: what the distilled images are compared by.
+
+        Args:
+            images: (B, C, H, W) floats.
+
+        Returns:
+            (B, `num_features`) floats.
+        """
         hidden: Tensor = self.body(images)
         return hidden.flatten(1)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, C, H, W) floats to (B, num_classes) logits."""
+        """Logits of the classes.
+
+        Args:
+            images: (B, C, H, W) floats.
+
+        Returns:
+            (B, num_classes) logits.
+        """
         logits: Tensor = self.fc(self.features(images))
         return logits

@@ -9,8 +9,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from dynsel.cfd.distances import amplitude_phase, characteristic_function
-from dynsel.cfd.neural import discrepancy
+from dynsel.cfd.distances import amplitude_phase, characteristic_function, discrepancy
 
 __all__ = ["add_ranks", "class_chunks", "explained_memory", "match_loss"]
 

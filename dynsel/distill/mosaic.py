@@ -56,7 +56,10 @@ def encode(images: Tensor, factor: int) -> Tensor:
         factor: Tiles along each side, at least 1.
 
     Returns:
-        (..., C, H, W).
+        (..., C, H, W) of the same type.
+
+    Raises:
+        ValueError: If a side isn't a multiple of the factor, or there are more or fewer tiles.
     """
     *lead, tiles, channels, height, width = images.shape
     check_factor(factor, height, width)

@@ -118,7 +118,11 @@ class NCFM(pl.LightningModule):
 
     # ------------------------------------------------------------ life
     def train_dataloader(self) -> Any:
-        """A clock: the real images are drawn on their device in each step."""
+        """A clock: the real images are drawn on their device in each step.
+
+        Raises:
+            ValueError: If the Trainer has no `max_steps`.
+        """
         if self.trainer.max_steps < 1:
             raise ValueError("`trainer.max_steps` must be set: distillation has no epochs; the paper takes 20000")
         return range(self.trainer.max_steps)

@@ -36,7 +36,15 @@ def normalizer(channels: int) -> Normalize:
 
 
 def one_hot(targets: Tensor, num_classes: int) -> Tensor:
-    """(N,) int64 to (N, num_classes) float32."""
+    """Classes as shares of the classes.
+
+    Args:
+        targets: (N,) int64 in [0, num_classes).
+        num_classes: Number of classes, C.
+
+    Returns:
+        (N, C) float32, one 1 in each row.
+    """
     return torch.nn.functional.one_hot(targets, num_classes).float()
 
 
@@ -84,11 +92,18 @@ class Pool:
             raise ValueError(f"`lr` must be above 0, got {self.lr}")
 
     def path(self, number: int) -> Path:
-        """File of a network."""
+        """File of a network.
+
+        Args:
+            number: Number of the network, from 0.
+        """
         return Path(self.folder) / f"network-{number:03d}.safetensors"
 
     def missing(self, data: TensorImages) -> list[int]:
         """Numbers of the networks that are still to be trained.
+
+        Args:
+            data: Images that they are trained on.
 
         Raises:
             ValueError: If the folder's networks are of other data or settings.
@@ -146,7 +161,11 @@ class Pool:
         return LoadedPool(network, stacked)
 
     def build(self, data: TensorImages) -> ConvNet:
-        """A network of the pool's form, its weights from the global generator."""
+        """A network of the pool's form, its weights from the global generator.
+
+        Args:
+            data: Images that it is for; their shape and number of classes count.
+        """
         return ConvNet(len(data.classes), data.image_shape, self.width, self.depth)
 
     def _description(self, data: TensorImages) -> dict[str, Any]:

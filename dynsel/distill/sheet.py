@@ -23,6 +23,9 @@ class Sheet(pl.Callback):
     Args:
         folder: Folder that the pictures are written into; made if need be.
         every: Number of steps between two pictures; one is also drawn before the first step and after the last.
+
+    Raises:
+        ValueError: If `every` is below 1.
     """
 
     def __init__(self, folder: str | Path, every: int = 1000) -> None:
@@ -32,16 +35,37 @@ class Sheet(pl.Callback):
         self.history: dict[int, Tensor] = {}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Draw the images before the first step.
+
+        Args:
+            trainer: Lightning's Trainer.
+            pl_module: The distillation.
+        """
         if trainer.global_step == 0:
             self._draw(pl_module, 0)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        """Draw the images after every so many steps.
+
+        Args:
+            trainer: Lightning's Trainer.
+            pl_module: The distillation.
+            outputs: What the step returned; not used.
+            batch: Number of the step; not used.
+            batch_idx: The same number; not used.
+        """
         if trainer.global_step % self.every == 0:
             self._draw(pl_module, trainer.global_step)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Draw the images after the last step.
+
+        Args:
+            trainer: Lightning's Trainer.
+            pl_module: The distillation.
+        """
         if trainer.global_step not in self.history:
             self._draw(pl_module, trainer.global_step)
 
@@ -63,9 +87,15 @@ class Sheet(pl.Callback):
         draw_sheet(over, self.folder / "over-training.png", classes, [str(s) for s in shown], "first image, by step")
 
     def state_dict(self) -> dict[str, Any]:
+        """The first image of each class after the steps drawn so far, for a checkpoint."""
         return {"history": self.history}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a checkpoint.
+
+        Args:
+            state_dict: As `state_dict` gave it.
+        """
         self.history = dict(state_dict["history"])
 
 

@@ -20,9 +20,12 @@ IMAGE_KEYS = ("image", "img", "pixel_values")
 def check_dataset(dataset: Any) -> None:
     """Check that items can be had by number.
 
+    Args:
+        dataset: What the user gave as a data set.
+
     Raises:
-        TypeError: If not.
-        ValueError: If there are none.
+        TypeError: If it isn't map-style.
+        ValueError: If it has no items.
     """
     if not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")):
         raise TypeError(
@@ -46,15 +49,15 @@ def preserved_rng() -> Iterator[None]:
 
 
 def get_images(dataset: Any, indices: Sequence[int]) -> list[NDArray[np.float32]]:
-    """The images of these items, flattened, integer ones scaled to [0, 1].
+    """The images of some items as arrays, integer values scaled to [0, 1].
 
     Args:
         dataset: Map-style data set; of an item that is a tuple the first entry is the image, of a mapping the
-            entry "image", "img" or "pixel_values". A `__getitems__` is used, be its result a list or a batch.
+            entry "image", "img" or "pixel_values". A `__getitems__` is used, whether it gives a list or a batch.
         indices: Numbers of the items.
 
     Returns:
-        One float32 array an item, of the item's own shape.
+        A float32 array for each item, of the item's own shape.
 
     Raises:
         TypeError: If an item holds no image.
@@ -63,7 +66,7 @@ def get_images(dataset: Any, indices: Sequence[int]) -> list[NDArray[np.float32]
 
 
 def get_items(dataset: Any, indices: Sequence[int]) -> list[Any]:
-    """These items; by `__getitems__` where the data set has it, be its result a list or a finished batch.
+    """Some items, by `__getitems__` where the data set has it, whether that gives a list or a finished batch.
 
     Of a finished batch, as a data set gives that gathers all its images at once, only the inputs are taken.
 
@@ -80,7 +83,11 @@ def get_items(dataset: Any, indices: Sequence[int]) -> list[Any]:
 
 
 def input_of(item: Any, keys: Sequence[str] = IMAGE_KEYS) -> Any:
-    """The first entry of a tuple, an entry of a mapping by one of these keys, or else the item itself.
+    """The first entry of a tuple, an entry of a mapping by one of some keys, or else the item itself.
+
+    Args:
+        item: An item of a data set.
+        keys: Keys that a mapping may hold its input under, best first.
 
     Raises:
         TypeError: If a mapping has none of the keys.
@@ -98,7 +105,10 @@ def input_of(item: Any, keys: Sequence[str] = IMAGE_KEYS) -> Any:
 
 
 def as_float_image(image: Any) -> NDArray[np.float32]:
-    """A PIL image, tensor or array as float32, integer values scaled to [0, 1].
+    """An image as a float32 array, integer values scaled to [0, 1].
+
+    Args:
+        image: PIL image, tensor or array of any shape.
 
     Raises:
         TypeError: If it is no image.

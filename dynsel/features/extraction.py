@@ -84,8 +84,12 @@ class Extraction(pl.LightningModule):
         self._block: list[Tensor] = []
         self._skipped: list[int] = []
 
-    # Lightning waits for all ranks between this and the loader.
     def setup(self, stage: str) -> None:
+        """Begin or take up the store, on the first rank; Lightning waits for all ranks between this and the loader.
+
+        Args:
+            stage: Lightning's name for what is done; not used.
+        """
         if self.trainer.is_global_zero:
             StoreWriter.begin(self.path, {**self.plan, "d": self._probe(), "versions": _versions()})
 
@@ -114,6 +118,7 @@ class Extraction(pl.LightningModule):
         return width
 
     def predict_dataloader(self) -> DataLoader[Any]:
+        """A loader of this rank's batches, none of which spans two blocks."""
         self.writer = StoreWriter(self.path, self.global_rank)
         world, size = self.trainer.world_size, self.plan["batch_size"]
         self.rows: list[Rows] = []
@@ -130,13 +135,32 @@ class Extraction(pl.LightningModule):
         )
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor | None:
+        """The features of a batch.
+
+        Args:
+            batch: What the loader made: `inputs`, the places of the `good` items, and why others are `unreadable`.
+            batch_idx: Number of the batch; not used.
+
+        Returns:
+            (good items, d) floats, or None if no item of the batch could be read.
+
+        Raises:
+            ValueError: If an item can't be read and that isn't allowed, or the extractor returns something else.
+        """
         self._complain(batch)
         return None if batch["inputs"] is None else self._features(self.extractor(batch["inputs"]), len(batch["good"]))
 
-    # Not in the step, where types may be mixed.
     def on_predict_batch_end(
         self, outputs: Tensor | None, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0
     ) -> None:
+        """Write a block when its last batch is there; not in the step, where types may be mixed.
+
+        Args:
+            outputs: What the step returned.
+            batch: The batch.
+            batch_idx: Number of the batch among this rank's.
+            dataloader_idx: Number of the loader; there is one only.
+        """
         start, stop = self.rows[batch_idx]
         self._block.append(self._rows_of(outputs, batch["good"], stop - start))
         self._skipped += batch["unreadable"]
@@ -157,8 +181,14 @@ class Extraction(pl.LightningModule):
             rows[torch.tensor(good, device=self.device)] = features.to(dtype)
         return rows
 
-    # Called on a rank with nothing to do as well, unlike `on_predict_end`; but not after an exception.
     def teardown(self, stage: str) -> None:
+        """Finish the store, on the first rank.
+
+        Called on a rank with nothing to do as well, unlike `on_predict_end`; but not after an exception.
+
+        Args:
+            stage: Lightning's name for what is done; not used.
+        """
         self.trainer.strategy.barrier()
         if self.trainer.is_global_zero:
             self.writer.finish(dynsel=package_version("dynsel"))

@@ -52,7 +52,7 @@ def pixel_features(
 def fit_components(
     dataset: Any, components: int = 64, batch_size: int | None = None, progress_bar: bool = False
 ) -> tuple[Any, tuple[int, ...]]:
-    """The first of the two passes: the components themselves.
+    """The first of the two passes, which finds the components.
 
     Args:
         dataset: Map-style data set of images, as in `pixel_features`.
@@ -62,6 +62,10 @@ def fit_components(
 
     Returns:
         A fitted `sklearn.decomposition.IncrementalPCA`, and the shape of an image.
+
+    Raises:
+        TypeError: If items hold no images.
+        ValueError: If items differ in shape, or an option is out of range.
     """
     from sklearn.decomposition import IncrementalPCA
 

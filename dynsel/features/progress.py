@@ -15,6 +15,12 @@ class SampleProgress(pl.Callback):
     """Samples done, samples per second of all ranks together, and time left, on rank 0 of an extraction."""
 
     def on_predict_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """Show the bar.
+
+        Args:
+            trainer: Lightning's Trainer.
+            pl_module: The extraction.
+        """
         if not trainer.is_global_zero:
             return
         self.bar = new_bar("samples")
@@ -27,14 +33,37 @@ class SampleProgress(pl.Callback):
     def on_predict_batch_end(
         self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
+        """Move the bar by the samples of a batch, times the number of ranks.
+
+        Args:
+            trainer: Lightning's Trainer.
+            pl_module: The extraction.
+            outputs: What the step returned; not used.
+            batch: The batch; not used.
+            batch_idx: Number of the batch.
+            dataloader_idx: Number of the loader; there is one only.
+        """
         if trainer.is_global_zero:
             start, stop = pl_module.rows[batch_idx]
             self.bar.advance(self.task, (stop - start) * trainer.world_size)
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """Take the bar away.
+
+        Args:
+            trainer: Lightning's Trainer.
+            pl_module: The extraction.
+        """
         self._stop()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: Any, exception: BaseException) -> None:
+        """Take the bar away.
+
+        Args:
+            trainer: Lightning's Trainer.
+            pl_module: The extraction.
+            exception: What went wrong; not used.
+        """
         self._stop()
 
     def _stop(self) -> None:

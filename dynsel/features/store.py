@@ -66,11 +66,14 @@ class FeatureStore:
 
 
 def find_store(source: str | os.PathLike[str]) -> Path:
-    """The `.npy` file that a path means: itself, its manifest, or a folder that holds one store.
+    """The `.npy` file that a path stands for: itself, its manifest, or a folder that holds one store.
+
+    Args:
+        source: Any of these paths.
 
     Raises:
-        FileNotFoundError: If there is no such file; says so if one is half written.
-        ValueError: If a folder holds several.
+        FileNotFoundError: If a store is there that is only half written.
+        ValueError: If a folder holds none or several.
     """
     path = Path(source)
     if path.name.endswith(".npy.json"):

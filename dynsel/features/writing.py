@@ -95,12 +95,16 @@ class StoreWriter:
             write_atomically(part / "plan.json", json.dumps(plan, indent=1))
 
     def missing(self) -> list[int]:
-        """Blocks that nobody has written yet, ascending."""
+        """Numbers of the blocks that nobody has written yet, ascending."""
         done = read_journals(self.part)
         return [block for block in range(self.plan["blocks"]) if block not in done]
 
     def rows(self, block: int) -> slice:
-        """The rows of a block."""
+        """The rows of a block.
+
+        Args:
+            block: Number of the block, from 0.
+        """
         return block_rows(self.plan, block)
 
     def write(self, block: int, features: Array, skipped: list[int] | None = None) -> None:

@@ -33,7 +33,14 @@ class ResidualBlock(nn.Module):
             )
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, in_channels, H, W) to (B, out_channels, H / stride, W / stride)."""
+        """Both convolutions, and the shortcut around them.
+
+        Args:
+            images: (B, in_channels, H, W) floats.
+
+        Returns:
+            (B, out_channels, H / stride, W / stride) floats.
+        """
         hidden = F.relu(self.bn1(self.conv1(images)), inplace=True)
         return F.relu(self.bn2(self.conv2(hidden)) + self.shortcut(images), inplace=True)
 
@@ -65,7 +72,14 @@ class SmallResNet(nn.Module):
         _kaiming(self)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, in_channels, H, W) floats to (B, num_classes) logits."""
+        """Logits of the classes.
+
+        Args:
+            images: (B, in_channels, H, W) floats.
+
+        Returns:
+            (B, num_classes) logits.
+        """
         features: Tensor = self.blocks(self.stem(images)).mean((2, 3))
         logits: Tensor = self.fc(features)
         return logits
@@ -94,7 +108,14 @@ class SmallCNN(nn.Module):
         _kaiming(self)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, in_channels, H, W) floats to (B, num_classes) logits."""
+        """Logits of the classes.
+
+        Args:
+            images: (B, in_channels, H, W) floats.
+
+        Returns:
+            (B, num_classes) logits.
+        """
         features: Tensor = self.features(images).mean((2, 3))
         logits: Tensor = self.fc(features)
         return logits
@@ -149,7 +170,14 @@ class CIFARResNet(nn.Module):
         _kaiming(self)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) floats to (B, num_classes) logits."""
+        """Logits of the classes.
+
+        Args:
+            images: (B, 3, H, W) floats.
+
+        Returns:
+            (B, num_classes) logits.
+        """
         hidden = F.relu(self.bn1(self.conv1(images)), inplace=True)
         hidden = self.layer3(self.layer2(self.layer1(hidden)))
         logits: Tensor = self.linear(hidden.mean((2, 3)))
