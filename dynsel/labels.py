@@ -54,7 +54,10 @@ def dataset_labels(dataset: Any, *, progress_bar: bool = True) -> Any:
 
     Args:
         dataset: Any map-style data set. In a pass over it the label is the last entry of each item.
-        progress_bar: Show one while passing over the data set.
+        progress_bar: Whether to show a progress bar while passing over the data set.
+
+    Returns:
+        (N,) labels of any type that `encode_labels` takes.
 
     Raises:
         ValueError: If no labels can be found.

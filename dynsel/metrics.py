@@ -44,9 +44,16 @@ class CharacteristicFunctionDistance(Metric):
         reference_features: (N, d) floating-point tensor, array or memory map; kept, not copied.
         num_frequencies: Number F of Gaussian frequencies.
         scale: Their standard deviation; default `dynsel.cfd.median_scale` of the reference.
-        seed: Decides frequencies and random subsets.
+        seed: Seed for the frequencies and the random subsets.
         repeats: Number of random subsets, at least 2.
         **kwargs: See `torchmetrics.Metric`.
+
+    Raises:
+        ValueError: If `repeats` is below 2.
+
+    Reference:
+        Gretton et al. (2012), A kernel two-sample test (the squared maximum mean discrepancy that the distance
+        estimates).
 
     Example:
         >>> whole = torch.randn(1000, 8, generator=torch.Generator().manual_seed(0))
@@ -134,7 +141,7 @@ class _Usage(Metric):
     """Counts how often each sample was trained on.
 
     Args:
-        num_samples: N, at least 1.
+        num_samples: Number N of samples in the data set, at least 1.
         **kwargs: See `torchmetrics.Metric`.
     """
 
@@ -222,7 +229,7 @@ class NeuralCFDMetric(_Usage):
         num_frequencies: Number F of frequencies.
         mode: "scale-mixture" (learned) or "normal".
         steps: Steps of the network's training, at each `compute`.
-        seed: Decides halves, network and random subsets.
+        seed: Seed for the halves, the network and the random subsets.
         repeats: Number of random subsets, at least 2.
         **kwargs: See `torchmetrics.Metric`.
 

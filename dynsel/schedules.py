@@ -46,8 +46,8 @@ class _Ramp(Schedule):
     """From `start` to `end` between the progress values `begin` and `finish`, flat outside.
 
     Args:
-        start: Value up to `begin`.
-        end: Value from `finish` on.
+        start: Value up to the progress `begin`.
+        end: Value from the progress `finish` on.
         begin: Progress at which the change begins.
         finish: Progress at which it is complete.
 
@@ -84,6 +84,9 @@ class Linear(_Ramp):
 class Cosine(_Ramp):
     """Half a cosine wave from `start` to `end`: slow, fast, slow.
 
+    Reference:
+        Loshchilov and Hutter (2017), SGDR: stochastic gradient descent with warm restarts, arXiv:1608.03983, eq. 5.
+
     Example:
         >>> round(Cosine(0.0, 1.0)(0.25), 4)
         0.1464
@@ -105,8 +108,11 @@ class Step(Schedule):
     """Piecewise constant: `values[i]` from `milestones[i - 1]` up to `milestones[i]`.
 
     Args:
-        values: One more than there are milestones.
+        values: The values in turn, one more than there are milestones.
         milestones: Progress values in (0, 1), ascending.
+
+    Raises:
+        ValueError: If the lengths don't fit, or the milestones don't ascend within (0, 1).
 
     Example:
         >>> schedule = Step([1.0, 0.5, 0.3], milestones=[0.25, 0.75])

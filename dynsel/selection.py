@@ -77,7 +77,10 @@ def largest_remainder(shares: Tensor | Sequence[float], total: int) -> Tensor:
         total: The sum of the quotas, at least 0.
 
     Returns:
-        (C,) int64.
+        (C,) int64 quotas, each its exact share rounded up or down.
+
+    Raises:
+        ValueError: If `total` is negative, or the shares are negative, all zero or not finite.
 
     Example:
         >>> largest_remainder([50, 30, 20], 11).tolist()  # exact quotas: 5.5, 3.3, 2.2
@@ -102,8 +105,11 @@ def top_k(scores: Tensor, k: int) -> Tensor:
     Of equal scores those at the lower positions are taken, so that every machine takes the same.
 
     Args:
-        scores: (N,) float.
+        scores: (N,) floating point, higher = rather take it.
         k: Number to take, between 1 and N.
+
+    Raises:
+        ValueError: If `k` is out of range.
     """
     _check_count("k", k, len(scores))
     return torch.from_numpy(np.flatnonzero(_highest(_comparable(scores), k)))
@@ -177,8 +183,8 @@ def class_balance(labels: Tensor, indices: Tensor) -> float:
     """How like the whole data set a selection is in its class shares: 1 minus their total variation distance.
 
     Args:
-        labels: (N,) class codes of the data set.
-        indices: (M,) selected positions.
+        labels: (N,) integer class codes 0 .. C-1 of the data set.
+        indices: (M,) int64 selected positions, M at least 1.
 
     Returns:
         1 for the same shares, towards 0 for a single rare class.
@@ -196,13 +202,17 @@ def weighted_draw(weights: Tensor, k: int, *, generator: torch.Generator | None 
     Args:
         weights: (N,) not negative; at least `k` of them positive.
         k: Number to draw, between 1 and N.
-        generator: Source of the draw; the global one if None.
+        generator: Source of the draw, on the CPU; the global one if None.
 
     Returns:
         (k,) int64 positions, ascending.
 
+    Raises:
+        ValueError: If `k` is out of range, or fewer than `k` weights are positive.
+
     Reference:
-        Efraimidis and Spirakis (2006), Weighted random sampling with a reservoir.
+        Efraimidis and Spirakis (2006), Weighted random sampling with a reservoir, algorithm A; Kool et al.
+        (2019), Stochastic beams and where to find them, arXiv:1903.06059 (by Gumbel noise).
     """
     _check_count("k", k, len(weights))
     if bool((weights < 0).any()) or not bool(torch.isfinite(weights).all()):

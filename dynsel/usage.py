@@ -13,11 +13,11 @@ def count_uses(usage: Tensor, indices: Tensor) -> Tensor:
     """Add one use, in place, for each entry of `indices` (a sample may occur several times).
 
     Args:
-        usage: (N,) int32 counts.
+        usage: (N,) integer counts on the CPU, changed in place.
         indices: (M,) integer positions in 0 .. N-1.
 
     Returns:
-        `usage`.
+        The same tensor `usage`.
     """
     one = torch.ones((), dtype=usage.dtype)
     return usage.index_add_(0, indices, one.expand(len(indices)))
@@ -30,10 +30,13 @@ def usage_penalty(usage: Tensor) -> Tensor:
     dividing by the mean keeps that meaning when ρ changes over the epochs.
 
     Args:
-        usage: (N,) integer counts.
+        usage: (N,) integer counts on the CPU, at least 0.
 
     Returns:
         (N,) float32; all zero while nothing was used.
+
+    Reference:
+        RRD (2026), arXiv:2603.04981 (the penalty by frequency of use).
     """
     counts = usage.numpy()
     total = int(counts.sum(dtype=np.int64))
@@ -46,7 +49,14 @@ def gini(usage: Tensor) -> float:
     Counts are small whole numbers, so it is computed from their histogram in O(N + largest count).
 
     Args:
-        usage: (N,) integer counts, not negative.
+        usage: (N,) integer counts on the CPU, at least 0.
+
+    Returns:
+        The coefficient, in [0, 1); 0 where nothing was used.
+
+    Reference:
+        Gini (1912), Variabilità e mutabilità; the form by ranks of Dixon et al. (1987), Bootstrapping the Gini
+        coefficient of inequality.
 
     Example:
         >>> gini(torch.tensor([0, 0, 0, 4]))

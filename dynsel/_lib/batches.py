@@ -51,9 +51,9 @@ def scored(
 
     Args:
         score: Function of (module, batch).
-        module: Left as it was.
+        module: Network that scores; its modes are afterwards as they were.
         batch: On the module's device.
-        size: B.
+        size: Number B of samples in the batch.
         key: What the draws depend on besides the run's seed.
 
     Returns:
@@ -99,6 +99,11 @@ def own_draws(device: torch.device, key: tuple[int, ...], seed: int | None = Non
 
 # ---------------------------------------------------------------- what a batch is made of
 def batch_size(batch: Any) -> int:
+    """Number of samples in a batch of any form: the first dimension that all of its tensors and arrays share.
+
+    Raises:
+        ValueError: If they share none, or there is neither a tensor nor a list with an entry per sample.
+    """
     rows, lengths = _sizes(batch)
     sizes = rows or lengths
     if len(sizes) != 1:
@@ -140,8 +145,8 @@ class Cut:
     """Takes the samples at `kept` out of a batch of `size` samples.
 
     Args:
-        kept: (K,) int64, ascending.
-        size: B.
+        kept: (K,) int64 positions in the batch, ascending.
+        size: Number B of samples in the batch.
         views: Whether a list may be of B views with B rows each, and not only of B samples.
     """
 
@@ -196,5 +201,6 @@ def _rebuilt(value: Any, parts: dict[Any, Any]) -> Any:
 
 
 def described(batch: Any) -> str:
+    """The batch in words, for messages."""
     name = f"a batch of type {type(batch).__name__}"
     return f"{name} of {len(batch)}" if isinstance(batch, (list, tuple, Mapping)) else name

@@ -23,8 +23,8 @@ def check_matrix(features: Any, name: str = "features") -> None:
     """Check that this is a feature matrix: (N, d) floating point, finite.
 
     Args:
-        features: What the user gave.
-        name: How the messages call it.
+        features: What the user gave as features, of any type.
+        name: Name of the argument in the messages.
 
     Raises:
         TypeError: If it is no tensor or array, or not of a floating-point type.
@@ -69,8 +69,11 @@ def blocks(features: Matrix, size: int | None = None) -> Iterator[slice]:
     """Slices that cover the rows in turn.
 
     Args:
-        features: (N, d).
-        size: Rows a block; by default some 4 million values.
+        features: (N, d) tensor, array or memory map.
+        size: Number of rows in a block; by default those of some 4 million values.
+
+    Yields:
+        Slices of at most `size` rows, ascending.
     """
     count, width = features.shape
     size = max(1, _BLOCK_VALUES // width) if size is None else size

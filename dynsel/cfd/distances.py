@@ -12,7 +12,7 @@ __all__ = ["amplitude_phase", "cfd", "characteristic_function", "discrepancy", "
 
 
 def characteristic_function(points: Tensor, frequencies: Tensor, weights: Tensor | None = None) -> Tensor:
-    """The characteristic function of a few points, in plain differentiable torch.
+    """The characteristic function φ(t) = Σ w e^{i t·x} / Σ w of a few points, in plain differentiable torch.
 
     Args:
         points: (..., M, d) floating point.
@@ -33,8 +33,8 @@ def amplitude_phase(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     """The two parts of |a - b|²: how spread out the samples are, and where they lie.
 
     Args:
-        a: (..., F) complex characteristic function.
-        b: Another.
+        a: (..., F) complex characteristic function, as of `characteristic_function`.
+        b: Second characteristic function, same shape.
 
     Returns:
         (|a| - |b|)² and 2 (|a| |b| - Re a b̄), each (..., F), at least 0.
@@ -52,11 +52,15 @@ def cfd(a: Tensor, b: Tensor) -> Tensor:
     """Characteristic function distance: the mean of |a - b|² over the frequencies.
 
     Args:
-        a: (..., F) complex characteristic function.
-        b: Another.
+        a: (..., F) complex characteristic function, as of `characteristic_function`.
+        b: Second characteristic function, same shape.
 
     Returns:
-        (...) at least 0; a scalar for two of shape (F,).
+        (...) in [0, 4]; a scalar for two of shape (F,).
+
+    Reference:
+        Gretton et al. (2012), A kernel two-sample test, and Chwialkowski et al. (2015), Fast two-sample testing with
+        analytic representations of probability measures, arXiv:1506.04725.
     """
     return squared(a - b).mean(-1)
 
@@ -64,15 +68,19 @@ def cfd(a: Tensor, b: Tensor) -> Tensor:
 def discrepancy(a: Tensor, b: Tensor, amplitude: float = 0.5) -> Tensor:
     """The mean over frequencies of √(α amplitude part + (1 - α) phase part), which is trained against.
 
-    The root comes before the mean, so it isn't half the CFD even at α = 0.5.
+    The root comes before the mean, so it isn't half the CFD even at α = 0.5. Below 1e-12 the term under the root has
+    no gradient, where its slope would be infinite.
 
     Args:
-        a: (..., F) complex characteristic function.
-        b: Another.
+        a: (..., F) complex characteristic function, as of `characteristic_function`.
+        b: Second characteristic function, same shape.
         amplitude: α, the weight of the amplitudes (spread) against the phases (place), in [0, 1].
 
     Returns:
-        (...) at least 0.
+        (...) real, at least 0.
+
+    Reference:
+        Wang et al. (2025), arXiv:2502.20653, eq. 8 with β = 1 - α.
 
     Example:
         >>> one = torch.tensor([1.0 + 0.0j])
@@ -99,12 +107,12 @@ def phase_decoupled(
     below `floor` is noise and left out (without gradient).
 
     Args:
-        a: (..., F) complex characteristic function.
-        b: Another.
+        a: (..., F) complex characteristic function, as of `characteristic_function`.
+        b: Second characteristic function, same shape.
         frequencies: (F, d) or (..., F, d).
-        strength: λ at t = 0.
-        attenuation: How fast it falls off.
-        floor: Least magnitude, of both, at which phases count.
+        strength: Weight λ of the phases at t = 0, at least 0.
+        attenuation: How fast that weight falls with ‖t‖², at least 0.
+        floor: Least magnitude of both functions at which their phases count, in (0, 1).
 
     Returns:
         (..., F), one term per frequency.

@@ -26,13 +26,19 @@ def gaussian_frequencies(count: int, dim: int, scale: float, generator: torch.Ge
     """Draw from N(0, scale² I).
 
     Args:
-        count: F, at least 1.
-        dim: d, at least 1.
+        count: Number F of frequencies, at least 1.
+        dim: Number d of dimensions of the features, at least 1.
         scale: Standard deviation, above 0; `median_scale` of the features is the usual one.
-        generator: Source of the draw.
+        generator: Source of the draw; decides the device of the result.
 
     Returns:
         (F, d) float32 on the generator's device.
+
+    Raises:
+        ValueError: If `count`, `dim` or `scale` is out of range.
+
+    Reference:
+        Rahimi and Recht (2007), Random features for large-scale kernel machines, algorithm 1.
     """
     if count < 1 or dim < 1:
         raise ValueError(f"`count` and `dim` must be at least 1, got {count} and {dim}")
@@ -48,6 +54,9 @@ def median_scale(features: Matrix, generator: torch.Generator, pairs: int = 4096
         features: (N, d) floating-point tensor, array or memory map, N at least 2.
         generator: Source of the pairs, on the CPU.
         pairs: Number of random pairs; all of them where there are no more. Pairs at distance zero don't count.
+
+    Returns:
+        The scale, above 0, in units of 1 / feature.
 
     Raises:
         ValueError: If there is one row only, or all distances are zero.
@@ -76,11 +85,14 @@ def frequency_bands(frequencies: Tensor, bands: int = 3) -> Tensor:
     """Bands of equally many frequencies, from low norms to high.
 
     Args:
-        frequencies: (F, d).
+        frequencies: (F, d) floating point, in any order.
         bands: Number of bands, 1 .. F.
 
     Returns:
-        (F,) int64 in 0 .. bands-1.
+        (F,) int64 in 0 .. bands-1: the band of each frequency.
+
+    Raises:
+        ValueError: If `bands` is out of range.
     """
     count = len(frequencies)
     if not 1 <= bands <= count:
@@ -116,22 +128,25 @@ def anisotropic_frequencies(
     how norms are held in a band, nor how s is found.
 
     Args:
-        count: F, at least `bands`.
-        start: (M, d) points.
+        count: Number F of frequencies, at least `bands`.
+        start: (M, d) floating-point points, as they are now.
         reference: (N, d) points they are to match.
         generator: Source of the draws, on the CPU.
         bands: Number of equal parts of the range of norms.
         scale: Standard deviation that stands for typical norms; default `median_scale` of the reference.
         reach: Largest norm in units of scale √d, above 0.
-        strength: See `phase_decoupled`.
-        attenuation: See `phase_decoupled`.
+        strength: Weight of the phases at t = 0; see `phase_decoupled`.
+        attenuation: How fast that weight falls; see `phase_decoupled`.
         steps: Steps of Adam a band; 0 gives isotropic directions.
-        lr: Its learning rate: s stays within about e^{± lr steps}.
+        lr: Learning rate of Adam, above 0: s stays within about e^{± lr steps}.
         max_rows: Rows of each set, drawn at random, that s is fitted on.
         max_draws: Frequencies a band that s is fitted on.
 
     Returns:
         (F, d) float32 on the device of the reference, norms ascending.
+
+    Raises:
+        ValueError: If a number is out of range, the widths differ, or all rows of the reference are the same.
 
     Reference:
         FAST (2025), arXiv:2511.19476, eq. 13.
@@ -178,6 +193,9 @@ def curriculum_limit(progress: float, norms: Tensor, *, start: float = 1 / 3, fu
         start: Quantile of the norms to start at, in [0, 1].
         full_at: Progress at which the limit has risen, linearly, to the largest norm, in (0, 1].
 
+    Raises:
+        ValueError: If an argument is out of range.
+
     Example:
         >>> norms = torch.tensor([1.0, 2.0, 3.0, 4.0])
         >>> [curriculum_limit(p, norms) for p in (0.0, 0.35, 0.7, 1.0)]
@@ -209,7 +227,7 @@ def progressive_draw(
 
     Args:
         loss: (F,) at least 0, one term per frequency, for instance `phase_decoupled`.
-        frequencies: (F, d) the bank.
+        frequencies: (F, d) floating point, the bank that is drawn from.
         recent: (R,) int64 positions in the bank of what was used lately, repetitions allowed; may be empty.
         count: Number to draw, at least 1; where fewer are allowed, all of these are taken.
         allowed: (F,) bool, at least one of them: the norms below `curriculum_limit`, for instance.
@@ -217,6 +235,9 @@ def progressive_draw(
 
     Returns:
         (at most count,) int64 positions on the device of the bank, ascending.
+
+    Raises:
+        ValueError: If shapes or types don't fit, or nothing is allowed.
 
     Reference:
         FAST (2025), arXiv:2511.19476, eq. 14.

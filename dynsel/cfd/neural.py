@@ -38,12 +38,18 @@ class FrequencyNetwork(nn.Module):
     frequencies are 4 different ones; here, as in their paper, all differ.
 
     Args:
-        dim: d, at least 1.
-        num_frequencies: F.
+        dim: Number d of dimensions of the features, at least 1.
+        num_frequencies: Number F of frequencies, at least 2.
         components: K, from 2 to F; None takes F / 16, the paper's number, or 2.
         scale: Standard deviation of ε, above 0. As |σ| < 1, the largest that a dimension's frequencies can get.
         mode: "scale-mixture", or "normal": t = ε, nothing to train (what the authors' configurations run).
-        seed: Of the initial weights.
+        seed: Seed for the initial weights.
+
+    Raises:
+        ValueError: If a number is out of range, or `mode` is unknown.
+
+    Reference:
+        Wang et al. (2025), arXiv:2502.20653.
 
     Example:
         >>> network = FrequencyNetwork(3, 64)
@@ -115,16 +121,20 @@ def fit_frequencies(
         features: (N, d) floating-point tensor, array or memory map.
         weights: (N,) not negative: uses, or a mask.
         rows: (n,) int64, the rows to train with; None = all. At least one of them must have weight.
-        num_frequencies: F.
-        mode: See `FrequencyNetwork`.
-        scale: Likewise; default twice `dynsel.cfd.median_scale` of the rows ("normal": once).
-        steps: Steps of Adam.
-        lr: Its learning rate.
+        num_frequencies: Number F of frequencies.
+        mode: "scale-mixture" or "normal"; see `FrequencyNetwork`.
+        scale: Standard deviation of the normal factor; default twice `dynsel.cfd.median_scale` of the rows
+            ("normal": once).
+        steps: Number of steps of Adam, at least 0.
+        lr: Learning rate of Adam, above 0.
         max_rows: Rows, of each of the two sets, drawn anew for every step.
-        seed: Of weights and draws.
+        seed: Seed for the network's weights and all draws.
 
     Returns:
         (F, d) float32 on the device of the features, drawn from the trained network.
+
+    Raises:
+        ValueError: If a number is out of range, or no row to train with has weight.
     """
     if steps < 0 or not lr > 0 or max_rows < 2:
         raise ValueError(
@@ -201,12 +211,12 @@ def neural_cfd(
             paper scales rows to length 1.
         weights: (N,) not negative: uses, or a mask.
         labels: (N,) class codes 0 .. C-1: report every class by itself as well, at the same frequencies.
-        num_frequencies: F.
+        num_frequencies: Number F of frequencies.
         mode: "scale-mixture", or "normal": Gaussian frequencies, nothing is learned.
-        steps: See `fit_frequencies`.
-        lr: See `fit_frequencies`.
+        steps: Number of steps of Adam; see `fit_frequencies`.
+        lr: Learning rate of Adam; see `fit_frequencies`.
         repeats: Number of random subsets, at least 2.
-        seed: Of the halves, the network and the random subsets.
+        seed: Seed for the halves, the network and the random subsets.
 
     Returns:
         All samples together, and the classes in the order of their codes (None: no sample of the class is in use, or

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from dynsel._lib.matrices import Matrix, blocks, check_matrix, take
@@ -27,12 +26,12 @@ _BLOCK_ROWS = 2**14  # float32 sums of so many are good to 1e-6 of their size
 
 @dataclass(frozen=True, eq=False)
 class CharacteristicSums:
-    """The characteristic function of a weighted set as sums, which parts of the set and ranks simply add.
+    """The characteristic function of a weighted set as sums, which parts of the set simply add.
 
     Args:
         cos: (F,) float64, Σ w cos(t·x).
         sin: (F,) float64, Σ w sin(t·x).
-        total: Σ w.
+        total: Sum of the weights, Σ w.
 
     Example:
         >>> one = CharacteristicSums(torch.tensor([1.0]), torch.tensor([0.0]), 1.0)
@@ -48,9 +47,6 @@ class CharacteristicSums:
     def __add__(self, other: CharacteristicSums) -> CharacteristicSums:
         return CharacteristicSums(self.cos + other.cos, self.sin + other.sin, self.total + other.total)
 
-    def __sub__(self, other: CharacteristicSums) -> CharacteristicSums:
-        return CharacteristicSums(self.cos - other.cos, self.sin - other.sin, self.total - other.total)
-
     def value(self) -> Tensor:
         """(F,) complex128, the characteristic function.
 
@@ -61,17 +57,6 @@ class CharacteristicSums:
             raise ValueError(f"the weights must have a positive sum, got {self.total}; add samples first")
         return torch.complex(self.cos.double(), self.sin.double()) / self.total
 
-    def reduced(self) -> CharacteristicSums:
-        """The sums over all ranks, on every rank; these sums themselves without a process group."""
-        if not (dist.is_available() and dist.is_initialized()):
-            return self
-        packed = torch.cat([self.cos, self.sin, self.cos.new_tensor([self.total])])
-        # NCCL knows no CPU tensors, gloo's build may know no others.
-        packed = packed.to("cuda" if dist.get_backend() == "nccl" else "cpu")
-        dist.all_reduce(packed)
-        packed, count = packed.to(self.cos.device), len(self.cos)
-        return CharacteristicSums(packed[:count], packed[count:-1], float(packed[-1]))
-
 
 @torch.no_grad()
 def characteristic_sums(features: Matrix, frequencies: Tensor, weights: Tensor | None = None) -> CharacteristicSums:
@@ -79,8 +64,11 @@ def characteristic_sums(features: Matrix, frequencies: Tensor, weights: Tensor |
 
     Args:
         features: (N, d) floating-point tensor, array or memory map; float16 is fine.
-        frequencies: (F, d).
+        frequencies: (F, d) floating point, the frequencies t.
         weights: (N,) not negative, of any type: usage counts, for instance; None = 1 each.
+
+    Returns:
+        Sums over all rows, (F,) float64 on the device of the features.
 
     Raises:
         TypeError: If the features aren't floating point.
@@ -103,15 +91,16 @@ def subset_distances(features: Matrix, frequencies: Tensor, members: Tensor, val
 
     Args:
         features: (N, d) floating-point tensor, array or memory map.
-        frequencies: (F, d).
+        frequencies: (F, d) floating point, the frequencies t.
         members: (K, N) bool, on the CPU: which samples each subset holds, at least one each.
         value: (F,) complex, the characteristic function to compare with.
 
     Returns:
-        (K,) float64.
+        (K,) float64, each in [0, 4], on the device of the features.
 
     Raises:
-        ValueError: If shapes don't fit, or a subset is empty.
+        TypeError: If the features aren't floating point.
+        ValueError: If shapes don't fit, a subset is empty, or a row isn't finite (the message names the rows).
     """
     return cfd(subset_values(features, frequencies, members), value)
 
@@ -122,7 +111,7 @@ def subset_values(features: Matrix, frequencies: Tensor, members: Tensor) -> Ten
 
     Args:
         features: (N, d) floating-point tensor, array or memory map.
-        frequencies: (F, d).
+        frequencies: (F, d) floating point, the frequencies t.
         members: (K, N) bool, on the CPU: which samples each subset holds, at least one each.
 
     Returns:
@@ -148,7 +137,7 @@ def random_distances(
 
     Args:
         features: (N, d) floating-point tensor, array or memory map.
-        frequencies: (F, d).
+        frequencies: (F, d) floating point, the frequencies t.
         value: (F,) complex, the characteristic function to compare with, usually that of all rows.
         size: Number of samples of each subset, 1 .. N.
         repeats: Number K of subsets, at least 1.

@@ -20,7 +20,7 @@ def witness(features: Matrix, frequencies: Tensor, gap: Tensor) -> Tensor:
 
     Args:
         features: (N, d) floating-point tensor, array or memory map.
-        frequencies: (F, d).
+        frequencies: (F, d) floating point, the frequencies t.
         gap: (F,) complex: of the whole set minus of what was trained on, for instance.
 
     Returns:

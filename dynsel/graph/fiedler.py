@@ -26,6 +26,10 @@ def cosine_graphs(features: Tensor) -> Tensor:
 
     Returns:
         (..., B, B) float32 in [0, 1], symmetric.
+
+    Example:
+        >>> cosine_graphs(torch.tensor([[1.0, 0.0], [0.0, 2.0], [3.0, 0.0]])).tolist()
+        [[0.0, 0.0, 1.0], [0.0, 0.0, 0.0], [1.0, 0.0, 0.0]]
     """
     unit = F.normalize(features.float(), dim=-1)
     similarity = (unit @ unit.transpose(-1, -2)).clamp_(0, 1)
@@ -53,7 +57,8 @@ def fiedler_vectors(similarity: Tensor) -> Tensor:
         ValueError: If the shape is wrong, or values are negative or not finite.
 
     Reference:
-        Fiedler (1973), Algebraic connectivity of graphs.
+        Fiedler (1973), Algebraic connectivity of graphs; (1975), A property of eigenvectors of nonnegative symmetric
+        matrices and its application to graph theory.
 
     Example:
         >>> path = torch.diag(torch.ones(3), 1) + torch.diag(torch.ones(3), -1)

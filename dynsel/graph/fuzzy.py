@@ -124,11 +124,20 @@ def connect(graph: Sparse, features: Matrix, floor: float = 0.1) -> tuple[Sparse
 
     Args:
         graph: (N, N) scipy sparse, symmetric, weights in (0, 1].
-        features: (N, d) floating point.
+        features: (N, d) floating-point tensor, array or memory map, in which distances between parts are measured.
         floor: Weight of a new edge, in (0, 1].
 
     Returns:
-        (N, N) CSR array, connected, and the number of parts that the graph had: 1 if it was connected.
+        (N, N) CSR array, float32 in (0, 1], connected, and the number of parts that the graph had: 1 if it was
+        connected.
+
+    Raises:
+        TypeError: If the features aren't floating point.
+        ValueError: If the graph is of another size, or `floor` out of range.
+
+    Reference:
+        FAST (2025), arXiv:2511.19476, after eq. 1: the fuzzy union with the spanning tree. That connects no parts; how
+        they are joined is ours.
     """
     from scipy.sparse import csr_array
     from scipy.sparse.csgraph import connected_components, minimum_spanning_tree

@@ -45,6 +45,10 @@ def nearest_neighbours(features: Matrix, k: int, *, approximate: bool | None = N
         TypeError: If the features aren't floating point.
         ValueError: If they aren't 2-D and finite, or `k` is out of range.
         ImportError: If `approximate` is True and faiss isn't installed.
+
+    Reference:
+        Jégou, Douze, Schmid (2011), Product quantization for nearest neighbor search, section IV (the inverted file
+        that the approximate search goes by, without quantized distances).
     """
     check_matrix(features)
     count = len(features)

@@ -66,7 +66,7 @@ def spectral_embedding(graph: Sparse, dim: int, seed: int) -> Tensor:
 
     Reference:
         Belkin and Niyogi (2003), Laplacian eigenmaps for dimensionality reduction and data representation; FAST
-        (2025), arXiv:2511.19476, eq. 2 and 3.
+        (2025), arXiv:2511.19476, eq. 2.
     """
     from scipy.sparse import csr_array, eye_array
     from scipy.sparse.csgraph import connected_components

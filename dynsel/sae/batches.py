@@ -28,9 +28,9 @@ class Batches:
         features: (N, d) floating point.
         batch_size: Largest number of rows a batch, on all ranks together; the batches of an epoch differ by one row at
             most.
-        epochs: Passes over the rows.
+        epochs: Number of passes over the rows.
         generator: Source of the orders, on the CPU; in the same state on every rank.
-        progress_bar: Show one.
+        progress_bar: Whether to show a progress bar.
         mask: (N,) bool, which rows to use; None = all.
     """
 

@@ -33,7 +33,7 @@ class SparseCodes:
     Args:
         indices: (N, k) integer factors, in [0, num_factors).
         values: (N, k) floating-point activations, at least 0; an entry of value 0 is inactive.
-        num_factors: Number m of factors.
+        num_factors: Number m of factors, at least 1.
 
     Raises:
         ValueError: If shapes or ranges don't fit.
@@ -131,7 +131,7 @@ class SparseCodes:
         """The same codes with the other factors made inactive.
 
         Args:
-            keep: (m,) bool.
+            keep: (m,) bool, which factors stay active.
 
         Raises:
             ValueError: If there isn't one entry for each factor.
@@ -150,7 +150,7 @@ def encode(
     """Sparse codes of all rows, computed on the device of the autoencoder.
 
     Args:
-        sae: Trained autoencoder.
+        sae: Trained autoencoder, on the device to compute on.
         features: (N, d) floating-point tensor, array or memory map.
         batch_size: Rows at a time; the memory needed is that many times m floats.
         dtype: Type of the activations, float16 or float32.
@@ -178,10 +178,13 @@ def encode_blocks(
     """Sparse codes block by block: rows, factors and activations, on the device of the autoencoder.
 
     Args:
-        sae: Trained autoencoder.
+        sae: Trained autoencoder, on the device to compute on.
         features: (N, d) floating-point tensor, array or memory map.
-        batch_size: Rows at a time.
-        dtype: Type of the activations.
+        batch_size: Number of rows at a time.
+        dtype: Type of the activations, float16 or float32.
+
+    Yields:
+        A slice of B rows, (B, k) int16 or int32 factors and (B, k) activations.
 
     Raises:
         ValueError: If a row holds NaN or infinite values.
@@ -213,14 +216,14 @@ def save_codes(
 
     Args:
         path: The manifest to write, ending in .json.
-        sae: Trained autoencoder.
+        sae: Trained autoencoder, on the device to compute on.
         features: (N, d) floating-point tensor, array or memory map.
-        batch_size: Rows at a time.
-        progress_bar: Show one.
-        **facts: For the manifest.
+        batch_size: Number of rows at a time.
+        progress_bar: Whether to show a progress bar.
+        **facts: What else the manifest shall say, in JSON's types.
 
     Returns:
-        The path.
+        Path of the manifest.
 
     Raises:
         RuntimeError: If the disk is full.
@@ -262,7 +265,7 @@ def load_codes(path: str | os.PathLike[str]) -> SparseCodes:
     """Open what `save_codes` wrote; memory-mapped, so that only what is looked at is read.
 
     Args:
-        path: The manifest.
+        path: The manifest that `save_codes` wrote.
 
     Raises:
         FileNotFoundError: If a file is missing.

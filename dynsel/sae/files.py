@@ -19,7 +19,7 @@ def save_sae(sae: TopKSAE, path: str | Path) -> None:
     """Write an autoencoder as safetensors, its sizes in the header; the file appears whole or not at all.
 
     Args:
-        sae: What to write.
+        sae: Autoencoder to write, on any device.
         path: File to write, in a folder that exists.
     """
     from safetensors.torch import save
@@ -34,8 +34,11 @@ def load_sae(path: str | Path, device: str | torch.device = "cpu") -> TopKSAE:
     """Read what `save_sae` wrote; ready to encode, not to be trained on.
 
     Args:
-        path: The file.
-        device: Where the autoencoder goes.
+        path: The safetensors file that `save_sae` wrote.
+        device: Device that the autoencoder is put on.
+
+    Returns:
+        The autoencoder in eval mode, without gradients.
 
     Raises:
         FileNotFoundError: If there is no such file.

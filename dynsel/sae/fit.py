@@ -68,18 +68,25 @@ def fit_sae(
         epochs: Passes over the rows; default: enough for 1,000 optimiser steps, within 3 .. 50.
         batch_size: Default N / 16, within 32 .. 1,024.
         lr: Learning rate of Adam. The default was measured at d = 64 and 512; 1e-3 needs twice the steps.
-        seed: Decides initial atoms and order of the rows.
+        seed: Seed for the initial atoms and the order of the rows.
         device: "auto" takes the device of a tensor on an accelerator, else CUDA if there is any, else the CPU.
         devices: Processes or GPUs on each machine that share every batch, by Lightning's DDP; then this must be called
             on all ranks, and gives each the same result.
-        num_nodes: Machines, likewise.
-        precision: Of Lightning's Trainer, as in "bf16-mixed"; standardising and the loss stay in float32.
+        num_nodes: Number of machines that share every batch, likewise.
+        precision: Of Lightning's Trainer, as in "bf16-mixed"; standardizing and the loss stay in float32.
         mask: (N,) bool, which rows to train on; None = all.
-        progress_bar: Show one.
+        progress_bar: Whether to show a progress bar.
+
+    Returns:
+        The autoencoder in eval mode and how well it does on the rows it was trained on.
 
     Raises:
         TypeError: If the features aren't floating point.
         ValueError: If they aren't (N, d) with N >= 2, aren't finite or are all the same, or an option is out of range.
+
+    Reference:
+        Gao et al. (2024), Scaling and evaluating sparse autoencoders, arXiv:2406.04093, section 2.3 (TopK) and appendix
+        A.2 (auxiliary loss).
     """
     start = time.perf_counter()
     check_matrix(features)

@@ -20,12 +20,12 @@ class TopKSAE(nn.Module):
 
     Args:
         dim: Width d of the features.
-        num_factors: Number m of factors.
+        num_factors: Number m of factors, at least 1.
         k: Largest number of active factors per row, at most `num_factors`.
         generator: Source of the initial atoms; None = one seeded with 0, never the global one.
 
     Attributes:
-        decoder: (m, d) atoms, one a row, of unit norm.
+        decoder: (m, d) atoms, one per row, of unit norm.
 
     Raises:
         ValueError: If a size is below 1, or `k` above `num_factors`.

@@ -31,7 +31,7 @@ class SAETraining(pl.LightningModule):
     """Squared error of the standardised rows, plus the auxiliary loss that revives dead factors.
 
     Args:
-        sae: What is trained.
+        sae: Autoencoder that is trained in place.
         steps: Number of optimiser steps; the learning rate falls to 0 over the last fifth.
         lr: Learning rate of Adam.
         dead_after: A factor that was inactive on this many samples in a row counts as dead.
@@ -110,11 +110,11 @@ def train(
     Args:
         sae: Initialised autoencoder.
         batches: All batches of the training.
-        lr: Learning rate.
+        lr: Learning rate of Adam, above 0.
         device: CPU or one accelerator; with several devices only its kind counts.
-        devices: On each machine.
-        num_nodes: Machines.
-        precision: Of the Trainer.
+        devices: Number of processes or GPUs on each machine.
+        num_nodes: Number of machines in all.
+        precision: Precision of Lightning's Trainer, as in "bf16-mixed".
 
     Returns:
         The device of this rank.

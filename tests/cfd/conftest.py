@@ -23,6 +23,15 @@ def oracle(features, frequencies, weights=None) -> np.ndarray:
     return np.average(np.exp(1j * x @ t.T), axis=0, weights=weights)
 
 
+def off_by(features: torch.Tensor, frequencies: torch.Tensor, rows: int = 64) -> float:
+    """What float32 may be off by in a characteristic function, whatever the order of its sums.
+
+    An angle of d terms by (d + 1) u Σ |x| |t|, a sum over a block by u a row, cosine and sine by 4 u, with u = 2^-24.
+    """
+    largest = float((features.abs().double() @ frequencies.abs().double().T).max())
+    return 2**-24 * ((features.shape[1] + 1) * largest + rows + 4)
+
+
 @pytest.fixture
 def small_blocks(monkeypatch):
     """Several blocks, the last of them short, where there would be one."""
