@@ -10,6 +10,8 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
+from dynsel._lib.checks import check_number
+
 __all__ = [
     "Constant",
     "Cosine",
@@ -19,7 +21,7 @@ __all__ = [
     "Step",
     "as_keep_ratio",
     "as_schedule",
-    "check_range",
+    "check_schedule",
     "sample_count",
 ]
 
@@ -159,18 +161,29 @@ def as_keep_ratio(value: float | Schedule) -> Schedule:
     return schedule
 
 
-def check_range(name: str, schedule: Schedule, low: float, high: float = math.inf) -> None:
-    """Check the values of a schedule over the whole of training.
+def check_schedule(name: str, value: float | Schedule, low: float = 0.0, high: float = math.inf) -> Schedule:
+    """The schedule of an argument that is a number or a schedule, checked over the whole of training.
+
+    Args:
+        name: The parameter, as its user writes it.
+        value: A number, or a schedule of numbers.
+        low: Lowest value that is allowed.
+        high: Highest value that is allowed.
 
     Raises:
-        ValueError: If it leaves [low, high] at any of 1,001 points of progress.
+        TypeError: If it is neither a number nor a `Schedule`.
+        ValueError: If it is not finite or leaves [low, high] at any of 1,001 points of progress.
     """
-    wanted = f"at least {low:g}" if high == math.inf else f"in [{low:g}, {high:g}]"
+    if not isinstance(value, Schedule):
+        what = "a number or a schedule"
+        return Constant(check_number(name, value, at_least=low, at_most=high, what=what))
     for i in range(1001):
-        value = schedule(i / 1000)
-        if not low <= value <= high:
-            where = "" if isinstance(schedule, Constant) else f" at progress {i / 1000}"
-            raise ValueError(f"`{name}` must be {wanted}, got {value}{where}")
+        try:
+            check_number(name, value(i / 1000), at_least=low, at_most=high)
+        except (TypeError, ValueError) as error:
+            where = "" if isinstance(value, Constant) else f" at progress {i / 1000}"
+            raise type(error)(f"{error}{where}") from error
+    return value
 
 
 def sample_count(keep_ratio: float, num_samples: int) -> int:

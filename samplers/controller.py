@@ -29,7 +29,15 @@ from dynsel.samplers.rng import get_rng_state, set_rng_state
 from dynsel.samplers.selection_sampler import SelectionSampler
 from dynsel.schedules import Schedule, as_keep_ratio, sample_count
 from dynsel.selection import Selection, class_balance
-from dynsel.selectors import BatchSelector, CandidateSelector, Feedback, Hybrid, Selector, selector_class
+from dynsel.selectors import (
+    BatchSelector,
+    CandidateSelector,
+    Feedback,
+    Hybrid,
+    Selector,
+    checked_selection,
+    selector_class,
+)
 from dynsel.selectors.proxy import Stream
 from dynsel.usage import coverage, gini
 
@@ -407,7 +415,7 @@ class SelectionController:
 
     def _choose(self, progress: float, size: int) -> Selection:
         self._fit_if_needed()
-        return self.selector.select(progress, size)
+        return checked_selection(self.selector, progress, size)
 
     def _fit(self, features: Any) -> None:
         if features is None:

@@ -88,8 +88,7 @@ class Listening(Random):
         super().__init__()
         self.heard: list[Feedback] = []
 
-    def observe(self, feedback: Feedback) -> None:
-        super().observe(feedback)
+    def learn(self, feedback: Feedback) -> None:
         self.heard.append(feedback)
 
 

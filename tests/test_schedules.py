@@ -19,7 +19,7 @@ from dynsel.schedules import (
     Step,
     as_keep_ratio,
     as_schedule,
-    check_range,
+    check_schedule,
     sample_count,
 )
 
@@ -115,15 +115,21 @@ def test_keep_ratio_within_its_range():
     assert as_keep_ratio(Linear(1.0, 0.1))(1.0) == pytest.approx(0.1)
 
 
-def test_check_range():
-    check_range("x", Linear(0, 1), 0, 1)
-    check_range("x", Constant(1e9), 0)
+def test_an_argument_that_is_a_number_or_a_schedule():
+    ramp = Linear(0, 1)
+    assert check_schedule("x", ramp, 0, 1) is ramp
+    assert check_schedule("x", np.float32(0.5))(0.3) == 0.5
+    assert check_schedule("x", 10**9)(0.0) == 1e9
     with pytest.raises(ValueError, match=r"`curriculum` must be in \[0, 1\], got 2.0$"):
-        check_range("curriculum", Constant(2), 0, 1)
+        check_schedule("curriculum", Constant(2), 0, 1)
     with pytest.raises(ValueError, match=r"`gamma` must be at least 0, got -\S+ at progress 0.501"):
-        check_range("gamma", Linear(1, -1), 0)
-    with pytest.raises(ValueError, match="`gamma` must be at least 0, got nan"):
-        check_range("gamma", Constant(math.nan), 0)
+        check_schedule("gamma", Linear(1, -1))
+    for value in (math.nan, math.inf, Constant(math.inf)):
+        with pytest.raises(ValueError, match=r"`gamma` must be at least 0 and finite, got (nan|inf)"):
+            check_schedule("gamma", value)
+    for value in ("0.5", True, None):
+        with pytest.raises(TypeError, match="`gamma` must be a number or a schedule, got "):
+            check_schedule("gamma", value)
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,18 @@
-"""Selection methods, one a file."""
+"""Selection methods, one per file.
+
+A new one is a file, its import and a row of `SELECTORS` here, and a row of the README's table, which a test compares
+with `SELECTORS` and with what each class says that it needs.
+"""
 
 from dynsel.selectors.aum import AUM
-from dynsel.selectors.base import Feedback, ScoreSelector, Selector
+from dynsel.selectors.base import Selector
 from dynsel.selectors.batch import BatchSelector, CandidateSelector
 from dynsel.selectors.ccs import CCS
+from dynsel.selectors.checked import checked_selection
 from dynsel.selectors.el2n import EL2N
 from dynsel.selectors.epsilon_greedy import EpsilonGreedy
 from dynsel.selectors.fast import FAST
+from dynsel.selectors.feedback import Feedback
 from dynsel.selectors.forgetting import Forgetting
 from dynsel.selectors.full import Full
 from dynsel.selectors.grand import GraNd
@@ -22,6 +28,7 @@ from dynsel.selectors.random import Random
 from dynsel.selectors.random_in_batch import RandomInBatch
 from dynsel.selectors.rcap import RCAP
 from dynsel.selectors.rrd import RRD
+from dynsel.selectors.score_selector import ScoreSelector
 from dynsel.selectors.selective_backprop import SelectiveBackprop
 from dynsel.selectors.ucb import UCB
 
@@ -54,10 +61,11 @@ __all__ = [
     "ScoreSelector",
     "SelectiveBackprop",
     "Selector",
+    "checked_selection",
     "selector_class",
 ]
 
-# The short names that `dynsel compare --selectors` takes.
+# By the short names that commands and YAML take.
 SELECTORS: dict[str, type[Selector]] = {
     "aum": AUM,
     "ccs": CCS,

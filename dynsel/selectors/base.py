@@ -3,60 +3,37 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, final
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from dynsel.selection import Selection, balanced_top_k, largest_remainder, top_k
+from dynsel._lib.checks import check_flag, check_integer
+from dynsel.selection import Selection
+from dynsel.selectors.feedback import Feedback
+from dynsel.selectors.state import Stateful
 from dynsel.usage import count_uses
 
-__all__ = ["Feedback", "ScoreSelector", "Selector", "put_first", "rotation_scores"]
+__all__ = ["Selector"]
 
 
-@dataclass(frozen=True)
-class Feedback:
-    """What training tells back about the samples it trained on. B is any number of samples.
-
-    Args:
-        indices: (B,) integer positions in the data set.
-        per_sample_loss: (B,) losses, or None.
-        value: (B,) what the selector's own `measure` made of the batch, or None.
-    """
-
-    indices: Tensor
-    per_sample_loss: Tensor | None = None
-    value: Tensor | None = None
-
-    def finite(self) -> Feedback:
-        """Only the samples whose values are all finite, so that one NaN loss can't poison a running mean."""
-        keep = torch.ones(len(self.indices), dtype=torch.bool)
-        for field in fields(self)[1:]:
-            values = getattr(self, field.name)
-            if values is not None:
-                keep &= torch.isfinite(values)
-        if bool(keep.all()):
-            return self
-        kept = {f.name: getattr(self, f.name)[keep] for f in fields(self) if getattr(self, f.name) is not None}
-        return replace(self, **kept)
-
-
-class Selector(ABC):
+class Selector(Stateful, ABC):
     """Decides which samples an epoch trains on, and owns all state of that which must survive a restart.
 
     Life: constructed from plain numbers (so that it can stand in a YAML file); `bind` to a data set; `fit` to
     its features if `needs_features`; then `select` before each epoch and `observe` after training, in turn.
     `select` is deterministic given the state: draws come from the selector's own generator.
 
+    A subclass has `select`, or `scores` if it is a `ScoreSelector`; besides, as it needs them, `__init__` with
+    `add_state`, `prepare`, `fit`, `measure` and `learn`. `observe` is final.
+
     Args:
         class_balance: Keep the same share of every class, exactly. Needs class labels.
-        seed: Seed of the selector's draws; None takes the run's seed.
+        seed: Seed of the selector's draws, at least 0; None takes the run's seed.
 
     Attributes:
         needs_features: Whether `fit` must be called with features.
-        wants: The optional parts of `Feedback` that `observe` makes use of; nothing else is computed.
+        wants: The optional parts of `Feedback` that `learn` makes use of; nothing else is computed.
         measures_features: Whether `measure` needs what the last linear layer takes in.
         needs_targets: Whether `measure` looks at the targets. If not, they may be probabilities instead of classes, or
             not known, and several losses of the same logits are as good as one.
@@ -64,10 +41,15 @@ class Selector(ABC):
         exact: Whether `select` returns exactly the size asked for (else: any number of samples).
         refresh: Epochs after which features captured from the model in training are fitted anew; 0 = never.
         keeps_features: Whether captured features are needed after the first `fit`.
-        usage: (N,) int32, how often each sample was trained on.
+        usage: (N,) int32, how often each sample was trained on; part of the state.
+        labels: (N,) integer class codes 0 .. C-1 that `bind` was given, or None.
+        generator: Source of all draws; part of the state.
+
+    Raises:
+        TypeError: If `class_balance` is no bool or `seed` no whole number.
+        ValueError: If `seed` is negative.
     """
 
-    needs_features: bool = False
     wants: frozenset[str] = frozenset()
     measures_features: ClassVar[bool] = False
     needs_targets: ClassVar[bool] = True
@@ -75,33 +57,55 @@ class Selector(ABC):
     exact: ClassVar[bool] = True
     refresh: int = 0
     keeps_features: bool = False
-    # Attributes holding tensors (or None) that go into the checkpoint.
-    state_names: ClassVar[tuple[str, ...]] = ("usage",)
+    # What the method can't do without beside features, feedback and labels, in words.
+    also_needs: ClassVar[tuple[str, ...]] = ()
+    _state_exempt = frozenset({"labels"})
+
+    # Defaults for a subclass that doesn't call `super().__init__()`.
+    class_balance: bool = False
+    seed: int | None = None
+    labels: Tensor | None = None
+    usage: Tensor
+    generator: torch.Generator
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "observe" in vars(cls):
+            raise TypeError(
+                f"{cls.__name__} overrides `observe`, which counts uses: override `learn(feedback)` instead"
+            )
+
+    def _state_defaults(self) -> None:
+        self.generator = torch.Generator()
+        self.add_state("usage", 0)
 
     def __init__(self, *, class_balance: bool = False, seed: int | None = None) -> None:
-        self.class_balance = class_balance
-        self.seed = seed
-        self.usage = torch.zeros(0, dtype=torch.int32)
-        self.labels: Tensor | None = None
-        self.generator = torch.Generator()
+        self.class_balance = check_flag("class_balance", class_balance)
+        self.seed = None if seed is None else check_integer("seed", seed, at_least=0, at_most=2**63 - 1)
 
+    # ---------------------------------------------------------------- what it needs
     @property
     def needs_labels(self) -> bool:
         """Whether `bind` must be called with labels."""
         return self.class_balance
 
     @property
-    def num_samples(self) -> int:
-        """N of the data set bound to; 0 before `bind`."""
-        return len(self.usage)
+    def needs(self) -> tuple[str, ...]:
+        """All that the method can't do without, in words: "features", "losses", "logits", "labels" and so on."""
+        logits = "logits or losses" if self.value_or_loss else "logits"
+        told = {"per_sample_loss": "losses", "value": logits}
+        parts = ["features"] if self.needs_features else []
+        parts += [told[part] for part in sorted(self.wants)] + list(self.also_needs)
+        return (*parts, "labels") if self.needs_labels else tuple(parts)
 
     @property
-    def ready(self) -> bool:
-        """Whether `select` can use this method's own scores (features, if needed, were given)."""
-        return True
+    def num_samples(self) -> int:
+        """N of the data set bound to; 0 before `bind`."""
+        return self._state_size
 
+    # ---------------------------------------------------------------- life
     def bind(self, num_samples: int, labels: Tensor | None = None, *, seed: int = 0) -> None:
-        """Start afresh on a data set.
+        """Start afresh on a data set. Override `prepare` rather than this.
 
         Args:
             num_samples: N.
@@ -110,6 +114,7 @@ class Selector(ABC):
 
         Raises:
             ValueError: If labels are needed and missing, or of another length.
+            TypeError: If the selector needs features and nothing tells whether `fit` had them.
         """
         name = type(self).__name__
         if self.needs_labels and labels is None:
@@ -118,11 +123,15 @@ class Selector(ABC):
             raise ValueError(f"{name}{why} needs labels; pass `labels=`{way_out}")
         if labels is not None and len(labels) != num_samples:
             raise ValueError(f"labels must have one entry a sample: expected {num_samples}, got {len(labels)}")
-        self.usage = torch.zeros(num_samples, dtype=torch.int32)
         self.labels = labels
         self.generator.manual_seed(seed if self.seed is None else self.seed)
+        self._state_begin(num_samples)
+        self.prepare()
 
-    def fit(self, features: Any) -> None:  # noqa: B027 - most selectors have nothing to fit
+    def prepare(self) -> None:
+        """Called at the end of `bind`: everything declared is fresh, `labels` and `num_samples` are known."""
+
+    def fit(self, features: Any) -> None:
         """Offline work: scores of the samples from their features.
 
         Args:
@@ -139,7 +148,7 @@ class Selector(ABC):
         """
 
     def measure(self, logits: Tensor, targets: Tensor, features: Tensor | None) -> Tensor:
-        """One number a sample from what the classifier put out: `Feedback.value`, where `wants` names it.
+        """One number per sample from what the classifier put out: `Feedback.value`, where `wants` names it.
 
         Called once a training batch, on its device and without gradient, so that no more than this number is kept.
 
@@ -150,123 +159,67 @@ class Selector(ABC):
 
         Returns:
             (B,) float.
-        """
-        raise NotImplementedError(f"{type(self).__name__} wants `value` but has no `measure`")
 
-    def observe(self, feedback: Feedback) -> None:
-        """Take in what was really trained on. Order and grouping of the calls within an epoch don't matter.
+        Raises:
+            TypeError: If the selector wants `value` and doesn't override this.
+        """
+        raise TypeError(f"{type(self).__name__} wants `value` but has no `measure(logits, targets, features)`")
+
+    def learn(self, feedback: Feedback) -> None:
+        """Take in what training told, after its uses were counted. Override this; there is nothing to call by `super`.
+
+        "Not told" has two forms. A part that isn't in `wants` is None. A part that is wanted is NaN for the samples
+        about which nothing was told: in a training that tells of some batches only, or where a loss overflowed.
+        `feedback.finite()` has only the samples without such a gap.
 
         Args:
-            feedback: Any number of batches together; parts not named in `wants` may be missing.
+            feedback: Any number of batches together. Order and grouping of the calls within an epoch must not matter.
+        """
+
+    @final
+    def observe(self, feedback: Feedback) -> None:
+        """Take in what was really trained on: counts its uses, then calls `learn`.
+
+        Args:
+            feedback: Any number of batches together.
+
+        Raises:
+            RuntimeError: If the selector is not bound.
         """
         count_uses(self.usage, feedback.indices)
+        self.learn(feedback)
 
+    # ---------------------------------------------------------------- state
     def state_dict(self) -> dict[str, Any]:
-        """Tensors only, so that the checkpoint loads with `weights_only=True`."""
-        tensors = {key: getattr(holder, name) for key, (holder, name) in self._holders().items()}
-        # Copies: the checkpoint must not change when training goes on before it is written.
-        state = {name: value.clone() for name, value in tensors.items() if value is not None}
-        return {**state, "generator": self.generator.get_state()}
+        """Everything declared by `add_state`, as copies. Tensors only: the checkpoint loads with `weights_only=True`.
+
+        Warns once of each attribute with an entry per sample that was not declared.
+
+        Raises:
+            RuntimeError: If the selector is not bound.
+            TypeError: If a declared attribute is neither a tensor nor None.
+        """
+        return {**self._state_copies(), "generator": self.generator.get_state()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` gave, on a selector bound to the same data set.
+        """Restore what `state_dict` gave, on a selector bound to the same data set. Nothing changes if it raises.
 
         Raises:
             ValueError: If the state is of another selector or of a data set of another length.
         """
-        holders = self._holders()
-        unknown = set(state) - {*holders, "generator"}
-        missing = {"usage", "generator"} - set(state)
-        if unknown or missing:
-            raise ValueError(
-                f"the state is not of a {type(self).__name__}: unexpected {sorted(unknown)}, missing {sorted(missing)}"
-            )
-        if len(state["usage"]) != self.num_samples:
-            raise ValueError(
-                f"the state is of a data set of {len(state['usage'])} samples, this one has {self.num_samples}"
-            )
-        for key, (holder, name) in holders.items():
-            setattr(holder, name, state[key].clone() if key in state else None)
-        self.generator.set_state(state["generator"])
-
-    def _holders(self) -> dict[str, tuple[Any, str]]:
-        """Where each tensor of the state lives: key to object and attribute."""
-        return {name: (self, name) for name in self.state_names}
-
-
-class ScoreSelector(Selector):
-    """A selector that takes the samples of highest score, in each class if `class_balance`.
-
-    Until it is `ready` (features captured in training need one pass over the data), it rotates at random.
-
-    Attributes:
-        epsilon: Share of the epoch, in [0, 1], drawn at random from all samples but those of highest score.
-    """
-
-    epsilon: float = 0.0
-
-    @abstractmethod
-    def scores(self, progress: float) -> Tensor:
-        """(N,) float32, higher = rather take it."""
-
-    def select(self, progress: float, size: int) -> Selection:
-        labels = self.labels if self.class_balance else None
-        if not self.ready:
-            scores = rotation_scores(self.usage, self.generator)
-        else:
-            scores = self.scores(progress)
-            if self.epsilon:
-                scores = self._partly_drawn(scores, labels, size)
-        return Selection(top_k(scores, size) if labels is None else balanced_top_k(scores, labels, size))
-
-    def _partly_drawn(self, scores: Tensor, labels: Tensor | None, size: int) -> Tensor:
-        """Scores whose top `size` are the highest of these, and for a share ε of it any others at random."""
-        greedy = size - int(self.epsilon * size + 0.5)
-        drawn = torch.rand(self.num_samples, generator=self.generator)
-        if labels is not None:
-            quotas = largest_remainder(torch.bincount(labels), size)
-            # Shares of the quotas, not of the classes: only then none is above its quota.
-            drawn[balanced_top_k(scores, labels, quotas=largest_remainder(quotas, greedy))] = 2.0
-        elif greedy:
-            drawn[top_k(scores, greedy)] = 2.0
-        return drawn
-
-
-def check_epsilon(value: float) -> float:
-    """The value, if it is a share.
-
-    Raises:
-        ValueError: If it is outside [0, 1].
-    """
-    if not 0 <= value <= 1:
-        raise ValueError(f"`epsilon` must be in [0, 1], got {value}; it is the share taken at random")
-    return value
-
-
-def rotation_scores(usage: Tensor, generator: torch.Generator) -> Tensor:
-    """Scores whose top k are the k least used samples, ties broken at random.
-
-    Args:
-        usage: (N,) int32.
-        generator: Source of the ties' order.
-
-    Returns:
-        (N,) float32.
-    """
-    # Relative to the least used, the counts stay small and the draw keeps its full float32 resolution.
-    noise = torch.rand(len(usage), generator=generator)
-    counts = usage.numpy()
-    np.subtract(noise.numpy(), counts - counts.min(), out=noise.numpy(), casting="same_kind")
-    return noise
-
-
-def put_first(scores: np.ndarray[Any, Any], rows: np.ndarray[Any, Any], generator: torch.Generator) -> None:
-    """Raise some scores above all others, in random order among themselves, in place.
-
-    Args:
-        scores: (N,) floating point, finite.
-        rows: Positions in 0 .. N-1; none is fine.
-        generator: Source of the order.
-    """
-    if len(rows):
-        scores[rows] = scores.max() + 1 + torch.rand(len(rows), generator=generator).numpy()
+        name = type(self).__name__
+        rest = {key: value for key, value in state.items() if key != "generator"}
+        unexpected, missing, wrong = self._state_problems(rest)
+        missing += ["generator"] if "generator" not in state else []
+        if unexpected or missing:
+            raise ValueError(f"the state is not of a {name}: unexpected {unexpected}, missing {missing}")
+        usage = state["usage"]
+        if isinstance(usage, Tensor) and usage.ndim == 1 and len(usage) != self.num_samples:
+            raise ValueError(f"the state is of a data set of {len(usage)} samples, this one has {self.num_samples}")
+        if wrong:
+            raise ValueError(f"the state is not of this {name}: {'; '.join(wrong)}")
+        try:
+            self.generator.set_state(state["generator"])
+        except (RuntimeError, TypeError) as error:
+            raise ValueError(f"the state is not of a {name}: `generator` is none ({error})") from error
+        self._state_restore(rest)

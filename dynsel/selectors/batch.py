@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from dynsel._lib.checks import check_flag
 from dynsel.selection import Selection
 from dynsel.selectors.base import Selector
 
@@ -38,7 +39,7 @@ class BatchSelector(Selector):
 
     def __init__(self, *, shrink: bool = False, seed: int | None = None) -> None:
         super().__init__(seed=seed)
-        self.shrink = shrink
+        self.shrink = check_flag("shrink", shrink)
 
     def select_batches(self, candidates: Sequence[Tensor], keep: Sequence[int], progress: float) -> list[Tensor]:
         """Which candidates stay, of all batches of an epoch at once.
@@ -77,10 +78,11 @@ class CandidateSelector(Selector):
     """
 
     exact = False
+    also_needs = ("a forward pass",)
 
     def __init__(self, *, shrink: bool = False, seed: int | None = None) -> None:
         super().__init__(seed=seed)
-        self.shrink = shrink
+        self.shrink = check_flag("shrink", shrink)
 
     def select(self, progress: float, size: int) -> Selection:
         """Every sample is a candidate."""
@@ -111,7 +113,10 @@ class CandidateSelector(Selector):
                 "training has diverged, or the data hold NaN; lower the learning rate, or look at the inputs"
             )
         scores = torch.where(finite, self.scores(candidates, losses), -torch.inf)
-        return self.choose(scores, count, generator)
+        kept = self.choose(scores, count, generator)
+        if len(kept) != count:
+            raise ValueError(f"`{type(self).__name__}.choose` must return {count} positions, got {len(kept)}")
+        return kept
 
     @abstractmethod
     def scores(self, candidates: Tensor, losses: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dynsel.selectors.base import check_epsilon
+from dynsel._lib.checks import check_number
 from dynsel.selectors.loss import LossRank
 
 __all__ = ["EpsilonGreedy"]
@@ -44,7 +44,8 @@ class EpsilonGreedy(LossRank):
         self, *, epsilon: float = 0.1, smoothing: float = 0.5, class_balance: bool = False, seed: int | None = None
     ) -> None:
         super().__init__(smoothing=smoothing, gamma=0.0, noise=0.0, class_balance=class_balance, seed=seed)
-        self.epsilon = check_epsilon(epsilon)
+        why = "it is the share taken at random"
+        self.epsilon = check_number("epsilon", epsilon, at_least=0, at_most=1, why=why)
 
     def scores(self, progress: float) -> Tensor:
         scores = super().scores(progress)

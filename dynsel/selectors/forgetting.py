@@ -39,20 +39,15 @@ class Forgetting(TrainingScore):
         [1, 2]
     """
 
-    state_names = (*TrainingScore.state_names, "last", "ever", "forgotten")
+    last: Tensor  # (N,) int8, right at its last use; -1 = not used
+    ever: Tensor  # (N,) bool, right at any use
+    forgotten: Tensor  # (N,) int32
 
     def __init__(self, *, warmup: float = 0.5, class_balance: bool = False, seed: int | None = None) -> None:
         super().__init__(warmup=warmup, class_balance=class_balance, seed=seed)
-        self._forget_all(0)
-
-    def _forget_all(self, num_samples: int) -> None:
-        self.last = torch.full((num_samples,), -1, dtype=torch.int8)  # right at its last use; -1 = not used
-        self.ever = torch.zeros(num_samples, dtype=torch.bool)
-        self.forgotten = torch.zeros(num_samples, dtype=torch.int32)
-
-    def bind(self, num_samples: int, labels: Tensor | None = None, *, seed: int = 0) -> None:
-        super().bind(num_samples, labels, seed=seed)
-        self._forget_all(num_samples)
+        self.add_state("last", -1, dtype=torch.int8)
+        self.add_state("ever", False)
+        self.add_state("forgotten", 0)
 
     def measure(self, logits: Tensor, targets: Tensor, features: Tensor | None) -> Tensor:
         """(B,) 1 where the classification is right, else 0."""

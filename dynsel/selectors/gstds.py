@@ -9,11 +9,12 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
+from dynsel._lib.checks import check_choice
 from dynsel._lib.matrices import Matrix, take
 from dynsel.graph import cosine_graphs, fiedler_vectors
 from dynsel.selection import top_k
-from dynsel.selectors.base import rotation_scores
 from dynsel.selectors.batch import BatchSelector
+from dynsel.selectors.ranking import rotation_scores
 
 __all__ = ["GSTDS", "Rule", "keep_by_fiedler"]
 
@@ -65,8 +66,7 @@ class GSTDS(BatchSelector):
 
     def __init__(self, *, rule: Rule = "extremes", shrink: bool = False, seed: int | None = None) -> None:
         super().__init__(shrink=shrink, seed=seed)
-        if rule not in get_args(Rule):
-            raise ValueError(f"`rule` must be one of {', '.join(get_args(Rule))}, got {rule!r}")
+        check_choice("rule", rule, get_args(Rule))
         self.rule: Rule = rule
         self._features: Matrix | None = None
 
@@ -74,8 +74,7 @@ class GSTDS(BatchSelector):
     def ready(self) -> bool:
         return self._features is not None
 
-    def bind(self, num_samples: int, labels: Tensor | None = None, *, seed: int = 0) -> None:
-        super().bind(num_samples, labels, seed=seed)
+    def prepare(self) -> None:
         self._features = None
 
     def fit(self, features: Any) -> None:

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from dynsel.schedules import Schedule, as_schedule, check_range
+from dynsel._lib.checks import check_integer, check_number
+from dynsel.schedules import Schedule, check_schedule
 from dynsel.selection import gumbel
-from dynsel.selectors.base import Feedback, ScoreSelector, check_epsilon, put_first
-from dynsel.selectors.terms import (
-    Boundary,
-    Loss,
-    Material,
-    NeuralWitness,
-    Rarity,
-    Region,
-    Representativeness,
-    Term,
-    Uncertainty,
-    Witness,
-)
+from dynsel.selectors.checked import checked_scores
+from dynsel.selectors.feedback import Feedback
+from dynsel.selectors.ranking import check_clip, check_smoothing, put_first
+from dynsel.selectors.score_selector import ScoreSelector
+from dynsel.selectors.terms import TERMS, Material, Term, term_class
 from dynsel.usage import usage_penalty
 
 __all__ = ["Hybrid"]
@@ -35,37 +30,49 @@ class Hybrid(ScoreSelector):
     isn't forgotten. Score S_i = Σ_terms weight · value_i - γ u_i / ū + Gumbel noise. Values are in [0, 1] (see
     `dynsel.selectors.terms`), u_i are the uses of sample i and ū their mean. A weight is a number or a schedule
     of progress; a term of weight 0 is not computed, and if no term needs features, neither does the selector.
-    With uncertainty or loss samples that were never trained on go first, in random order. For a finish on full data let
-    the keep ratio rise: `DynamicSelection(keep_ratio=Step([0.5, 1.0], [0.9]))`.
+    With a term that learns from training, samples that were never trained on go first, in random order. For a finish on
+    full data let the keep ratio rise: `DynamicSelection(keep_ratio=Step([0.5, 1.0], [0.9]))`.
 
     By default uncertainty alone decides, which takes no label for granted. It is the entropy of the logits that
     `F.cross_entropy(logits, targets)` or `F.nll_loss` is given, or `F.log_softmax` by a loss written by hand; of mixed
     inputs too. Where training has none (regression), the loss stands in for it. Where labels can be trusted and classes
-    are uneven, `uncertainty=0, loss=1` is better: of a rare class taken for a frequent one the model is sure.
+    are uneven, `terms={"loss": 1.0}` is better: of a rare class taken for a frequent one the model is sure.
+
+    Terms, besides any subclass of `dynsel.selectors.terms.Term` by its class path:
+
+    - `uncertainty`: rank of the smoothed entropy of the predicted classes;
+    - `loss`: rank of the smoothed loss;
+    - `representativeness`, `rarity`: frequent, rare sparse-autoencoder factors;
+    - `witness`: closing the gap in characteristic functions; `neural_witness`: the same at frequencies that a network
+      learns anew each epoch, which takes seconds;
+    - `boundary`: having neighbours of other classes in the graph of nearest neighbours; needs labels;
+    - `region`: lying in a region of that graph that was trained on little.
 
     Args:
-        uncertainty: Weight of the rank of the smoothed entropy of the predicted classes.
-        loss: Weight of the rank of the smoothed loss.
-        representativeness: Weight of frequent sparse-autoencoder factors.
-        rarity: Weight of rare ones.
-        witness: Weight of closing the gap in characteristic functions.
-        neural_witness: The same at frequencies that a network learns anew each epoch, which takes seconds.
-        boundary: Weight of having neighbours of other classes in the graph of nearest neighbours; needs labels.
-        region: Weight of lying in a region of the graph that was trained on little.
-        gamma: Weight of the usage penalty.
-        noise: Scale of the Gumbel noise.
+        terms: Weight of each term, at least 0, a number or a schedule, by its name or class path; default:
+            `{"uncertainty": 1.0}`.
+        gamma: Weight of the usage penalty, at least 0; a number or a schedule.
+        noise: Scale of the Gumbel noise, at least 0.
         epsilon: Share of the epoch drawn at random from all but the samples of highest score, in [0, 1].
-        smoothing: Of entropy and loss: share of the old average that a new one leaves, in [0, 1).
+        smoothing: Share of the old average that each new entropy or loss leaves, in [0, 1).
         clip: Share of the samples of highest loss that count as label noise and rank lowest, in [0, 1): about the
             share of wrong labels that you expect.
         class_balance: Keep the same share of every class, and rank terms made from features within it.
-        sae_epochs: Passes over the features that train the autoencoder; default: see `dynsel.sae.fit_sae`.
+        sae_epochs: Passes over the features that train the autoencoder, at least 1; default: see `dynsel.sae.fit_sae`.
         refresh: Fit the terms anew after so many epochs, where features are captured from the model in
             training; 0 = never.
         seed: Seed of all draws; None takes the run's seed.
 
     Raises:
-        ValueError: If a number is out of range, or no term has a weight.
+        TypeError: If an argument is of another type.
+        ValueError: If a number is out of range, a term is unknown, or none has a weight.
+
+    Example:
+        >>> selector = Hybrid(terms={"loss": 1.0}, gamma=0.0, epsilon=0.0, seed=0)
+        >>> selector.bind(4)
+        >>> selector.observe(Feedback(torch.arange(4), per_sample_loss=torch.tensor([0.1, 2.0, 0.3, 1.5])))
+        >>> selector.select(0.5, size=2).indices.tolist()
+        [1, 3]
     """
 
     needs_targets = False
@@ -74,14 +81,7 @@ class Hybrid(ScoreSelector):
     def __init__(
         self,
         *,
-        uncertainty: float | Schedule = 1.0,
-        loss: float | Schedule = 0.0,
-        representativeness: float | Schedule = 0.0,
-        rarity: float | Schedule = 0.0,
-        witness: float | Schedule = 0.0,
-        neural_witness: float | Schedule = 0.0,
-        boundary: float | Schedule = 0.0,
-        region: float | Schedule = 0.0,
+        terms: dict[str, float | Schedule] | None = None,
         gamma: float | Schedule = 0.1,
         noise: float = 0.0,
         epsilon: float = 0.1,
@@ -93,53 +93,38 @@ class Hybrid(ScoreSelector):
         seed: int | None = None,
     ) -> None:
         super().__init__(class_balance=class_balance, seed=seed)
-        self.epsilon = check_epsilon(epsilon)
-        if not 0 <= clip < 1:
-            raise ValueError(f"`clip` must be in [0, 1), got {clip}")
-        if not noise >= 0:
-            raise ValueError(f"`noise` must be at least 0, got {noise}")
-        if refresh < 0:
-            raise ValueError(f"`refresh` must be at least 0 epochs, got {refresh}; 0 = never")
-        self.gamma, self.noise, self.refresh, self.sae_epochs = as_schedule(gamma), noise, refresh, sae_epochs
-        check_range("gamma", self.gamma, 0.0)
-        weights = {
-            "uncertainty": (uncertainty, Uncertainty(smoothing)),
-            "loss": (loss, Loss(smoothing, clip)),
-            "representativeness": (representativeness, Representativeness()),
-            "rarity": (rarity, Rarity()),
-            "witness": (witness, Witness()),
-            "neural_witness": (neural_witness, NeuralWitness()),
-            "boundary": (boundary, Boundary()),
-            "region": (region, Region()),
-        }
-        self.weights: dict[str, Schedule] = {}
-        self.terms: dict[str, Term] = {}
-        for name, (weight, term) in weights.items():
-            if weight != 0:
-                self.weights[name], self.terms[name] = as_schedule(weight), term
-                check_range(name, self.weights[name], 0.0)
-        if not self.terms:
-            raise ValueError(f"at least one of {', '.join(weights)} must have a weight above 0")
-        self.needs_features = any(term.needs_features for term in self.terms.values())
-        self.wants = frozenset().union(*(term.wants for term in self.terms.values()))
-        follows = not {"witness", "neural_witness"}.isdisjoint(self.terms)
-        self.keeps_features = self.needs_features and (refresh > 0 or follows)
+        self.gamma = check_schedule("gamma", gamma)
+        self.noise = check_number("noise", noise, at_least=0)
+        why = "it is the share taken at random"
+        self.epsilon = check_number("epsilon", epsilon, at_least=0, at_most=1, why=why)
+        self.sae_epochs = None if sae_epochs is None else check_integer("sae_epochs", sae_epochs, at_least=1)
+        self.refresh = check_integer("refresh", refresh, at_least=0, why="it is a number of epochs, 0 = never")
+        shared = {"smoothing": check_smoothing(smoothing), "clip": check_clip(clip)}
+        self.weights = _weights({"uncertainty": 1.0} if terms is None else terms)
+        self.terms = {name: _make(name, shared) for name in self.weights}
+        every = self.terms.values()
+        self.needs_features = any(term.needs_features for term in every)
+        self.wants = frozenset().union(*(term.wants for term in every))
+        self.keeps_features = self.needs_features and (refresh > 0 or any(term.keeps_features for term in every))
 
     @property
     def needs_labels(self) -> bool:
-        return self.class_balance or "boundary" in self.terms
+        return self.class_balance or any(term.needs_labels for term in self.terms.values())
 
     @property
     def ready(self) -> bool:
         return all(term.ready for term in self.terms.values())
 
-    def bind(self, num_samples: int, labels: Tensor | None = None, *, seed: int = 0) -> None:
-        super().bind(num_samples, labels, seed=seed)
+    def prepare(self) -> None:
         for term in self.terms.values():
-            term.bind(num_samples)
+            term.bind(self.num_samples)
 
     def fit(self, features: Any) -> None:
-        """Fit the terms that are not ready; if all are, the features are fresh ones for all."""
+        """Fit the terms that are not ready; if all are, the features are fresh ones for all.
+
+        Args:
+            features: (N, d) floating-point tensor, array or memory map; row i describes sample i.
+        """
         within = self.labels if self.class_balance else None
         material = Material(features, self.labels, within, self.generator.initial_seed(), self.sae_epochs)
         for term in [term for term in self.terms.values() if not term.ready] or self.terms.values():
@@ -150,16 +135,16 @@ class Hybrid(ScoreSelector):
         entropies: Tensor = torch.special.entr(logits.softmax(1)).sum(1)
         return entropies
 
-    def observe(self, feedback: Feedback) -> None:
-        super().observe(feedback)
+    def learn(self, feedback: Feedback) -> None:
         for term in self.terms.values():
-            term.observe(feedback)
+            term.learn(feedback)
 
     def scores(self, progress: float) -> Tensor:
         scores = np.zeros(self.num_samples, dtype=np.float32)
         for name, term in self.terms.items():
             if weight := self.weights[name](progress):
-                scores += term.values(self.usage).numpy() * weight
+                values = checked_scores(f"{type(term).__name__}.values", term.values(self.usage), len(scores))
+                scores += values.float().numpy() * weight
         if gamma := self.gamma(progress):
             scores -= usage_penalty(self.usage).numpy() * gamma
         if self.noise:
@@ -168,6 +153,26 @@ class Hybrid(ScoreSelector):
             put_first(scores, np.flatnonzero(self.usage.numpy() == 0), self.generator)
         return torch.from_numpy(scores)
 
-    def _holders(self) -> dict[str, tuple[Any, str]]:
-        terms = {f"{t}.{name}": (term, name) for t, term in self.terms.items() for name in term.state_names}
-        return {**super()._holders(), **terms}
+    def _state_parts(self) -> Mapping[str, Term]:
+        return self.terms
+
+
+def _weights(terms: dict[str, float | Schedule]) -> dict[str, Schedule]:
+    """The schedules of the terms that have a weight."""
+    if not isinstance(terms, Mapping):
+        raise TypeError(f'`terms` must be weights by name, such as {{"uncertainty": 1.0}}, got {terms!r}')
+    for name in terms:
+        term_class(name)  # an unknown one, before anything is said of its weight
+    given = {name: check_schedule(f"terms[{name!r}]", weight) for name, weight in terms.items()}
+    weights = {name: schedule for name, schedule in given.items() if terms[name] != 0}
+    if not weights:
+        raise ValueError(f"`terms` must have one with a weight above 0, got {terms!r}; there are {', '.join(TERMS)}")
+    return weights
+
+
+def _make(name: str, shared: dict[str, float]) -> Term:
+    """A term with what all built-in ones share, as far as it takes it; one's own has its own defaults."""
+    cls = term_class(name)
+    if name not in TERMS:
+        return cls()
+    return cls(**{key: value for key, value in shared.items() if key in inspect.signature(cls).parameters})

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dynsel._lib.checks import check_integer, check_number
 from dynsel.selection import gumbel, top_k
 from dynsel.selectors.batch import CandidateSelector
 
@@ -42,12 +43,18 @@ class JEST(CandidateSelector):
         Evans et al. (2024), Data curation via joint example selection further accelerates multimodal learning,
         arXiv:2406.17711.
 
+    Raises:
+        FileNotFoundError: From `bind`, if there is no such file.
+        ValueError: If a number is out of range; from `bind`, if `reference` doesn't fit the data set.
+
     Example:
         >>> selector = JEST(reference=torch.tensor([0.0, 1.9, 0.1, 0.2]), temperature=0)
         >>> selector.bind(4)
         >>> selector.keep(torch.arange(4), torch.tensor([0.1, 2.0, 0.3, 1.5]), 2, torch.Generator()).tolist()
         [2, 3]
     """
+
+    also_needs = (*CandidateSelector.also_needs, "reference losses")
 
     def __init__(
         self,
@@ -59,28 +66,25 @@ class JEST(CandidateSelector):
         seed: int | None = None,
     ) -> None:
         super().__init__(shrink=shrink, seed=seed)
-        if chunks < 1:
-            raise ValueError(f"`chunks` must be at least 1, got {chunks}")
-        if not 0 <= temperature < float("inf"):
-            raise ValueError(f"`temperature` must be at least 0 and finite, got {temperature}; 0 takes the highest")
-        self.reference, self.chunks, self.temperature = reference, chunks, temperature
-        self.reference_losses = torch.zeros(0)
+        self.reference = reference
+        self.chunks = check_integer("chunks", chunks, at_least=1)
+        self.temperature = check_number("temperature", temperature, at_least=0, why="0 takes the highest")
+        self._losses = torch.zeros(0)
 
-    def bind(self, num_samples: int, labels: Tensor | None = None, *, seed: int = 0) -> None:
-        super().bind(num_samples, labels, seed=seed)
+    def prepare(self) -> None:
         if self.reference is None:
             raise ValueError(f"JEST needs `reference`, {WAY_OUT}")
         losses = _load(self.reference)
-        if losses.shape != (num_samples,):
+        if losses.shape != (self.num_samples,):
             raise ValueError(
-                f"`reference` must have one loss a sample, shape ({num_samples},), got {tuple(losses.shape)}"
+                f"`reference` must have one loss a sample, shape ({self.num_samples},), got {tuple(losses.shape)}"
             )
         if not bool(torch.isfinite(losses).all()):
             raise ValueError(f"`reference` must be finite, got {int((~torch.isfinite(losses)).sum())} that aren't")
-        self.reference_losses = losses
+        self._losses = losses
 
     def scores(self, candidates: Tensor, losses: Tensor) -> Tensor:
-        return losses - self.reference_losses[candidates]
+        return losses - self._losses[candidates]
 
     def choose(self, scores: Tensor, count: int, generator: torch.Generator) -> Tensor:
         if self.temperature == 0:

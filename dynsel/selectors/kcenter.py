@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dynsel.selectors.herding import GreedySelector, centred
+from dynsel.selectors.greedy import GreedySelector, centred
 
 __all__ = ["KCenter", "kcenter_order"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from dynsel._lib.batches import cross_entropy, cut, own_draws, scored
+from dynsel._lib.checks import check_number, import_by_path
 from dynsel._lib.operations import FlopTap, can_count
 from dynsel.schedules import Cosine
 from dynsel.selection import Selection, top_k
@@ -65,6 +65,10 @@ class Proxy(BatchSelector):
         shrink: Take batches of B candidates instead of B / ρ and train on ρ B.
         seed: Seed of its weights and draws; None takes the run's seed.
 
+    Raises:
+        TypeError: If an argument is of another type.
+        ValueError: If a number is out of range, or `model` no class path.
+
     Reference:
         Jordan (2024), 94 % on CIFAR-10 in 3.29 seconds on a single GPU, arXiv:2404.00498, and airbench96, whose proxy
         sees all batches of training before the large network begins; Coleman et al. (2020), Selection via proxy,
@@ -76,6 +80,8 @@ class Proxy(BatchSelector):
     """
 
     needs_stream = True
+    also_needs = ("a small network",)
+    work: Tensor
 
     def __init__(
         self,
@@ -89,25 +95,21 @@ class Proxy(BatchSelector):
         seed: int | None = None,
     ) -> None:
         super().__init__(shrink=shrink, seed=seed)
-        if not lr > 0:
-            raise ValueError(f"`lr` must be positive, got {lr}")
-        if not 0 <= momentum < 1:
-            raise ValueError(f"`momentum` must be in [0, 1), got {momentum}")
-        if not weight_decay >= 0:
-            raise ValueError(f"`weight_decay` must be at least 0, got {weight_decay}")
-        self.arguments, self.lr, self.momentum, self.weight_decay = dict(arguments or {}), lr, momentum, weight_decay
-        self._make: Callable[[], nn.Module] | None = None
-        if model is not None:
-            cls = _find(model)
-            self._make = lambda: cls(**self.arguments)
+        self.lr = check_number("lr", lr, above=0)
+        self.momentum = check_number("momentum", momentum, at_least=0, below=1)
+        self.weight_decay = check_number("weight_decay", weight_decay, at_least=0)
+        self.arguments = dict(arguments or {})
+        # Class and arguments, once they are known.
+        self._recipe = None if model is None else (import_by_path("model", model), self.arguments)
         self.network: nn.Module | None = None
         self.stream: Stream | None = None
-        self._reset()
-
-    def _reset(self) -> None:
         self._optimizer: torch.optim.Optimizer | None = None
         # Samples scored, operations so far, the operations of scoring and of training on one sample; steps.
-        self.work: Tensor = torch.zeros(5, dtype=torch.float64)
+        self.add_state("work", torch.zeros(5, dtype=torch.float64))
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The stream belongs to whoever trains, who gives a new one before each epoch.
+        return {**vars(self), "stream": None}
 
     # ---------------------------------------------------------------- the small network
     def follow(self, module: nn.Module) -> None:
@@ -116,7 +118,7 @@ class Proxy(BatchSelector):
         Raises:
             ValueError: If nothing says how the copy is smaller.
         """
-        if self._make is not None:
+        if self._recipe is not None:
             return
         # LightningCLI adds names of its own, with an underscore.
         given = {name: value for name, value in getattr(module, "hparams", {}).items() if not name.startswith("_")}
@@ -128,16 +130,15 @@ class Proxy(BatchSelector):
                 f"Proxy needs a small network: give arguments={{'width': 8}} or the like, hyper-parameters of the "
                 f"model that its copy has otherwise ({problem}{known}), or a class path by `model`"
             )
-        cls = type(module)
-        self._make = lambda: cls(**{**given, **self.arguments})
+        self._recipe = type(module), {**given, **self.arguments}
 
-    def bind(self, num_samples: int, labels: Tensor | None = None, *, seed: int = 0) -> None:
-        super().bind(num_samples, labels, seed=seed)
-        self._reset()
-        if self._make is None:
+    def prepare(self) -> None:
+        self.network = self._optimizer = None
+        if self._recipe is None:
             return
+        make, arguments = self._recipe
         with own_draws(torch.device("cpu"), (0,), seed=self.generator.initial_seed()):
-            self.network = self._make()
+            self.network = make(**arguments)
         named = [p for p in self.network.parameters() if p.requires_grad]
         groups = [
             {"params": [p for p in named if p.ndim > 1], "weight_decay": self.weight_decay},
@@ -234,7 +235,7 @@ class Proxy(BatchSelector):
                 state["momentum_buffer"] = state["momentum_buffer"].to(parameter.device)
 
     def state_dict(self) -> dict[str, Any]:
-        state = {**super().state_dict(), "work": self.work.clone()}
+        state = super().state_dict()
         if self.network is None or self._optimizer is None:
             return state
         state |= {f"network.{name}": value.detach().cpu().clone() for name, value in self.network.state_dict().items()}
@@ -250,10 +251,7 @@ class Proxy(BatchSelector):
         for key, value in state.items():
             kind, _, name = key.partition(".")
             parts.get(kind, rest)[name or key] = value
-        work = rest.pop("work", None)
         super().load_state_dict(rest)
-        if work is not None:
-            self.work = work.clone()
         if self.network is None or self._optimizer is None:
             return
         self.network.load_state_dict(parts["network"])
@@ -262,12 +260,3 @@ class Proxy(BatchSelector):
             if name in parts["momentum"]:
                 buffer = parts["momentum"][name].to(parameter.device, copy=True)
                 self._optimizer.state[parameter] = {"momentum_buffer": buffer}
-
-
-def _find(path: str) -> Callable[..., nn.Module]:
-    module, _, name = path.rpartition(".")
-    try:
-        found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"`model` must be the class path of a network, got {path!r} ({error})") from error
-    return found  # type: ignore[no-any-return]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dynsel.selectors.base import ScoreSelector, rotation_scores
+from dynsel._lib.checks import check_flag
+from dynsel.selectors.ranking import rotation_scores
+from dynsel.selectors.score_selector import ScoreSelector
 
 __all__ = ["Random"]
 
@@ -41,7 +43,7 @@ class Random(ScoreSelector):
 
     def __init__(self, *, static: bool = False, class_balance: bool = False, seed: int | None = None) -> None:
         super().__init__(class_balance=class_balance, seed=seed)
-        self.static = static
+        self.static = check_flag("static", static)
 
     def scores(self, progress: float) -> Tensor:
         if self.static:

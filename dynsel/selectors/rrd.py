@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from dynsel.sae import SparseCodes, encode, fit_sae
-from dynsel.schedules import Cosine, Schedule, as_schedule, check_range
+from dynsel._lib.checks import check_choice, check_integer, check_number
+from dynsel.sae import encode, fit_sae
+from dynsel.schedules import Cosine, Schedule, check_schedule
 from dynsel.selection import gumbel
-from dynsel.selectors.base import ScoreSelector
+from dynsel.selectors.factors import factor_scores
+from dynsel.selectors.ranking import rank_within_class
+from dynsel.selectors.score_selector import ScoreSelector
 from dynsel.usage import usage_penalty
 
-__all__ = ["RRD", "factor_scores", "rank_within_class"]
+__all__ = ["RRD"]
 
 
 class RRD(ScoreSelector):
@@ -59,7 +61,8 @@ class RRD(ScoreSelector):
     """
 
     needs_features = True
-    state_names = ("usage", "representativeness", "rarity")
+    representativeness: Tensor | None
+    rarity: Tensor | None
 
     def __init__(
         self,
@@ -77,33 +80,20 @@ class RRD(ScoreSelector):
         seed: int | None = None,
     ) -> None:
         super().__init__(class_balance=class_balance, seed=seed)
-        self.gamma = as_schedule(gamma)
-        self.curriculum = Cosine(0.5, 1.0, finish=0.5) if curriculum is None else as_schedule(curriculum)
-        check_range("gamma", self.gamma, 0.0)
-        check_range("curriculum", self.curriculum, 0.0, 1.0)
-        if not noise >= 0:
-            raise ValueError(f"`noise` must be at least 0, got {noise}")
-        if factors not in ("all", "split"):
-            raise ValueError(f"`factors` must be 'all' or 'split', got {factors!r}")
-        if frequencies not in ("class", "dataset"):
-            raise ValueError(f"`frequencies` must be 'class' or 'dataset', got {frequencies!r}")
-        if refresh < 0:
-            raise ValueError(f"`refresh` must be at least 0 epochs, got {refresh}; 0 = never")
-        if k < 1 or (num_factors is not None and num_factors < 2):
-            raise ValueError(f"`k` must be at least 1 and `num_factors` at least 2, got {k} and {num_factors}")
-        self.noise, self.num_factors, self.k, self.sae_epochs = noise, num_factors, k, sae_epochs
-        self.factors, self.frequencies = factors, frequencies
-        self.refresh, self.keeps_features = refresh, refresh > 0
-        self.representativeness: Tensor | None = None
-        self.rarity: Tensor | None = None
-
-    @property
-    def ready(self) -> bool:
-        return self.representativeness is not None
-
-    def bind(self, num_samples: int, labels: Tensor | None = None, *, seed: int = 0) -> None:
-        super().bind(num_samples, labels, seed=seed)
-        self.representativeness = self.rarity = None
+        self.gamma = check_schedule("gamma", gamma)
+        self.curriculum = check_schedule(
+            "curriculum", Cosine(0.5, 1.0, finish=0.5) if curriculum is None else curriculum, 0.0, 1.0
+        )
+        self.noise = check_number("noise", noise, at_least=0)
+        self.factors = check_choice("factors", factors, ("all", "split"))
+        self.frequencies = check_choice("frequencies", frequencies, ("class", "dataset"))
+        self.refresh = check_integer("refresh", refresh, at_least=0, why="it is a number of epochs, 0 = never")
+        self.keeps_features = self.refresh > 0
+        self.k = check_integer("k", k, at_least=1)
+        self.num_factors = None if num_factors is None else check_integer("num_factors", num_factors, at_least=2)
+        self.sae_epochs = None if sae_epochs is None else check_integer("sae_epochs", sae_epochs, at_least=1)
+        self.add_state("representativeness", None)
+        self.add_state("rarity", None)
 
     def fit(self, features: Any) -> None:
         """Train the autoencoder and score every sample; the seed decides the result."""
@@ -135,67 +125,3 @@ class RRD(ScoreSelector):
         if self.noise:
             scores += gumbel(len(scores), self.generator).float().numpy() * self.noise
         return torch.from_numpy(scores)
-
-
-def factor_scores(
-    codes: SparseCodes, labels: Tensor | None = None, *, split: bool = False, too_common: float = 0.9
-) -> tuple[Tensor, Tensor]:
-    """Representativeness and rarity of each sample from the frequencies of its active factors.
-
-    Args:
-        codes: Sparse codes of the N samples.
-        labels: (N,) class codes: a factor's frequency is then its share of the samples of the same class.
-        split: Count only factors above the median frequency for representativeness, below it for rarity.
-        too_common: Factors active in more than this share of all samples say nothing and are left out.
-
-    Returns:
-        Two (N,) float32: Σ_j w_ij p_j in [0, 1], and Σ_j w_ij (-log p_j) / log N in [0, 1].
-
-    Example:
-        >>> codes = SparseCodes(torch.tensor([[0], [0], [0], [1], [1], [0]]), torch.ones(6, 1), 2)
-        >>> factor_scores(codes)[0][-1]  # 4 of 6 samples have factor 0
-        tensor(0.6667)
-        >>> factor_scores(codes, torch.tensor([0, 0, 0, 1, 1, 1]))[0][-1]  # but only one of the three of its class
-        tensor(0.3333)
-    """
-    frequency = codes.frequency()
-    codes = codes.keep_factors(frequency <= too_common)
-    if labels is None:
-        frequency = codes.frequency()
-    else:
-        classes = torch.bincount(labels.long())
-        codes = codes.by_class(labels)
-        frequency = codes.frequency() * (len(labels) / classes.clamp_min(1)).repeat_interleave(
-            codes.num_factors // len(classes)
-        )
-    counted = frequency > 0
-    common = frequency
-    rare = torch.where(counted, -frequency.clamp_min(1e-12).log() / math.log(max(2, len(codes))), 0.0)
-    if split and bool(counted.any()):
-        # torch.median takes the lower of the two middle ones, which leaves less than half below it.
-        median = frequency[counted].quantile(0.5)
-        common = torch.where(frequency >= median, common, 0.0)
-        rare = torch.where(frequency < median, rare, 0.0)
-    return codes.weighted_mean(common.float()), codes.weighted_mean(rare.float())
-
-
-def rank_within_class(values: Tensor, labels: Tensor | None = None) -> Tensor:
-    """Rank of each value within its class, scaled to [0, 1]; ties to the lower position; 0.5 in a class of one.
-
-    Args:
-        values: (N,) float.
-        labels: (N,) class codes 0 .. C-1; None ranks all samples together.
-
-    Returns:
-        (N,) float32.
-    """
-    order = torch.argsort(values, stable=True)
-    group = torch.zeros(len(values), dtype=torch.int64) if labels is None else labels.long()
-    order = order[torch.argsort(group[order], stable=True)]
-    sizes = torch.bincount(group)
-    starts = sizes.cumsum(0) - sizes
-    ranks = torch.empty(len(values))
-    sorted_group = group[order]
-    place = torch.arange(len(values)) - starts[sorted_group]
-    ranks[order] = torch.where(sizes[sorted_group] > 1, place / (sizes[sorted_group] - 1).clamp_min(1), 0.5).float()
-    return ranks

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
+from dynsel._lib.checks import check_number
 from dynsel.selection import gumbel, top_k
 from dynsel.selectors.batch import CandidateSelector
-from dynsel.selectors.loss import loss_rank
+from dynsel.selectors.ranking import loss_rank
 
 __all__ = ["SelectiveBackprop"]
 
@@ -45,13 +44,10 @@ class SelectiveBackprop(CandidateSelector):
         self, *, beta: float | None = 3.0, noise: float = 0.0, shrink: bool = False, seed: int | None = None
     ) -> None:
         super().__init__(shrink=shrink, seed=seed)
-        if beta is not None and not 0 < beta < math.inf:
-            raise ValueError(f"`beta` must be above 0 and finite, got {beta}; None takes the highest losses")
-        if not 0 <= noise < math.inf:
-            raise ValueError(f"`noise` must be at least 0 and finite, got {noise}")
-        if noise and beta is not None:
+        self.beta = None if beta is None else check_number("beta", beta, above=0, why="None takes the highest losses")
+        self.noise = check_number("noise", noise, at_least=0)
+        if self.noise and beta is not None:
             raise ValueError(f"`noise` is for beta=None; beta={beta} draws by itself")
-        self.beta, self.noise = beta, noise
 
     def scores(self, candidates: Tensor, losses: Tensor) -> Tensor:
         ranks = loss_rank(losses).double()

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dynsel._lib.checks import check_number
 from dynsel.selection import Selection, balanced_top_k, top_k
-from dynsel.selectors.base import Feedback, Selector, rotation_scores
+from dynsel.selectors.base import Selector
+from dynsel.selectors.feedback import Feedback
+from dynsel.selectors.ranking import rotation_scores
 
 __all__ = ["MeanScore", "TrainingScore", "error_norms", "margins"]
 
@@ -32,21 +34,15 @@ class TrainingScore(Selector):
     """
 
     wants = frozenset({"value"})
-    state_names: ClassVar[tuple[str, ...]] = ("usage", "final")
+    final: Tensor | None
 
     def __init__(self, *, warmup: float, class_balance: bool = False, seed: int | None = None) -> None:
         super().__init__(class_balance=class_balance, seed=seed)
-        if not 0 <= warmup < 1:
-            raise ValueError(f"`warmup` must be in [0, 1), got {warmup}; it is the share of training that only gathers")
-        self.warmup = warmup
-        self.final: Tensor | None = None
+        why = "it is the share of training that only gathers"
+        self.warmup = check_number("warmup", warmup, at_least=0, below=1, why=why)
+        self.add_state("final", None)
 
-    def bind(self, num_samples: int, labels: Tensor | None = None, *, seed: int = 0) -> None:
-        super().bind(num_samples, labels, seed=seed)
-        self.final = None
-
-    def observe(self, feedback: Feedback) -> None:
-        super().observe(feedback)
+    def learn(self, feedback: Feedback) -> None:
         good = feedback.finite()
         if self.final is None and good.value is not None and len(good.indices):
             self._gather(good.indices, good.value.detach().float().cpu())
@@ -84,19 +80,13 @@ class TrainingScore(Selector):
 class MeanScore(TrainingScore):
     """One whose score is the mean of a number that each use of the sample gives."""
 
-    state_names = (*TrainingScore.state_names, "total", "seen")
+    total: Tensor  # (N,) float64, sum of the numbers so far
+    seen: Tensor  # (N,) int32, how many they are
 
     def __init__(self, *, warmup: float, class_balance: bool = False, seed: int | None = None) -> None:
         super().__init__(warmup=warmup, class_balance=class_balance, seed=seed)
-        self._clear(0)
-
-    def bind(self, num_samples: int, labels: Tensor | None = None, *, seed: int = 0) -> None:
-        super().bind(num_samples, labels, seed=seed)
-        self._clear(num_samples)
-
-    def _clear(self, num_samples: int) -> None:
-        self.total = torch.zeros(num_samples, dtype=torch.float64)
-        self.seen = torch.zeros(num_samples, dtype=torch.int32)
+        self.add_state("total", 0.0, dtype=torch.float64)
+        self.add_state("seen", 0)
 
     def _gather(self, indices: Tensor, values: Tensor) -> None:
         self.total.index_add_(0, indices, values.double())

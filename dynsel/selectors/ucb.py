@@ -8,8 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dynsel.selectors.base import ScoreSelector, put_first, rotation_scores
-from dynsel.selectors.loss import LossSelector
+from dynsel._lib.checks import check_number
+from dynsel.selectors.loss_selector import LossSelector
+from dynsel.selectors.ranking import put_first, rotation_scores
+from dynsel.selectors.score_selector import ScoreSelector
 
 __all__ = ["UCB"]
 
@@ -50,9 +52,7 @@ class UCB(LossSelector, ScoreSelector):
         self, *, c: float = 1.0, smoothing: float = 0.5, class_balance: bool = False, seed: int | None = None
     ) -> None:
         super().__init__(smoothing=smoothing, class_balance=class_balance, seed=seed)
-        if not 0 <= c < math.inf:
-            raise ValueError(f"`c` must be at least 0 and finite, got {c}; 0 takes the highest losses only")
-        self.c = c
+        self.c = check_number("c", c, at_least=0, why="0 takes the highest losses only")
 
     def scores(self, progress: float) -> Tensor:
         average, uses = self.average.numpy().astype(np.float64), self.usage.numpy()

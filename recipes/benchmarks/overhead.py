@@ -56,10 +56,9 @@ class ScoredRRD(RRD):
 
     needs_features = False
 
-    def bind(self, num_samples: int, labels: Tensor | None = None, *, seed: int = 0) -> None:
-        super().bind(num_samples, labels, seed=seed)
-        self.representativeness = torch.rand(num_samples, generator=self.generator)
-        self.rarity = torch.rand(num_samples, generator=self.generator)
+    def prepare(self) -> None:
+        self.representativeness = torch.rand(self.num_samples, generator=self.generator)
+        self.rarity = torch.rand(self.num_samples, generator=self.generator)
 
 
 SELECTORS: dict[str, Callable[[], Selector]] = {

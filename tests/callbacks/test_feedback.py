@@ -382,12 +382,11 @@ def test_41_losses_that_are_not_finite_dont_poison():
     class MeanLoss(Listening):
         """Keeps a running mean."""
 
-        def bind(self, num_samples: int, labels: Tensor | None = None, *, seed: int = 0) -> None:
-            super().bind(num_samples, labels, seed=seed)
-            self.mean = torch.zeros(num_samples)
+        def __init__(self) -> None:
+            super().__init__()
+            self.add_state("mean", 0.0)
 
-        def observe(self, feedback: Feedback) -> None:
-            super().observe(feedback)
+        def learn(self, feedback: Feedback) -> None:
             known = feedback.finite()
             self.mean[known.indices] += 0.5 * (known.per_sample_loss - self.mean[known.indices])
 
@@ -669,8 +668,7 @@ class Measures(Random):
         assert features is not None
         return logits[:, 0] + 10 * targets + 100 * features.sum(1)
 
-    def observe(self, feedback: Feedback) -> None:
-        super().observe(feedback)
+    def learn(self, feedback: Feedback) -> None:
         for i, value in zip(feedback.indices.tolist(), feedback.value.tolist(), strict=True):
             self.heard[i].append(value)
 

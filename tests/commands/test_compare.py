@@ -360,7 +360,7 @@ def test_long_names_and_intervals_fit_into_120_columns(
         "train",
         lambda self, name, seed, *rest: record(name, seed, 0.5 + (seed - 3) * (0.2 if name == "full" else 0.1)),
     )
-    long = ["hybrid:rarity=1,refresh=2,sae_epochs=6", "random:class_balance=false,seed=12"]
+    long = ["hybrid:noise=0.1,refresh=2,sae_epochs=6", "random:class_balance=false,seed=12"]
     assert compare(folder, "--selectors", "full", "random", *long, "--target", "0.6", "--energy", out="long") == 0
     printed = capsys.readouterr().out
     table = printed[printed.index("n = 2: mean") :]

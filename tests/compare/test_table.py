@@ -65,7 +65,7 @@ def test_without_random_there_is_no_verdict() -> None:
 
 
 def test_long_names_are_numbered() -> None:
-    long = [f"hybrid:rarity=1,refresh={i},sae_epochs=6" for i in (2, 3)]
+    long = [f"hybrid:noise=0.1,refresh={i},sae_epochs=6" for i in (2, 3)]
     mine = "my.package.selectors.with_a_long_name.Mine"
     assert list(labels(["random", *long, mine]).values()) == ["random", "hybrid #1", "hybrid #2", "Mine #1"]
     rows = summarise([record(long[0], 0, 0.5)])

@@ -25,9 +25,9 @@ from dynsel.selectors import (
     Hybrid,
     Proxy,
     Random,
+    ScoreSelector,
     Selector,
 )
-from dynsel.selectors.base import ScoreSelector
 
 RESUMED = (24, 16, 40)  # nothing is padded on 1, 2 or 4 ranks
 RANK, WORLD = 0, 1
@@ -219,11 +219,13 @@ def methods(folder: Path) -> dict[str, Any]:
     """The epochs' selections by each method, and by all terms of the hybrid together."""
     # Those that choose from losses of the model in training cut each rank's own batches: not these, see `candidates`.
     known = {name: cls for name, cls in SELECTORS.items() if not issubclass(cls, CandidateSelector)}
-    everything = dict.fromkeys(("loss", "representativeness", "rarity", "witness", "boundary", "region"), 0.5)
+    everything = dict.fromkeys(
+        ("uncertainty", "loss", "representativeness", "rarity", "witness", "boundary", "region"), 0.5
+    )
     selectors = {name: cls() for name, cls in known.items()} | {
         "proxy": Proxy(model="support.Module"),
-        "hybrid, all terms": Hybrid(**everything),
-        "hybrid, refreshed": Hybrid(rarity=0.5, witness=0.5, refresh=1),
+        "hybrid, all terms": Hybrid(terms=everything),
+        "hybrid, refreshed": Hybrid(terms={"rarity": 0.5, "witness": 0.5}, refresh=1),
     }
     features = torch.randn(40, 6, generator=torch.Generator().manual_seed(3))
     chosen = {}

@@ -157,8 +157,7 @@ def test_43_losses_by_hand():
         wants = frozenset({"per_sample_loss"})
         told: list[Feedback]
 
-        def observe(self, feedback: Feedback) -> None:
-            super().observe(feedback)
+        def learn(self, feedback: Feedback) -> None:
             self.told = [*getattr(self, "told", []), feedback]
 
     selection = controller((12,), Heard())

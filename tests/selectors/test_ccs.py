@@ -45,7 +45,7 @@ def test_budgets_are_the_papers(count: int, strata: int, drop: float, data: st.D
 
 
 def test_the_hardest_are_left_out_and_all_degrees_are_there() -> None:
-    selector = CCS(drop=0.1, strata=10, warmup=0.0, seed=0)
+    selector = CCS(drop_hardest=0.1, strata=10, warmup=0.0, seed=0)
     selector.bind(1000)
     # Squares: most samples are easy.
     hardness = torch.linspace(0, 1, 1000).square()
@@ -57,14 +57,14 @@ def test_the_hardest_are_left_out_and_all_degrees_are_there() -> None:
 
 
 def test_no_more_is_dropped_than_the_keep_ratio_allows() -> None:
-    selector = CCS(drop=0.5, warmup=0.0, seed=0)
+    selector = CCS(drop_hardest=0.5, warmup=0.0, seed=0)
     selector.bind(10)
     selector.observe(Feedback(torch.arange(10), value=torch.arange(10.0)))
     assert selector.select(0.5, 8).indices.tolist() == list(range(8))
 
 
 @pytest.mark.parametrize(
-    ("options", "said"), [({"drop": 1.0}, "`drop` must be in"), ({"strata": 0}, "`strata` must be")]
+    ("options", "said"), [({"drop_hardest": 1.0}, "`drop_hardest` must be in"), ({"strata": 0}, "`strata` must be")]
 )
 def test_wrong_arguments(options: dict[str, float], said: str) -> None:
     with pytest.raises(ValueError, match=said):

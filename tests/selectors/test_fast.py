@@ -15,7 +15,9 @@ from dynsel.cfd import characteristic_sums, gaussian_frequencies, median_scale, 
 from dynsel.selection import balanced_top_k, largest_remainder
 from dynsel.selectors import Feedback
 from dynsel.selectors.fast import FAST
-from dynsel.selectors.fast.matching import _submatrix, assign, log_det, make_problem, optimise, swap, swap_waves
+from dynsel.selectors.fast.points import _submatrix, assign, log_det, optimise
+from dynsel.selectors.fast.problem import make_problem
+from dynsel.selectors.fast.swaps import swap, swap_waves
 
 QUICK = {"steps": 20, "num_frequencies": 96, "steps_again": 4, "assign_every": 4, "frequencies_per_step": 16}
 
@@ -317,8 +319,8 @@ def test_features_that_do_not_fit():
         ({"mode": "dynamic"}, "`mode` must be 'static' or 'rotating', got 'dynamic'"),
         ({"gamma": -1.0}, "`gamma` must be at least 0, got -1.0"),
         ({"dim": 0}, "`dim` must be at least 1, got 0"),
-        ({"scales": [0, 5]}, r"`min\(scales\)` must be at least 1, got 0"),
-        ({"scales": []}, r"`min\(scales\)` must be at least 1, got 0"),
+        ({"scales": [0, 5]}, "`scales` must be at least 1, got 0"),
+        ({"scales": []}, "`scales` must hold at least one number of neighbours, got none"),
         ({"steps": 0}, "`steps` must be at least 1, got 0"),
         ({"steps_again": 0}, "`steps_again` must be at least 1, got 0"),
         ({"assign_every": 0}, "`assign_every` must be at least 1, got 0"),
@@ -326,7 +328,7 @@ def test_features_that_do_not_fit():
         ({"num_frequencies": 11}, "`num_frequencies` must be at least 12, got 11; 1024 is usual"),
         ({"lr": 0.0}, "`lr` must be above 0, got 0.0"),
         ({"strength": -0.1}, "`strength` must be at least 0, got -0.1"),
-        ({"diversity": math.nan}, "`diversity` must be at least 0, got nan"),
+        ({"diversity": math.nan}, "`diversity` must be at least 0 and finite, got nan"),
         ({"degree_exponent": -1.0}, "`degree_exponent` must be at least 0, got -1.0"),
     ],
 )

@@ -139,7 +139,7 @@ def test_before_features_are_there_the_least_used_stay():
 
 
 def test_bad_input():
-    with pytest.raises(ValueError, match="`rule` must be one of extremes, magnitude, boundary, top, got 'both'"):
+    with pytest.raises(ValueError, match="`rule` must be 'extremes' or 'magnitude' or 'boundary' or 'top', got 'both'"):
         GSTDS(rule="both")
     selector = GSTDS()
     selector.bind(5)

@@ -41,7 +41,7 @@ def weights(selector: InfoBatch, progress: float = 0.0) -> Tensor:
 @pytest.mark.parametrize("drop", [0.25, 0.5, 0.8])
 def test_easy_samples_are_dropped_and_weighed_up_the_others_kept(drop):
     loss = torch.rand(1000, generator=torch.Generator().manual_seed(7)).exp()
-    got = weights(told(loss, drop=drop))
+    got = weights(told(loss, drop_probability=drop))
     easy = loss < loss.double().mean()
     assert got[~easy].tolist() == [1.0] * int((~easy).sum())
     assert set(got[easy].tolist()) == {0.0, float(np.float32(1 / (1 - drop)))}
@@ -56,7 +56,7 @@ def test_expected_weights_sum_to_n(drop):
     The published code would keep one of the three for r = 0.5, a weight of 2/3 on average.
     """
     runs = 4000
-    selector = told([0.1, 0.2, 0.3, 5.0, 4.0], drop=drop)
+    selector = told([0.1, 0.2, 0.3, 5.0, 4.0], drop_probability=drop)
     drawn = torch.stack([weights(selector) for _ in range(runs)]).double()
     assert torch.equal(drawn[:, 3:], torch.ones(runs, 2).double())
     error = (drop / (1 - drop) / runs) ** 0.5  # of a mean of weights of variance r / (1 - r)
@@ -87,7 +87,7 @@ def test_expected_weights_sum_to_n_over_a_stream_of_losses():
 @given(st.lists(st.sampled_from([0.1, 0.7, 3.0, float("nan"), float("inf")]), min_size=1), st.floats(0, 0.99))
 def test_what_is_hard_or_unknown_is_never_dropped(losses, drop):
     loss = torch.tensor(losses)
-    got = weights(told(loss, drop=drop))
+    got = weights(told(loss, drop_probability=drop))
     known = loss[loss.isfinite()]
     easy = loss < (known.double().mean() if len(known) else -torch.inf)
     assert got[~easy].tolist() == [1.0] * int((~easy).sum())
@@ -104,7 +104,7 @@ def test_unknown_losses_are_no_part_of_the_mean():
 
 @pytest.mark.parametrize(("loss", "drop"), [([0.5] * 7, 0.5), ([0.1] * 3, 0.9), ([0.0, 1.0], 0.0), ([torch.nan], 0.5)])
 def test_where_nothing_is_to_be_dropped_all_count_alike(loss, drop):
-    selection = told(loss, drop=drop).select(0.0, 1)
+    selection = told(loss, drop_probability=drop).select(0.0, 1)
     assert selection.indices.tolist() == list(range(len(loss)))
     assert selection.weights is None
 
@@ -137,9 +137,12 @@ def test_annealing_all_or_nothing():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"drop": 1.0}, r"`drop` must be in \[0, 1\), got 1.0; it is the probability of leaving out a sample"),
-        ({"drop": -0.1}, r"`drop` must be in \[0, 1\), got -0.1"),
-        ({"drop": float("nan")}, r"`drop` must be in \[0, 1\), got nan"),
+        (
+            {"drop_probability": 1.0},
+            r"`drop_probability` must be in \[0, 1\), got 1.0; it is the probability of leaving out a sample",
+        ),
+        ({"drop_probability": -0.1}, r"`drop_probability` must be in \[0, 1\), got -0.1"),
+        ({"drop_probability": float("nan")}, r"`drop_probability` must be in \[0, 1\), got nan"),
         ({"anneal": 1.1}, r"`anneal` must be in \[0, 1\], got 1.1; it is a share of training, 0.125 by default"),
         ({"anneal": -0.5}, r"`anneal` must be in \[0, 1\], got -0.5"),
     ],
@@ -172,7 +175,7 @@ class Weighs(Module):
 
 
 def run(*callbacks: pl.Callback, **options: Any) -> tuple[Weighs, DynamicSelection]:
-    selection = DynamicSelection(InfoBatch(drop=0.5, anneal=0.25))
+    selection = DynamicSelection(InfoBatch(drop_probability=0.5, anneal=0.25))
     module, _ = fit(selection, *callbacks, module=Weighs(), max_epochs=4, val=False, **options)
     return module, selection
 

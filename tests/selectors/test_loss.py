@@ -11,7 +11,7 @@ from scipy import stats
 
 from dynsel.schedules import Linear
 from dynsel.selectors import Feedback, LossRank
-from dynsel.selectors.loss import loss_rank, update_average
+from dynsel.selectors.ranking import loss_rank, update_average
 
 NAN = float("nan")
 some_losses = st.lists(st.sampled_from([0.0, -0.0, 0.25, 1.5, 9.0, NAN]), min_size=1, max_size=40)
@@ -192,7 +192,7 @@ def test_a_sample_whose_loss_is_never_finite_has_no_monopoly():
         ({"smoothing": -0.1}, r"`smoothing` must be in \[0, 1\), got -0.1"),
         ({"gamma": -1.0}, "`gamma` must be at least 0, got -1.0"),
         ({"noise": -1.0}, "`noise` must be at least 0, got -1.0"),
-        ({"noise": NAN}, "`noise` must be at least 0, got nan"),
+        ({"noise": NAN}, "`noise` must be at least 0 and finite, got nan"),
         ({"clip": 1.0}, r"`clip` must be in \[0, 1\), got 1.0; it is a share of the samples, 0 clips none"),
         ({"clip": -0.2}, r"`clip` must be in \[0, 1\), got -0.2"),
     ],

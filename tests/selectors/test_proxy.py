@@ -169,11 +169,11 @@ def test_a_saved_state_continues_to_the_bit(following):
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({"lr": 0}, "`lr` must be positive, got 0"),
+        ({"lr": 0}, "`lr` must be above 0, got 0"),
         ({"momentum": 1.0}, r"`momentum` must be in \[0, 1\), got 1.0"),
         ({"weight_decay": -1}, "`weight_decay` must be at least 0, got -1"),
-        ({"model": "nowhere.Net"}, "`model` must be the class path of a network, got 'nowhere.Net'"),
-        ({"model": "Net"}, "`model` must be the class path of a network, got 'Net'"),
+        ({"model": "nowhere.Net"}, "`model` must be a class path that can be imported, got 'nowhere.Net'"),
+        ({"model": "Net"}, "`model` must be a class path that can be imported, got 'Net'"),
     ],
 )
 def test_bad_arguments(options, text):

@@ -15,7 +15,7 @@ from scipy import optimize, stats
 from torch import Tensor
 
 from dynsel.selectors import RCAP, Feedback
-from dynsel.selectors.rcap import class_budgets
+from dynsel.selectors.ranking import class_budgets
 
 NAN = float("nan")
 
@@ -111,7 +111,7 @@ def test_budgets_follow_what_was_trained_on_since_the_last_select(beta, parts):
     labels = torch.arange(4000) % 10 % 4  # 30, 30, 20 and 20 %
     losses = torch.rand(4000, generator=generator) * (labels + 0.5)
     losses[::7] = torch.nan
-    selector = told(losses, labels, beta=beta)
+    selector = told(losses, labels, temperature=beta)
     # All were trained on: L_c = 1.
     assert sum(counts(selector, 400)) == 400
     used = torch.rand(4000, generator=generator) < torch.tensor([0.1, 0.9, 0.4, 0.2])[labels]
@@ -164,7 +164,7 @@ def test_the_size_is_met_on_imbalanced_classes(sizes, keep, beta, balance):
     generator = torch.Generator().manual_seed(n)
     losses = torch.randn(n, generator=generator).exp() * 3 - 1  # some negative, some above any log C
     losses[torch.rand(n, generator=generator) < 0.3] = torch.nan
-    selector = told(losses, labels, beta=beta, class_balance=balance)
+    selector = told(losses, labels, temperature=beta, class_balance=balance)
     size = max(1, int(keep * n))
     for epoch in range(3):
         indices = selector.select(epoch / 3, size).indices
@@ -192,7 +192,7 @@ def test_draws_follow_the_importance(beta):
     p = weights / weights.sum()
     pairs = list(combinations(range(4), 2))
     probabilities = [p[i] * p[j] / (1 - p[i]) + p[j] * p[i] / (1 - p[j]) for i, j in pairs]
-    selector = told([*losses, *losses], [0] * 4 + [1] * 4, beta=beta)
+    selector = told([*losses, *losses], [0] * 4 + [1] * 4, temperature=beta)
     runs = 2000
     drawn = [selector.select(0.5, 4).indices.tolist() for _ in range(runs)]
     for first in (0, 4):
@@ -204,7 +204,7 @@ def test_draws_follow_the_importance(beta):
 
 def test_unknown_losses_count_as_clipped():
     """As if they were log 2, also for a loss that was told as infinite."""
-    selector = told([0.1, NAN, float("inf"), 9.0], [0, 0, 0, 1], beta=0.01)
+    selector = told([0.1, NAN, float("inf"), 9.0], [0, 0, 0, 1], temperature=0.01)
     drawn = np.bincount(torch.cat([selector.select(0.5, 2).indices for _ in range(400)]), minlength=4)
     assert drawn[0] == 0
     assert drawn[3] == 400
@@ -212,7 +212,7 @@ def test_unknown_losses_count_as_clipped():
 
 
 def test_another_ceiling():
-    selector = told([0.1, 3.0, 4.0, 9.0], [0] * 4, beta=0.05, max_loss=4.0)
+    selector = told([0.1, 3.0, 4.0, 9.0], [0] * 4, temperature=0.05, max_loss=4.0)
     drawn = np.bincount(torch.cat([selector.select(0.5, 1).indices for _ in range(200)]), minlength=4)
     assert drawn[:2].tolist() == [0, 0]
     assert drawn[2:].min() > 50
@@ -220,7 +220,7 @@ def test_another_ceiling():
 
 def test_with_class_balance_only_the_draws_are_by_loss():
     labels = torch.tensor([0] * 90 + [1] * 10)
-    selector = told(torch.arange(100) / 150, labels, beta=1e-4, class_balance=True)
+    selector = told(torch.arange(100) / 150, labels, temperature=1e-4, class_balance=True)
     assert selector.select(0.5, 10).indices.tolist() == [*range(81, 90), 99]
 
 
@@ -228,10 +228,10 @@ def test_with_class_balance_only_the_draws_are_by_loss():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"beta": 0.0}, "`beta` must be above 0 and finite, got 0.0; it is the temperature, 1 by default"),
-        ({"beta": NAN}, "`beta` must be above 0 and finite, got nan"),
-        ({"beta": float("inf")}, "`beta` must be above 0 and finite, got inf"),
-        ({"max_loss": 0.0}, "`max_loss` must be above 0 and finite, got 0.0; None takes log C for C classes"),
+        ({"temperature": 0.0}, "`temperature` must be above 0, got 0.0; 1 by default"),
+        ({"temperature": NAN}, "`temperature` must be above 0 and finite, got nan"),
+        ({"temperature": float("inf")}, "`temperature` must be above 0 and finite, got inf"),
+        ({"max_loss": 0.0}, "`max_loss` must be above 0, got 0.0; None takes log C for C classes"),
         ({"max_loss": NAN}, "`max_loss` must be above 0 and finite, got nan"),
     ],
 )

@@ -47,9 +47,10 @@ def test_wrong_arguments_of_a_selector(spec: str, said: str) -> None:
 
 def test_commas_within_brackets_part_no_arguments() -> None:
     schedule = {"class_path": "dynsel.schedules.Step", "init_args": {"values": [1, 0.5, 0], "milestones": [0.2, 0.9]}}
-    cls, arguments = parse_selector(f"hybrid:loss={json.dumps(schedule)},gamma=0,rarity={json.dumps(schedule)}")
+    terms = {"loss": schedule, "rarity": 0.5}
+    cls, arguments = parse_selector(f"hybrid:terms={json.dumps(terms)},gamma={json.dumps(schedule)},noise=0.1")
     assert cls is Hybrid
-    assert arguments == {"loss": schedule, "gamma": 0, "rarity": schedule}
+    assert arguments == {"terms": terms, "gamma": schedule, "noise": 0.1}
 
 
 def test_arguments_are_read_as_in_a_configuration() -> None:

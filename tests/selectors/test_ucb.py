@@ -135,7 +135,7 @@ def test_a_sample_whose_loss_is_never_finite_has_no_monopoly():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"c": -1.0}, "`c` must be at least 0 and finite, got -1.0; 0 takes the highest losses only"),
+        ({"c": -1.0}, "`c` must be at least 0, got -1.0; 0 takes the highest losses only"),
         ({"c": NAN}, "`c` must be at least 0 and finite, got nan"),
         ({"c": float("inf")}, "`c` must be at least 0 and finite, got inf"),
         ({"smoothing": 1.0}, r"`smoothing` must be in \[0, 1\), got 1.0; 0 takes the last loss alone"),

@@ -9,13 +9,17 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from dynsel._lib.checks import check_choice, check_flag, check_integer
 from dynsel._lib.matrices import check_matrix, take
 from dynsel._lib.progress import track
 from dynsel.cfd import frequency_bands, median_scale
-from dynsel.schedules import Schedule, as_schedule, check_range
+from dynsel.schedules import Schedule, check_schedule
 from dynsel.selection import Selection, balanced_top_k, largest_remainder, top_k
-from dynsel.selectors.base import Selector, rotation_scores
-from dynsel.selectors.fast.matching import Problem, Settings, make_problem, optimise, swap, swap_waves
+from dynsel.selectors.base import Selector
+from dynsel.selectors.fast.points import optimise
+from dynsel.selectors.fast.problem import Problem, Settings, make_problem
+from dynsel.selectors.fast.swaps import swap, swap_waves
+from dynsel.selectors.ranking import rotation_scores
 from dynsel.usage import usage_penalty
 
 __all__ = ["FAST"]
@@ -24,6 +28,7 @@ _LARGEST = 20_000  # samples in one problem: the assignment takes 8 M N bytes
 _SMALL = 64  # below so many samples exchanges alone find as good a subset
 _TINY = 4  # below so many there is no embedding
 _BANDS = 3
+_SOLUTION = ("embedding", "degree", "points", "chosen", "solved")
 
 
 class FAST(Selector):
@@ -80,7 +85,11 @@ class FAST(Selector):
     """
 
     needs_features = True
-    state_names = ("usage", "embedding", "degree", "points", "chosen", "solved")
+    embedding: Tensor | None  # (N, dim), of a class of fewer dimensions with zeros
+    degree: Tensor | None  # (N,), the sum of each sample's edges
+    points: Tensor | None  # (M, dim), and (M,) the samples chosen, both by class
+    chosen: Tensor | None
+    solved: Tensor | None  # () how many epochs were solved for
 
     def __init__(
         self,
@@ -107,39 +116,34 @@ class FAST(Selector):
         seed: int | None = None,
     ) -> None:
         super().__init__(class_balance=class_balance, seed=seed)
-        if mode not in ("static", "rotating"):
-            raise ValueError(f"`mode` must be 'static' or 'rotating', got {mode!r}")
-        scales = [5, 15, 30] if scales is None else list(scales)
-        counts = {"dim": dim, "steps": steps, "steps_again": steps_again, "assign_every": assign_every}
-        counts |= {"frequencies_per_step": frequencies_per_step, "min(scales)": min(scales, default=0)}
-        for name, count in counts.items():
-            if count < 1:
-                raise ValueError(f"`{name}` must be at least 1, got {count}")
-        if num_frequencies < 12:
-            raise ValueError(f"`num_frequencies` must be at least 12, got {num_frequencies}; 1024 is usual")
-        weights = {"strength": strength, "attenuation": attenuation, "diversity": diversity, "matching": matching}
-        weights |= {"graph": graph, "degree_exponent": degree_exponent}
-        for name, weight in weights.items():
-            if not weight >= 0:
-                raise ValueError(f"`{name}` must be at least 0, got {weight}")
-        if not lr > 0:
-            raise ValueError(f"`lr` must be above 0, got {lr}")
-        self.gamma = as_schedule(gamma)
-        check_range("gamma", self.gamma, 0.0)
-        self.mode, self.dim, self.scales, self.swaps, self.progress_bar = mode, dim, scales, swaps, progress_bar
-        self.steps, self.steps_again = steps, steps_again
+        self.mode = check_choice("mode", mode, ("static", "rotating"))
+        self.gamma = check_schedule("gamma", gamma)
+        self.dim = check_integer("dim", dim, at_least=1)
+        self.scales = [check_integer("scales", k, at_least=1) for k in ([5, 15, 30] if scales is None else scales)]
+        if not self.scales:
+            raise ValueError("`scales` must hold at least one number of neighbours, got none")
+        self.steps = check_integer("steps", steps, at_least=1)
+        self.steps_again = check_integer("steps_again", steps_again, at_least=1)
+        self.swaps, self.progress_bar = check_flag("swaps", swaps), check_flag("progress_bar", progress_bar)
         self.settings = Settings(
-            num_frequencies, frequencies_per_step, assign_every, lr, diversity, matching, graph, strength,
-            attenuation, degree_exponent,
-        )  # fmt: skip
+            num_frequencies=num_frequencies,
+            frequencies_per_step=frequencies_per_step,
+            assign_every=assign_every,
+            lr=lr,
+            diversity=diversity,
+            matching=matching,
+            graph=graph,
+            strength=strength,
+            attenuation=attenuation,
+            degree_exponent=degree_exponent,
+        )
+        for name in _SOLUTION:
+            self.add_state(name, None)
         self._forget()
 
     def _forget(self) -> None:
-        self.embedding: Tensor | None = None  # (N, dim), of a class of less dimensions with zeros
-        self.degree: Tensor | None = None
-        self.points: Tensor | None = None  # (M, dim), and (M,) the samples chosen, both by class
-        self.chosen: Tensor | None = None
-        self.solved: Tensor | None = None  # () how many epochs were solved for
+        for name in _SOLUTION:
+            setattr(self, name, None)
         self._laplacians: dict[int, Any] = {}
         # By class and quota; the state decides them, and so they are no part of it.
         self._problems: dict[tuple[int, int], Problem] = {}
@@ -148,8 +152,7 @@ class FAST(Selector):
     def ready(self) -> bool:
         return self.embedding is not None
 
-    def bind(self, num_samples: int, labels: Tensor | None = None, *, seed: int = 0) -> None:
-        super().bind(num_samples, labels, seed=seed)
+    def prepare(self) -> None:
         self._forget()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

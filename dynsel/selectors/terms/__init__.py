@@ -1,19 +1,20 @@
-"""The summands of a score: one small class per term."""
+"""The summands of `Hybrid`: one small class per term, each of them a number in [0, 1] for every sample."""
 
-from dynsel.selectors.terms.base import (
-    Boundary,
-    Loss,
-    Material,
-    NeuralWitness,
-    Rarity,
-    Region,
-    Representativeness,
-    Term,
-    Uncertainty,
-    Witness,
-)
+from difflib import get_close_matches
+
+from dynsel._lib.checks import import_by_path
+from dynsel.selectors.terms.base import Material, Term
+from dynsel.selectors.terms.boundary import Boundary
+from dynsel.selectors.terms.loss import Loss
+from dynsel.selectors.terms.neural_witness import NeuralWitness
+from dynsel.selectors.terms.rarity import Rarity
+from dynsel.selectors.terms.region import Region
+from dynsel.selectors.terms.representativeness import Representativeness
+from dynsel.selectors.terms.uncertainty import Uncertainty
+from dynsel.selectors.terms.witness import Witness
 
 __all__ = [
+    "TERMS",
     "Boundary",
     "Loss",
     "Material",
@@ -24,4 +25,34 @@ __all__ = [
     "Term",
     "Uncertainty",
     "Witness",
+    "term_class",
 ]
+
+TERMS: dict[str, type[Term]] = {
+    "uncertainty": Uncertainty,
+    "loss": Loss,
+    "representativeness": Representativeness,
+    "rarity": Rarity,
+    "witness": Witness,
+    "neural_witness": NeuralWitness,
+    "boundary": Boundary,
+    "region": Region,
+}
+
+
+def term_class(name: str) -> type[Term]:
+    """The term of a short name or of a class path.
+
+    Raises:
+        TypeError: If `name` is no text.
+        ValueError: If there is none; names similar ones.
+    """
+    if name in TERMS:
+        return TERMS[name]
+    if not isinstance(name, str) or "." in name:
+        found = import_by_path("terms", name)
+        if not (isinstance(found, type) and issubclass(found, Term)):
+            raise ValueError(f"`terms` must name subclasses of dynsel.selectors.terms.Term, {name!r} is none")
+        return found
+    near = get_close_matches(name.lower(), TERMS) or TERMS
+    raise ValueError(f"unknown term {name!r}; did you mean {' or '.join(map(repr, near))}? Your own has a class path")

@@ -26,7 +26,7 @@ from dynsel.compare.report import write_report
 from dynsel.compare.table import Table, tables
 
 EVIL = '<b onclick="alert(1)">&amp;{{ 7 * 7 }}</b>'
-LONG = "hybrid:rarity=1,refresh=2,sae_epochs=6"
+LONG = "hybrid:noise=0.1,refresh=2,sae_epochs=6"
 SELECTORS = ("full", "random", "rrd", LONG, EVIL)
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome", "msedge")
 FACTS = [("command", f"`dynsel compare --selectors '{EVIL}'`"), ("energy", "missing: `pip install it`, or not")]

@@ -1,0 +1,145 @@
+"""Checks of plain arguments, so that every error names the parameter, what was expected and what came."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import numbers
+from typing import Any
+
+__all__ = ["check_choice", "check_flag", "check_integer", "check_number", "import_by_path"]
+
+
+def check_number(
+    name: str,
+    value: Any,
+    *,
+    at_least: float = -math.inf,
+    above: float = -math.inf,
+    at_most: float = math.inf,
+    below: float = math.inf,
+    what: str = "a number",
+    why: str = "",
+) -> float:
+    """A finite number within bounds, as a plain float.
+
+    Args:
+        name: The parameter, as its user writes it.
+        value: Any real number, numpy's scalars included; no bool, no text.
+        at_least: Lowest value that is allowed.
+        above: Value that it must exceed.
+        at_most: Highest value that is allowed.
+        below: Value that it must stay under.
+        what: What is expected, for the error about anything that is no number.
+        why: What the parameter means or which value is usual, appended to the error.
+
+    Raises:
+        TypeError: If it is no number.
+        ValueError: If it is not finite, or out of bounds.
+
+    Example:
+        >>> check_number("drop", 1.5, at_least=0, below=1)
+        Traceback (most recent call last):
+            ...
+        ValueError: `drop` must be in [0, 1), got 1.5
+    """
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"`{name}` must be {what}, got {value!r}{_because(why)}")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not (at_least <= number <= at_most and above < number < below and math.isfinite(number)):
+        wanted = _interval(at_least, above, at_most, below, finite=not math.isfinite(number))
+        raise ValueError(f"`{name}` must be {wanted}, got {value}{_because(why)}")
+    return number
+
+
+def check_integer(
+    name: str, value: Any, *, at_least: float = -math.inf, at_most: float = math.inf, why: str = ""
+) -> int:
+    """A whole number within bounds, as a plain int.
+
+    Args:
+        name: The parameter, as its user writes it.
+        value: An int or one of numpy's; no bool, no text, no float.
+        at_least: Lowest value that is allowed.
+        at_most: Highest value that is allowed.
+        why: What the parameter means or which value is usual, appended to the error.
+
+    Raises:
+        TypeError: If it is no whole number.
+        ValueError: If it is out of bounds.
+    """
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"`{name}` must be a whole number, got {value!r}{_because(why)}")
+    number = int(value)
+    if not at_least <= number <= at_most:
+        wanted = _interval(at_least, -math.inf, at_most, math.inf, finite=False)
+        raise ValueError(f"`{name}` must be {wanted}, got {number}{_because(why)}")
+    return number
+
+
+def check_flag(name: str, value: Any) -> bool:
+    """True or False, and nothing that Python takes for one of them.
+
+    Args:
+        name: The parameter, as its user writes it.
+        value: A bool or numpy's.
+
+    Raises:
+        TypeError: If it is anything else, such as a text.
+    """
+    if not isinstance(value, bool) and type(value).__name__ not in ("bool", "bool_"):
+        raise TypeError(f"`{name}` must be True or False, got {value!r}")
+    return bool(value)
+
+
+def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> str:
+    """One of several words.
+
+    Args:
+        name: The parameter, as its user writes it.
+        value: What was given.
+        choices: The words.
+
+    Raises:
+        ValueError: If it is none of them.
+    """
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(f"`{name}` must be {' or '.join(map(repr, choices))}, got {value!r}")
+    return value
+
+
+def import_by_path(name: str, path: Any) -> Any:
+    """The class or function of a path such as `torch.nn.Linear`.
+
+    Args:
+        name: The parameter, as its user writes it.
+        path: Module and name, joined by a dot.
+
+    Raises:
+        TypeError: If it is no text.
+        ValueError: If there is no such thing.
+    """
+    if not isinstance(path, str):
+        raise TypeError(f"`{name}` must be a class path as text, got {path!r}")
+    module, _, attribute = path.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"`{name}` must be a class path that can be imported, got {path!r} ({error})") from error
+
+
+def _because(why: str) -> str:
+    return f"; {why}" if why else ""
+
+
+def _interval(at_least: float, above: float, at_most: float, below: float, *, finite: bool) -> str:
+    """The bounds in words, or as an interval if there is one at both ends."""
+    low, high = max(at_least, above), min(at_most, below)
+    if math.isfinite(low) and math.isfinite(high):
+        return f"in {'[' if at_least >= low else '('}{low:g}, {high:g}{']' if at_most <= high else ')'}"
+    parts = [f"{'at least' if at_least >= low else 'above'} {low:g}"] if math.isfinite(low) else []
+    parts += [f"{'at most' if at_most <= high else 'below'} {high:g}"] if math.isfinite(high) else []
+    return " and ".join([*parts, "finite"] if finite or not parts else parts)

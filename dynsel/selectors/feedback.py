@@ -1,0 +1,38 @@
+"""What training tells back about the samples that it trained on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor
+
+__all__ = ["Feedback"]
+
+
+@dataclass(frozen=True)
+class Feedback:
+    """What training tells back about the samples it trained on. B is any number of samples.
+
+    Args:
+        indices: (B,) integer positions in the data set, in any order; a sample may occur several times.
+        per_sample_loss: (B,) float32 losses, NaN where none was told; None if the selector doesn't want them.
+        value: (B,) float32, what the selector's own `measure` made of the batch, NaN where nothing was told; None
+            if the selector doesn't want it.
+    """
+
+    indices: Tensor
+    per_sample_loss: Tensor | None = None
+    value: Tensor | None = None
+
+    def finite(self) -> Feedback:
+        """Only the samples whose values are all finite, so that one NaN loss can't poison a running mean."""
+        keep = torch.ones(len(self.indices), dtype=torch.bool)
+        for field in fields(self)[1:]:
+            values = getattr(self, field.name)
+            if values is not None:
+                keep &= torch.isfinite(values)
+        if bool(keep.all()):
+            return self
+        kept = {f.name: getattr(self, f.name)[keep] for f in fields(self) if getattr(self, f.name) is not None}
+        return replace(self, **kept)

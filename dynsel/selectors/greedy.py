@@ -1,0 +1,103 @@
+"""What the selectors share whose subset is the beginning of a greedy order."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dynsel._lib.checks import check_flag, check_number
+from dynsel._lib.matrices import check_matrix, take
+from dynsel.schedules import sample_count
+from dynsel.selection import Selection, largest_remainder
+from dynsel.selectors.score_selector import ScoreSelector
+
+__all__ = ["GreedySelector", "centred"]
+
+
+class GreedySelector(ScoreSelector):
+    """A fixed subset by a greedy order: a smaller one is the beginning of a larger one, in each class.
+
+    The order is made once, by `fit`, and is all that the checkpoint needs: N x 4 bytes.
+
+    Args:
+        normalize: Scale each row of the features to length 1 first.
+        max_keep_ratio: The largest keep ratio that will be asked for, in (0, 1]. The order ends there; making it
+            takes time in proportion.
+        class_balance: Order each class by itself and keep the same share of each; else all samples together.
+        seed: Seed of the random rotation before there are features; None takes the run's seed.
+
+    Attributes:
+        place: (N,) int32, place of each sample in the order of its class; N if the order ends before it.
+    """
+
+    needs_features = True
+    place: Tensor | None
+
+    def __init__(
+        self,
+        *,
+        normalize: bool = False,
+        max_keep_ratio: float = 1.0,
+        class_balance: bool = True,
+        seed: int | None = None,
+    ) -> None:
+        super().__init__(class_balance=class_balance, seed=seed)
+        self.normalize = check_flag("normalize", normalize)
+        why = "1 orders all samples"
+        self.max_keep_ratio = check_number("max_keep_ratio", max_keep_ratio, above=0, at_most=1, why=why)
+        self.add_state("place", None)
+
+    @staticmethod
+    @abstractmethod
+    def order(rows: Tensor, count: int) -> Tensor:
+        """The first `count` of the n rows (n, d) in greedy order: (count,) int64."""
+
+    def fit(self, features: Any) -> None:
+        """Order the samples: O(M N d / C) for M in the order and C classes of equal size.
+
+        Args:
+            features: (N, d) floating point; a class's rows must fit in memory as float32.
+
+        Raises:
+            ValueError: If it isn't one row per sample, all finite.
+        """
+        check_matrix(features)
+        if len(features) != self.num_samples:
+            raise ValueError(f"`features` must have one row a sample: expected {self.num_samples}, got {len(features)}")
+        balanced = self.class_balance and self.labels is not None
+        labels = self.labels.long() if balanced and self.labels is not None else torch.zeros(self.num_samples).long()
+        sizes = torch.bincount(labels)
+        # A smaller total may give a class one more than a larger one does (the Alabama paradox).
+        counts = largest_remainder(sizes, sample_count(self.max_keep_ratio, self.num_samples)) + balanced
+        self.place = torch.full((self.num_samples,), self.num_samples, dtype=torch.int32)
+        by_class, ends = torch.argsort(labels, stable=True), sizes.cumsum(0)
+        for size, count, end in zip(sizes.tolist(), counts.minimum(sizes).tolist(), ends.tolist(), strict=True):
+            if count:
+                members = by_class[end - size : end]
+                rows = take(features, members)
+                order = self.order(F.normalize(rows) if self.normalize else rows, count)
+                self.place[members[order.cpu()]] = torch.arange(count, dtype=torch.int32)
+
+    def scores(self, progress: float) -> Tensor:
+        if self.place is None:
+            raise RuntimeError(f"{type(self).__name__} has no scores before `fit`")
+        return -self.place.float()
+
+    def select(self, progress: float, size: int) -> Selection:
+        selection = super().select(progress, size)
+        if self.place is not None and int(self.place[selection.indices].max()) == self.num_samples:
+            raise ValueError(
+                f"`max_keep_ratio` must cover the keep ratio: {self.max_keep_ratio:g} of {self.num_samples} samples "
+                f"are ordered, {size} are asked for; raise `max_keep_ratio`"
+            )
+        return selection
+
+
+def centred(rows: Tensor) -> Tensor:
+    """The rows minus their mean, scaled so that no square of float32 over- or underflows."""
+    y = (rows - rows.mean(0, dtype=torch.float64)).float()
+    return y / y.abs().max().clamp_min(torch.finfo(torch.float32).tiny)

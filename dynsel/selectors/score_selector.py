@@ -1,0 +1,60 @@
+"""What the selectors share that take the samples of highest score."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import torch
+from torch import Tensor
+
+from dynsel.selection import Selection, balanced_top_k, largest_remainder, top_k
+from dynsel.selectors.base import Selector
+from dynsel.selectors.checked import checked_scores
+from dynsel.selectors.ranking import rotation_scores
+
+__all__ = ["ScoreSelector"]
+
+
+class ScoreSelector(Selector):
+    """A selector that takes the samples of highest score, in each class if `class_balance`.
+
+    Until it is `ready` (features captured in training need one pass over the data), it rotates at random.
+
+    Attributes:
+        epsilon: Share of the epoch, in [0, 1], drawn at random from all samples but those of highest score.
+    """
+
+    epsilon: float = 0.0
+
+    @abstractmethod
+    def scores(self, progress: float) -> Tensor:
+        """One number per sample, higher = rather take it; equal ones are taken at the lower positions first.
+
+        Args:
+            progress: Share of training done, in [0, 1].
+
+        Returns:
+            (N,) float; NaN is the lowest.
+        """
+
+    def select(self, progress: float, size: int) -> Selection:
+        labels = self.labels if self.class_balance else None
+        if not self.ready:
+            scores = rotation_scores(self.usage, self.generator)
+        else:
+            scores = checked_scores(f"{type(self).__name__}.scores", self.scores(progress), len(self.usage))
+            if self.epsilon:
+                scores = self._partly_drawn(scores, labels, size)
+        return Selection(top_k(scores, size) if labels is None else balanced_top_k(scores, labels, size))
+
+    def _partly_drawn(self, scores: Tensor, labels: Tensor | None, size: int) -> Tensor:
+        """Scores whose top `size` are the highest of these, and for a share ε of it any others at random."""
+        greedy = size - int(self.epsilon * size + 0.5)
+        drawn = torch.rand(self.num_samples, generator=self.generator)
+        if labels is not None:
+            quotas = largest_remainder(torch.bincount(labels), size)
+            # Shares of the quotas, not of the classes: only then none is above its quota.
+            drawn[balanced_top_k(scores, labels, quotas=largest_remainder(quotas, greedy))] = 2.0
+        elif greedy:
+            drawn[top_k(scores, greedy)] = 2.0
+        return drawn

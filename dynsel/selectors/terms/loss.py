@@ -1,0 +1,18 @@
+"""Loss: what training still finds hard."""
+
+from __future__ import annotations
+
+from dynsel.selectors.terms._average import AverageTerm
+
+__all__ = ["Loss"]
+
+
+class Loss(AverageTerm):
+    """Rank of a smoothed loss: what training still finds hard (see `LossRank`).
+
+    Args:
+        smoothing: Share of the old average that each new loss leaves, in [0, 1).
+        clip: Share of the samples of highest loss that count as label noise and rank lowest, in [0, 1).
+    """
+
+    wants = frozenset({"per_sample_loss"})

@@ -1,0 +1,16 @@
+"""Rarity: samples whose factors are rare."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from dynsel.selectors.terms.base import FixedTerm, Material
+
+__all__ = ["Rarity"]
+
+
+class Rarity(FixedTerm):
+    """How rare a sample's sparse-autoencoder factors are (see `RRD` and `factor_scores`)."""
+
+    def raw(self, material: Material) -> Tensor:
+        return material.factors[1]
