@@ -93,7 +93,7 @@ Choose a subset once, before training, from features alone, and write it as JSON
   --keep_ratio R     share of the samples to keep, in (0, 1]
   --out FILE         manifest to write, ending in .json
   --labels FILE      (N,) labels, .npy or .npz:KEY; each class is then kept in its share
-  --selector SPEC    who chooses, as in fast:swaps=2, k-center or herding (default: fast)
+  --selector SPEC    who chooses, as in fast:dim=32, k-center or herding (default: fast)
   --seed N           seed of all draws (default: 0)
   --help_all         all options, with types and defaults
 

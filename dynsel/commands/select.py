@@ -55,7 +55,7 @@ def choose(
         keep_ratio: Share of the samples to keep, in (0, 1].
         out: Manifest to write, ending in .json.
         labels: (N,) labels, .npy or .npz:KEY; each class is then kept in its share.
-        selector: Who chooses: short name or class path, with arguments as in fast:swaps=2.
+        selector: Who chooses: short name or class path, with arguments as in fast:dim=32.
         seed: Seed of all draws.
         args: The command line, to be written down.
 
