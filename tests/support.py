@@ -139,6 +139,11 @@ def train_loader(n: int = N, **options: Any) -> DataLoader[Any]:
     return DataLoader(Indexed(n), **{"batch_size": BATCH, "shuffle": True, **options})
 
 
+def relative_error(one: Tensor, two: Tensor) -> float:
+    """By norm, which small entries with few right digits don't decide."""
+    return float((one - two).norm() / two.norm())
+
+
 def trainer(*callbacks: pl.Callback, **options: Any) -> pl.Trainer:
     defaults = {
         "max_epochs": 4,

@@ -229,7 +229,7 @@ def test_42_the_default_score_of_several_positions_is_their_mean():
     logits, targets = torch.randn(4, 3, 5), torch.randint(3, (4, 5))
     losses = cross_entropy(lambda inputs: inputs, (logits, targets))
     wanted = [float(F.cross_entropy(z.T, y)) for z, y in zip(logits, targets, strict=True)]
-    assert losses.tolist() == pytest.approx(wanted)
+    assert losses.tolist() == pytest.approx(wanted, rel=1e-5)
 
 
 # ---------------------------------------------------------------- how many, which ones
@@ -670,7 +670,9 @@ def test_42_compiled(part):
     else:
         fit(BatchFraction(0.5, loss_score), module=torch.compile(module, backend="eager"), max_epochs=1, val=False)
     assert module.seen == plain.seen
-    assert all(torch.allclose(a, b) for a, b in zip(module.parameters(), plain.parameters(), strict=True))
+    assert all(
+        torch.allclose(a, b, rtol=1e-4, atol=1e-6) for a, b in zip(module.parameters(), plain.parameters(), strict=True)
+    )
 
 
 def test_42_batches_stay_whole_until_every_sample_has_given_its_features(tmp_path):

@@ -198,7 +198,7 @@ def test_40_the_mean_is_the_loss():
 
     selector = Listening()
     fit(DynamicSelection(selector, Sizes((18,))), Log(), module=module, max_epochs=1, accumulate_grad_batches=2)
-    assert logged == pytest.approx([0.0] * 5, abs=1e-6)
+    assert logged == pytest.approx([0.0] * 5, abs=1e-5)
     told = dict(zip(selector.heard[0].indices.tolist(), selector.heard[0].per_sample_loss.tolist(), strict=True))
     assert told == module.own[0]
 
@@ -222,7 +222,7 @@ def test_41_compiled(part):
     else:
         [told] = heard(torch.compile(module, backend="eager"), (8,), val=False)
     assert len(told) == 8
-    assert told == pytest.approx({i: float(wanted[i]) for i in told})
+    assert told == pytest.approx({i: float(wanted[i]) for i in told}, rel=1e-4)
 
 
 class ByKey(Losses):
@@ -573,7 +573,7 @@ def test_41_weights_of_a_loss_that_cancels_out(reduction):
     for module in runs:
         fit(DynamicSelection(Fixed([0, 1], weights=[1.0, 5.0])), module=module, max_epochs=1)
     assert len(runs[0].gradients) == 1
-    assert torch.allclose(runs[0].gradients[0], runs[1].gradients[0], rtol=1e-5)
+    assert torch.allclose(runs[0].gradients[0], runs[1].gradients[0], rtol=1e-4, atol=1e-6)
 
 
 # ---------------------------------------------------------------- features
@@ -682,7 +682,7 @@ def test_41_a_selector_measures_each_batch(options: dict[str, Any]) -> None:
         inputs = module.net[:3](data.x)
         wanted = module.net[3](inputs)[:, 0] + 10 * torch.tensor(data.targets) + 100 * inputs.sum(1)
     assert sum(len(values) for values in selector.heard.values()) == 80
-    tolerance = {"rtol": 0.05, "atol": 1.0} if options.get("precision") else {"rtol": 1e-5, "atol": 1e-4}
+    tolerance = {"rtol": 0.05, "atol": 1.0} if options.get("precision") else {"rtol": 1e-4, "atol": 1e-3}
     for i, values in selector.heard.items():
         for value in values:
             torch.testing.assert_close(torch.tensor(value), wanted[i], **tolerance)
@@ -774,7 +774,7 @@ def told_of(module: Still, **options: Any) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("module", [Still, Soft, Mixed, SmoothedByHand])
 def test_41_the_default_goes_by_the_entropy_of_the_classes(module: type[Still]) -> None:
     told, logits = told_of(module())
-    torch.testing.assert_close(told.numpy(), entropy(logits.softmax(1).numpy(), axis=1), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(told.numpy(), entropy(logits.softmax(1).numpy(), axis=1), rtol=1e-4, atol=1e-5)
 
 
 def test_41_where_there_are_no_classes_the_default_goes_by_the_loss() -> None:

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from distill.conftest import in_float64, patterns, small_pool
 from sklearn.metrics.pairwise import rbf_kernel
-from support import SaveEvery, trainer
+from support import SaveEvery, relative_error, trainer
 
 from dynsel.cfd import characteristic_function, discrepancy
 from dynsel.data import TensorImages
@@ -78,11 +78,6 @@ def test_all_classes_at_once_are_a_loop_over_classes(data, pool, mode):
         assert relative_error(*(torch.cat([p.flatten() for p in side]) for side in (found, wanted))) < 1e-6
     else:
         assert parameters == []
-
-
-def relative_error(one: torch.Tensor, two: torch.Tensor) -> float:
-    """By norm: where two functions nearly agree, the root makes much of the last digits."""
-    return float((one - two).norm() / two.norm())
 
 
 class NoSteps(pl.Callback):

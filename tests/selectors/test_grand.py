@@ -18,7 +18,7 @@ def test_the_measure_is_the_norm_of_the_last_layers_gradient() -> None:
         layer.zero_grad()
         F.cross_entropy(layer(inputs[i : i + 1]), targets[i : i + 1]).backward()
         whole = torch.cat([layer.weight.grad.flatten(), layer.bias.grad])
-        assert float(ours[i]) == pytest.approx(float(whole.norm()), rel=1e-5)
+        assert float(ours[i]) == pytest.approx(float(whole.norm()), rel=1e-4)
 
 
 def test_without_the_layers_inputs_it_says_so() -> None:

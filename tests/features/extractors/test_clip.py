@@ -13,6 +13,7 @@ import pytest
 import torch
 from features.extractors.conftest import features, picture
 from safetensors.torch import save_file
+from support import relative_error
 
 from dynsel.features.extractors import (
     OpenCLIP,
@@ -45,12 +46,13 @@ def test_open_clip_with_its_own_preprocessing(tiny: str, tmp_path: Path) -> None
     model.eval()
     with torch.inference_mode():
         expected = model.encode_image(transform(picture())[None], normalize=True)
-    torch.testing.assert_close(features(extractor, picture()), expected)
+    # A processor may round products to bfloat16; another network or preprocessing is wrong by as much as there is.
+    assert relative_error(features(extractor, picture()), expected) < 0.05
     torch.testing.assert_close(features(extractor, picture(), picture("L")).norm(dim=1), torch.ones(2))
     # From a local file, whatever the seed.
     save_file(model.state_dict(), tmp_path / "clip.safetensors")
     local = OpenCLIP(tiny, pretrained=str(tmp_path / "clip.safetensors"), seed=5)
-    torch.testing.assert_close(features(local, picture()), expected)
+    assert relative_error(features(local, picture()), expected) < 0.05
     assert local.describe()["pretrained"] == "clip.safetensors"
     assert local.describe()["weights"] == extractor.describe()["weights"]
     assert "Resize" in local.describe()["preprocessing"]

@@ -9,6 +9,7 @@ import pytest
 import torch
 from features.extractors.conftest import features, picture
 from safetensors.torch import save_file
+from support import relative_error
 from torch import nn
 
 from dynsel.features.extractors import (
@@ -35,8 +36,9 @@ def test_module_takes_weights_layer_and_normalization(tmp_path: Path) -> None:
     normal = (pixels / 255 - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]
     with torch.inference_mode():
         expected = net.stem(normal[None]).mean((2, 3))
-    torch.testing.assert_close(features(extractor, picture()), expected, atol=1e-5, rtol=1e-4)
-    torch.testing.assert_close(features(extractor, pixels), expected, atol=1e-5, rtol=1e-4)
+    # A processor may round products to bfloat16; another network or preprocessing is wrong by as much as there is.
+    assert relative_error(features(extractor, picture()), expected) < 0.05
+    assert relative_error(features(extractor, pixels), expected) < 0.05
     assert features(ModuleInput(net), normal).shape == (1, 5)  # the last linear layer's input
 
 

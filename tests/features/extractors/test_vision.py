@@ -8,6 +8,7 @@ import pytest
 import torch
 from features.extractors.conftest import features, picture
 from safetensors.torch import save_file
+from support import relative_error
 from torch import nn
 
 from dynsel.features.extractors import (
@@ -26,11 +27,12 @@ def test_torchvision_is_the_model_without_its_last_layer() -> None:
     image = picture()
     with torch.inference_mode():
         expected = net(ResNet18_Weights.DEFAULT.transforms()(image)[None])
-    torch.testing.assert_close(features(extractor, image), expected)
+    # A processor may round products to bfloat16; another network or preprocessing is wrong by as much as there is.
+    assert relative_error(features(extractor, image), expected) < 0.05
     assert extractor.node == "flatten"
     # Grey and transparent images as what they show.
     assert features(extractor, picture("L"), picture("RGBA")).shape == (2, 512)
-    torch.testing.assert_close(features(extractor, picture("RGBA")), expected)
+    assert relative_error(features(extractor, picture("RGBA")), expected) < 0.05
 
 
 def test_nodes_by_name() -> None:
