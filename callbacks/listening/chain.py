@@ -102,7 +102,7 @@ class Chain:
 
     def _overheard(self, hearing: Hearing, loss: Tensor | None, scale: float) -> Tensor | None:
         heard = self.overheard.heard()
-        if not heard:
+        if not heard or self.overheard.unsure:
             return None
         new = len(self.overheard.recipes)
         recipe = self.overheard.recipe(heard, hearing, loss, scale)

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from dynsel.callbacks.listening.losses import (
+    CLASSIFIERS,
     INPUTS,
     LOSSES,
     TARGETS,
@@ -55,6 +56,7 @@ class Part:
         shape: That of the values.
         inputs: Samples of the values as the predictions have them, if known.
         targets: As the targets have them.
+        light: The same as far as views and what is done to targets shows it.
         tag: Samples of the values, once it is decided; None = unknown.
         coefficient: Derivative of what is differentiated with respect to the result; None before the backward pass.
         armed: Whether the backward pass to come counts.
@@ -69,6 +71,7 @@ class Part:
         self.shape = torch.Size([])
         self.inputs: Tag | None = None
         self.targets: Tag | None = None
+        self.light: Tag | None = None
         self.tag: Tag | None = None
         self.first = False
         self.coefficient: Tensor | None = None
@@ -105,12 +108,16 @@ class Part:
 class LossPart(Part):
     """A call of a usual loss."""
 
-    def __init__(self, func: Callable[..., Tensor], call: dict[str, Any], result: Tensor, tags: Tags | None) -> None:
+    def __init__(
+        self, func: Callable[..., Tensor], call: dict[str, Any], result: Tensor, tags: Tags | None, light: Tags | None
+    ) -> None:
         super().__init__(func.__name__, reduction_of(call), result)
         self.func, self.call = func, call
         self.shape = row_shape(func, call)
-        if tags is not None:
+        self.classifies = func in CLASSIFIERS
+        if tags is not None and light is not None:
             self.inputs, self.targets = self._tag(tags, INPUTS), self._tag(tags, TARGETS)
+            self.light = self._tag(light, TARGETS)
 
     def _tag(self, tags: Tags, names: tuple[str, ...]) -> Tag | None:
         tensor = first(self.call, names)
@@ -139,7 +146,7 @@ class CompiledPart(LossPart):
         probe: Tensor,
         size: int,
     ) -> None:
-        super().__init__(func, call, result, None)
+        super().__init__(func, call, result, None, None)
         self.values, self.counts, self.probe = values, counts, probe
         # Tags don't go through compiled code. Rows that are no samples lie as nearly all networks lay them.
         length = self.shape[0] if self.shape else 0
@@ -188,6 +195,7 @@ class Hearing(TorchFunctionMode):
         sums: Values and result of each sum without gradient: what losses may be divided by.
         normalised: Node, logits, dimension and the samples' tag of each call of `log_softmax`.
         tags: Samples of the rows.
+        light: The same, followed through `LIGHT` operations only.
         nodes: In the graph, of the tagged tensors.
     """
 
@@ -209,10 +217,14 @@ class Hearing(TorchFunctionMode):
         self.sums: list[tuple[Tensor, Tensor]] = []
         self.normalised: list[tuple[Any, Tensor, int, Tag | None]] = []
         self.tags: Tags | None = None
+        self.light: Tags | None = None
         self.nodes: dict[Any, Tag] = {}
         if effort > Effort.BARE:
-            self.tags = Tags(size)
+            self.tags = self.light = Tags(size)
             tag_batch(self.tags, batch)
+        if effort is Effort.FULL:
+            self.light = Tags(size)
+            tag_batch(self.light, batch)
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -225,8 +237,8 @@ class Hearing(TorchFunctionMode):
         result = func(*args, **kwargs)
         if self.effort is Effort.FULL:
             self._follow(func, args, kwargs, result)
-        elif self.effort is Effort.LIGHT and func in LIGHT:
-            follow_shape(self.tags, func, args, kwargs, result)  # type: ignore[arg-type]
+        elif self.light is not None and func in LIGHT:
+            follow_shape(self.light, func, args, kwargs, result)
         return result
 
     def _traced(self, func: Any, args: Any, kwargs: Any) -> Any:
@@ -253,7 +265,10 @@ class Hearing(TorchFunctionMode):
 
     def _follow(self, func: Any, args: Any, kwargs: Any, result: Any) -> None:
         assert self.tags is not None
+        assert self.light is not None
         follow(self.tags, func, args, kwargs, result)
+        if func in LIGHT:
+            follow_shape(self.light, func, args, kwargs, result)
         for r in (result,) if isinstance(result, Tensor) else result if isinstance(result, tuple) else ():
             if isinstance(r, Tensor) and (tag := self.tags.get(r)) is not None and r.requires_grad:
                 self.nodes[r.grad_fn] = tag
@@ -266,8 +281,8 @@ class Hearing(TorchFunctionMode):
         result = func(*args, **kwargs)
         if self.effort is Effort.FULL:
             self._follow(func, args, kwargs, result)
-        elif self.effort is Effort.LIGHT:
-            follow_shape(self.tags, func, args, kwargs, result)  # type: ignore[arg-type]
+        elif self.light is not None and func in LIGHT:
+            follow_shape(self.light, func, args, kwargs, result)
         if not isinstance(result, Tensor) or torch._C._functorch.peek_interpreter_stack() is not None:
             return result
         part = self._part(func, args, kwargs, result)
@@ -287,8 +302,9 @@ class Hearing(TorchFunctionMode):
         if not isinstance(value, Tensor) or not value.requires_grad:
             return value
         handle = value.view_as(value)
-        if self.tags is not None:
-            self.tags.set(handle, self.tags.get(value))
+        for tags in (self.tags, self.light):
+            if tags is not None:
+                tags.set(handle, tags.get(value))
         handles.append(handle)
         return handle
 
@@ -297,7 +313,11 @@ class Hearing(TorchFunctionMode):
             self._normaliser(args, kwargs, result)
             return None
         if func in LOSSES:
-            return LossPart(func, bound(func, args, kwargs), result, self.tags) if result.requires_grad else None
+            return (
+                LossPart(func, bound(func, args, kwargs), result, self.tags, self.light)
+                if result.requires_grad
+                else None
+            )
         values = args[0] if args else kwargs.get("input")
         if result.ndim or not isinstance(values, Tensor) or not values.ndim:
             return None

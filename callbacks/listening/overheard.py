@@ -46,6 +46,7 @@ class Recipe:
         treatments: For each part, how its value counts; see `_treatment`.
         repeats: Number of the parts, where each of them is one sample's and the step takes their mean.
         alone: Whether the only part is no summand of the loss, so that its coefficient is of this batch alone.
+        unsure: Whether a part of the loss of this batch isn't as it was known: what it says must be left.
         unheard: Whether samples enter the loss by other ways as well.
     """
 
@@ -60,6 +61,7 @@ class Overheard:
 
     Attributes:
         effort: How closely the next batch must be listened to.
+        unsure: Whether a part of the loss of this batch isn't as it was known: what it says must be left.
         unheard: Whether samples enter the loss of this batch by other ways than its parts.
         ways: What the rows of each kind of part are to the samples, by its place among its kind; None = nothing.
         recipes: By the names of the parts.
@@ -76,7 +78,7 @@ class Overheard:
     # ---------------------------------------------------------------- one batch
     def begin(self) -> None:
         """Before a batch."""
-        self._unsure = False
+        self.unsure = self._alone = False
         self._used: set[Way] = set()
         self.ingredients: list[Ingredient] = []
         self.unheard = self._leaves = False
@@ -163,14 +165,14 @@ class Overheard:
             tag = rows_by(Way.FIRST, part.shape, size)
         if tag is not None:
             way = way_of(tag, part.shape, size)
-            if way not in (Way.FIRST, Way.SECOND) and _same(tag, part.targets):
+            if way not in (Way.FIRST, Way.SECOND) and _same(tag, part.light):
                 way = Way.TARGETS
             self._used.add(way)
         part.tag, part.first = tag, way is Way.FIRST
         if size > 1:
             self.ways.setdefault(kind, {})[number] = way
         elif tag is not None:
-            self._unsure = True
+            self._alone = True
 
     def _recognise(self, part: Part, kind: Kind, number: int, hearing: Hearing) -> None:
         known = self.ways.get(kind, {})
@@ -186,11 +188,11 @@ class Overheard:
             part.first = way is Way.FIRST
             self._used.add(way)
         if part.tag is None:
-            self._unsure = True
+            self.unsure = True
 
     def finish(self) -> None:
         """After a batch: how closely to listen to the next one."""
-        if self._unsure or not self.recipes or Way.TAGS in self._used:
+        if self.unsure or not self.recipes or Way.TAGS in self._used:
             self.effort = Effort.FULL
         else:
             self.effort = Effort.LIGHT if Way.TARGETS in self._used else Effort.BARE
@@ -221,8 +223,9 @@ class Overheard:
     def _treatment(self, one: Ingredient, hearing: Hearing, scale: float) -> tuple[str, int]:
         """How the value of a part becomes the loss that the sample alone would have.
 
-        "mean": of the sample's own rows. "sum": of them. "shares": the sum times B, as the step divides by B, by
-        itself or for another part. "counts": the mean, as the step divides by the number of rows that count.
+        "mean": of the sample's own rows. "sum": of them. "shares": the sum times B, as the step divides by B or
+        by a number of its own. "counts": the mean, as the step divides by the number of rows that count, in
+        this batch or in several.
         "denominator": the sum divided by the sample's part of another sum, given by number.
         """
         part = one.part
@@ -237,9 +240,10 @@ class Overheard:
             if _near(float(result), divisor) and values.shape == part.shape:
                 return "denominator", k
         total = float(one.counts.sum())
-        if one.spreads and (_near(divisor, total) or (divisor > total and _near(divisor, round(divisor)))):
+        several = isinstance(part, LossPart) and part.classifies and divisor > total and _near(divisor, round(divisor))
+        if one.spreads and (_near(divisor, total) or several):
             return "counts", 0
-        return ("shares" if _near(divisor, hearing.size) else "sum"), 0
+        return ("shares" if one.divisor is not None or _near(divisor, hearing.size) else "sum"), 0
 
     def _divisor(self, part: Part) -> Tensor | None:
         """What the step divides a sum by, where it does so soon."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 import torch
@@ -57,7 +57,9 @@ def tag_batch(tags: Tags, batch: Any) -> None:
     size = tags.size
     if _tag_graphs(tags, batch):
         return
-    leaves = list(_leaves(batch, size))
+    # A list of B tensors with B rows each may be of samples or of views: of views where tensors tell the batch's size.
+    views = any(leaf.ndim and len(leaf) == size for leaf, _ in _leaves(batch, _Lists(size, skip=True)))
+    leaves = list(_leaves(batch, _Lists(size, views=views)))
     for leaf, sample in leaves:
         if sample is not None:
             tags.set(leaf, sample)
@@ -70,27 +72,56 @@ def tag_batch(tags: Tags, batch: Any) -> None:
                 tags.set(leaf, torch.arange(size).view(1, -1, *[1] * (leaf.ndim - 2)))
 
 
-def _leaves(value: Any, size: int, sample: int | None = None, depth: int = 0) -> Iterator[tuple[Tensor, int | None]]:
+@dataclass
+class _Lists:
+    """What lists as long as the batch are taken for.
+
+    Args:
+        size: B.
+        views: Whether a list of tensors with B rows is one of views.
+        skip: Whether to leave out lists of tensors.
+    """
+
+    size: int
+    views: bool = False
+    skip: bool = False
+
+    def are_samples(self, values: Sequence[Any], depth: int) -> bool:
+        """Whether a list is one of samples, and not one of fields or views."""
+        if len(values) != self.size:
+            return False
+        rows = [isinstance(value, Tensor) and value.ndim > 0 and len(value) == self.size for value in values]
+        if depth == 0:
+            return not any(self._is_field(value) for value in values)
+        return not (self.views and all(rows))
+
+    def _is_field(self, value: Any) -> bool:
+        """Whether it holds something of each sample, and not all of one."""
+        if isinstance(value, Mapping):
+            return any(isinstance(part, Tensor) and part.shape[:1] == (self.size,) for part in value.values())
+        if isinstance(value, (list, tuple)):
+            return len(value) == self.size and len({type(part) for part in value}) == 1
+        return isinstance(value, Tensor)
+
+
+def _leaves(
+    value: Any, lists: _Lists, sample: int | None = None, depth: int = 0
+) -> Iterator[tuple[Tensor, int | None]]:
     """The tensors in a batch, each with the sample that it belongs to as a whole, if any."""
     if isinstance(value, Tensor):
         yield value, sample
     elif isinstance(value, Mapping):
         for part in value.values():
-            yield from _leaves(part, size, sample, depth + 1)
+            yield from _leaves(part, lists, sample, depth + 1)
     elif is_dataclass(value) and not isinstance(value, type):
         for field in fields(value):
-            yield from _leaves(getattr(value, field.name), size, sample, depth + 1)
+            yield from _leaves(getattr(value, field.name), lists, sample, depth + 1)
     elif isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
-        of_samples = sample is None and len(value) == size and _are_samples(value, size, depth)
+        of_samples = sample is None and lists.are_samples(value, depth)
+        if lists.skip and of_samples:
+            return
         for i, part in enumerate(value):
-            yield from _leaves(part, size, i if of_samples else sample, depth + 1)
-
-
-def _are_samples(values: Sequence[Any], size: int, depth: int) -> bool:
-    """Whether a list as long as the batch is one of samples, and not one of fields or views."""
-    if all(isinstance(value, Tensor) for value in values):
-        return depth > 0 and not all(value.ndim and len(value) == size for value in values)
-    return depth > 0 or not any(isinstance(value, Tensor) and value.ndim and len(value) == size for value in values)
+            yield from _leaves(part, lists, i if of_samples else sample, depth + 1)
 
 
 def _tag_graphs(tags: Tags, batch: Any) -> bool:
@@ -238,6 +269,11 @@ def _replay(tags: Tags, func: Any, args: Any, kwargs: Any, result: Any) -> None:
     elif func in INDEXED:
         args, kwargs = (args[0], *_on_cpu(args[1:])), {key: _on_cpu(part) for key, part in kwargs.items()}
     results = [result] if isinstance(result, Tensor) else list(result)
+    alone = {tags.get(t) if isinstance(tags.get(t), int) else None for t in _tensors(args)}
+    if len(alone) == 1 and None not in alone:
+        for r in results:
+            tags.set(r, next(iter(alone)))
+        return
     for whole in (True,) if func in VIEWS else (False, True):
         if whole and func not in VIEWS and sum(r.numel() for r in results) > LARGEST:
             break
@@ -439,8 +475,11 @@ def _reduce(tags: Tags, args: Any, kwargs: Any, result: Any) -> None:
         _inherit(tags, args, kwargs, result)
         return
     over = range(tag.ndim) if dims is None else [d % tag.ndim for d in ([dims] if isinstance(dims, int) else dims)]
-    if any(tag.shape[d] > 1 for d in over):
-        return
+    for d in over:
+        if tag.shape[d] > 1:
+            if not torch.equal(tag.narrow(d, 0, 1).expand_as(tag), tag):
+                return
+            tag = tag.narrow(d, 0, 1)
     for r in results:
         keeps = r.ndim == tag.ndim
         tags.set(r, tag if keeps else tag.reshape([n for d, n in enumerate(tag.shape) if d not in over]))
