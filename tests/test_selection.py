@@ -18,6 +18,7 @@ from dynsel.selection import (
     class_balance,
     gumbel,
     largest_remainder,
+    random_subsets,
     top_k,
     weighted_draw,
 )
@@ -235,3 +236,25 @@ def test_weighted_draw_names_what_is_wrong():
     for bad in (-1.0, float("nan"), float("inf")):
         with pytest.raises(ValueError, match="`weights` must be finite and not negative"):
             weighted_draw(torch.tensor([1.0, bad]), 1)
+
+
+# ---------------------------------------------------------------- random subsets
+@given(st.integers(1, 30), st.data())
+def test_random_subsets_have_their_size_and_the_shares_of_the_classes(total, data):
+    size, seed = data.draw(st.integers(1, total)), data.draw(st.integers(0, 2**31))
+    labels = torch.tensor(data.draw(st.lists(st.integers(0, 3), min_size=total, max_size=total)))
+    free = random_subsets(total, size, 3, torch.Generator().manual_seed(seed))
+    assert free.dtype == torch.bool
+    assert free.sum(1).tolist() == [size] * 3
+    balanced = random_subsets(total, size, 3, torch.Generator().manual_seed(seed), labels)
+    wanted = largest_remainder(torch.bincount(labels), size).tolist()
+    for members in balanced:
+        assert torch.bincount(labels[members], minlength=len(wanted)).tolist() == wanted
+
+
+def test_every_sample_is_in_a_random_subset_equally_often():
+    """Binomial with n = 2,000 and p = 0.3: five standard deviations are 0.051."""
+    labels = torch.tensor([0] * 10 + [1] * 20)
+    for given_labels in (None, labels):
+        found = random_subsets(30, 9, 2000, torch.Generator().manual_seed(0), given_labels).double().mean(0)
+        assert (found - 0.3).abs().max() < 0.051

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Collection
-from difflib import get_close_matches
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser
 
-__all__ = ["CommandParser", "Parser", "similar"]
+from dynsel._lib.messages import suggest
+
+__all__ = ["CommandParser", "Parser"]
 
 
 class CommandParser(ArgumentParser):
@@ -46,7 +47,8 @@ class CommandParser(ArgumentParser):
         """
         start, _, words = message.partition("unrecognized arguments: ")
         if not start and words:
-            message += similar(words.split()[0].split("=")[0], self._option_string_actions)
+            known = [name for name in self._option_string_actions if name.startswith("--") and "help" not in name]
+            message += suggest(words.split()[0].split("=")[0], known)
         start, said, names = message.partition("the following arguments are required: ")
         if said and not start:
             typed = [f"--{name}" if f"--{name}" in self._option_string_actions else name for name in names.split(", ")]
@@ -76,18 +78,3 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise ValueError(message)
-
-
-def similar(word: str, known: Collection[str]) -> str:
-    """The end of a message about an unknown word: the one that was probably meant, if any is similar.
-
-    Args:
-        word: What was given.
-        known: What could have been given.
-
-    Example:
-        >>> similar("--sed", ["--seed", "--out"])
-        '; did you mean --seed?'
-    """
-    near = get_close_matches(word, known, n=1)
-    return f"; did you mean {near[0]}?" if near else ""

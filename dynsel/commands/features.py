@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from jsonargparse import Namespace
     from rich.console import Console
 
-__all__ = ["atlas", "extract", "find_dataset", "info", "verify"]
+__all__ = ["atlas", "extract", "info", "verify"]
 
 
 # ---------------------------------------------------------------- extract
@@ -117,10 +117,10 @@ def _expanded(args: list[str]) -> list[str]:
 def _instantiated(parser: CommandParser, options: Namespace) -> tuple[Any, Any]:
     """Extractor and data set, each None where there is none."""
     made = parser.instantiate_classes(options)
-    return made.get("extractor"), None if made.get("data") is None else find_dataset(made.data, options.split)
+    return made.get("extractor"), None if made.get("data") is None else _find_dataset(made.data, options.split)
 
 
-def find_dataset(data: Any, split: str = "train") -> Any:
+def _find_dataset(data: Any, split: str = "train") -> Any:
     """The data set itself, or that of a data module's loader.
 
     Args:

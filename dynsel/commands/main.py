@@ -10,10 +10,10 @@ import os
 import re
 import sys
 from collections.abc import Sequence
-from difflib import get_close_matches
 from importlib import import_module
 from types import TracebackType
 
+from dynsel._lib.messages import suggest
 from dynsel.commands._help import HELP
 
 __all__ = ["main"]
@@ -93,11 +93,9 @@ def _known(words: list[str]) -> str:
     """Name of the command that these words are."""
     name = " ".join(words)
     if name not in COMMANDS:
-        group = [known for known in COMMANDS if known.startswith(f"{words[0]} ")]
-        known = {each.split()[-1]: each for each in group} or {each.split()[0]: each.split()[0] for each in COMMANDS}
-        near = [known[each] for each in get_close_matches(words[-1], known, n=1)]
-        hint = f"did you mean {near[0]}?" if near else f"it must be one of {', '.join(known)}"
-        raise ValueError(f"unknown command {name!r}; {hint}")
+        group = [each.split()[1] for each in COMMANDS if each.startswith(f"{words[0]} ")]
+        known = group or dict.fromkeys(each.split()[0] for each in COMMANDS)
+        raise ValueError(f"unknown command {name!r}{suggest(words[-1], known)}")
     return name
 
 

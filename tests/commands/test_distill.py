@@ -138,8 +138,8 @@ def test_sheets_are_drawn_now_and_then():
 
 # ---------------------------------------------------------------- bad input
 WRONG = [
-    (["distil"], "unknown command 'distil'; did you mean distill?"),
-    (["distill", "train"], "unknown command 'distill train'; it must be one of fit, evaluate, export, measure"),
+    (["distil"], "unknown command 'distil'; did you mean 'distill'?"),
+    (["distill", "train"], "unknown command 'distill train'; there are fit, evaluate, export, measure"),
     (["distill", "fit", "--config", "nowhere.yaml"], "nowhere.yaml"),
     (["distill", "export", "--ckpt_path", "no.ckpt", "--out", "x"], "there is no checkpoint no.ckpt"),
     (["distill", "measure", "--features", "x.npy"], "the following arguments are required: --selection"),

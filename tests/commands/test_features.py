@@ -118,7 +118,7 @@ def test_a_folder_of_images(folder: Path, capsys: Any) -> None:
             "`split` must be one of train",
         ),
         (["extract", *DIGITS, "--extractor", "pixels"], "out"),
-        (["extrct"], "unknown command 'features extrct'; did you mean features extract?"),
+        (["extrct"], "unknown command 'features extrct'; did you mean 'extract'?"),
         (["info", "f.npy"], "there is no feature file f.npy"),
         (["info"], "store"),
     ],

@@ -83,12 +83,12 @@ def test_the_parser_knows_every_option_of_the_help(name: str, capsys: pytest.Cap
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["sae", "fit", "--sed", "1"], "unrecognized arguments: --sed 1; did you mean --seed?"),
-        (["select", "--keep-ratio", "0.1"], "did you mean --keep_ratio?"),
+        (["sae", "fit", "--sed", "1"], "unrecognized arguments: --sed 1; did you mean '--seed'"),
+        (["select", "--keep-ratio", "0.1"], "did you mean '--keep_ratio'"),
         (["features", "info"], "the following arguments are required: store"),
-        (["featres", "extract"], "unknown command 'featres'; did you mean features?"),
-        (["featres", "--help"], "unknown command 'featres'; did you mean features?"),
-        (["sae", "train", "--help"], "unknown command 'sae train'; it must be one of fit, info"),
+        (["featres", "extract"], "unknown command 'featres'; did you mean 'features'"),
+        (["featres", "--help"], "unknown command 'featres'; did you mean 'features'"),
+        (["sae", "train", "--help"], "unknown command 'sae train'; there are fit, info"),
     ],
 )
 def test_what_was_probably_meant(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -170,7 +170,7 @@ def test_interrupt_before_any_checkpoint(
     [
         (["fit", "--config", "nowhere.yaml"], "`config`: File does not exist"),
         (["fit"], "the following arguments are required"),
-        (["fti"], "unknown command 'fti'; did you mean fit?"),
+        (["fti"], "unknown command 'fti'; did you mean 'fit'"),
         (["fit", "--config", "digits.yaml", "--selection.selector", "randm"], "did you mean 'random'?"),
         (
             ["fit", "--config", "digits.yaml", "--selection.selector", "dynsel.selectors.Randm"],

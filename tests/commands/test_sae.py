@@ -113,7 +113,7 @@ def test_atlas(folder: Path, capsys: Any) -> None:
         (["fit", "--out", "s.safetensors"], "--features"),
         (["info", "none.safetensors"], "there is no autoencoder none.safetensors"),
         (["info", "f.npy"], "f.npy is no safetensors file"),
-        (["train"], "unknown command 'sae train'; it must be one of fit, info"),
+        (["train"], "unknown command 'sae train'; there are fit, info"),
     ],
 )
 def test_wrong_input(arguments: list[str], said: str, folder: Path, capsys: Any) -> None:

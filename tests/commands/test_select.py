@@ -1,4 +1,4 @@
-"""`dynsel select`: what it chooses, the manifest it writes, and what it says of bad input."""
+"""`dynsel select`: the manifest it writes, and what it says of bad input."""
 
 from __future__ import annotations
 
@@ -13,22 +13,14 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from dynsel.cfd import characteristic_sums, gaussian_frequencies, median_scale, random_floor
 from dynsel.commands.main import main
 from dynsel.commands.select import select
-from dynsel.coreset import coreset_report, offline_selectors, select_coreset
-from dynsel.selectors import SELECTORS, KCenter
-from dynsel.selectors.fast import FAST
+from dynsel.coreset import select_coreset
 
 DIGITS = load_digits()
 X = DIGITS.data[:400].astype(np.float32)
 Y = DIGITS.target[:400]
 LABELS = torch.from_numpy(Y)
-
-
-@pytest.fixture(autouse=True)
-def fast_is_a_selector(monkeypatch):
-    monkeypatch.setitem(SELECTORS, "fast", FAST)
 
 
 @pytest.fixture
@@ -40,91 +32,6 @@ def files(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-# ---------------------------------------------------------------- choosing
-@pytest.mark.parametrize("selector", ["fast", "herding", "k-center", "random", "rrd"])
-def test_selectors_choose_the_share_asked_for(selector):
-    options = {"sae_epochs": 2} if selector == "rrd" else {}
-    assert selector in offline_selectors()
-    chosen = select_coreset(selector, X, LABELS, keep_ratio=0.15, seed=1, **options)
-    assert chosen.tolist() == sorted(set(chosen.tolist()))
-    assert len(chosen) == 60
-    assert torch.bincount(LABELS[chosen]).tolist() == pytest.approx((torch.bincount(LABELS) * 0.15).tolist(), abs=1)
-
-
-def test_it_is_what_the_selector_chooses():
-    selector = KCenter(seed=0)
-    selector.bind(400, LABELS)
-    selector.fit(X)
-    assert torch.equal(select_coreset("k-center", X, LABELS, 0.1), selector.select(0.0, 40).indices.sort().values)
-
-
-def test_without_labels_all_samples_are_one_class():
-    assert len(select_coreset("fast", torch.from_numpy(X), keep_ratio=0.1, steps=10)) == 40
-
-
-def test_the_seed_decides():
-    first, again, other = (select_coreset("random", X, None, 0.1, seed).tolist() for seed in (1, 1, 2))
-    assert first == again != other
-
-
-@pytest.mark.parametrize(
-    ("selector", "why"),
-    [
-        ("hybrid", "hybrid chooses by logits, which only training gives; try fast or herding or k-c"),
-        ("infobatch", "infobatch chooses by losses"),
-        ("full", "full chooses no given number of samples"),
-        ("gstds", "gstds chooses inside the batches of a training"),
-        ("jest", "jest chooses inside the batches of a training"),
-    ],
-)
-def test_selectors_that_need_training(selector, why):
-    assert selector not in offline_selectors()
-    with pytest.raises(ValueError, match=f"`selector` must choose without training; {why}"):
-        select_coreset(selector, X)
-
-
-def test_bad_arguments():
-    with pytest.raises(ValueError, match="unknown selector 'fsat'; did you mean 'fast'"):
-        select_coreset("fsat", X)
-    with pytest.raises(TypeError, match="k-center has no argument `steps`; it has normalize, max_keep_ratio"):
-        select_coreset("k-center", X, steps=3)
-    with pytest.raises(ValueError, match=r"`keep_ratio` must be in \(0, 1\], got 10"):
-        select_coreset("k-center", X, keep_ratio=10)
-
-
-# ---------------------------------------------------------------- the report
-def test_the_report_by_direct_computation():
-    report = coreset_report(X, torch.arange(40), seed=3)
-    generator = torch.Generator().manual_seed(3)
-    t = gaussian_frequencies(1024, 64, median_scale(X, generator), generator)
-    waves = np.exp(1j * X.astype(np.float64) @ t.double().numpy().T)
-    distance = np.square(np.abs(waves[:40].mean(0) - waves.mean(0))).mean()
-    assert report["cfd"]["coreset"] == pytest.approx(distance, rel=1e-4)
-    floor = random_floor(characteristic_sums(X, t).value(), 40, 400)
-    assert report["ratio"] == pytest.approx(distance / floor, rel=1e-4)
-    random = report["cfd"]["random"]
-    assert random["best"] < random["mean"]
-    assert report["cfd"]["z"] == pytest.approx((distance - random["mean"]) / random["std"], rel=1e-3)
-    assert random["mean"] == pytest.approx(floor, rel=0.2)
-
-
-def test_random_subsets_of_the_report_are_class_balanced():
-    """Where each class is one point, they all are exactly the whole set."""
-    x = torch.nn.functional.one_hot(LABELS).float() * 3
-    whole = torch.cat([(c == LABELS).nonzero()[:10, 0] for c in range(10)])
-    report = coreset_report(x[whole], torch.arange(0, 100, 2), torch.arange(100) // 10)
-    assert report["cfd"]["random"]["mean"] == pytest.approx(0, abs=1e-10)
-
-
-def test_the_whole_set_is_at_no_distance():
-    report = coreset_report(X, torch.arange(400), repeats=2)
-    assert report["cfd"]["coreset"] == pytest.approx(0, abs=1e-10)
-    assert report["ratio"] is None
-    with pytest.raises(ValueError, match="`repeats` must be at least 2, got 1"):
-        coreset_report(X, torch.arange(4), repeats=1)
-
-
-# ---------------------------------------------------------------- the command
 def test_the_manifest(files, capsys):
     command = ["--selector", "fast:steps=10", "--keep_ratio", "0.1", "--features", "both.npz:train_features"]
     command += ["--labels", "both.npz:train_labels", "--out", "out/subset.json", "--seed", "4"]
@@ -212,3 +119,19 @@ def test_missing_and_pickled_files(files):
     ):
         with pytest.raises(error, match=text):
             select([word for pair in {**GOOD, key: value}.items() for word in pair])
+
+
+def test_a_path_with_brackets_is_printed_as_it_stands(files, capsys):
+    command = ["select", "--selector", "random", "--keep_ratio", "0.2", "--features", "x.npy"]
+    assert main([*command, "--out", "[bold]/[/x].json"]) == 0
+    assert "; [bold]/[/x].json\n" in capsys.readouterr().out
+
+
+def test_ctrl_c_ends_with_130(files, capsys, monkeypatch):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dynsel.coreset.select_coreset", interrupt)
+    assert main(["select", "--keep_ratio", "0.2", "--features", "x.npy", "--out", "a.json"]) == 130
+    assert "dynsel: interrupted" in capsys.readouterr().err
+    assert not Path("a.json").exists()
