@@ -64,12 +64,6 @@ def room(module: str) -> str:
     return "dynsel" if module == "dynsel" else module.split(".")[1]
 
 
-def folder(module: str, path: Path) -> str:
-    """The package that a module's file lies in; a file directly in `dynsel/` stands for itself."""
-    inside = module if path.name == "__init__.py" else module.rpartition(".")[0]
-    return module if inside == "dynsel" else inside
-
-
 def circle(graph: dict[str, set[str]]) -> list[str]:
     """One circle of a graph, from a node back to itself; empty if there is none."""
     try:
@@ -79,11 +73,11 @@ def circle(graph: dict[str, set[str]]) -> list[str]:
     return []
 
 
-def between(graph: dict[str, set[str]], name: dict[str, str]) -> dict[str, set[str]]:
-    """The graph of what the modules are in: folders or rooms."""
+def between_rooms(graph: dict[str, set[str]]) -> dict[str, set[str]]:
+    """The graph of the rooms; a folder inside a room, as `compare/report`, is part of it."""
     grouped: dict[str, set[str]] = {}
     for module, others in graph.items():
-        grouped.setdefault(name[module], set()).update({name[other] for other in others} - {name[module]})
+        grouped.setdefault(room(module), set()).update({room(other) for other in others} - {room(module)})
     return grouped
 
 
@@ -104,8 +98,7 @@ def main(root: Path) -> None:
         print(f"| {r} | {lines[r]} | {files[r]} |", " | ".join(str(counts[r, o] or "") for o in used), "|")
     print(f"| all | {sum(lines.values())} | {sum(files.values())} |", " | ".join("" for _ in used), "|")
     print("\ncircle of files:", " -> ".join(circle(graph)) or "none")
-    inside = {module: folder(module, path) for module, path in modules.items()}
-    print("circle of folders:", " -> ".join(circle(between(graph, inside))) or "none")
+    print("circle of rooms:", " -> ".join(circle(between_rooms(graph))) or "none")
 
 
 if __name__ == "__main__":
