@@ -71,9 +71,7 @@ class Selector(Stateful, ABC):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "observe" in vars(cls):
-            raise TypeError(
-                f"{cls.__name__} overrides `observe`, which counts uses: override `learn(feedback)` instead"
-            )
+            raise TypeError(f"{cls.__name__} overrides `observe`, which is final: override `learn(feedback)` instead")
 
     def _state_defaults(self) -> None:
         self.generator = torch.Generator()
