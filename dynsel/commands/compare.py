@@ -82,7 +82,7 @@ def _plan(options: argparse.Namespace, first_seed: int, args: Sequence[str]) -> 
 
 
 def _run(plan: Plan, store: Store, comparison: Comparison, console: Console) -> int:
-    from dynsel.compare.results import write_results
+    from dynsel.commands._results import write_results
 
     queue = Queue(store, comparison, console, plan.metric)
     try:

@@ -124,7 +124,7 @@ def test_table_agrees_with_the_runs(folder: Path, finished: dict[str, dict[str, 
 
 @pytest.fixture
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dynsel.compare.report.write_report", lambda *args, **options: [])
+    monkeypatch.setattr("dynsel.commands._results.write_report", lambda *args, **options: [])
 
 
 def test_a_second_call_trains_nothing(

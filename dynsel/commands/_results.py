@@ -1,0 +1,65 @@
+"""What `dynsel compare` leaves: tables on the terminal, as Markdown and as CSV, and the report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from dynsel._lib.console import say, value_table
+from dynsel._lib.files import write_atomically
+from dynsel.compare.facts import conditions, energy_parts, meanings
+from dynsel.compare.plan import Plan
+from dynsel.compare.record import RunRecord
+from dynsel.compare.report import write_report
+from dynsel.compare.results import results_csv, results_markdown
+from dynsel.compare.store import Store
+from dynsel.compare.summary import Row, summarise
+from dynsel.compare.table import Table, shortened, tables
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from dynsel.compare.run import Comparison
+
+__all__ = ["write_results"]
+
+
+def write_results(plan: Plan, store: Store, records: list[RunRecord], comparison: Comparison, console: Console) -> int:
+    """Print the tables, and write them and the report.
+
+    Args:
+        plan: What was compared.
+        store: Folder of the comparison.
+        records: All runs, those that failed among them.
+        comparison: What made the runs; it knows the data set and the device.
+        console: Where to print.
+
+    Returns:
+        Exit code: 1 if a run failed, else 0.
+    """
+    rows = summarise(records, metric=plan.metric, target=plan.target)
+    device = comparison.device() if plan.energy else None
+    allowed = store.steps if plan.equal == "seconds" else None
+    found = tables(rows, len(plan.seeds), plan.metric, energy_parts(rows, device), allowed)
+    facts, columns = conditions(plan, store, rows, device), meanings(plan, rows)
+    write_atomically(plan.results / "table.md", results_markdown(found, [*facts, *columns]))
+    write_atomically(plan.results / "results.csv", results_csv(rows, plan.metric))
+    _print_tables(plan, found, rows, console)
+    dataset = comparison.train_dataset()
+    paths = write_report(
+        records, plan.results, metric=plan.metric, dataset=dataset, tables=found, facts=facts, meanings=columns
+    )
+    say(console, ", ".join(map(str, paths)))
+    return 1 if any(row.errors for row in rows) else 0
+
+
+def _print_tables(plan: Plan, found: Sequence[Table], rows: Sequence[Row], console: Console) -> None:
+    for one in found:
+        # Headings of two lines make the columns narrow.
+        headings = [text.replace("of which ", "of which\n").replace("of time ", "of time\n") for text in one.headings]
+        table = value_table(headings, one.rows, title=one.title)
+        table.columns[1].no_wrap = False  # an error may need several lines
+        console.print(table)
+    for name, short in shortened(rows).items():
+        say(console, f"{short}: {name}")
+    say(console, f"{plan.results / 'table.md'}, {plan.results / 'results.csv'}")
