@@ -1,7 +1,7 @@
 """Differentiable augmentation that can be repeated: what real images went through, synthetic ones go through too.
 
 torchvision's transforms take one set of numbers a call, so that every class, or in evaluation every image, would be a
-call of its own; here a batch of groups with numbers of their own is one. Images are normalised ones.
+call of its own; here a batch of groups with numbers of their own is one. Images are normalized ones.
 
 Shapes: G groups, n images of a group.
 

@@ -47,7 +47,7 @@ def class_chunks(num_classes: int, size: int | None, rank: int = 0, world: int =
     Args:
         num_classes: Number of classes, C.
         size: Most classes at a time; None = all.
-        rank: Which rank.
+        rank: Number of this rank, from 0.
         world: Number of ranks.
 
     Example:

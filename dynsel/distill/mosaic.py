@@ -64,7 +64,7 @@ def encode(images: Tensor, factor: int) -> Tensor:
     *lead, tiles, channels, height, width = images.shape
     check_factor(factor, height, width)
     if tiles != factor * factor:
-        raise ValueError(f"`images` must have {factor * factor} tiles a mosaic, got {tiles}")
+        raise ValueError(f"`images` must have {factor * factor} tiles per mosaic, got {tiles}")
     h, w = height // factor, width // factor
     small = F.interpolate(images.reshape(-1, channels, height, width), (h, w), mode="area")
     return (

@@ -236,12 +236,12 @@ class NCFM(pl.LightningModule):
             return match_loss(synthetic, real, t, self.amplitude, weights)
 
     def _features(self, images: Tensor, draw: Draw) -> Tensor:
-        """(c, n, C, H, W) normalised images, augmented by class -> (c, n, D) float32 features of length 1."""
+        """(c, n, C, H, W) normalized images, augmented by class -> (c, n, D) float32 features of length 1."""
         flat = self.augmentation(images, draw).flatten(0, 1).contiguous(memory_format=torch.channels_last)
         return F.normalize(self.embed(flat).float(), dim=1).view(*images.shape[:2], -1)
 
     def _decoded(self, classes: slice) -> Tensor:
-        """(c, n, C, H, W) normalised images as they are to be trained on."""
+        """(c, n, C, H, W) normalized images as they are to be trained on."""
         full = decode(self.images[classes], self.factor).flatten(1, 2)
         normal: Tensor = self.normalize(full.flatten(0, 1)).view(full.shape)
         return normal

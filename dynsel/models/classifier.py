@@ -62,7 +62,7 @@ def build_model(architecture: str, num_classes: int, in_channels: int = 3, width
 class ImageClassifier(pl.LightningModule):
     """Trains a classifier on batches of uint8 images and int64 targets.
 
-    Images are augmented (in training) and normalised on their device. SGD with Nesterov momentum, or AdamW, spares
+    Images are augmented (in training) and normalized on their device. SGD with Nesterov momentum, or AdamW, spares
     norms and biases the weight decay. The learning rate follows `schedule` by the optimiser step, to the end
     that the Trainer foresees. Logs `train_loss`, `val_loss` (without label smoothing) and `val_accuracy`.
     Weights and augmentation come from PyTorch's random state: `seed_everything` decides them.

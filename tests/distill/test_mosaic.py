@@ -60,5 +60,5 @@ def test_a_factor_must_divide_the_sides(factor, message):
 
 
 def test_a_mosaic_needs_all_its_tiles():
-    with pytest.raises(ValueError, match="`images` must have 4 tiles a mosaic, got 3"):
+    with pytest.raises(ValueError, match="`images` must have 4 tiles per mosaic, got 3"):
         encode(torch.rand(1, 3, 1, 8, 8), 2)

@@ -122,6 +122,6 @@ def _bytes(array: Any) -> Any:
     if array.dtype.kind != "f" or not (low >= 0 and high <= 1):
         raise ValueError(
             f"images must be uint8 or floating in [0, 1], got {array.dtype} from {low:.3g} to {high:.3g}; leave "
-            "normalisation out of the data set: the extractor brings the preprocessing of its model"
+            "normalization out of the data set: the extractor brings the preprocessing of its model"
         )
     return np.rint(array * 255).astype(np.uint8)

@@ -53,7 +53,7 @@ class OpenCLIP(Extractor):
         return self.transform(as_rgb(value))
 
     def forward(self, batch: Any) -> Tensor:
-        """(B, d) image embeddings.
+        """The features of a batch, (B, d) floats.
 
         Args:
             batch: (B, 3, H, W) floats, preprocessed.
@@ -62,7 +62,7 @@ class OpenCLIP(Extractor):
         return features
 
     def describe(self) -> dict[str, Any]:
-        """Model, weights, normalisation and preprocessing."""
+        """Model, weights, normalization and preprocessing."""
         return {
             "name": "open-clip",
             "model": self.name,

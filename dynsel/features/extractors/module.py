@@ -93,7 +93,7 @@ class ModuleInput(Extractor):
         return taken[0].flatten(1)
 
     def describe(self) -> dict[str, Any]:
-        """Class, weights, layer and normalisation."""
+        """Class, weights, layer and normalization."""
         return {
             "name": "module",
             "model": f"{type(self.model).__module__}.{type(self.model).__qualname__}",

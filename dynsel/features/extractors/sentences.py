@@ -18,7 +18,7 @@ __all__ = ["MiniLM", "SentenceTransformerText"]
 
 
 class SentenceTransformerText(Extractor):
-    """Sentence embeddings.
+    """The sentence embeddings of any model that sentence-transformers loads.
 
     Items are strings, tuples that begin with one, or mappings with one under "text", "sentence" or "input"; or else
     the data set keeps its strings in an attribute `texts`.
@@ -89,7 +89,7 @@ class SentenceTransformerText(Extractor):
         return {key: value for key, value in tokens.items() if isinstance(value, Tensor)}
 
     def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """(B, d) embeddings.
+        """The features of a batch, (B, d) floats.
 
         Args:
             batch: Tokens by name, as the encoder's tokenizer gives them.

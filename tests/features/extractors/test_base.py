@@ -38,7 +38,7 @@ def test_arrays_and_tensors_of_any_layout() -> None:
         (
             torch.full((3, 4, 4), -1.0),
             ValueError,
-            r"in \[0, 1\], got float32 from -1 to -1; leave normalisation out of the",
+            r"in \[0, 1\], got float32 from -1 to -1; leave normalization out of the",
         ),
         (torch.full((3, 4, 4), torch.nan), ValueError, "got float32 from nan to nan"),
     ],
