@@ -3,18 +3,16 @@
 features → scores → selection → sampler → training → feedback → scores
 """
 
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
+
+from dynsel._lib.provenance import package_version
 
 if TYPE_CHECKING:
     from dynsel.callbacks import DynamicSelection
     from dynsel.samplers import SelectionController, SelectionSampler
     from dynsel.selection import Selection
 
-try:
-    __version__ = version("dynsel")
-except PackageNotFoundError:  # a checkout on PYTHONPATH
-    __version__ = "0.1.0+checkout"
+__version__ = package_version("dynsel")
 
 __all__ = ["DynamicSelection", "Selection", "SelectionController", "SelectionSampler", "__version__"]
 

@@ -59,7 +59,7 @@ def select_coreset(
         labels: (N,) class codes 0 .. C-1 (`dynsel.labels.encode_labels`): every class is then kept in its share.
             Without them all samples are one class.
         keep_ratio: Share of the samples to choose, in (0, 1].
-        seed: Seed of all draws.
+        seed: Seed of the selector, for those that draw.
         **arguments: Keyword arguments of the selector.
 
     Returns:

@@ -34,7 +34,7 @@ def say(console: Console, text: str) -> None:
 
     Args:
         console: As `open_console` gives it.
-        text: The line.
+        text: The line, without a newline at its end.
     """
     console.print(text, soft_wrap=True)
 
@@ -43,10 +43,10 @@ def value_table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, left:
     """A table to print, whose cells never break.
 
     Args:
-        headings: One per column.
-        rows: Cells, one per heading.
+        headings: What stands above the columns.
+        rows: Cells of each row, one per heading.
         left: Number of columns of text, which come first; the columns after them are numbers, aligned at the right.
-        title: What stands above it.
+        title: What stands above the table; empty for no title.
     """
     from rich import box
     from rich.table import Table

@@ -21,7 +21,7 @@ def write_atomically(path: Path, content: str | bytes | Callable[[IO[bytes]], ob
         content: What to write, text as UTF-8; or what writes it to an open file.
 
     Raises:
-        RuntimeError: If the disk is full.
+        RuntimeError: If the disk is full; the message names it and what is free.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -44,10 +44,10 @@ def full_disk(path: Path) -> Iterator[None]:
     """Turn the error of a full disk into one that says what to do.
 
     Args:
-        path: What is being written.
+        path: File that is being written.
 
     Raises:
-        RuntimeError: If the disk is full.
+        RuntimeError: If the disk is full; the message names it and what is free.
     """
     try:
         yield

@@ -19,7 +19,7 @@ def track(items: Iterable[T], title: str, total: int | None = None, *, show: boo
     """The items one after another, with a bar of how many are done.
 
     Args:
-        items: What is gone through.
+        items: The items, of any kind.
         title: What is being done, in a word or two.
         total: Number of items; None takes their length if they have one.
         show: Whether there is a bar; without one the items come back as they are.

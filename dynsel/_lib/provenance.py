@@ -52,7 +52,7 @@ def package_version(name: str) -> str:
     """Version of an installed package; "unknown" where it isn't installed.
 
     Args:
-        name: As `pip` knows it.
+        name: Name of the package as `pip` knows it.
     """
     try:
         return version(name)

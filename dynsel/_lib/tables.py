@@ -32,7 +32,7 @@ def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, le
     r"""A Markdown table without a newline at its end.
 
     Args:
-        headings: One per column.
+        headings: What stands above the columns.
         rows: Cells, one per heading; a | in them is escaped, and a line break becomes a space.
         left: Number of columns of text, which come first; the columns after them are numbers, aligned at the right.
 

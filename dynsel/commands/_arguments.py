@@ -42,7 +42,7 @@ class CommandParser(ArgumentParser):
         """Raise instead of ending the process; options have the form and the name that they are typed with.
 
         Args:
-            message: What is wrong.
+            message: What is wrong with the command line.
             ex: What was raised because of it.
         """
         start, _, words = message.partition("unrecognized arguments: ")
@@ -62,7 +62,7 @@ class Parser(argparse.ArgumentParser):
     For the one command that passes what it doesn't know on to another parser.
 
     Args:
-        command: As the user calls it.
+        command: The command as the user calls it, for the help.
         description: What it does, in a sentence.
         epilog: Shown under the options as it stands.
     """
@@ -77,4 +77,12 @@ class Parser(argparse.ArgumentParser):
         )
 
     def error(self, message: str) -> NoReturn:
+        """Raise instead of ending the process.
+
+        Args:
+            message: What is wrong with the command line.
+
+        Raises:
+            ValueError: With this message, always.
+        """
         raise ValueError(message)

@@ -56,12 +56,12 @@ def _measure(
         features: (N, d) array: feature store, .npy, or .npz:KEY.
         selection: Manifest of `dynsel select`, or a JSON list of indices.
         labels: (N,) labels, .npy or .npz:KEY: report every class as well.
-        out: JSON file to write.
+        out: JSON file that the report is written to.
         settings: Further arguments of `neural_cfd`.
         args: The command line, to be written down.
 
     Raises:
-        FileNotFoundError: If there is no such file.
+        FileNotFoundError: If the features, the labels or the selection aren't there.
         ValueError: If the selection isn't one of these features, or an option is out of range.
     """
     from dynsel.cfd import neural_cfd

@@ -57,7 +57,7 @@ def _begin(
     """Settings of the command itself.
 
     Args:
-        out: Folder of the results.
+        out: Folder that the results are written to.
         threads: Number of CPU threads of torch.
         sheet_every: Number of steps between two pictures.
         checkpoint_every: Number of steps between two checkpoints.
@@ -124,7 +124,7 @@ def fit(args: list[str]) -> int:
     """Run `dynsel distill fit`.
 
     Args:
-        args: Options of the command.
+        args: Command line after the command's name.
 
     Returns:
         Exit code: 0, or 130 if interrupted.
@@ -177,7 +177,7 @@ def evaluate(args: list[str]) -> int:
     """Run `dynsel distill evaluate`: train fresh networks on the distilled set and on as many real images.
 
     Args:
-        args: Options of the command.
+        args: Command line after the command's name.
 
     Returns:
         Exit code: 0.
@@ -228,7 +228,7 @@ def export(args: list[str]) -> int:
     """Run `dynsel distill export`.
 
     Args:
-        args: Options of the command.
+        args: Command line after the command's name.
 
     Returns:
         Exit code: 0.
@@ -244,7 +244,7 @@ def _export(ckpt_path: Path, out: Path, *, args: list[str]) -> None:
 
     Args:
         ckpt_path: Checkpoint of `dynsel distill fit`.
-        out: Folder to write to.
+        out: Folder that the images and their manifest are written to.
         args: The command line, to be written down.
     """
     images, known, step = _from_checkpoint(ckpt_path)

@@ -150,7 +150,7 @@ def info(args: list[str]) -> int:
     """Run `dynsel features info`.
 
     Args:
-        args: Options of the command.
+        args: Command line after the command's name.
 
     Returns:
         Exit code: 0.
@@ -193,7 +193,7 @@ def verify(args: list[str]) -> int:
     """Run `dynsel features verify`.
 
     Args:
-        args: Options of the command.
+        args: Command line after the command's name.
 
     Returns:
         Exit code: 0, or 1 if the store is damaged.
@@ -231,7 +231,7 @@ def atlas(args: list[str]) -> int:
     """Run `dynsel features atlas`.
 
     Args:
-        args: Options of the command.
+        args: Command line after the command's name.
 
     Returns:
         Exit code: 0.
@@ -264,7 +264,7 @@ def _draw(
     Args:
         dataset: Images that the features describe.
         features: Feature store, .npy, or .npz:KEY.
-        out: Folder for the pictures.
+        out: Folder that the pictures are written to.
         sae: Autoencoder of `dynsel sae fit`; without it one is fitted.
         usage: Checkpoint (.ckpt), run of `dynsel compare` (.json), or .npy.
         rows: Number of factors of each kind.

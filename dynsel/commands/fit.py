@@ -27,7 +27,7 @@ def fit(args: list[str]) -> int:
     """Train.
 
     Args:
-        args: Options of the command.
+        args: Command line after the command's name.
 
     Returns:
         Exit code: 0, or 130 if interrupted.

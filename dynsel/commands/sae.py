@@ -150,7 +150,7 @@ def info(args: list[str]) -> int:
     """Run `dynsel sae info`.
 
     Args:
-        args: Options of the command.
+        args: Command line after the command's name.
 
     Returns:
         Exit code: 0.
@@ -168,7 +168,7 @@ def _show(file: Path) -> None:
         file: Autoencoder, ending in .safetensors.
 
     Raises:
-        FileNotFoundError: If there is no such file.
+        FileNotFoundError: If there is no autoencoder of this name.
     """
     if not file.is_file():
         raise FileNotFoundError(f"there is no autoencoder {file}")

@@ -56,11 +56,11 @@ def choose(
         out: Manifest to write, ending in .json.
         labels: (N,) labels, .npy or .npz:KEY; each class is then kept in its share.
         selector: Who chooses: short name or class path, with arguments as in fast:dim=32.
-        seed: Seed of all draws.
+        seed: Seed of the selector and of the random subsets.
         args: The command line, to be written down.
 
     Raises:
-        FileNotFoundError: If there is no such file.
+        FileNotFoundError: If the features or the labels aren't there.
         ValueError: If the selector can't choose without training, or an option is out of range.
     """
     if out.suffix != ".json":
