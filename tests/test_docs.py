@@ -1,7 +1,8 @@
-"""Every snippet of the pages in docs/ runs."""
+"""Every snippet of the README and of the pages in docs/ runs; the README stays short, and its links lead somewhere."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -10,15 +11,16 @@ from snippets import python_blocks, run_snippets
 
 from dynsel.distill.dataset import save_distilled
 
-DOCS = Path(__file__).parents[1] / "docs"
-PAGES = sorted(page.name for page in DOCS.glob("*.md") if python_blocks(page))
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("page", PAGES)
-def test_every_snippet_of_a_page_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("page", [page for page in PAGES if python_blocks(page)], ids=lambda page: page.stem)
+def test_every_snippet_of_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_distilled(tmp_path / "runs/digits-ncfm", torch.rand(10, 1, 8, 8), torch.arange(10), list("0123456789"))
-    run_snippets(DOCS / page, tmp_path, monkeypatch)
+    run_snippets(page, tmp_path, monkeypatch)
 
 
 def test_a_snippet_that_fails_is_told_by_its_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -27,3 +29,14 @@ def test_a_snippet_that_fails_is_told_by_its_line(tmp_path: Path, monkeypatch: p
     with pytest.raises(AssertionError) as error:
         run_snippets(page, tmp_path, monkeypatch)
     assert error.traceback[-1].lineno + 1 == 11
+
+
+def test_the_readme_is_read_in_five_minutes() -> None:
+    assert len(README.read_text().splitlines()) <= 150
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_links_to_files_lead_somewhere(page: Path) -> None:
+    targets = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text())
+    files = [target for target in targets if not target.startswith(("http://", "https://", "mailto:"))]
+    assert [name for name in files if not (page.parent / name).exists()] == []
