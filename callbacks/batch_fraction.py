@@ -63,6 +63,10 @@ class BatchFraction(Callback):
         self.score = score
         self._undo: Callable[[], None] | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy has changed no Trainer.
+        return {**vars(self), "_undo": None}
+
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if stage != "fit":
             return
@@ -94,9 +98,9 @@ class BatchFraction(Callback):
     def _reduced(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int) -> Any:
         ratio = self.keep_ratio(training_progress(trainer, trainer.current_epoch))
         callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
-        selections = [c for c in callbacks if isinstance(c, DynamicSelection) and c.controller.armed]
+        selections = [c for c in callbacks if isinstance(c, DynamicSelection) and c.controller.phase.selects]
         # A selector that waits for the features of every sample would wait for ever for those of samples cut away.
-        whole = any(selection.controller.gathers_features for selection in selections)
+        whole = any(selection.controller.sources.is_gathering for selection in selections)
         kept, size = None, 0
         if batch is not None and ratio < 1 and not whole:
             size = batch_size(batch)

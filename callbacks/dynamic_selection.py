@@ -8,15 +8,15 @@ from contextlib import contextmanager
 from typing import Any
 
 import lightning.pytorch as pl
-import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
-from dynsel._lib.batches import batch_size, cross_entropy, cut, scored
+from dynsel._lib.batches import batch_size, cut, scored
 from dynsel._lib.operations import FlopTap, can_count
-from dynsel.callbacks.lightning_driver import Bridge, Callback, change_train_batches
-from dynsel.callbacks.listening import InputTap, LossTap
-from dynsel.samplers.controller import EpochRecord, SelectionController
+from dynsel.callbacks.lightning_driver import Callback, LightningDriver, change_train_batches
+from dynsel.callbacks.tap_listener import StepListener, TapListener
+from dynsel.samplers.controller import SelectionController
+from dynsel.samplers.epoch_record import EpochRecord
 from dynsel.schedules import Schedule
 from dynsel.selectors import BatchSelector, CandidateSelector, Proxy, Selector
 
@@ -76,16 +76,22 @@ class DynamicSelection(Callback):
         count_flops: bool = False,
     ) -> None:
         self.controller = SelectionController(selector, keep_ratio, features=features, labels=labels, seed=seed)
-        self._score = per_sample_loss
-        self._loader_key = loader
-        self._trainer: pl.Trainer | None = None
-        self._bridge: Bridge | None = None
-        self._loss_tap: LossTap | None = None
-        self._loss_tap_open = False
-        self._input_tap: InputTap | None = None
-        self._undo_cut: Callable[[], None] | None = None
-        self._flop_tap: FlopTap | None = None
         self.count_flops = count_flops
+        self._score, self._loader_key = per_sample_loss, loader
+        self._be_idle()
+        self._trainer: pl.Trainer | None = None
+
+    def _be_idle(self) -> None:
+        # What there is during a fit only.
+        self._driver: LightningDriver | None = None
+        self._listener: StepListener | None = None
+        self._flop_tap: FlopTap | None = None
+        self._undo_cut: Callable[[], None] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy listens to nobody and has changed no Trainer.
+        absent = ("_trainer", "_driver", "_listener", "_flop_tap", "_undo_cut")
+        return {**vars(self), **dict.fromkeys(absent)}
 
     # ---------------------------------------------------------------- for the user
     @property
@@ -100,7 +106,7 @@ class DynamicSelection(Callback):
 
     @property
     def history(self) -> list[EpochRecord]:
-        """One record a finished epoch."""
+        """One record per finished epoch."""
         return self.controller.history
 
     def wrap(self, loader: Any) -> Any:
@@ -117,8 +123,8 @@ class DynamicSelection(Callback):
         The usual losses are weighted without being asked to. Whoever asks for the weights in `training_step`,
         before computing the loss, takes over: the loss is then left alone.
         """
-        if self._loss_tap is not None and self._loss_tap_open and not self._loss_tap.calls:
-            self._loss_tap.weights = None
+        if self._listener is not None:
+            self._listener.leave_weights()
         return self.controller.weights(batch_idx)
 
     def total_steps(self, max_epochs: int, accumulate_grad_batches: int = 1) -> int:
@@ -133,20 +139,16 @@ class DynamicSelection(Callback):
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if stage != "fit":
             return
-        if self._trainer is not None and self._trainer is not trainer:
+        if self._trainer is not trainer and self.controller.is_bound:
             self.controller.forget()
-        self._trainer, self._bridge = trainer, Bridge(trainer)
-        controller, bridge = self.controller, self._bridge
-        controller.progress, controller.progress_after = bridge.progress, bridge.progress_after
-        controller.batches_trained = lambda: bridge.batches_trained(controller.sampler.delivered)
-        controller.too_early = lambda: bridge.loading
-        controller.on_new_epoch = bridge.refresh
-        controller.before_begin = bridge.before_first_batch
-        controller.armed = False
-        bridge.install(self._select_from, self._batches_for_estimate)
+        driver = LightningDriver(trainer, self._score, count_flops=self.count_flops)
+        self._trainer, self._driver = trainer, driver
+        self.controller.attach(driver)
+        driver.install(self._select_from, self._batches_for_estimate)
         vars(trainer)["selection"] = self
-        self._lend_training(trainer, pl_module)
-        if controller.cuts_batches:
+        if isinstance(self.selector, Proxy):
+            self.selector.follow(pl_module)
+        if self.controller.cuts_batches:
             self._undo_cut = change_train_batches(
                 trainer,
                 pl_module,
@@ -154,62 +156,43 @@ class DynamicSelection(Callback):
                 by=type(self.selector).__name__,
             )
 
-    def _lend_training(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """For selectors that train a network of their own: data, device and precision of this training."""
-        controller = self.controller
-        controller.count_flops = self.count_flops
-        controller.score = self._score or cross_entropy
-        controller.device = lambda: trainer.strategy.root_device
-        controller.to_device = lambda batch: trainer.strategy.batch_to_device(batch)
-        controller.precision = trainer.precision_plugin.train_step_context
-        if isinstance(self.selector, Proxy):
-            self.selector.follow(pl_module)
-
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        if self._bridge is not None:
+        if self._driver is not None:
             # A checkpoint of the very last batch has nothing left to train: no hook ended its epoch.
             self.controller.finish_epoch()
         self._leave(trainer)
 
     def _leave(self, trainer: pl.Trainer) -> None:
-        self._close()
+        if self._listener is not None:
+            self._listener.close()
+        self._close_flop_tap()
         if vars(trainer).get("selection") is self:
             del vars(trainer)["selection"]
         if self._undo_cut is not None:
             self._undo_cut()
-            self._undo_cut = None
-        if self._bridge is not None:
-            self._bridge.uninstall()
-            self._bridge = None
+        if self._driver is not None:
+            self._driver.uninstall()
+        self._be_idle()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         # Lightning does not call `teardown` after an exception.
         self._leave(trainer)
 
-    def _close(self) -> None:
-        self._close_loss_tap()
-        self._close_flop_tap()
-        if self._input_tap is not None:
-            self._input_tap.remove()
-            self._input_tap = None
-
     # ---------------------------------------------------------------- the loader
     def _select_from(self, loaders: Any) -> Any:
         trainer: Any = self._trainer
-        if self._bridge is None or self._bridge.overfits:
+        if self._driver is None or self._driver.overfits:
             rank_zero_warn("DynamicSelection: `overfit_batches` is set, so the selection is off.")
             return loaders
-        result = self._bridge.combined(loaders)
-        flat = list(result.flattened)
-        place = self._which(result.iterables, len(flat))
         ranks = trainer.distributed_sampler_kwargs or {}
-        # On several ranks Lightning permutes for training, whatever the loader does.
-        flat[place] = self.controller.wrap(
-            flat[place], num_replicas=ranks.get("num_replicas", 1), rank=ranks.get("rank", 0), shuffle=True
-        )
-        self.controller.sampler.planning = True
-        result.flattened = flat
-        return result
+
+        def wrap(loader: Any) -> Any:
+            # On several ranks Lightning permutes for training, whatever the loader does.
+            return self.controller.wrap(
+                loader, num_replicas=ranks.get("num_replicas", 1), rank=ranks.get("rank", 0), shuffle=True
+            )
+
+        return self._driver.with_one_changed(loaders, self._which, wrap)
 
     def _which(self, loaders: Any, count: int) -> int:
         key = self._loader_key
@@ -223,28 +206,34 @@ class DynamicSelection(Callback):
         return places.index(key) % count
 
     def _batches_for_estimate(self) -> int | None:
-        trainer, bridge = self._trainer, self._bridge
-        if trainer is None or bridge is None or trainer.max_epochs in (None, -1) or bridge.overfits:
+        trainer, driver = self._trainer, self._driver
+        if trainer is None or driver is None or trainer.max_epochs in (None, -1) or driver.overfits:
             return None
-        steps = self.controller.plan(trainer.max_epochs, trainer.max_steps, bridge.optimizer_steps)
-        return bridge.batches_for_estimate(steps, trainer.max_epochs)
+        steps = self.controller.plan(trainer.max_epochs, trainer.max_steps, driver.optimizer_steps)
+        return driver.batches_for_estimate(steps, trainer.max_epochs)
 
     # ---------------------------------------------------------------- epochs
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.controller.armed = self._bridge is not None and not self._bridge.overfits
-        if self._needs_inputs:
-            capture = self.controller.capture
-            self._input_tap = InputTap(pl_module, None if capture is None else capture.module)
+        if self._driver is None or self._driver.overfits:
+            return
+        self.controller.begin_training()
+        self._listener = TapListener(
+            self.selector,
+            pl_module,
+            per_sample_loss=self._score,
+            automatic=pl_module.automatic_optimization,
+            capture=self.controller.capture,
+        )
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self.controller.armed:
+        if self._listener is not None:
             self.controller.ensure_epoch(trainer.current_epoch)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._close_loss_tap()
         self._close_flop_tap()
-        if not self.controller.armed:
+        if self._listener is None:
             return
+        self._listener.skip_batch()
         record = self.controller.finish_epoch()
         if record is not None and not trainer.barebones:
             metrics = {f"selection/{k}": v for k, v in vars(record).items() if k != "epoch" and not math.isnan(v)}
@@ -252,9 +241,8 @@ class DynamicSelection(Callback):
                 logger.log_metrics(metrics, step=trainer.global_step)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.controller.flush()
-        self.controller.armed = False
-        if self.controller.gathers_features and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+        self.controller.end_training()
+        if self.controller.sources.is_gathering and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             rank_zero_warn(
                 f"DynamicSelection: training ended before {type(self.selector).__name__} had the features of every "
                 "sample, so its scores were never used. Train for more epochs, or give features by `features=FILE`."
@@ -262,7 +250,7 @@ class DynamicSelection(Callback):
 
     def _cut(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int) -> Any:
         """The part of a batch of candidates that its losses select."""
-        if not self.controller.armed or batch is None:
+        if self._listener is None or batch is None:
             return batch
         size, draws = batch_size(batch), (trainer.current_epoch, batch_idx, trainer.global_rank)
         kept = self.controller.cut(batch_idx, size, lambda: self._losses_of(pl_module, batch, size, draws))
@@ -270,149 +258,52 @@ class DynamicSelection(Callback):
 
     def _losses_of(self, pl_module: pl.LightningModule, batch: Any, size: int, draws: tuple[int, ...]) -> Tensor:
         with self.counting_scoring(pl_module, size):
-            return scored(self._score or cross_entropy, pl_module, batch, size, key=draws)
+            return scored(self.controller.driver.per_sample_loss, pl_module, batch, size, key=draws)
 
     @contextmanager
     def counting_scoring(self, pl_module: pl.LightningModule, size: int) -> Iterator[None]:
         """Count the operations of what scores the `size` samples of a batch, once, if operations are counted."""
-        if not self.count_flops or self.controller.flops_scored is not None or not can_count(pl_module):
+        books = self.controller.books
+        if not self.count_flops or books.scored_flops is not None or not can_count(pl_module):
             yield
             return
         with FlopTap() as tap:
             yield
-        self.controller.flops_scored = tap.total / size
+        books.set_flops(scored=tap.total / size)
 
     # ---------------------------------------------------------------- feedback
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        if not self.controller.armed:
+        if self._listener is None:
             return
-        self._close_loss_tap()
         self._close_flop_tap()
-        if self._input_tap is not None:
-            self._input_tap.calls.clear()
-            self._input_tap.active = True
-        if self.count_flops and self.controller.flops_trained is None and can_count(pl_module):
+        if self.count_flops and self.controller.books.trained_flops is None and can_count(pl_module):
             self._flop_tap = FlopTap().__enter__()
-        weights = self.controller.weights(batch_idx)
-        if weights is not None or self._overhears:
-            self._loss_tap = LossTap(len(self.controller.indices(batch_idx)), weights)
-            self._loss_tap.__enter__()  # type: ignore[no-untyped-call]
-            self._loss_tap_open = True
-
-    @property
-    def _overhears(self) -> bool:
-        wants = self.selector.wants
-        return "value" in wants or ("per_sample_loss" in wants and self._score is None)
-
-    @property
-    def _needs_inputs(self) -> bool:
-        capture = self.controller.capture
-        return self.selector.measures_features or (capture is not None and not capture.done)
+        size = len(self.controller.indices(batch_idx))
+        self._listener.begin_batch(batch_idx, size, self.controller.weights(batch_idx), batch)
 
     def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
-        # What follows is no concern of ours and shouldn't pay for being listened to. With manual optimization
-        # there may be another loss after this one, which must not go unnoticed.
-        if pl_module.automatic_optimization:
-            self._close_loss_tap()
-
-    def _close_loss_tap(self) -> None:
-        if self._loss_tap is not None and self._loss_tap_open:
-            self._loss_tap.__exit__(None, None, None)  # type: ignore[no-untyped-call]
-        self._loss_tap_open = False
-        if self._input_tap is not None:
-            self._input_tap.active = False
-
-    def _close_flop_tap(self) -> None:
-        if self._flop_tap is not None:
-            self._flop_tap.close()
+        if self._listener is not None:
+            self._listener.before_backward(loss)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if not self.controller.armed:
+        if self._listener is None:
             return
-        self._close_loss_tap()
+        told = self._listener.end_batch(outputs, batch)
         if self._flop_tap is not None:
             self._close_flop_tap()
-            self.controller.flops_trained = self._flop_tap.total / len(self.controller.indices(batch_idx))
+            self.controller.books.set_flops(trained=self._flop_tap.total / len(self.controller.indices(batch_idx)))
             self._flop_tap = None
-        tap, self._loss_tap = self._loss_tap, None
-        inputs, loss, value = self._inputs(batch_idx), None, None
-        # `training_step` may have returned None to skip the batch.
-        if outputs or not pl_module.automatic_optimization:
-            value = self._values(tap, inputs)
-            instead = value is None and "value" in self.selector.wants
-            loss = self._losses(tap, pl_module, outputs, batch, instead or "per_sample_loss" in self.selector.wants)
-        capture = self.controller.capture
-        features = inputs if capture is not None and not capture.done else None
-        self.controller.observe(batch_idx, per_sample_loss=loss, value=value, features=features)
-        if self._input_tap is not None and not self._needs_inputs:
-            self._input_tap.remove()
-            self._input_tap = None
+        self.controller.observe(
+            batch_idx, per_sample_loss=told.per_sample_loss, value=told.value, features=told.features
+        )
 
-    def _losses(
-        self, tap: LossTap | None, pl_module: pl.LightningModule, outputs: Any, batch: Any, wanted: bool
-    ) -> Tensor | None:
-        if tap is not None and tap.weights is not None and len(tap.calls) != 1:
-            raise RuntimeError(
-                _ambiguous("apply the selection's loss weights", tap)
-                + "Weight the loss yourself by `trainer.selection.weights(batch_idx)`, asked before it is computed."
-            )
-        if not wanted:
-            return None
-        if isinstance(outputs, dict) and "per_sample_loss" in outputs:
-            return torch.as_tensor(outputs["per_sample_loss"])
-        if self._score is not None:
-            with torch.no_grad():
-                return self._score(pl_module, batch)
-        if tap is None or len(tap.calls) != 1:
-            raise RuntimeError(
-                _ambiguous("find the per-sample losses", tap)
-                + "Return a dict with `per_sample_loss`, a (B,) tensor, beside `loss`, or pass "
-                "`per_sample_loss=function` to DynamicSelection."
-            )
-        return tap.calls[0]
-
-    def _values(self, tap: LossTap | None, inputs: Tensor | None) -> Tensor | None:
-        """What the selector makes of the batch's logits; None if it needs none, or takes the loss instead."""
-        if "value" not in self.selector.wants:
-            return None
-        calls: list[tuple[Tensor, Any]] = [] if tap is None else list(tap.classified)
-        if self.selector.needs_targets:
-            calls = [(logits, targets) for logits, targets in calls if targets.ndim == 1]
-        else:
-            if tap is not None and not tap.calls:
-                calls = [(logits, None) for logits in tap.normalized]
-            # Several losses of the same logits, as of mixup, are one.
-            calls = list({id(logits): (logits, targets) for logits, targets in calls}.values())
-        if len(calls) != 1:
-            if self.selector.value_or_loss:
-                return None
-            raise RuntimeError(
-                f"{type(self.selector).__name__} can't find the logits: `training_step` made {len(calls)} calls of "
-                "F.cross_entropy or F.nll_loss with (B, C) logits and (B,) classes on this batch, 1 is needed; in a "
-                "plain loop pass what `selector.measure` gives as `value` to `observe`"
-            )
-        logits, targets = calls[0]
-        with torch.no_grad():
-            return self.selector.measure(logits.float(), targets, None if inputs is None else inputs.float())
-
-    def _inputs(self, batch_idx: int) -> Tensor | None:
-        """What the tapped submodule took in."""
-        tap = self._input_tap
-        if tap is None or not self._needs_inputs:
-            return None
-        size = len(self.controller.indices(batch_idx))
-        calls = [call for call in tap.calls if len(call) == size]
-        if len(calls) != 1:
-            raise RuntimeError(
-                f"DynamicSelection can't capture features: the submodule was called {len(calls)} times with the "
-                f"{size} samples of the batch, once is needed. Name another by `features='model:NAME'`, or give "
-                "features as an array, a file or 'pixels'."
-            )
-        return calls[0]
+    def _close_flop_tap(self) -> None:
+        if self._flop_tap is not None:
+            self._flop_tap.close()
 
     # ---------------------------------------------------------------- state
     def state_dict(self) -> dict[str, Any]:
@@ -424,18 +315,4 @@ class DynamicSelection(Callback):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        Bridge.forget_loader_state(checkpoint)
-
-
-def _ambiguous(purpose: str, tap: LossTap | None) -> str:
-    calls = 0 if tap is None else len(tap.calls)
-    problem = (
-        f"DynamicSelection can't {purpose}: `training_step` made {calls} calls of a usual loss function "
-        "(torch.nn.functional or nn.*Loss) on this batch, 1 is needed. "
-    )
-    if tap is not None and tap.others:
-        shapes = ", ".join(str(tuple(shape)) for shape in tap.others[:3])
-        problem += (
-            f"Calls with inputs of shape {shapes} don't count, they have no row for each of the {tap.size} samples. "
-        )
-    return problem
+        LightningDriver.forget_loader_state(checkpoint)

@@ -1,4 +1,4 @@
-"""All dealings with names of Lightning that its documentation does not promise, in one place.
+"""A Trainer as the selection's driver: all dealings with names of Lightning that its documentation doesn't promise.
 
 Lightning reads the length of an epoch once, when it requests the train loader, and iterates the loader before the
 epoch's first hook. A selection changes both, so this module: puts the selected loader where Lightning requests
@@ -11,13 +11,17 @@ import copy
 import inspect
 import math
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
+import torch
+from torch import Tensor
 
-__all__ = ["Bridge", "Callback", "change_train_batches", "training_progress"]
+from dynsel._lib.batches import cross_entropy
+
+__all__ = ["Callback", "LightningDriver", "change_train_batches", "training_progress"]
 
 # Lightning goes by two names that have no class in common.
 NAMES = ("lightning.pytorch", "pytorch_lightning")
@@ -70,25 +74,36 @@ PUBLIC_ROUTE = (
 )
 
 
-class Bridge:
-    """One fit of one Trainer.
+class LightningDriver:
+    """One fit of one Trainer; a `dynsel.samplers.Driver`.
 
     Args:
         trainer: The Trainer, in `setup` of stage "fit".
+        per_sample_loss: Function of (module, batch) that returns (B,) losses, for selectors that score by a forward
+            pass of their own; default: the cross entropy of (inputs, targets).
+        count_flops: Whether floating-point operations are counted.
 
     Raises:
         RuntimeError: If this Lightning lacks a name that is needed.
     """
 
-    def __init__(self, trainer: pl.Trainer) -> None:
+    announces_epochs = True
+
+    def __init__(
+        self,
+        trainer: pl.Trainer,
+        per_sample_loss: Callable[[Any, Any], Tensor] | None = None,
+        *,
+        count_flops: bool = False,
+    ) -> None:
         self.trainer: Any = trainer
+        self.count_flops = count_flops
+        self._score = per_sample_loss or cross_entropy
         self._package = _package_of(trainer)
         self._check()
         self._later: Callable[[], None] | None = None
         self._iterated = False
-        # Inside of Lightning's request for the loader. Versions to come set the sampler's epoch there, possibly from
-        # `configure_optimizers` and before a checkpoint's epoch is restored.
-        self.loading = False
+        self._loading = False
 
     def _check(self) -> None:
         lacking = [path for path in NEEDED if not _has(self.trainer, path)]
@@ -110,11 +125,11 @@ class Bridge:
 
         def setup_and_plan() -> None:
             before = loop._combined_loader
-            self.loading = True
+            self._loading = True
             try:
                 setup_data()
             finally:
-                self.loading = False
+                self._loading = False
             # Only a fresh request counted the epoch's batches anew. What it counted are the whole data set's, for
             # checks; the estimate of all steps, which schedulers ask for from here on, needs the mean epoch.
             if loop._combined_loader is not before and loop._combined_loader is not None:
@@ -137,8 +152,23 @@ class Bridge:
         # A copy, for the user's own must not hold our loader afterwards.
         return copy.copy(loaders) if isinstance(loaders, kind) else kind(loaders, "max_size_cycle")
 
+    def with_one_changed(self, loaders: Any, which: Callable[[Any, int], int], change: Transform) -> Any:
+        """What `train_dataloader` gave, as a CombinedLoader in which one loader is another.
+
+        Args:
+            loaders: One loader, or any collection of them.
+            which: Tells the place of that loader, given the collection and the number of loaders in it.
+            change: Takes it and returns the other.
+        """
+        combined = self.combined(loaders)
+        flat = list(combined.flattened)
+        place = which(combined.iterables, len(flat))
+        flat[place] = change(flat[place])
+        combined.flattened = flat
+        return combined
+
     # ---------------------------------------------------------------- an epoch's numbers
-    def refresh(self) -> None:
+    def epoch_decided(self) -> None:
         """Set what Lightning keeps about the length of the epoch, now that its selection is known."""
         loop, trainer = self.trainer.fit_loop, self.trainer
         combined = loop._combined_loader
@@ -202,7 +232,34 @@ class Bridge:
             self._later()
             self._later = None
 
+    # ---------------------------------------------------------------- where and how it trains
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        device: torch.device = self.trainer.strategy.root_device
+        return device
+
+    def precision(self) -> AbstractContextManager[Any]:
+        """Entered around forward passes: the Trainer's precision."""
+        context: AbstractContextManager[Any] = self.trainer.precision_plugin.train_step_context()
+        return context
+
+    def to_device(self, batch: Any) -> Any:
+        """The batch, moved there."""
+        return self.trainer.strategy.batch_to_device(batch)
+
+    def per_sample_loss(self, module: Any, batch: Any) -> Tensor:
+        """(B,) losses of a network on a batch."""
+        return self._score(module, batch)
+
     # ---------------------------------------------------------------- progress
+    @property
+    def too_early(self) -> bool:
+        """Whether Lightning is requesting the loader. Versions to come set the sampler's epoch there, possibly from
+        `configure_optimizers` and before a checkpoint's epoch is restored.
+        """
+        return self._loading
+
     @property
     def overfits(self) -> bool:
         """Whether `overfit_batches` is set, for which Lightning replaces the sampler."""

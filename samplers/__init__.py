@@ -1,13 +1,18 @@
 """Feeding a selection to PyTorch: the sampler, and the controller that decides each epoch's selection."""
 
 from dynsel.samplers.batch import BatchSelectionSampler
-from dynsel.samplers.controller import EpochRecord, SelectionController
+from dynsel.samplers.controller import SelectionController
+from dynsel.samplers.driver import Driver, Phase, PlainDriver
+from dynsel.samplers.epoch_record import EpochRecord
 from dynsel.samplers.loader import sampler_for, wrap_loader
 from dynsel.samplers.selection_sampler import SelectionSampler
 
 __all__ = [
     "BatchSelectionSampler",
+    "Driver",
     "EpochRecord",
+    "Phase",
+    "PlainDriver",
     "SelectionController",
     "SelectionSampler",
     "sampler_for",

@@ -148,8 +148,15 @@ class BatchSelectionSampler(Sampler[list[int]]):
                 f"got {type(selector).__name__}"
             )
         self.selector, self.keep_ratio, self.max_epochs = selector, as_keep_ratio(keep_ratio), max_epochs
-        self.sampler = SelectionSampler(data_source, shuffle=shuffle, seed=seed, num_replicas=num_replicas, rank=rank)
-        self.sampler.batch_size, self.sampler.drop_last, self.sampler.batched = batch_size, drop_last, True
+        self.sampler = SelectionSampler(
+            data_source,
+            shuffle=shuffle,
+            seed=seed,
+            num_replicas=num_replicas,
+            rank=rank,
+            batch_size=batch_size,
+            drop_last=drop_last,
+        )
         check_candidates(self.keep_ratio, batch_size, self.sampler.num_total, shrink=selector.shrink)
         if selector.num_samples != self.sampler.num_total:
             selector.bind(self.sampler.num_total, seed=seed)
@@ -159,9 +166,8 @@ class BatchSelectionSampler(Sampler[list[int]]):
         """Choose the samples of this epoch; to be called before each but the first."""
         sampler, progress = self.sampler, min(1.0, epoch / self.max_epochs)
         ratio = self.keep_ratio(progress)
-        sampler.begin(epoch)
+        sampler.begin(epoch, batch_size=sample_count(ratio, sampler.batch_size) if self.selector.shrink else None)
         sampler.select(None)
-        sampler.epoch_batch_size = sample_count(ratio, sampler.batch_size) if self.selector.shrink else None
         order, size = sampler.draw(), sample_count(ratio, sampler.num_total)
         kept = decide_once(lambda: keep_in_batches(self.selector, order, size, sampler.step_size, progress))
         sampler.keep(kept)

@@ -7,82 +7,41 @@ from __future__ import annotations
 
 import math
 import time
-import warnings
 import weakref
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from dynsel._lib.batches import cross_entropy
-from dynsel.features.arrays import load_features
 from dynsel.features.capture import CapturedFeatures
-from dynsel.labels import dataset_labels, declared_labels, encode_labels
-from dynsel.samplers.batch import batch_of_candidates, check_candidates, keep_in_batches
+from dynsel.samplers.choosing import Chooser
+from dynsel.samplers.driver import Driver, Phase, PlainDriver
+from dynsel.samplers.epoch_record import Books, EpochRecord
+from dynsel.samplers.feedback import EpochFeedback
 from dynsel.samplers.loader import sampler_for, wrap_loader
-from dynsel.samplers.ranks import decide_once, gather, num_ranks
-from dynsel.samplers.rng import get_rng_state, set_rng_state
+from dynsel.samplers.planning import steps_by_epoch
+from dynsel.samplers.ranks import decide_once, gather, num_ranks, this_rank
+from dynsel.samplers.rng import RandomStates
 from dynsel.samplers.selection_sampler import SelectionSampler
-from dynsel.schedules import Schedule, as_keep_ratio, sample_count
-from dynsel.selection import Selection, class_balance
-from dynsel.selectors import (
-    BatchSelector,
-    CandidateSelector,
-    Feedback,
-    Hybrid,
-    Selector,
-    checked_selection,
-    selector_class,
-)
-from dynsel.selectors.proxy import Stream
-from dynsel.usage import coverage, gini
+from dynsel.samplers.sources import Sources
+from dynsel.schedules import Schedule, as_keep_ratio
+from dynsel.selection import class_balance
+from dynsel.selectors import CandidateSelector, Hybrid, Selector, selector_class
 
-__all__ = ["EpochRecord", "SelectionController"]
+__all__ = ["SelectionController"]
 
 
-@dataclass
-class EpochRecord:
-    """What one epoch was, for logs and reports.
-
-    Attributes:
-        epoch: Number of the epoch, from 0.
-        keep_ratio: Share of the data set selected, in (0, 1].
-        coverage: Share of the data set trained on at least once so far.
-        usage_gini: Gini coefficient of the uses so far; 0 = all alike.
-        class_balance: 1 minus the total variation distance between the class shares of selection and data set;
-            NaN without labels, and where batches are cut once they are loaded.
-        selection_seconds: Time that choosing took before this epoch and inside its batches; in the first one with the
-            making of labels and features, and where the selector is fitted with that.
-        fit_seconds: The part of it that making features and fitting the selector to them took (autoencoder, graph,
-            coreset); under DDP on rank 0, for which the others wait.
-        data_seconds: Time for which whoever trains waited for batches of the wrapped loader.
-        samples_trained: Samples trained on since the run began, with repetition, all ranks together.
-        samples_scored: Samples passed forward through a network only to choose among them, likewise.
-        flops: Floating-point operations of networks since the run began, all ranks together, by torch's counter: what
-            the first batch takes, a sample, times the samples. NaN where they aren't counted.
-        selection_flops: The part of them that choosing took.
-    """
-
-    epoch: int
-    keep_ratio: float
-    coverage: float = 0.0
-    usage_gini: float = 0.0
-    class_balance: float = math.nan
-    selection_seconds: float = 0.0
-    fit_seconds: float = 0.0
-    data_seconds: float = 0.0
-    samples_trained: int = 0
-    samples_scored: int = 0
-    flops: float = math.nan
-    selection_flops: float = math.nan
+def _nothing() -> None:
+    return None
 
 
 class SelectionController:
     """Chooses the samples of each epoch, feeds them, and learns from what was trained on.
+
+    A copy (`copy.deepcopy`, `pickle`) has its own selector, books and position, and goes on from there once it wraps a
+    loader; loader and Trainer stay with the original.
 
     Args:
         selector: A `Selector` or its short name ("random", "rrd", ...); default: `Hybrid`.
@@ -92,8 +51,16 @@ class SelectionController:
             last linear layer takes in, captured while training) or "model:NAME" for a submodule's input.
         labels: (N,) class labels of any hashable type; default: the data set's `targets` or `labels`, or else,
             if the selector needs them, a pass over the data set.
-        max_epochs: Length of training, from which progress follows, when no trainer gives it.
+        max_epochs: Length of training in epochs, from which progress follows, when no trainer gives it.
         seed: Seed of selector and order; default: Lightning's `seed_everything` seed, else 0.
+
+    Attributes:
+        epoch: The current one, from 0; -1 before the first.
+        driver: Whoever trains; `attach` another one than a loop written by hand.
+
+    Raises:
+        TypeError: If `selector` is no selector.
+        ValueError: If `keep_ratio` leaves (0, 1], or `max_epochs` is below 1.
 
     Example:
         >>> import torch
@@ -123,63 +90,38 @@ class SelectionController:
             selector = selector_class(selector)()
         if selector is not None and not isinstance(selector, Selector):
             raise TypeError(f"`selector` must be a dynsel.selectors.Selector or a short name, got {selector!r}")
-        if max_epochs is not None and max_epochs < 1:
-            raise ValueError(f"`max_epochs` must be at least 1, got {max_epochs}")
         self.selector: Selector = Hybrid() if selector is None else selector
-        self.keep_ratio = as_keep_ratio(keep_ratio)
-        self.features, self.labels, self.seed = features, labels, seed
-        # A trainer replaces this by its own notion of progress.
-        self.progress: Callable[[int], float] = lambda epoch: min(1.0, epoch / max_epochs) if max_epochs else 0.0
-        self.progress_after: Callable[[int, int], float] = lambda epoch, batches: self.progress(epoch + 1)
-        # For selectors that train a network of their own.
-        self.score: Callable[[Any, Any], Tensor] = cross_entropy
-        self.device: Callable[[], torch.device] = lambda: torch.device("cpu")
-        self.to_device: Callable[[Any], Any] = lambda batch: batch
-        self.precision: Callable[[], AbstractContextManager[Any]] = nullcontext
-        self.count_flops = False
-        self.batches_trained: Callable[[], int] = lambda: self.sampler.delivered
-        # Whether the sampler is told an epoch before that can begin.
-        self.too_early: Callable[[], bool] = lambda: False
-        self.on_new_epoch: Callable[[], None] | None = None
-        self.before_begin: Callable[[], None] | None = None
-        self.armed = True
-        self.history: list[EpochRecord] = []
-        self.capture: CapturedFeatures | None = None
+        self.keep_ratio, self.seed = as_keep_ratio(keep_ratio), seed
+        self._plain = PlainDriver(max_epochs)
+        self.driver: Driver = self._plain
+        self.books = Books(scores_batches=self.cuts_batches)
+        self.sources = Sources(self.selector, features, labels, self.books)
+        self.chooser = Chooser(self.selector, self.keep_ratio, self.sources, self.books)
         # Weak: workers of a loader that is part of a cycle take five seconds to stop when it is collected.
-        self._loader: Callable[[], Any] = lambda: None
+        self._loader: Callable[[], Any] = _nothing
         self._sampler: SelectionSampler | None = None
+        self._feedback: EpochFeedback | None = None
         self._state_to_load: dict[str, Any] | None = None
         self._reset()
 
     def _reset(self) -> None:
         self.epoch = -1
-        self.record: EpochRecord | None = None
-        self.history.clear()
-        self.samples_trained = self.samples_scored = 0
-        # Operations of training on a sample and of scoring one, None = not counted; all those of choosing.
-        self.flops_trained: float | None = None
-        self.flops_scored: float | None = None
-        self.selection_flops = 0.0
-        self._fixed_features: Any = None
-        self._preparation = self._fitting = 0.0
-        self._codes: Tensor | None = None
-        self._pinned = False
-        self._counted = 0
-        self._warned = False
-        self._fitted: int | None = None  # the epoch before the one fitted for
-        self._heard: list[tuple[int, dict[str, Tensor]]] = []
-        # Whether this epoch began without a row of features from every sample, which training is to give.
-        self.gathers_features = False
-        # Batches of this epoch that were cut: which positions stayed, None = all.
-        self._kept: dict[int, Tensor | None] = {}
-        self._rng: dict[str, Any] | None = None
+        self.books.clear()
+        self._rng = RandomStates()
 
     def forget(self) -> None:
         """Start afresh with the next loader, as a new controller would."""
-        self._sampler, self._loader = None, lambda: None
+        self._sampler, self._feedback, self._loader = None, None, _nothing
         self._state_to_load = None
 
-    # ---------------------------------------------------------------- attaching to data
+    def __getstate__(self) -> dict[str, Any]:
+        state = {**vars(self), "driver": self._plain, "_loader": _nothing}
+        if self._sampler is not None and self._feedback is not None:
+            sampler = self._sampler.without_data(self.driver.batches_trained(self._sampler.delivered))
+            state |= {"_sampler": sampler, "_feedback": self._feedback.of(sampler)}
+        return state
+
+    # ---------------------------------------------------------------- what is at hand
     @property
     def sampler(self) -> SelectionSampler:
         """The sampler of the wrapped loader.
@@ -190,6 +132,61 @@ class SelectionController:
         if self._sampler is None:
             raise RuntimeError("no loader yet: call `wrap(loader)` first")
         return self._sampler
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether a loader was wrapped."""
+        return self._sampler is not None
+
+    @property
+    def feedback(self) -> EpochFeedback:
+        """What the batches of the current epoch held, and what was told of them.
+
+        Raises:
+            RuntimeError: If no loader was wrapped yet.
+        """
+        if self._feedback is None:
+            raise RuntimeError("no loader yet: call `wrap(loader)` first")
+        return self._feedback
+
+    @property
+    def phase(self) -> Phase:
+        """Where the epoch stands."""
+        if self._sampler is not None:
+            return self._sampler.phase
+        return Phase.OFF if self.driver.announces_epochs else Phase.AWAITED
+
+    @property
+    def cuts_batches(self) -> bool:
+        """Whether batches of candidates are fed, to be cut once the model's losses on them are known."""
+        return isinstance(self.selector, CandidateSelector)
+
+    @property
+    def capture(self) -> CapturedFeatures | None:
+        """Collects features from the model in training; None if none are needed."""
+        return self.sources.capture
+
+    @property
+    def history(self) -> list[EpochRecord]:
+        """One record per finished epoch."""
+        return self.books.history
+
+    # ---------------------------------------------------------------- attaching to a driver and to data
+    def attach(self, driver: Driver) -> None:
+        """Be driven by someone else from now on; one who announces epochs has to `begin_training` first."""
+        self.driver = driver
+        if self._sampler is not None and driver.announces_epochs:
+            self._sampler.enter(Phase.OFF)
+
+    def begin_training(self) -> None:
+        """From here on epochs are decided."""
+        self.sampler.enter(Phase.AWAITED)
+
+    def end_training(self) -> None:
+        """Count what was trained on; no epoch begins after this."""
+        self.flush()
+        if self.phase.selects:
+            self.sampler.enter(Phase.OVER)
 
     def wrap(
         self,
@@ -212,253 +209,78 @@ class SelectionController:
             ValueError: If features or labels don't fit the data set.
         """
         self.flush()
+        before = self.phase
         world = num_ranks() if num_replicas is None else num_replicas
-        place = torch.distributed.get_rank() if rank is None and world > 1 else rank or 0
-        sampler = sampler_for(loader, num_replicas=world, rank=place, shuffle=shuffle)
-        previous, self._sampler = self._sampler, sampler
-        if previous is None or previous.num_total != sampler.num_total or self._state_to_load is not None:
-            self._bind(sampler.dataset, sampler.num_total)
-        elif previous is not sampler:
-            sampler.load_state_dict(previous.state_dict(self._counted))
-        sampler.on_set_epoch = self._sampler_epoch
-        wrapped = wrap_loader(loader, sampler)
-        self._check_batches()
-        wrapped.before_begin, wrapped.on_wait = self._before_begin, self._waited
-        sampler.delivered = sampler.first_batch
+        place = this_rank() if rank is None and world > 1 else rank or 0
+        sampler = sampler_for(loader, num_replicas=world, rank=place, shuffle=shuffle, shared=num_ranks() > 1)
+        self._exchange(sampler)
+        sampler.follow(self._told_epoch)
+        wrapped = wrap_loader(loader, sampler, self)
+        self.chooser.bind(sampler)
+        if self.driver.announces_epochs:
+            sampler.enter(Phase.AWAITED if before.selects else Phase.OFF)
+        elif self.epoch < 0:
+            sampler.enter(Phase.AWAITED)
         self._loader = weakref.ref(wrapped)
         return wrapped
 
-    def _check_batches(self) -> None:
-        selector, sampler = self.selector, self.sampler
-        if not isinstance(selector, (BatchSelector, CandidateSelector)):
+    def _exchange(self, sampler: SelectionSampler) -> None:
+        """Go on with another sampler, on the same data set from the same place."""
+        previous, self._sampler = self._sampler, sampler
+        counted = 0 if self._feedback is None else self._feedback.counted
+        self._feedback = EpochFeedback(sampler)
+        if previous is None or previous.num_total != sampler.num_total or self._state_to_load is not None:
+            self._bind(sampler)
             return
-        if not sampler.batched:
-            raise ValueError(f"{type(selector).__name__} chooses inside batches: give the loader a `batch_size`")
-        check_candidates(self.keep_ratio, sampler.batch_size, sampler.num_total, shrink=selector.shrink)
+        self._feedback.begin(counted)
+        if previous is not sampler:
+            sampler.load_state_dict(previous.state_dict(counted))
 
-    def _bind(self, dataset: Any, num_samples: int) -> None:
+    def _bind(self, sampler: SelectionSampler) -> None:
         self._reset()
-        start = time.perf_counter()
-        # The order's seed must be the same on every rank, whatever each was seeded with.
-        seed = decide_once(lambda: self.sampler.seed if self.seed is None else self.seed)
-        self.sampler.seed = seed
-        self._codes = self._find_labels(dataset)
-        self.selector.bind(num_samples, self._codes, seed=seed)
-        self.capture = None
-        if self.selector.needs_features:
-            with self._timed_fit():
-                self._find_features(dataset, num_samples)
         # Reading labels and making features is part of the price of choosing: the first epoch's record bears it.
-        self._preparation = time.perf_counter() - start
+        with self.books.preparing():
+            # The order's seed must be the same on every rank, whatever each was seeded with.
+            seed = decide_once(lambda: sampler.seed if self.seed is None else self.seed)
+            sampler.reseed(seed)
+            self.sources.bind(sampler.dataset, sampler.num_total, seed)
         if self._state_to_load is not None:
             state, self._state_to_load = self._state_to_load, None
             self._load(state)
-
-    def _find_labels(self, dataset: Any) -> Tensor | None:
-        if self.selector.needs_labels:
-            return encode_labels(dataset_labels(dataset) if self.labels is None else self.labels)[0]
-        # Only for the log then: labels that are at hand and are classes, or none.
-        labels = declared_labels(dataset) if self.labels is None else self.labels
-        try:
-            return None if labels is None else encode_labels(labels)[0]
-        except (TypeError, ValueError):
-            return None
-
-    def _find_features(self, dataset: Any, num_samples: int) -> None:
-        source = "model" if self.features is None else self.features
-        if isinstance(source, str) and source.split(":")[0] == "model":
-            self.capture = CapturedFeatures(num_samples, source.partition(":")[2] or None)
-        elif isinstance(source, str) and source == "pixels":
-            from dynsel.features.pixels import pixel_features
-
-            self._fixed_features = pixel_features(dataset)
-        else:
-            self._fixed_features = load_features(source, num_samples=num_samples, dataset=dataset, labels=self._codes)
 
     # ---------------------------------------------------------------- epochs
     def set_epoch(self, epoch: int) -> None:
         """Begin this epoch, even if whoever iterates the loader next counts otherwise (Fabric after a resume)."""
         self.ensure_epoch(epoch)
-        self._pinned = True
+        self.sampler.pin()
 
     def ensure_epoch(self, epoch: int) -> None:
         """Choose the samples of `epoch`, unless that is done already."""
-        planned, self.sampler.planning = self.sampler.planning, False
+        sampler = self.sampler
+        awaited = sampler.phase is Phase.AWAITED
         if epoch != self.epoch:
             self.finish_epoch()
-            self._restore_rng()
+            self._rng.restore(self._loader())
             self._start(epoch)
-        elif not 0 < self.batches_trained() < self.sampler.num_batches():
-            self._restore_rng()
-        elif not planned:
-            return
-        if self.on_new_epoch is not None:
-            self.on_new_epoch()
+        else:
+            if awaited:
+                sampler.enter(Phase.DECIDED)
+            if not 0 < self.driver.batches_trained(sampler.delivered) < sampler.num_batches():
+                self._rng.restore(self._loader())
+            elif not awaited:
+                return
+        self.driver.epoch_decided()
 
     def _start(self, epoch: int) -> None:
-        start = time.perf_counter()
-        progress = self.progress(epoch)
-        size, batch_size = self._fed(progress)
-        self.sampler.epoch_batch_size = batch_size
-        selector = self.selector
-        in_batches = isinstance(selector, BatchSelector) and (size < self.sampler.num_total or selector.needs_stream)
-        self.sampler.by_seed = in_batches
-        if in_batches:
-            chosen = self._choose_in_batches(epoch, progress)
-        else:
-            chosen = decide_once(lambda: self._choose(progress, size))
-        if not len(chosen):
-            raise ValueError(
-                f"epoch {epoch}: {type(self.selector).__name__} returned an empty selection; "
-                "an epoch must train on at least one sample"
-            )
-        if self.capture is not None:
-            self.gathers_features = not (self.capture.done or self.capture.is_complete)
-            if not (self.gathers_features or self.selector.keeps_features):
-                self.capture.release()
-        self.epoch, self._counted = epoch, 0
-        self._kept.clear()
-        if not in_batches:
-            self.sampler.begin(epoch)
-            self.sampler.select(chosen)
-        if not self.sampler.is_permutation:
-            self.sampler.draw()  # only the draw tells the epoch's length
-        if self.sampler.num_batches() == 0:
-            raise ValueError(
-                f"epoch {epoch}: {self.sampler.count} selected samples are less than one batch of "
-                f"{self.sampler.step_size} on each of {self.sampler.num_replicas} ranks and drop_last=True drops "
-                "them all; raise the keep ratio, lower the batch size, or set drop_last=False"
-            )
-        if not in_batches:
-            self._warn_of_small_batch(epoch)
-        self.sampler.delivered = 0
-        self.record = EpochRecord(
-            epoch,
-            keep_ratio=self.keep_ratio(progress) if self.cuts_batches else len(chosen) / self.sampler.num_total,
-            class_balance=math.nan
-            if self._codes is None or self.cuts_batches
-            else class_balance(self._codes, chosen.indices),
-            selection_seconds=time.perf_counter() - start + self._preparation,
-            fit_seconds=self._fitting,
-        )
-        self._preparation = self._fitting = 0.0
-
-    def _warn_of_small_batch(self, epoch: int) -> None:
-        """Say once that the selection's size leaves a last batch that is no more than noise."""
-        sampler = self.sampler
-        if self._warned or sampler.rank or sampler.drop_last or sampler.count == sampler.num_total:
-            return
-        size = sampler.step_size
-        last = math.ceil(sampler.count / sampler.num_replicas) % size
-        if 0 < last < size / 8:
-            self._warned = True
-            warnings.warn(
-                f"epoch {epoch}: {sampler.count} selected samples leave a last batch of {last} instead of {size}. It "
-                "is an optimiser step as large as the others on much noisier gradients and batch statistics, which may "
-                "cost points of accuracy; set drop_last=True in your DataLoader, or change the keep ratio slightly",
-                stacklevel=2,
-            )
-
-    def _choose_in_batches(self, epoch: int, progress: float) -> Selection:
-        """Cut the epoch's order into batches of candidates, and keep of each what the selector says."""
-        sampler, selector = self.sampler, self.selector
-        assert isinstance(selector, BatchSelector)
-        sampler.begin(epoch)
-        sampler.select(None)
-        order = sampler.draw()
-        size = sample_count(self.keep_ratio(progress), len(order))
-
-        if selector.needs_stream:
-            batches = sampler.num_batches(size, sampler.step_size)
-            selector.stream = self._stream(self.progress_after(epoch, batches))
-
-        def decide() -> tuple[Tensor, Tensor | None]:
-            self._fit_if_needed()
-            with self._undisturbed() if selector.needs_stream else nullcontext():
-                return keep_in_batches(selector, order, size, sampler.step_size, progress), selector.work
-
-        kept, work = decide_once(decide)
-        if work is not None:
-            self.samples_scored, self.selection_flops = int(work[0]), float(work[1])
-        return Selection(sampler.keep(kept))
-
-    def _stream(self, until: float) -> Stream:
-        """The data as training gets them, for a network that a selector trains."""
-        return Stream(self._load_batches, self.device(), self.score, self.precision, until, self.count_flops)
-
-    def _load_batches(self, batches: Sequence[Tensor]) -> Iterator[Any]:
-        original = getattr(self._loader(), "original", None)
-        assert original is not None
-        loader = DataLoader(
-            original.dataset,
-            batch_sampler=[rows.tolist() for rows in batches],
-            collate_fn=original.collate_fn,
-            num_workers=original.num_workers,
-            worker_init_fn=original.worker_init_fn,
-            multiprocessing_context=original.multiprocessing_context,
-        )
-        for batch in loader:
-            yield self.to_device(batch)
-
-    @contextmanager
-    def _undisturbed(self) -> Iterator[None]:
-        """Whatever is drawn inside, training goes on as if nothing had been."""
-        state, generators = get_rng_state(self._generators()), self._generators()
-        try:
-            yield
-        finally:
-            set_rng_state(state, generators)
-
-    def _fit_if_needed(self) -> None:
-        if self.selector.needs_features:
-            self._fit(self._fixed_features if self.capture is None else self.capture.complete_features)
-
-    def _choose(self, progress: float, size: int) -> Selection:
-        self._fit_if_needed()
-        return checked_selection(self.selector, progress, size)
-
-    def _fit(self, features: Any) -> None:
-        if features is None:
-            return
-        # After a restart this only gives back what was no part of the state; it is no refresh.
-        if not self.selector.ready:
-            with self._timed_fit():
-                self.selector.fit(features)
-        if self._fitted is None:
-            self._fitted = self.epoch
-        elif self.capture is not None and 0 < self.selector.refresh <= self.epoch - self._fitted:
-            with self._timed_fit():
-                self.selector.fit(features)
-            self._fitted = self.epoch
-
-    @contextmanager
-    def _timed_fit(self) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        self._fitting += time.perf_counter() - start
-
-    def _waited(self, seconds: float) -> None:
-        if self.record is not None:
-            self.record.data_seconds += seconds
-
-    def size(self, progress: float) -> int:
-        """Number of samples that the keep ratio stands for; an upper bound if the selector isn't exact."""
-        n = self.sampler.num_total
-        return sample_count(self.keep_ratio(progress), n) if self.selector.exact else n
-
-    @property
-    def cuts_batches(self) -> bool:
-        """Whether batches of candidates are fed, to be cut once the model's losses on them are known."""
-        return isinstance(self.selector, CandidateSelector)
-
-    def _fed(self, progress: float) -> tuple[int, int | None]:
-        """Samples that an epoch feeds, and the size of its batches where that isn't the loader's."""
-        size, ratio = self.size(progress), self.keep_ratio(progress)
-        if isinstance(self.selector, BatchSelector) and self.selector.shrink:
-            return size, sample_count(ratio, self.sampler.batch_size)
-        if isinstance(self.selector, CandidateSelector) and not self.selector.shrink:
-            return size, batch_of_candidates(ratio, self.sampler.batch_size)
-        return size, None
+        with self.books.preparing():
+            chosen = self.chooser.choose(epoch, self.epoch, self.sampler, self.driver, self._loader())
+            self.sources.begin_epoch()
+            self.epoch = epoch
+            self.feedback.begin()
+        ratio = self.keep_ratio(self.driver.progress(epoch))
+        share = ratio if self.cuts_batches else len(chosen) / self.sampler.num_total
+        codes = None if self.cuts_batches else self.sources.codes
+        self.books.open(epoch, share, math.nan if codes is None else class_balance(codes, chosen.indices))
 
     def finish_epoch(self) -> EpochRecord | None:
         """Close the books of the current epoch; calling it again changes nothing.
@@ -467,78 +289,43 @@ class SelectionController:
             The record of the epoch, or None before the first one.
         """
         self.flush()
-        if self.record is None:
-            return self.history[-1] if self.history else None
-        record, self.record = self.record, None
-        record.coverage, record.usage_gini = coverage(self.selector.usage), gini(self.selector.usage)
-        record.samples_trained, record.samples_scored = self.samples_trained, self.samples_scored
-        record.flops, record.selection_flops = self.flops()
-        self.history.append(record)
-        return record
+        return self.books.close(self.selector.usage)
 
-    def flops(self) -> tuple[float, float]:
-        """Operations so far, and the part of them that choosing took; NaN where they aren't counted."""
-        if self.flops_trained is None:
-            return math.nan, math.nan
-        chosen = self.selection_flops
-        if self.flops_scored is not None:
-            chosen = self.flops_scored * self.samples_scored
-        elif self.cuts_batches and self.samples_scored:
-            chosen = math.nan
-        return self.flops_trained * self.samples_trained + chosen, chosen
-
-    def _sampler_epoch(self, epoch: int) -> None:
-        if self._pinned or self.too_early():
+    # ---------------------------------------------------------------- what the loader tells
+    def _told_epoch(self, epoch: int) -> None:
+        if self.phase is Phase.PINNED or self.driver.too_early:
             return
-        if self.armed:
+        if self.phase.selects:
             self.ensure_epoch(epoch)
         else:
             self.sampler.begin(epoch)
 
-    def _before_begin(self) -> None:
+    def before_first_batch(self) -> None:
         """The loader starts: its epoch must be decided by now."""
-        self._pinned = False
-        if self.armed and self.epoch < 0:
+        if self.phase is Phase.AWAITED:
             self.ensure_epoch(self.sampler.epoch)
-        if self.armed and self.sampler.ended:
+        if self.phase is Phase.ENDED:
             self.flush()
             self.sampler.repeat()
-        if self._rng is not None and (loader := self._loader()) is not None:
-            loader.resume_rng, self._rng = self._rng, None
-        if self.before_begin is not None:
-            self.before_begin()
+        self._rng.hand_over(self._loader())
+        self.driver.before_first_batch()
+
+    def waited(self, seconds: float) -> None:
+        """Training waited so long for data."""
+        self.books.add_waiting(seconds)
 
     # ---------------------------------------------------------------- feedback
     def indices(self, batch_idx: int) -> Tensor:
         """(B,) int64 data set indices of this rank's batch `batch_idx` of the current epoch."""
-        indices, kept = self.sampler.batch(batch_idx), self._kept.get(batch_idx)
-        return indices if kept is None else indices[kept]
+        return self.feedback.indices(batch_idx)
 
     def weights(self, batch_idx: int) -> Tensor | None:
         """(B,) float32 loss weights of that batch; None when every sample counts alike."""
-        weights = self.sampler.weights
-        return None if weights is None else weights[self.indices(batch_idx)]
+        return self.feedback.weights(batch_idx)
 
     def keep(self, batch_idx: int, positions: Tensor | None, size: int = 0) -> None:
-        """Tell that only a part of a batch is trained on; whatever is asked or told of the batch is then about it.
-
-        If any batch is told of, on any rank, every one must be: several ranks tell each other what they kept.
-
-        Args:
-            batch_idx: Batch of the current epoch.
-            positions: (K,) int64, those of the batch's samples that stay; None = all of them.
-            size: Samples in the batch before it was cut; not looked at if all stay.
-
-        Raises:
-            ValueError: If the sampler fed another number of samples.
-        """
-        fed = len(self.sampler.batch(batch_idx))
-        if positions is not None and size != fed:
-            raise ValueError(
-                f"batch {batch_idx} has {size} samples, but the sampler fed {fed}: where a collate function or a "
-                "transfer hook changes their number, nobody can tell which ones stay; do that in `training_step`"
-            )
-        self._kept[batch_idx] = positions
+        """Tell that only a part of a batch is trained on: see `EpochFeedback.keep`."""
+        self.feedback.keep(batch_idx, positions, size)
 
     def cut(self, batch_idx: int, size: int, losses: Callable[[], Tensor]) -> Tensor | None:
         """Of a batch of candidates, those to train on.
@@ -554,21 +341,11 @@ class SelectionController:
         Raises:
             ValueError: If the sampler fed another number of samples, or too few losses are finite.
         """
-        assert isinstance(self.selector, CandidateSelector)
-        assert self.record is not None
+        assert self.books.record is not None
         start = time.perf_counter()
+        # Told whether or not all stay, so that a batch of another size is refused at once.
         self.keep(batch_idx, torch.arange(size), size)
-        count, kept = sample_count(self.record.keep_ratio, size), None
-        if count < size:
-            candidates = self.sampler.batch(batch_idx)
-            # No state to keep: the draws of a batch are its own, on each rank others.
-            key = (self.selector.generator.initial_seed(), self.epoch, batch_idx, self.sampler.rank)
-            generator = torch.Generator().manual_seed(hash(key))
-            try:
-                kept = self.selector.keep(candidates, losses(), count, generator)
-            except ValueError as error:
-                raise ValueError(f"epoch {self.epoch}, batch {batch_idx}: {error}") from error
-        self.keep(batch_idx, kept, size)
+        kept = self.chooser.cut(self.feedback, batch_idx, self.books.record.keep_ratio, losses)
         self.add_scoring(0 if kept is None else size, time.perf_counter() - start)
         return kept
 
@@ -579,9 +356,7 @@ class SelectionController:
             size: Samples of this rank's batch that were scored by a forward pass; on every rank as many.
             seconds: Wall-clock time.
         """
-        self.samples_scored += size * self.sampler.num_replicas
-        if self.record is not None:
-            self.record.selection_seconds += seconds
+        self.books.add_scored(size * self.sampler.num_replicas, seconds)
 
     def observe(
         self,
@@ -602,74 +377,36 @@ class SelectionController:
         Raises:
             ValueError: If the number of values is not that of the batch's samples.
         """
-        indices = self.indices(batch_idx)
         if value is None and self.selector.value_or_loss:
             value = per_sample_loss
         told = {"per_sample_loss": per_sample_loss, "value": value, "features": features}
-        for name, values in told.items():
-            if values is not None and len(values) != len(indices):
-                raise ValueError(
-                    f"`{name}` must have one row a sample of batch {batch_idx}: expected {len(indices)}, "
-                    f"got {len(values)}"
-                )
-        heard = {name: values.detach() for name in self.selector.wants if (values := told[name]) is not None}
-        if heard:
-            self._heard.append((batch_idx, heard))
+        self.feedback.check(batch_idx, told)
+        wanted = {name: values for name in self.selector.wants if (values := told[name]) is not None}
+        self.feedback.tell(batch_idx, wanted)
         if features is not None and self.capture is not None:
-            self.capture.put(indices, features)
+            # A copy: what ranks send each other of a view is the whole epoch's order.
+            self.capture.put(self.indices(batch_idx).clone(), features)
 
     def flush(self) -> None:
         """Hand everything trained on since the last flush to the selector, all ranks together."""
         if self.epoch < 0 or self._sampler is None:
             return
-        done = self.batches_trained()
-        if done > self._counted:
-            feedback = self._gathered_feedback(done)
-            self.samples_trained += len(feedback.indices)
+        done = self.driver.batches_trained(self._sampler.delivered)
+        if done > self.feedback.counted:
+            feedback = self.feedback.collect(done, self.selector.wants)
+            self.books.add_trained(len(feedback.indices))
             self.selector.observe(feedback)
-            self._counted = done
         if self.capture is not None:
             self.capture.merge(gather)
 
-    def _gathered_feedback(self, done: int) -> Feedback:
-        """What all ranks trained on in the batches before `done` that are not counted yet."""
-        # Every rank knows what all of them fed, but of cut batches only its own.
-        cut = torch.cat([self.indices(b) for b in range(self._counted, done)]) if self._kept else None
-        heard = [(self.indices(b), {n: v.float().cpu() for n, v in values.items()}) for b, values in self._heard]
-        self._heard = []
-        wants = self.selector.wants
-        everyone = gather((cut, heard)) if wants or cut is not None else []
-        if cut is None:
-            used = self.sampler.used(self._counted, done)
-        else:
-            used = torch.cat([theirs for theirs, _ in everyone if theirs is not None])
-        # NaN = not known; selectors pass over what is not finite.
-        by_sample = {name: torch.full((self.sampler.num_total,), math.nan) for name in wants}
-        for _, theirs in everyone:
-            for indices, values in theirs:
-                for name, numbers in values.items():
-                    by_sample[name][indices] = numbers
-        return Feedback(used, **{name: numbers[used] for name, numbers in by_sample.items()})
-
     # ---------------------------------------------------------------- planning
     def plan(self, max_epochs: int, max_steps: int = -1, steps: Callable[[int], int] | None = None) -> list[int]:
-        """Optimiser steps of each epoch, as far as the keep ratio decides them.
+        """Optimiser steps of each epoch, as far as the keep ratio decides them; see `planning.steps_by_epoch`."""
 
-        Args:
-            max_epochs: Number of epochs.
-            max_steps: Stop after so many optimiser steps; -1 = no limit.
-            steps: Optimiser steps of so many batches; default: one a batch.
-        """
-        done, result = 0, []
-        for epoch in range(max_epochs):
-            progress = max(epoch / max_epochs, done / max_steps if max_steps > 0 else 0.0)
-            batches = self.sampler.num_batches(*self._fed(min(1.0, progress)))
-            result.append(batches if steps is None else steps(batches))
-            done += result[-1]
-            if 0 <= max_steps <= done:
-                result[-1] -= done - max_steps
-                break
-        return result
+        def batches_at(progress: float) -> int:
+            return self.sampler.num_batches(*self.chooser.fed(progress, self.sampler))
+
+        return steps_by_epoch(batches_at, max_epochs, max_steps, steps)
 
     def total_steps(self, max_epochs: int, accumulate_grad_batches: int = 1) -> int:
         """Optimiser steps of a whole training, for schedulers that want to know (OneCycleLR, cosine)."""
@@ -684,16 +421,10 @@ class SelectionController:
         return {
             "epoch": self.epoch,
             "selector": self.selector.state_dict(),
-            "sampler": self.sampler.state_dict(self._counted),
-            "samples_trained": self.samples_trained,
-            "samples_scored": self.samples_scored,
-            "flops": [self.flops_trained, self.flops_scored, self.selection_flops],
-            "fitted": self._fitted,
-            "history": [asdict(record) for record in self.history],
-            "record": None if self.record is None else asdict(self.record),
-            "capture": None if self.capture is None else self.capture.state_dict(),
-            "gathers_features": self.gathers_features,
-            "rng": gather(get_rng_state(self._generators())),
+            "sampler": self._sampler.state_dict(self.feedback.counted),
+            "books": self.books.state_dict(),
+            "sources": self.sources.state_dict(),
+            "rng": self._rng.state_dict(self._loader()),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -706,30 +437,10 @@ class SelectionController:
             self._load(state)
 
     def _load(self, state: dict[str, Any]) -> None:
-        self._kept.clear()
         self.sampler.load_state_dict(state["sampler"])
         self.selector.load_state_dict(state["selector"])
-        self.epoch, self._counted = state["epoch"], state["sampler"]["batches"]
-        self.samples_trained, self._fitted = state["samples_trained"], state["fitted"]
-        self.samples_scored = state["samples_scored"]
-        self.flops_trained, self.flops_scored, self.selection_flops = state["flops"]
-        self.history[:] = [EpochRecord(**record) for record in state["history"]]
-        self.record = None if state["record"] is None else EpochRecord(**state["record"])
-        if self.capture is not None and state["capture"] is not None:
-            self.capture.load_state_dict(state["capture"])
-        self.gathers_features = state["gathers_features"]
-        states = state["rng"]
-        self._rng = states[self.sampler.rank] if self.sampler.rank < len(states) else states[0]
-        self.sampler.delivered = self._counted
-
-    def _restore_rng(self) -> None:
-        """At an epoch's boundary: before anything of the next epoch draws."""
-        if self._rng is not None:
-            set_rng_state(self._rng, self._generators())
-            self._rng = None
-            if (loader := self._loader()) is not None:
-                loader.keep_rng = True
-
-    def _generators(self) -> list[torch.Generator]:
-        loader = self._loader()
-        return [] if loader is None else loader.generators
+        self.books.load_state_dict(state["books"])
+        self.sources.load_state_dict(state["sources"])
+        self.epoch = state["epoch"]
+        self.feedback.begin(state["sampler"]["batches"])
+        self._rng.load_state_dict(state["rng"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch.utils.data import (
@@ -25,7 +25,17 @@ if TYPE_CHECKING:
 else:
     _Base = object
 
-__all__ = ["SelectedLoader", "sampler_for", "wrap_loader"]
+__all__ = ["Follower", "SelectedLoader", "sampler_for", "wrap_loader"]
+
+
+class Follower(Protocol):
+    """Whoever keeps the books of a loader."""
+
+    def before_first_batch(self) -> None:
+        """Told before the first batch of an epoch is fetched."""
+
+    def waited(self, seconds: float) -> None:
+        """Told for how long training waited for a batch, or for the start of the workers."""
 
 
 class _BatchSampler(BatchSampler):
@@ -35,10 +45,14 @@ class _BatchSampler(BatchSampler):
 
     def __init__(self, sampler: SelectionSampler, batch_size: int, drop_last: bool) -> None:
         super().__init__(sampler, batch_size, drop_last)
-        self.before_order: Callable[[], None] | None = None
+        self._before_order: Callable[[], None] | None = None
+
+    def call_before_order(self, function: Callable[[], None]) -> None:
+        """Call this once, just before the next order is drawn."""
+        self._before_order = function
 
     def __iter__(self) -> Iterator[list[int]]:
-        before, self.before_order = self.before_order, None
+        before, self._before_order = self._before_order, None
         if before is not None:
             before()
         order, size = self.sampler.local_order(), self.sampler.step_size
@@ -65,48 +79,63 @@ class _LazyIterator(Iterator[Any]):
         try:
             batch = next(self._iterator)
         except StopIteration:
-            sampler.ended = True
+            sampler.end()
             raise
         finally:
             self._loader.tell_wait(start)
-        sampler.delivered += 1
+        sampler.deliver()
         return batch
 
 
 class SelectedLoader(_Base):
-    """Mixed into the class of the user's DataLoader by `wrap_loader`.
+    """Mixed into the class of the user's DataLoader by `wrap_loader`, which calls `_adopt` in place of a constructor.
 
     Attributes:
-        before_begin: Called just before the epoch's first batch is fetched.
-        on_wait: Told how many seconds a batch was waited for, or the start of the workers.
-        resume_rng: Global random state to continue with once an interrupted epoch's iterator stands.
+        original: The user's own loader.
     """
 
     original: DataLoader[Any]
-    before_begin: Callable[[], None] | None
-    on_wait: Callable[[float], None] | None
-    resume_rng: dict[str, Any] | None
-    keep_rng: bool
+
+    def _adopt(self, original: DataLoader[Any], sampler: SelectionSampler, follower: Follower | None) -> None:
+        self.__dict__.update(original.__dict__)
+        self.original, self._follower = original, follower
+        self._resume_rng: dict[str, Any] | None = None
+        self._keep_rng = False
+        batches = _BatchSampler(sampler, sampler.batch_size, sampler.drop_last) if sampler.batched else None
+        # DataLoader forbids to assign these after construction.
+        object.__setattr__(self, "sampler", sampler)
+        object.__setattr__(self, "batch_sampler", batches)
+        object.__setattr__(self, "_iterator", None)
+        # Which batch held which samples is known from their order.
+        self.in_order = True
 
     def __iter__(self) -> Any:
         return _LazyIterator(self)
 
+    def resume(self, rng: dict[str, Any]) -> None:
+        """Continue with this global random state once an interrupted epoch's iterator stands."""
+        self._resume_rng = rng
+
+    def keep_rng(self) -> None:
+        """The state restored just now must outlive the start of the next iterator."""
+        self._keep_rng = True
+
     def begin(self) -> Iterator[Any]:
         """Start the user's loader for real."""
-        if self.before_begin is not None:
-            self.before_begin()
+        if self._follower is not None:
+            self._follower.before_first_batch()
         start = time.perf_counter()
         sampler: Any = self.sampler
-        sampler.delivered = sampler.first_batch
+        sampler.start()
         if sampler.num_batches() == sampler.first_batch:
             # Resumed at the very end of an epoch; a start would draw a base seed for nothing.
             self._continue_rng()
             return iter(())
-        if self.keep_rng and self.persistent_workers and isinstance(self.batch_sampler, _BatchSampler):
+        if self._keep_rng and self.persistent_workers and isinstance(self.batch_sampler, _BatchSampler):
             # With persistent workers an uninterrupted run draws no base seed here, a fresh iterator does.
             state, generators = get_rng_state(self.generators), self.generators
-            self.batch_sampler.before_order = lambda: set_rng_state(state, generators)
-        self.keep_rng = False
+            self.batch_sampler.call_before_order(lambda: set_rng_state(state, generators))
+        self._keep_rng = False
         iterator = super().__iter__()
         self._continue_rng()
         self.tell_wait(start)
@@ -114,13 +143,13 @@ class SelectedLoader(_Base):
 
     def tell_wait(self, start: float) -> None:
         """That data were waited for since `start`, by `time.perf_counter`."""
-        if self.on_wait is not None:
-            self.on_wait(time.perf_counter() - start)
+        if self._follower is not None:
+            self._follower.waited(time.perf_counter() - start)
 
     def _continue_rng(self) -> None:
-        if self.resume_rng is not None:
-            set_rng_state(self.resume_rng, self.generators)
-            self.resume_rng = None
+        if self._resume_rng is not None:
+            set_rng_state(self._resume_rng, self.generators)
+            self._resume_rng = None
 
     @property
     def generators(self) -> list[torch.Generator]:
@@ -139,7 +168,12 @@ class SelectedLoader(_Base):
 
 
 def sampler_for(
-    loader: DataLoader[Any], *, num_replicas: int = 1, rank: int = 0, shuffle: bool | None = None
+    loader: DataLoader[Any],
+    *,
+    num_replicas: int = 1,
+    rank: int = 0,
+    shuffle: bool | None = None,
+    shared: bool = False,
 ) -> SelectionSampler:
     """The sampler that feeds selections of the user's loader, in the order that the loader would have had.
 
@@ -148,23 +182,49 @@ def sampler_for(
 
     Args:
         loader: The user's loader.
-        num_replicas: Number of processes.
+        num_replicas: Number of processes among which the samples are shared out.
         rank: This one.
         shuffle: Whether several processes permute; default: if the loader shuffles.
+        shared: Whether other processes get the same samples (tensor parallelism), so that no process may draw an
+            order of its own; with several replicas they mustn't anyway.
 
     Raises:
         TypeError: If the loader's samples can't be selected by index.
     """
     loader = getattr(loader, "original", loader)
+    _check_selectable(loader)
+    dataset: Any = loader.dataset
+    base = loader.sampler
+    size = None if loader.batch_sampler is None else loader.batch_size or 1
+    batches: dict[str, Any] = {"batch_size": size, "drop_last": bool(loader.drop_last)}
+    ranks: dict[str, Any] = {"num_replicas": num_replicas, "rank": rank}
+    if isinstance(base, SelectionSampler):
+        base.share(num_replicas, rank)
+        base.make_batches(**batches)
+        return base
+    if type(base) is DistributedSampler:
+        return SelectionSampler(dataset, shuffle=base.shuffle, seed=base.seed, **ranks, **batches)
+    if num_replicas == 1 and not shared:
+        return SelectionSampler(dataset, base=base, shuffle=not isinstance(base, SequentialSampler), **batches)
+    if type(base) not in (RandomSampler, SequentialSampler) or getattr(base, "replacement", False):
+        warnings.warn(
+            f"the order of the loader's {type(base).__name__} is one process's own; on {num_replicas} ranks "
+            "the samples are permuted by (seed, epoch) instead",
+            stacklevel=3,
+        )
+    ordered = isinstance(base, SequentialSampler) if shuffle is None else not shuffle
+    return SelectionSampler(dataset, shuffle=not ordered, **ranks, **batches)
+
+
+def _check_selectable(loader: Any) -> None:
     if not isinstance(loader, DataLoader):
         raise TypeError(
             f"selection needs a torch DataLoader, got {type(loader).__name__}; put the samples into a data set and "
             "that into a DataLoader, or leave this loader out of the selection"
         )
-    dataset, base = loader.dataset, loader.sampler
-    if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
+    if isinstance(loader.dataset, IterableDataset) or not hasattr(loader.dataset, "__len__"):
         raise TypeError(
-            f"selection by index needs a map-style data set with a length, got {type(dataset).__name__}; "
+            f"selection by index needs a map-style data set with a length, got {type(loader.dataset).__name__}; "
             "give it `__getitem__` and `__len__`, or leave this loader out of the selection"
         )
     if loader.batch_sampler is not None and type(loader.batch_sampler) not in (BatchSampler, _BatchSampler):
@@ -172,47 +232,29 @@ def sampler_for(
             f"the loader has its own batch sampler ({type(loader.batch_sampler).__name__}), whose batches a "
             "selection would tear apart; pass `batch_size=` and `sampler=` to the DataLoader instead"
         )
-    if isinstance(base, SelectionSampler):
-        base.num_replicas, base.rank = num_replicas, rank
-        return base
-    if isinstance(base, DistributedSampler):
-        if type(base) is not DistributedSampler:
-            raise TypeError(
-                f"can't filter {type(base).__name__}, a DistributedSampler that knows one rank's part only; "
-                "leave the sampler out and let the selection distribute the samples"
-            )
-        return SelectionSampler(dataset, shuffle=base.shuffle, seed=base.seed, num_replicas=num_replicas, rank=rank)
-    if num_replicas > 1:
-        if type(base) not in (RandomSampler, SequentialSampler) or getattr(base, "replacement", False):
-            warnings.warn(
-                f"the order of the loader's {type(base).__name__} is one process's own; on {num_replicas} ranks "
-                "the samples are permuted by (seed, epoch) instead",
-                stacklevel=3,
-            )
-        ordered = isinstance(base, SequentialSampler) if shuffle is None else not shuffle
-        return SelectionSampler(dataset, shuffle=not ordered, num_replicas=num_replicas, rank=rank)
-    return SelectionSampler(dataset, base=base, shuffle=not isinstance(base, SequentialSampler))
+    base = loader.sampler
+    if isinstance(base, DistributedSampler) and not (
+        type(base) is DistributedSampler or isinstance(base, SelectionSampler)
+    ):
+        raise TypeError(
+            f"can't filter {type(base).__name__}, a DistributedSampler that knows one rank's part only; "
+            "leave the sampler out and let the selection distribute the samples"
+        )
 
 
-def wrap_loader(loader: DataLoader[Any], sampler: SelectionSampler) -> Any:
+def wrap_loader(loader: DataLoader[Any], sampler: SelectionSampler, follower: Follower | None = None) -> Any:
     """A copy of `loader` that feeds from `sampler`; the loader itself stays as it is.
 
     The copy keeps class, workers, collate function and attributes. It is no new DataLoader, for a subclass may
     have another constructor.
+
+    Args:
+        loader: The user's loader.
+        sampler: From `sampler_for`, for this loader.
+        follower: Told when batches are fetched and waited for.
     """
     original = getattr(loader, "original", loader)
     kind = type(type(original).__name__, (SelectedLoader, type(original)), {})
     copy: Any = object.__new__(kind)
-    copy.__dict__.update(original.__dict__)
-    sampler.batched = original.batch_sampler is not None
-    sampler.batch_size, sampler.drop_last = original.batch_size or 1, bool(original.drop_last)
-    batches = _BatchSampler(sampler, sampler.batch_size, sampler.drop_last) if sampler.batched else None
-    # DataLoader forbids to assign these after construction.
-    object.__setattr__(copy, "sampler", sampler)
-    object.__setattr__(copy, "batch_sampler", batches)
-    object.__setattr__(copy, "_iterator", None)
-    copy.original, copy.before_begin, copy.on_wait = original, None, None
-    copy.resume_rng, copy.keep_rng = None, False
-    # Which batch held which samples is known from their order.
-    copy.in_order = True
+    copy._adopt(original, sampler, follower)
     return copy

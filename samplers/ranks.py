@@ -1,4 +1,4 @@
-"""The few collectives that a selection needs. Integers travel as integers, and only when there are several ranks."""
+"""The few collectives that a selection needs; without a process group of several ranks nothing travels."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import pickle
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import torch
 import torch.distributed as dist
+from torch import Tensor
 
-__all__ = ["decide_once", "gather", "num_ranks"]
+__all__ = ["decide_once", "gather", "gather_rows", "num_ranks", "this_rank"]
 
 T = TypeVar("T")
 
@@ -16,6 +18,11 @@ T = TypeVar("T")
 def num_ranks() -> int:
     """Number of processes in the default group; 1 without one."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def this_rank() -> int:
+    """Number of this process in the default group; 0 without one."""
+    return dist.get_rank() if num_ranks() > 1 else 0
 
 
 def decide_once(decide: Callable[[], T]) -> T:
@@ -27,7 +34,7 @@ def decide_once(decide: Callable[[], T]) -> T:
         return decide()
     answer: list[Any] = [None, None]
     mine: Exception | None = None
-    if dist.get_rank() == 0:
+    if this_rank() == 0:
         try:
             answer[0] = decide()
         except Exception as error:
@@ -56,3 +63,31 @@ def gather(value: T) -> list[T]:
     everyone: list[Any] = [None] * num_ranks()
     dist.all_gather_object(everyone, value)
     return everyone
+
+
+def gather_rows(rows: Tensor) -> list[Tensor]:
+    """Every rank's tensor, in the order of ranks, on every rank and on the CPU.
+
+    The values travel as they are in memory, as many from each rank as from the one that has most.
+
+    Args:
+        rows: (n, ...) with the same dtype and the same further dimensions everywhere; n may differ by rank.
+    """
+    if num_ranks() == 1:
+        return [rows]
+    device = _travelling_device()
+    rows = rows.to(device)
+    sizes = [torch.zeros(1, dtype=torch.int64, device=device) for _ in range(num_ranks())]
+    dist.all_gather(sizes, torch.tensor([len(rows)], device=device))
+    counts = [int(size) for size in sizes]
+    # A tensor of its own: of a view the whole storage might travel.
+    padded = rows.new_zeros((max(counts), *rows.shape[1:]))
+    padded[: len(rows)] = rows
+    everyone = [torch.empty_like(padded) for _ in counts]
+    dist.all_gather(everyone, padded)
+    return [theirs[:count].cpu() for theirs, count in zip(everyone, counts, strict=True)]
+
+
+def _travelling_device() -> torch.device:
+    """Where the default group's backend wants tensors: NCCL moves those on the GPU only."""
+    return torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else torch.device("cpu")

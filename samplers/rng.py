@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 
-__all__ = ["get_rng_state", "set_rng_state"]
+from dynsel.samplers.ranks import gather, this_rank
+
+__all__ = ["RandomStates", "get_rng_state", "set_rng_state"]
 
 
 def get_rng_state(generators: Sequence[torch.Generator] = ()) -> dict[str, Any]:
@@ -52,3 +54,37 @@ def set_rng_state(state: dict[str, Any], generators: Sequence[torch.Generator] =
     if torch.cuda.is_available():
         for device, cuda in enumerate(state.get("cuda", [])[: torch.cuda.device_count()]):
             torch.cuda.set_rng_state(cuda, device)
+
+
+class RandomStates:
+    """The random state of a checkpoint, until the resumed run comes to the place where it belongs."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, Any] | None = None
+
+    @staticmethod
+    def state_dict(loader: Any) -> list[dict[str, Any]]:
+        """The states of all processes; a collective. `loader` is the wrapped loader, or None."""
+        return gather(get_rng_state(_generators(loader)))
+
+    def load_state_dict(self, states: list[dict[str, Any]]) -> None:
+        """Wait with that of this process: by its number among all, for those that share samples differ as well."""
+        self._waiting = states[this_rank()] if this_rank() < len(states) else states[0]
+
+    def restore(self, loader: Any) -> None:
+        """At an epoch's boundary: before anything of the next epoch draws."""
+        if self._waiting is not None:
+            set_rng_state(self._waiting, _generators(loader))
+            self._waiting = None
+            if loader is not None:
+                loader.keep_rng()
+
+    def hand_over(self, loader: Any) -> None:
+        """Inside an epoch: once the loader's iterator stands."""
+        if self._waiting is not None and loader is not None:
+            loader.resume(self._waiting)
+            self._waiting = None
+
+
+def _generators(loader: Any) -> list[torch.Generator]:
+    return [] if loader is None else loader.generators

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sized
@@ -12,9 +13,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import DistributedSampler, RandomSampler, Sampler, SequentialSampler
 
+from dynsel.samplers.driver import Phase
 from dynsel.selection import Selection
 
 __all__ = ["SelectionSampler"]
+
+# Numbers that a Python list holds at a time: one list of a hundred million takes gigabytes.
+CHUNK = 1 << 16
 
 
 class SelectionSampler(DistributedSampler[int]):
@@ -34,14 +39,14 @@ class SelectionSampler(DistributedSampler[int]):
         seed: Seed of the order; None takes Lightning's `seed_everything` seed, else 0.
         num_replicas: Number of ranks.
         rank: This one.
+        batch_size: Samples in a batch of the loader, on one rank; None = the loader makes no batches.
+        drop_last: Whether the loader leaves out a last batch that isn't full.
 
     Attributes:
         count: Number of samples of this epoch over all ranks, M (for a `base` that draws its own number: theirs).
-        batch_size: That of the loader.
-        epoch_batch_size: This epoch's, where it is another one; None = the loader's.
-        by_seed: Whether a shuffled order comes from (seed, epoch) whatever the `base` draws: one that is drawn before
-            the epoch begins must not depend on when that is. Resumed after an epoch, Lightning iterates the loader of
-            validation later than it would have.
+        delivered: Batches of this epoch handed out so far, those before a resume included.
+        phase: Where the epoch stands.
+        epoch_batch_size: Samples in a batch of this epoch, where it isn't the loader's number; else None.
         weights: (N,) loss weights of this epoch, or None.
 
     Example:
@@ -63,6 +68,8 @@ class SelectionSampler(DistributedSampler[int]):
         seed: int | None = None,
         num_replicas: int = 1,
         rank: int = 0,
+        batch_size: int | None = None,
+        drop_last: bool = False,
     ) -> None:
         if not 0 <= rank < num_replicas:
             raise ValueError(f"`rank` must be in 0 .. num_replicas - 1 = {num_replicas - 1}, got {rank}")
@@ -80,20 +87,91 @@ class SelectionSampler(DistributedSampler[int]):
             raise ValueError("the data set is empty")
         self.epoch = 0
         self.weights: Tensor | None = None
-        # Set by whoever feeds batches from this sampler; batches are how training counts its progress.
-        self.batch_size, self.drop_last, self.batched = 1, False, False
         self.epoch_batch_size: int | None = None
-        self.by_seed = False
-        # Batches of this epoch handed out so far, those before a resume included.
-        self.delivered = 0
-        # Whether they were all of them.
-        self.ended = False
-        # While planning, lengths are those of the whole data set (see `callbacks/_lightning.py`).
-        self.planning = False
-        # A controller that decides what an epoch is; by default it is just another order.
-        self.on_set_epoch: Callable[[int], None] | None = None
+        self.make_batches(batch_size, drop_last)
+        self._phase = Phase.DECIDED
+        self._by_seed = False
+        self._follow: Callable[[int], None] | None = None
         self._mask: Tensor | None = None
+        self._order: Tensor | None = None
+        self._local: Tensor | None = None
+        self.first_batch = self.first_position = self.delivered = 0
         self._begin_epoch()
+
+    def make_batches(self, batch_size: int | None, drop_last: bool) -> None:
+        """Count in batches of this size, as the loader makes them; None = it makes none and takes single samples."""
+        self.batched = batch_size is not None
+        self.batch_size, self.drop_last = batch_size or 1, drop_last
+
+    def share(self, num_replicas: int, rank: int) -> None:
+        """Feed the part of this rank of so many."""
+        self.num_replicas, self.rank = num_replicas, rank
+        self._local = None
+
+    def reseed(self, seed: int) -> None:
+        """Take another seed for the orders still to be drawn."""
+        self.seed = seed
+
+    def follow(self, told: Callable[[int], None]) -> None:
+        """Leave it to a controller what an epoch is: `set_epoch` tells it, instead of beginning one."""
+        self._follow = told
+
+    def without_data(self, trained: int) -> SelectionSampler:
+        """A copy that knows this epoch's selection and position, but holds neither the data set nor the user's sampler.
+
+        It serves a copied controller until that wraps a loader of its own.
+
+        Args:
+            trained: Batches of this epoch that were trained on; what was delivered beyond them is not in the copy.
+        """
+        twin = copy.copy(self)
+        twin._leave_data(trained)
+        return twin
+
+    def _leave_data(self, trained: int) -> None:
+        self.delivered = trained
+        self.dataset = self._source = range(self.num_total)  # type: ignore[assignment]
+        self._follow = None
+        self.base = None if self.base is None else _LeftBehind()
+
+    # ---------------------------------------------------------------- where the epoch stands
+    @property
+    def phase(self) -> Phase:
+        return self._phase
+
+    def enter(self, phase: Phase) -> None:
+        """Go on to this phase.
+
+        Raises:
+            RuntimeError: If the table of `Phase` has no such step.
+        """
+        if not self._phase.may_become(phase):
+            raise RuntimeError(
+                f"an epoch can't go from {self._phase.name} to {phase.name}; "
+                "`set_epoch` and the loader do it in order, once training has begun"
+            )
+        self._phase = phase
+
+    def pin(self) -> None:
+        """Feed this epoch next, whatever the loader says: `set_epoch` is passed over until the first batch."""
+        if self._phase is Phase.ENDED:
+            self.repeat()
+        self.enter(Phase.PINNED)
+
+    def start(self) -> None:
+        """The loader begins to fetch this epoch's batches, from where a resumed one goes on."""
+        self.delivered = self.first_batch
+        if self._phase.selects:
+            self.enter(Phase.RUNNING)
+
+    def deliver(self, batches: int = 1) -> None:
+        """So many batches were handed out."""
+        self.delivered += batches
+
+    def end(self) -> None:
+        """The loader has no batch left."""
+        if self._phase.selects:
+            self.enter(Phase.ENDED)
 
     # ---------------------------------------------------------------- the epoch
     def select(self, selection: Selection | Tensor | Iterable[int] | None) -> None:
@@ -112,6 +190,7 @@ class SelectionSampler(DistributedSampler[int]):
             weights = selection.weights.float()
             self.weights = torch.ones(self.num_total).index_copy_(0, selection.indices.long(), weights)
         self._begin_epoch()
+        self.enter(Phase.DECIDED)
 
     def set_epoch(self, epoch: int) -> None:
         """Order of another epoch; Lightning and Fabric call it by themselves, a plain loop must."""
@@ -121,13 +200,22 @@ class SelectionSampler(DistributedSampler[int]):
                 f"the data set changed its length from {self.num_total} to {length} between epochs; "
                 "scores and usage belong to fixed positions: start a new run on the new data set"
             )
-        if self.on_set_epoch is None:
+        if self._follow is None:
             self.begin(epoch)
         else:
-            self.on_set_epoch(epoch)
+            self._follow(epoch)
 
-    def begin(self, epoch: int) -> None:
-        """Take the order of this epoch; going on with the one at hand changes nothing."""
+    def begin(self, epoch: int, *, batch_size: int | None = None, by_seed: bool = False) -> None:
+        """Take the order of this epoch; going on with the one at hand keeps it.
+
+        Args:
+            epoch: Its number, from 0.
+            batch_size: Samples in its batches, on one rank; None = the loader's number.
+            by_seed: Whether a shuffled order comes from (seed, epoch) whatever the `base` draws. One that is drawn
+                before the epoch begins must not depend on when that is: resumed after an epoch, Lightning iterates
+                the loader of validation later than it would have.
+        """
+        self.epoch_batch_size, self._by_seed = batch_size, by_seed
         if epoch != self.epoch:
             self.epoch = epoch
             self._begin_epoch()
@@ -137,15 +225,15 @@ class SelectionSampler(DistributedSampler[int]):
 
     def repeat(self) -> None:
         """Feed the epoch's selection once more: its loader is cycled beside a longer one."""
+        delivered = self.delivered
         self._begin_epoch()
-        self.first_batch = self.delivered
+        self.first_batch = self.delivered = delivered
+        self.enter(Phase.DECIDED)
 
     def _begin_epoch(self) -> None:
-        self._order: Tensor | None = None
-        self._local: Tensor | None = None
+        self._order = self._local = None
         # Where a resumed epoch goes on: samples of the global order already used, in how many batches.
-        self.first_position = self.first_batch = 0
-        self.ended = False
+        self.first_position = self.first_batch = self.delivered = 0
         self.count = self.num_total if self._mask is None else int(np.count_nonzero(self._mask.numpy()))
 
     def keep(self, positions: Tensor) -> Tensor:
@@ -188,8 +276,8 @@ class SelectionSampler(DistributedSampler[int]):
         return type(base) is RandomSampler and not base.replacement and base.num_samples == self.num_total
 
     def _full_order(self) -> Tensor:
-        if self.base is not None and not (self.by_seed and self._shuffles_all):
-            return torch.from_numpy(np.fromiter(self.base, dtype=np.int64))
+        if self.base is not None and not (self._by_seed and self._shuffles_all):
+            return drawn(self.base)
         if not self.shuffle:
             return torch.arange(self.num_total)
         # The same permutation as torch's DistributedSampler draws from this seed and epoch.
@@ -204,17 +292,19 @@ class SelectionSampler(DistributedSampler[int]):
         return self._local
 
     def __iter__(self) -> Iterator[int]:
-        return iter(self.local_order().tolist())
+        order = self.local_order()
+        for start in range(0, len(order), CHUNK):
+            yield from order[start : start + CHUNK].tolist()
 
     def __len__(self) -> int:
-        total = self.num_total if self.planning else self.count
+        total = self.num_total if self._phase.is_undecided else self.count
         remaining = math.ceil(max(0, total - self.first_position) / self.num_replicas)
         return remaining if self.batched else self.first_batch + remaining
 
     @property
     def step_size(self) -> int:
         """Samples in a batch of this epoch, on one rank."""
-        return self.batch_size if self.planning or self.epoch_batch_size is None else self.epoch_batch_size
+        return self.batch_size if self.epoch_batch_size is None else self.epoch_batch_size
 
     def num_batches(self, samples: int | None = None, batch_size: int | None = None) -> int:
         """Batches of this rank in an epoch of `samples` (default: this epoch's, with those before a resume).
@@ -223,17 +313,16 @@ class SelectionSampler(DistributedSampler[int]):
             samples: Of all ranks.
             batch_size: Of those batches, if it isn't the loader's; goes with `samples`.
         """
-        size = self.step_size if samples is None else batch_size or self.batch_size
-        if samples is None:
-            done, samples = (
-                self.first_batch,
-                (self.num_total if self.planning else self.count) - self.first_position,
-            )
-        else:
-            done = 0
+        if samples is not None:
+            return self._batches_of(samples, batch_size or self.batch_size)
+        if self._phase.is_undecided:
+            return self.first_batch + self._batches_of(self.num_total - self.first_position, self.batch_size)
+        return self.first_batch + self._batches_of(self.count - self.first_position, self.step_size)
+
+    def _batches_of(self, samples: int, size: int) -> int:
         # The padding of the last batch may have gone past the end.
         local = math.ceil(max(0, samples) / self.num_replicas)
-        return done + (local // size if self.drop_last else math.ceil(local / size))
+        return local // size if self.drop_last else math.ceil(local / size)
 
     # ---------------------------------------------------------------- which batch held what
     def batch(self, batch_idx: int) -> Tensor:
@@ -282,7 +371,7 @@ class SelectionSampler(DistributedSampler[int]):
         }
         # An order that came from a user's sampler can't be derived again.
         if self.base is not None and self._order is not None:
-            state["order"] = self._order.int()
+            state["order"] = self._order.to(index_dtype(self.num_total))
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -306,7 +395,10 @@ class SelectionSampler(DistributedSampler[int]):
             self._order = state["order"].long()
             self.count = len(self._order)
         self.first_position, self.first_batch = state["position"], state["batches"]
-        self.epoch_batch_size = state["batch_size"]
+        self.delivered, self.epoch_batch_size = state["batches"], state["batch_size"]
+        # Before training has begun a state can wait; afterwards its epoch is the one that stands.
+        if self._phase.selects:
+            self.enter(Phase.DECIDED)
 
     def _mask_of(self, indices: Tensor) -> Tensor:
         if not len(indices):
@@ -320,3 +412,37 @@ class SelectionSampler(DistributedSampler[int]):
         if np.count_nonzero(mask) != len(rows):
             raise ValueError("a selection must hold each index at most once, got duplicates")
         return torch.from_numpy(mask)
+
+
+class _LeftBehind(Sampler[int]):
+    """Stands for the user's sampler in a copy."""
+
+    def __iter__(self) -> Iterator[int]:
+        raise RuntimeError("a copy of a selection has no data to feed from: call `wrap(loader)` first")
+
+
+def drawn(sampler: Iterable[int]) -> Tensor:
+    """The whole order of a sampler, (n,) int64, with the very draws that iterating it makes; no loop if it is torch's.
+
+    Args:
+        sampler: Yields positions in the data set and ends.
+    """
+    if type(sampler) is SequentialSampler:
+        return torch.arange(len(sampler))
+    if type(sampler) is not RandomSampler or sampler.replacement:
+        return torch.from_numpy(np.fromiter(sampler, dtype=np.int64))
+    size, generator = len(sampler.data_source), sampler.generator
+    if generator is None:
+        seed = int(torch.empty((), dtype=torch.int64).random_().item())
+        generator = torch.Generator().manual_seed(seed)
+    whole, rest = divmod(sampler.num_samples, size)
+    passes = [torch.randperm(size, generator=generator) for _ in range(whole)]
+    # One more pass is drawn also where nothing of it is needed, which a generator of the user's own remembers.
+    if rest or sampler.generator is not None:
+        passes.append(torch.randperm(size, generator=generator)[:rest])
+    return torch.cat(passes)
+
+
+def index_dtype(num_samples: int) -> torch.dtype:
+    """The smallest type that holds every position in a data set of this length."""
+    return torch.int32 if num_samples <= 2**31 else torch.int64

@@ -72,6 +72,10 @@ class LossTap(TorchFunctionMode):
         self.normalized: list[Tensor] = []
         self.others: list[torch.Size] = []
 
+    def leave_weights(self) -> None:
+        """Leave the losses that follow as they are."""
+        self.weights = None
+
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
@@ -137,15 +141,24 @@ class InputTap:
     """
 
     def __init__(self, model: nn.Module, name: str | None) -> None:
-        self.active = False
+        self._active = False
         self.calls: list[Tensor] = []
         self._handle = find_module(model, name).register_forward_pre_hook(self._hook)
         # What was compiled before the hook came would go on without it: hooks are not among the compiler's guards.
         if any(hasattr(m, "_orig_mod") or getattr(m, "_compiled_call_impl", None) for m in model.modules()):
             torch.compiler.reset()
 
+    def begin(self) -> None:
+        """Note what is taken in from here on, and nothing of before."""
+        self.calls.clear()
+        self._active = True
+
+    def end(self) -> None:
+        """Note nothing more."""
+        self._active = False
+
     def _hook(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
-        if self.active and inputs and isinstance(inputs[0], Tensor):
+        if self._active and inputs and isinstance(inputs[0], Tensor):
             self.calls.append(inputs[0].detach())
 
     def remove(self) -> None:

@@ -176,13 +176,13 @@ class Comparison(SelectionCLI):
 def _record(name: str, seed: int, trainer: pl.Trainer, controller: SelectionController, meter: _Meter) -> RunRecord:
     loss = trainer.callback_metrics.get("val_loss")
     balance = [record.class_balance for record in controller.history]
-    flops, selection_flops = (None if math.isnan(count) else count for count in controller.flops())
+    flops, selection_flops = (None if math.isnan(count) else count for count in controller.books.flops())
     return RunRecord(
         selector=name,
         seed=seed,
         value=meter.curve[-1].value,
         loss=None if loss is None else float(loss),
-        samples=controller.samples_trained,
+        samples=controller.books.samples_trained,
         steps=trainer.global_step,
         seconds=meter.seconds,
         selection_seconds=sum(record.selection_seconds for record in controller.history),
@@ -195,7 +195,7 @@ def _record(name: str, seed: int, trainer: pl.Trainer, controller: SelectionCont
         class_balance=[] if any(map(math.isnan, balance)) else balance,
         usage=controller.selector.usage.tolist(),
         wrong_share=_wrong_share(controller, trainer),
-        samples_scored=controller.samples_scored,
+        samples_scored=controller.books.samples_scored,
         flops=flops,
         selection_flops=selection_flops,
     )
@@ -256,7 +256,7 @@ class _Meter(pl.Callback):
             raise ValueError(f"no metric {self.metric!r} in validation; logged: {logged}; choose one by --metric")
         self.controller.flush()
         value = float(trainer.callback_metrics[self.metric])
-        point = CurvePoint(trainer.global_step, self.controller.samples_trained, self.seconds, value)
+        point = CurvePoint(trainer.global_step, self.controller.books.samples_trained, self.seconds, value)
         self.curve.append(point)
         self.progress(point)
         if trainer.state.fn == "fit":

@@ -101,6 +101,15 @@ class Selector(Stateful, ABC):
         """N of the data set bound to; 0 before `bind`."""
         return self._state_size
 
+    # A generator is pickled as bytes: of a tensor made on the way a process that is started afresh finds nothing left.
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "generator": self.generator.get_state().numpy().tobytes()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self.generator = torch.Generator()
+        self.generator.set_state(torch.frombuffer(bytearray(state["generator"]), dtype=torch.uint8))
+
     # ---------------------------------------------------------------- life
     def bind(self, num_samples: int, labels: Tensor | None = None, *, seed: int = 0) -> None:
         """Start afresh on a data set. Override `prepare` rather than this.

@@ -29,7 +29,7 @@ class BatchSelector(Selector):
 
     Attributes:
         needs_stream: Whether it trains a network of its own on the candidates (`Proxy`), and must see every epoch.
-        stream: What it needs for that; set by whoever drives it.
+        stream: What it needs for that; None while nothing is lent.
         work: Of such a network, (2 or more,) float64: samples scored, operations, as a tensor; else None.
     """
 
@@ -40,6 +40,10 @@ class BatchSelector(Selector):
     def __init__(self, *, shrink: bool = False, seed: int | None = None) -> None:
         super().__init__(seed=seed)
         self.shrink = check_flag("shrink", shrink)
+
+    def lend(self, stream: Any) -> None:
+        """Lend the data of the training around it, until None is lent; for selectors with `needs_stream`."""
+        self.stream = stream
 
     def select_batches(self, candidates: Sequence[Tensor], keep: Sequence[int], progress: float) -> list[Tensor]:
         """Which candidates stay, of all batches of an epoch at once.

@@ -109,7 +109,7 @@ class Proxy(BatchSelector):
 
     def __getstate__(self) -> dict[str, Any]:
         # The stream belongs to whoever trains, who gives a new one before each epoch.
-        return {**vars(self), "stream": None}
+        return {**super().__getstate__(), "stream": None}
 
     # ---------------------------------------------------------------- the small network
     def follow(self, module: nn.Module) -> None:

@@ -93,7 +93,7 @@ def measure(
         sampler.local_order()
 
     def books() -> None:
-        sampler.delivered = sampler.num_batches()
+        sampler.deliver(sampler.num_batches())
         controller.finish_epoch()
 
     rows = []
@@ -104,7 +104,7 @@ def measure(
         row["plain order"] = milliseconds(lambda: list(plain.sampler))
         row["overhead"] = row["select"] + row["books"] + max(0.0, row["order"] - row["plain order"])
         rows.append(row)
-    assert int(selector.usage.sum()) == controller.samples_trained > 0, "the books must hold every sample fed"
+    assert int(selector.usage.sum()) == controller.books.samples_trained > 0, "the books must hold every sample fed"
     # The first epoch warms up.
     times = {name: statistics.median(row[name] for row in rows[1:]) for name in rows[0]}
     return times, state_sizes(controller)

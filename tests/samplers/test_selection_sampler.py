@@ -34,7 +34,7 @@ def torchs(epoch: int, *, seed: int = 0, world: int = 1, rank: int = 0, shuffle:
 
 
 def batched(sampler: SelectionSampler, batch_size: int = 4, *, drop_last: bool = False) -> SelectionSampler:
-    sampler.batch_size, sampler.drop_last, sampler.batched = batch_size, drop_last, True
+    sampler.make_batches(batch_size, drop_last)
     return sampler
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from programs.ranks import interleave
 
-from dynsel.samplers import SelectionSampler
+from dynsel.samplers import Phase, SelectionSampler
 
 TOTAL = 97
 sizes = st.integers(1, TOTAL)
@@ -21,7 +21,7 @@ def shards(size: int, world: int, *, batch_size: int = 4, drop_last: bool = Fals
     chosen = torch.randperm(TOTAL, generator=torch.Generator().manual_seed(size))[:size]
     ranks = [SelectionSampler(range(TOTAL), seed=3, num_replicas=world, rank=rank) for rank in range(world)]
     for sampler in ranks:
-        sampler.batch_size, sampler.drop_last, sampler.batched = batch_size, drop_last, True
+        sampler.make_batches(batch_size, drop_last)
         sampler.select(chosen)
         sampler.set_epoch(epoch)
     return ranks
@@ -112,7 +112,7 @@ def test_33_one_process_after_several_keeps_to_the_seeded_order():
 
     first = shards(40, 2)
     alone = SelectionSampler(range(TOTAL), base=RandomSampler(range(TOTAL)), seed=7)
-    alone.batch_size, alone.batched = 4, True
+    alone.make_batches(4, drop_last=False)
     alone.load_state_dict(first[0].state_dict(2))
     assert list(alone) == first[0].draw().tolist()[16:]
     for sampler in (alone, *first):
@@ -122,7 +122,7 @@ def test_33_one_process_after_several_keeps_to_the_seeded_order():
 
 def test_33_length_is_the_whole_set_while_planning():
     sampler = shards(5, 2)[0]
-    sampler.planning = True
+    sampler.enter(Phase.AWAITED)
     assert (len(sampler), sampler.num_batches()) == (49, 13)
-    sampler.planning = False
+    sampler.enter(Phase.DECIDED)
     assert (len(sampler), sampler.num_batches()) == (3, 1)

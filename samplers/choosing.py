@@ -1,0 +1,231 @@
+"""How the samples of an epoch are chosen: by a selector from the whole data set, or inside batches of candidates."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from dynsel.samplers.batch import check_candidates, keep_in_batches
+from dynsel.samplers.driver import Driver
+from dynsel.samplers.epoch_record import Books
+from dynsel.samplers.feedback import EpochFeedback
+from dynsel.samplers.planning import Fed, fed, small_last_batch
+from dynsel.samplers.ranks import decide_once
+from dynsel.samplers.rng import get_rng_state, set_rng_state
+from dynsel.samplers.selection_sampler import SelectionSampler
+from dynsel.samplers.sources import Sources
+from dynsel.schedules import Schedule, sample_count
+from dynsel.selection import Selection
+from dynsel.selectors import BatchSelector, CandidateSelector, Selector, checked_selection
+from dynsel.selectors.proxy import Stream
+
+__all__ = ["Chooser"]
+
+
+class Chooser:
+    """Lets a selector choose, on rank 0 for all, and tells the sampler.
+
+    Args:
+        selector: What decides.
+        keep_ratio: Share of the data set that an epoch trains on, over the progress of training.
+        sources: Fits the selector where it must be.
+        books: Where the work of a selector's own network is entered.
+    """
+
+    def __init__(self, selector: Selector, keep_ratio: Schedule, sources: Sources, books: Books) -> None:
+        self.selector, self.keep_ratio, self.sources, self.books = selector, keep_ratio, sources, books
+        self._warned = False
+
+    @property
+    def cuts_batches(self) -> bool:
+        """Whether batches of candidates are fed, to be cut once the model's losses on them are known."""
+        return isinstance(self.selector, CandidateSelector)
+
+    def bind(self, sampler: SelectionSampler) -> None:
+        """Check that a selector that chooses inside batches finds batches to choose in.
+
+        Raises:
+            ValueError: If it doesn't.
+        """
+        self._warned = False
+        if not isinstance(self.selector, (BatchSelector, CandidateSelector)):
+            return
+        if not sampler.batched:
+            raise ValueError(f"{type(self.selector).__name__} chooses inside batches: give the loader a `batch_size`")
+        check_candidates(self.keep_ratio, sampler.batch_size, sampler.num_total, shrink=self.selector.shrink)
+
+    def fed(self, progress: float, sampler: SelectionSampler) -> Fed:
+        """What an epoch feeds that begins at this progress."""
+        return fed(self.selector, self.keep_ratio(progress), sampler.num_total, sampler.batch_size)
+
+    def in_batches(self, progress: float, sampler: SelectionSampler) -> bool:
+        """Whether an epoch that begins at this progress is chosen inside batches, before they are loaded."""
+        selector = self.selector
+        if not isinstance(selector, BatchSelector):
+            return False
+        return selector.needs_stream or self.fed(progress, sampler).samples < sampler.num_total
+
+    def choose(self, epoch: int, last: int, sampler: SelectionSampler, driver: Driver, loader: Any) -> Selection:
+        """Choose the samples of an epoch. A collective: every rank must call it.
+
+        Args:
+            epoch: Its number, from 0.
+            last: Number of the epoch before; -1 if there was none.
+            sampler: Told of the selection.
+            driver: Whoever trains.
+            loader: The wrapped loader.
+
+        Raises:
+            ValueError: If nothing is chosen, or less than `drop_last` leaves out.
+        """
+        progress = driver.progress(epoch)
+        if self.in_batches(progress, sampler):
+            chosen = self._in_batches(epoch, last, progress, sampler, driver, loader)
+            _check_length(sampler)
+        else:
+            chosen = self._from_all(epoch, last, progress, sampler)
+            _check_length(sampler)
+            self._warn_of_small_batch(sampler)
+        return chosen
+
+    def _from_all(self, epoch: int, last: int, progress: float, sampler: SelectionSampler) -> Selection:
+        size = self.fed(progress, sampler)
+
+        def decide() -> Selection:
+            self.sources.fit_if_needed(last)
+            return checked_selection(self.selector, progress, size.samples)
+
+        chosen = decide_once(decide)
+        if not len(chosen):
+            raise ValueError(
+                f"epoch {epoch}: {type(self.selector).__name__} returned an empty selection; "
+                "an epoch must train on at least one sample"
+            )
+        sampler.begin(epoch, batch_size=size.batch_size)
+        sampler.select(chosen)
+        return chosen
+
+    def _warn_of_small_batch(self, sampler: SelectionSampler) -> None:
+        """Say once that the selection's size leaves a last batch that is no more than noise."""
+        if self._warned or sampler.rank or sampler.drop_last or sampler.count == sampler.num_total:
+            return
+        last = small_last_batch(sampler.count, sampler.num_replicas, sampler.step_size)
+        if last:
+            self._warned = True
+            warnings.warn(
+                f"epoch {sampler.epoch}: {sampler.count} selected samples leave a last batch of {last} instead of "
+                f"{sampler.step_size}. It is an optimiser step as large as the others on much noisier gradients and "
+                "batch statistics, which may cost points of accuracy; set drop_last=True in your DataLoader, or change "
+                "the keep ratio slightly",
+                stacklevel=2,
+            )
+
+    # ---------------------------------------------------------------- before batches are loaded
+    def _in_batches(
+        self, epoch: int, last: int, progress: float, sampler: SelectionSampler, driver: Driver, loader: Any
+    ) -> Selection:
+        """Cut the epoch's order into batches of candidates, and keep of each what the selector says."""
+        selector = self.selector
+        assert isinstance(selector, BatchSelector)
+        sampler.begin(epoch, batch_size=self.fed(progress, sampler).batch_size, by_seed=True)
+        sampler.select(None)
+        order = sampler.draw()
+        size = sample_count(self.keep_ratio(progress), len(order))
+        if selector.needs_stream:
+            until = driver.progress_after(epoch, sampler.num_batches(size, sampler.step_size))
+            selector.lend(stream_of(loader, driver, until))
+
+        def decide() -> tuple[Tensor, Tensor | None]:
+            self.sources.fit_if_needed(last)
+            with _undisturbed(loader.generators) if selector.needs_stream else nullcontext():
+                return keep_in_batches(selector, order, size, sampler.step_size, progress), selector.work
+
+        try:
+            kept, work = decide_once(decide)
+        finally:
+            selector.lend(None)
+        if work is not None:
+            self.books.set_own_work(int(work[0]), float(work[1]))
+        return Selection(sampler.keep(kept))
+
+    # ---------------------------------------------------------------- once they are loaded
+    def cut(self, feedback: EpochFeedback, batch_idx: int, ratio: float, losses: Callable[[], Tensor]) -> Tensor | None:
+        """Of a batch of candidates, those to train on; `feedback` is told of them.
+
+        Args:
+            feedback: Of the current epoch.
+            batch_idx: Batch of the epoch.
+            ratio: Share of the batch that stays, in (0, 1].
+            losses: Scores its samples: (B,). Not called if all stay.
+
+        Returns:
+            (K,) int64 positions in the batch, ascending; None = all.
+
+        Raises:
+            ValueError: If too few losses are finite.
+        """
+        selector, sampler = self.selector, feedback.sampler
+        assert isinstance(selector, CandidateSelector)
+        candidates, kept = sampler.batch(batch_idx), None
+        count = sample_count(ratio, len(candidates))
+        if count < len(candidates):
+            # No state to keep: the draws of a batch are its own, on each rank others.
+            key = (selector.generator.initial_seed(), sampler.epoch, batch_idx, sampler.rank)
+            try:
+                kept = selector.keep(candidates, losses(), count, torch.Generator().manual_seed(hash(key)))
+            except ValueError as error:
+                raise ValueError(f"epoch {sampler.epoch}, batch {batch_idx}: {error}") from error
+        feedback.keep(batch_idx, kept, len(candidates))
+        return kept
+
+
+def _check_length(sampler: SelectionSampler) -> None:
+    if not sampler.is_permutation:
+        sampler.draw()  # only the draw tells the epoch's length
+    if sampler.num_batches() == 0:
+        raise ValueError(
+            f"epoch {sampler.epoch}: {sampler.count} selected samples are less than one batch of "
+            f"{sampler.step_size} on each of {sampler.num_replicas} ranks and drop_last=True drops "
+            "them all; raise the keep ratio, lower the batch size, or set drop_last=False"
+        )
+
+
+def stream_of(loader: Any, driver: Driver, until: float) -> Stream:
+    """The data as training gets them, for a network that a selector trains.
+
+    Args:
+        loader: The wrapped loader.
+        driver: Whoever trains.
+        until: Progress of training at the end of the epoch.
+    """
+
+    def load(batches: Sequence[Tensor]) -> Iterator[Any]:
+        original = loader.original
+        same = DataLoader(
+            original.dataset,
+            batch_sampler=[rows.tolist() for rows in batches],
+            collate_fn=original.collate_fn,
+            num_workers=original.num_workers,
+            worker_init_fn=original.worker_init_fn,
+            multiprocessing_context=original.multiprocessing_context,
+        )
+        for batch in same:
+            yield driver.to_device(batch)
+
+    return Stream(load, driver.device, driver.per_sample_loss, driver.precision, until, driver.count_flops)
+
+
+@contextmanager
+def _undisturbed(generators: list[torch.Generator]) -> Iterator[None]:
+    """Whatever is drawn inside, training goes on as if nothing had been."""
+    state = get_rng_state(generators)
+    try:
+        yield
+    finally:
+        set_rng_state(state, generators)

@@ -1,0 +1,159 @@
+"""What the selection needs to know of whoever trains, and where an epoch stands."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from enum import Enum, auto
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from dynsel._lib.batches import cross_entropy
+
+__all__ = ["Driver", "Phase", "PlainDriver"]
+
+
+class Phase(Enum):
+    """Where the epoch of a sampler stands. `SelectionSampler.enter` allows these steps and no others:
+
+    | phase   | what it means                                                  | goes on to           |
+    |---------|----------------------------------------------------------------|----------------------|
+    | OFF     | training hasn't begun: the whole data set is fed (to a tuner)  | AWAITED              |
+    | AWAITED | training runs, the selection of its next epoch isn't decided   | DECIDED              |
+    | DECIDED | the selection stands, none of its batches was fetched          | RUNNING, PINNED      |
+    | PINNED  | as DECIDED; what a loader says of its epoch is passed over     | RUNNING              |
+    | RUNNING | batches are being fetched                                      | ENDED, PINNED        |
+    | ENDED   | the last batch was fetched; the next one begins a repetition   | RUNNING, PINNED      |
+    | OVER    | training has ended; what was decided last still stands         | OFF                  |
+
+    Where a selection stands (DECIDED, PINNED, RUNNING, ENDED), another may be decided (DECIDED) or another loader be
+    wrapped (AWAITED). While training runs it may end (OVER) or break off (OFF). A step to the phase at hand changes
+    nothing. While a phase is OFF or AWAITED, lengths are those of the whole data set: whoever asks for them then
+    (checks at the start of a fit) must not take an epoch's for that of all.
+    """
+
+    OFF = auto()
+    AWAITED = auto()
+    DECIDED = auto()
+    PINNED = auto()
+    RUNNING = auto()
+    ENDED = auto()
+    OVER = auto()
+
+    @property
+    def selects(self) -> bool:
+        """Whether training runs, so that epochs are decided and what is trained on counts."""
+        return self not in (Phase.OFF, Phase.OVER)
+
+    @property
+    def is_undecided(self) -> bool:
+        """Whether no epoch's selection stands, so that lengths are those of the whole data set."""
+        return self in (Phase.OFF, Phase.AWAITED)
+
+    def may_become(self, phase: Phase) -> bool:
+        """Whether this step is in the table."""
+        return phase is self or phase in _STEPS[self]
+
+
+_ENDS = {Phase.OVER, Phase.OFF}
+_ANOTHER = {Phase.DECIDED, Phase.AWAITED} | _ENDS
+_STEPS = {
+    Phase.OFF: {Phase.AWAITED},
+    Phase.AWAITED: {Phase.DECIDED} | _ENDS,
+    Phase.DECIDED: {Phase.RUNNING, Phase.PINNED} | _ANOTHER,
+    Phase.PINNED: {Phase.RUNNING} | _ANOTHER,
+    Phase.RUNNING: {Phase.ENDED, Phase.PINNED} | _ANOTHER,
+    Phase.ENDED: {Phase.RUNNING, Phase.PINNED} | _ANOTHER,
+    Phase.OVER: {Phase.OFF},
+}
+
+
+@runtime_checkable
+class Driver(Protocol):
+    """Whoever trains, as `SelectionController` sees them: `PlainDriver`, or `LightningDriver` in `dynsel.callbacks`."""
+
+    @property
+    def announces_epochs(self) -> bool:
+        """Whether it says when training begins and ends, and names each epoch before its first batch."""
+
+    @property
+    def too_early(self) -> bool:
+        """Whether an epoch that the sampler is told of can't begin yet and is to be passed over."""
+
+    @property
+    def count_flops(self) -> bool:
+        """Whether floating-point operations are counted."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model in training is."""
+
+    def progress(self, epoch: int) -> float:
+        """Share of training done at the start of `epoch`, in [0, 1]."""
+
+    def progress_after(self, epoch: int, batches: int) -> float:
+        """Share of training done at the end of `epoch`, in [0, 1], when it has so many batches."""
+
+    def batches_trained(self, delivered: int) -> int:
+        """Batches of the current epoch that training finished, of those that the loader delivered."""
+
+    def precision(self) -> AbstractContextManager[Any]:
+        """Entered around forward passes: the precision of the training."""
+
+    def to_device(self, batch: Any) -> Any:
+        """The batch, moved to `device`."""
+
+    def per_sample_loss(self, module: Any, batch: Any) -> Tensor:
+        """(B,) losses of a network on a batch, for selectors that score by a forward pass of their own."""
+
+    def epoch_decided(self) -> None:
+        """Told when the selection of an epoch stands, and with it the epoch's number of batches."""
+
+    def before_first_batch(self) -> None:
+        """Told when the first batch of an epoch is about to be fetched."""
+
+
+class PlainDriver:
+    """A loop written by hand, or Fabric: epochs are all that is known of its progress.
+
+    Args:
+        max_epochs: Length of the training in epochs; without it progress stays 0.
+
+    Raises:
+        ValueError: If `max_epochs` is below 1.
+    """
+
+    announces_epochs = False
+    too_early = False
+    count_flops = False
+    device = torch.device("cpu")
+
+    def __init__(self, max_epochs: int | None = None) -> None:
+        if max_epochs is not None and max_epochs < 1:
+            raise ValueError(f"`max_epochs` must be at least 1, got {max_epochs}")
+        self.max_epochs = max_epochs
+
+    def progress(self, epoch: int) -> float:
+        return min(1.0, epoch / self.max_epochs) if self.max_epochs else 0.0
+
+    def progress_after(self, epoch: int, batches: int) -> float:
+        return self.progress(epoch + 1)
+
+    def batches_trained(self, delivered: int) -> int:
+        return delivered
+
+    def precision(self) -> AbstractContextManager[Any]:
+        return nullcontext()
+
+    def to_device(self, batch: Any) -> Any:
+        return batch
+
+    def per_sample_loss(self, module: Any, batch: Any) -> Tensor:
+        return cross_entropy(module, batch)
+
+    def epoch_decided(self) -> None:
+        return
+
+    def before_first_batch(self) -> None:
+        return

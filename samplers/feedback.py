@@ -1,0 +1,154 @@
+"""What the batches of an epoch held and what training told of them, on all ranks together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+
+import torch
+from torch import Tensor
+
+from dynsel.samplers.ranks import gather_rows, num_ranks
+from dynsel.samplers.selection_sampler import SelectionSampler
+from dynsel.selectors import Feedback
+
+__all__ = ["EpochFeedback"]
+
+
+class EpochFeedback:
+    """Knows, for each batch of the current epoch, its samples and what was told of them, until that is collected.
+
+    Args:
+        sampler: Feeds the batches.
+
+    Attributes:
+        counted: Batches of this epoch that were collected already.
+    """
+
+    def __init__(self, sampler: SelectionSampler) -> None:
+        self.sampler = sampler
+        self.begin()
+
+    def begin(self, counted: int = 0) -> None:
+        """Begin an epoch, of which so many batches were collected before a restart."""
+        self.counted = counted
+        # Batches that were cut: which positions stayed, None = all.
+        self._kept: dict[int, Tensor | None] = {}
+        self._told: dict[int, dict[str, Tensor]] = {}
+
+    def of(self, sampler: SelectionSampler) -> EpochFeedback:
+        """The same of a copy of the sampler."""
+        twin = EpochFeedback(sampler)
+        twin.begin(self.counted)
+        twin._kept.update(self._kept)
+        twin._told.update(self._told)
+        return twin
+
+    # ---------------------------------------------------------------- a batch
+    def indices(self, batch_idx: int) -> Tensor:
+        """(B,) int64 data set indices of this rank's batch, or of the part of it that is trained on."""
+        indices, kept = self.sampler.batch(batch_idx), self._kept.get(batch_idx)
+        return indices if kept is None else indices[kept]
+
+    def weights(self, batch_idx: int) -> Tensor | None:
+        """(B,) float32 loss weights of them; None when every sample counts alike."""
+        weights = self.sampler.weights
+        return None if weights is None else weights[self.indices(batch_idx)]
+
+    def keep(self, batch_idx: int, positions: Tensor | None, size: int = 0) -> None:
+        """Enter that only a part of a batch is trained on; whatever is asked or told of the batch is then about it.
+
+        If any batch is told of, on any rank, every one must be: several ranks tell each other what they kept.
+
+        Args:
+            batch_idx: Batch of the current epoch.
+            positions: (K,) int64 positions in the batch that stay; None = all of them.
+            size: Samples in the batch before it was cut; not looked at if all stay.
+
+        Raises:
+            ValueError: If the sampler fed another number of samples.
+        """
+        fed = len(self.sampler.batch(batch_idx))
+        if positions is not None and size != fed:
+            raise ValueError(
+                f"batch {batch_idx} has {size} samples, but the sampler fed {fed}: where a collate function or a "
+                "transfer hook changes their number, nobody can tell which ones stay; do that in `training_step`"
+            )
+        self._kept[batch_idx] = positions
+
+    def check(self, batch_idx: int, values: Mapping[str, Tensor | None]) -> None:
+        """Check that there is one row for each sample of a batch.
+
+        Raises:
+            ValueError: If there isn't; names what has another number.
+        """
+        size = len(self.indices(batch_idx))
+        for name, rows in values.items():
+            if rows is not None and len(rows) != size:
+                raise ValueError(
+                    f"`{name}` must have one row a sample of batch {batch_idx}: expected {size}, got {len(rows)}"
+                )
+
+    def tell(self, batch_idx: int, values: Mapping[str, Tensor]) -> None:
+        """Enter what was told of a batch. It stays where it is, on a GPU perhaps, until it is collected.
+
+        Args:
+            batch_idx: Batch of the current epoch.
+            values: By name, (B,) numbers, in the order of `indices`.
+        """
+        if values:
+            told = self._told.setdefault(batch_idx, {})
+            told.update({name: numbers.detach() for name, numbers in values.items()})
+
+    # ---------------------------------------------------------------- all ranks
+    def collect(self, done: int, wants: Collection[str]) -> Feedback:
+        """What all ranks trained on in the batches before `done` that weren't collected yet.
+
+        A collective: every rank must call it at the same place. Of each sample trained on, 4 bytes travel for each
+        name wanted, and 8 for its index if batches were cut, for then each rank knows only its own.
+
+        Args:
+            done: Number of batches of this epoch that were trained on.
+            wants: Names of the values to collect; NaN stands for what wasn't told.
+        """
+        batches = range(self.counted, done)
+        if self._kept:
+            used = torch.cat(self._of_replicas(torch.cat([self.indices(b) for b in batches])))
+        else:
+            used = self.sampler.used(self.counted, done)
+        values = {name: self._in_order(self._of_replicas(self._own(name, batches)), used) for name in sorted(wants)}
+        self._told, self.counted = {}, done
+        return Feedback(used, **{name: self._by_sample(used, numbers) for name, numbers in values.items()})
+
+    def _own(self, name: str, batches: range) -> Tensor:
+        """(b,) float32, what this rank was told of its samples, copied from the device once for all batches."""
+        rows = [self._told.get(b, {}).get(name) for b in batches]
+        there = [row.float() for row in rows if row is not None]
+        moved = iter(torch.split(torch.cat(there).cpu(), [len(row) for row in there]) if there else ())
+        blank = [torch.full((len(self.indices(b)),), math.nan) for b in batches]
+        return torch.cat([empty if row is None else next(moved) for row, empty in zip(rows, blank, strict=True)])
+
+    def _of_replicas(self, rows: Tensor) -> list[Tensor]:
+        """`rows` of each rank that feeds samples of its own, in their order; tensor-parallel ranks share theirs."""
+        if num_ranks() == 1:
+            return [rows]
+        places = torch.cat(gather_rows(torch.tensor([self.sampler.rank]))).tolist()
+        everyone = gather_rows(rows)
+        return [everyone[places.index(place)] for place in sorted(set(places))]
+
+    def _in_order(self, parts: list[Tensor], used: Tensor) -> Tensor:
+        """(U,) float32 in the order of the samples used: rank by rank if batches were cut, else ranks take turns."""
+        if self._kept:
+            return torch.cat(parts)
+        turns = torch.full((len(used) // self.sampler.num_replicas, self.sampler.num_replicas), math.nan)
+        # Without a process group a rank knows its own only.
+        for place, part in enumerate(parts, self.sampler.rank if len(parts) == 1 else 0):
+            turns[:, place] = part
+        return turns.flatten()
+
+    def _by_sample(self, used: Tensor, numbers: Tensor) -> Tensor:
+        """The same with what was told last of a sample that was used twice."""
+        known = ~torch.isnan(numbers)
+        last = torch.full((self.sampler.num_total,), math.nan)
+        last[used[known]] = numbers[known]
+        return last[used]

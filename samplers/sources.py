@@ -1,0 +1,125 @@
+"""Where a selector's labels and features come from, and when it is fitted to them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from dynsel.features.arrays import load_features
+from dynsel.features.capture import CapturedFeatures
+from dynsel.labels import dataset_labels, declared_labels, encode_labels
+from dynsel.samplers.epoch_record import Books
+from dynsel.selectors import Selector
+
+__all__ = ["Sources"]
+
+
+class Sources:
+    """Gives a selector what it needs to know of a data set.
+
+    Args:
+        selector: Bound and fitted here.
+        features: As `SelectionController` takes them.
+        labels: Likewise.
+        books: Where the time that it takes is entered.
+
+    Attributes:
+        codes: (N,) int64 class codes, for the selector or for the log only; None if there are none.
+        capture: Collects features from the model in training; None if the selector needs none, or has them already.
+        is_gathering: Whether this epoch began without a row of features from every sample, which training is to give.
+    """
+
+    def __init__(self, selector: Selector, features: Any, labels: Any, books: Books) -> None:
+        self.selector, self.features, self.labels, self.books = selector, features, labels, books
+        self._forget()
+
+    def _forget(self) -> None:
+        self.codes: Tensor | None = None
+        self.capture: CapturedFeatures | None = None
+        self.is_gathering = False
+        self._fixed: Any = None
+        # The epoch before the one that the selector was fitted for.
+        self._fitted: int | None = None
+
+    def bind(self, dataset: Any, num_samples: int, seed: int) -> None:
+        """Bind the selector to a data set, and make what it needs of it.
+
+        Raises:
+            ValueError: If features or labels don't fit the data set.
+        """
+        self._forget()
+        self.codes = self._find_labels(dataset)
+        self.selector.bind(num_samples, self.codes, seed=seed)
+        if self.selector.needs_features:
+            with self.books.fitting():
+                self._find_features(dataset, num_samples)
+
+    def _find_labels(self, dataset: Any) -> Tensor | None:
+        if self.selector.needs_labels:
+            return encode_labels(dataset_labels(dataset) if self.labels is None else self.labels)[0]
+        # Only for the log then: labels that are at hand and are classes, or none.
+        labels = declared_labels(dataset) if self.labels is None else self.labels
+        try:
+            return None if labels is None else encode_labels(labels)[0]
+        except (TypeError, ValueError):
+            return None
+
+    def _find_features(self, dataset: Any, num_samples: int) -> None:
+        source = "model" if self.features is None else self.features
+        if isinstance(source, str) and source.split(":")[0] == "model":
+            self.capture = CapturedFeatures(num_samples, source.partition(":")[2] or None)
+        elif isinstance(source, str) and source == "pixels":
+            from dynsel.features.pixels import pixel_features
+
+            self._fixed = pixel_features(dataset)
+        else:
+            self._fixed = load_features(source, num_samples=num_samples, dataset=dataset, labels=self.codes)
+
+    # ---------------------------------------------------------------- fitting
+    def fit_if_needed(self, epoch: int) -> None:
+        """Fit the selector, if it needs features, has them and isn't fitted yet, or is due to be fitted anew.
+
+        Args:
+            epoch: The last one that was trained; -1 before the first.
+        """
+        if not self.selector.needs_features:
+            return
+        features = self._fixed if self.capture is None else self.capture.complete_features
+        if features is None:
+            return
+        # After a restart this only gives back what was no part of the state; it is no refresh.
+        if not self.selector.ready:
+            self._fit(features)
+        if self._fitted is None:
+            self._fitted = epoch
+        elif self.capture is not None and 0 < self.selector.refresh <= epoch - self._fitted:
+            self._fit(features)
+            self._fitted = epoch
+
+    def _fit(self, features: Any) -> None:
+        with self.books.fitting():
+            self.selector.fit(features)
+
+    def begin_epoch(self) -> None:
+        """The epoch's samples are chosen: captured features that have served are let go."""
+        if self.capture is None:
+            return
+        self.is_gathering = not (self.capture.done or self.capture.is_complete)
+        if not (self.is_gathering or self.selector.keeps_features):
+            self.capture.release()
+
+    # ---------------------------------------------------------------- state
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors and plain numbers; fixed features are no part of it."""
+        return {
+            "fitted": self._fitted,
+            "capture": None if self.capture is None else self.capture.state_dict(),
+            "is_gathering": self.is_gathering,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue where `state_dict` was taken, bound to the same data set."""
+        self._fitted, self.is_gathering = state["fitted"], state["is_gathering"]
+        if self.capture is not None and state["capture"] is not None:
+            self.capture.load_state_dict(state["capture"])
