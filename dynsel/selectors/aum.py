@@ -21,6 +21,10 @@ class AUM(MeanScore):
         class_balance: Keep the same share of every class.
         seed: Seed of the draws; None takes the run's seed.
 
+    Raises:
+        TypeError: If an argument is of another type.
+        ValueError: If one is out of range.
+
     Reference:
         Pleiss et al. (2020), Identifying Mislabeled Data using the Area Under the Margin Ranking, NeurIPS,
         arXiv:2001.10528.

@@ -129,7 +129,7 @@ class Selector(Stateful, ABC):
             why = " with class_balance=True" if self.class_balance else ""
             raise ValueError(f"{name}{why} needs labels; pass `labels=`{way_out}")
         if labels is not None and len(labels) != num_samples:
-            raise ValueError(f"labels must have one entry a sample: expected {num_samples}, got {len(labels)}")
+            raise ValueError(f"labels must have one entry per sample: expected {num_samples}, got {len(labels)}")
         self.labels = labels
         self.generator.manual_seed(seed if self.seed is None else self.seed)
         self._state_begin(num_samples)

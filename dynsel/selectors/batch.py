@@ -31,6 +31,10 @@ class BatchSelector(Selector):
         needs_stream: Whether it trains a network of its own on the candidates (`Proxy`), and must see every epoch.
         stream: What it needs for that; None while nothing is lent.
         work: Of such a network, (2 or more,) float64: samples scored, operations, as a tensor; else None.
+
+    Raises:
+        TypeError: If an argument is of another type.
+        ValueError: If one is out of range.
     """
 
     needs_stream: ClassVar[bool] = False
@@ -79,10 +83,14 @@ class CandidateSelector(Selector):
     Args:
         shrink: Load batches of B instead and train on ρ B.
         seed: Seed of the selector's draws; None takes the run's seed.
+
+    Raises:
+        TypeError: If an argument is of another type.
+        ValueError: If one is out of range.
     """
 
     exact = False
-    also_needs = ("a forward pass",)
+    also_needs: ClassVar[tuple[str, ...]] = ("a forward pass",)
 
     def __init__(self, *, shrink: bool = False, seed: int | None = None) -> None:
         super().__init__(seed=seed)

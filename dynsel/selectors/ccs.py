@@ -29,6 +29,10 @@ class CCS(AUM):
         class_balance: Do so in each class, with the same share of every class.
         seed: Seed of the draws; None takes the run's seed.
 
+    Raises:
+        TypeError: If an argument is of another type.
+        ValueError: If one is out of range.
+
     Reference:
         Zheng et al. (2023), Coverage-centric Coreset Selection for High Pruning Rates, ICLR, arXiv:2210.15809.
 

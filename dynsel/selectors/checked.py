@@ -11,7 +11,21 @@ from torch import Tensor
 from dynsel.selection import Selection
 from dynsel.selectors.base import Selector
 
-__all__ = ["checked_scores", "checked_selection"]
+__all__ = ["check_rows", "checked_scores", "checked_selection"]
+
+
+def check_rows(features: Any, num_samples: int) -> None:
+    """Check that features have a row for every sample.
+
+    Args:
+        features: (N, d).
+        num_samples: N.
+
+    Raises:
+        ValueError: If they have another number of rows.
+    """
+    if len(features) != num_samples:
+        raise ValueError(f"`features` must have one row per sample: expected {num_samples}, got {len(features)}")
 
 
 def checked_selection(selector: Selector, progress: float, size: int) -> Selection:

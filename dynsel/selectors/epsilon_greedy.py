@@ -28,6 +28,10 @@ class EpsilonGreedy(LossRank):
         class_balance: Keep the same share of every class; of each, about ε is random.
         seed: Seed of the draws; None takes the run's seed.
 
+    Raises:
+        TypeError: If an argument is of another type.
+        ValueError: If one is out of range.
+
     Reference:
         Raju, Daruwalla and Lipasti (2021), Accelerating Deep Learning with Dynamic Data Pruning, arXiv:2111.12621.
 

@@ -25,6 +25,10 @@ class Forgetting(TrainingScore):
         class_balance: Keep the same share of every class.
         seed: Seed of the draws; None takes the run's seed.
 
+    Raises:
+        TypeError: If an argument is of another type.
+        ValueError: If one is out of range.
+
     Reference:
         Toneva et al. (2019), An Empirical Study of Example Forgetting during Deep Neural Network Learning, ICLR,
         arXiv:1812.05159.

@@ -24,6 +24,10 @@ class GraNd(MeanScore):
         class_balance: Keep the same share of every class.
         seed: Seed of the draws; None takes the run's seed.
 
+    Raises:
+        TypeError: If an argument is of another type.
+        ValueError: If one is out of range.
+
     Reference:
         Paul, Ganguli and Dziugaite (2021), Deep Learning on a Data Diet, NeurIPS, arXiv:2107.07075.
 

@@ -13,6 +13,7 @@ from dynsel._lib.checks import check_flag, check_number
 from dynsel._lib.matrices import check_matrix, take
 from dynsel.schedules import sample_count
 from dynsel.selection import Selection, largest_remainder
+from dynsel.selectors.checked import check_rows
 from dynsel.selectors.score_selector import ScoreSelector
 
 __all__ = ["GreedySelector", "centred"]
@@ -32,6 +33,10 @@ class GreedySelector(ScoreSelector):
 
     Attributes:
         place: (N,) int32, place of each sample in the order of its class; N if the order ends before it.
+
+    Raises:
+        TypeError: If an argument is of another type.
+        ValueError: If one is out of range.
     """
 
     needs_features = True
@@ -66,8 +71,7 @@ class GreedySelector(ScoreSelector):
             ValueError: If it isn't one row per sample, all finite.
         """
         check_matrix(features)
-        if len(features) != self.num_samples:
-            raise ValueError(f"`features` must have one row a sample: expected {self.num_samples}, got {len(features)}")
+        check_rows(features, self.num_samples)
         balanced = self.class_balance and self.labels is not None
         labels = self.labels.long() if balanced and self.labels is not None else torch.zeros(self.num_samples).long()
         sizes = torch.bincount(labels)

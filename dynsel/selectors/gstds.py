@@ -14,6 +14,7 @@ from dynsel._lib.matrices import Matrix, take
 from dynsel.graph import cosine_graphs, fiedler_vectors
 from dynsel.selection import top_k
 from dynsel.selectors.batch import BatchSelector
+from dynsel.selectors.checked import check_rows
 from dynsel.selectors.ranking import rotation_scores
 
 __all__ = ["GSTDS", "Rule", "keep_by_fiedler"]
@@ -49,6 +50,10 @@ class GSTDS(BatchSelector):
         shrink: Take batches of B candidates instead of B / ρ and train on ρ B, the paper's form.
         seed: Seed of the draws before features are there; None takes the run's seed.
 
+    Raises:
+        TypeError: If an argument is of another type.
+        ValueError: If one is out of range.
+
     Reference:
         GSTDS (2025), arXiv:2507.04269; SALN (2024), arXiv:2412.17069. Rules, super-batch and schedule are ours where
         they say nothing.
@@ -82,9 +87,11 @@ class GSTDS(BatchSelector):
 
         Args:
             features: (N, d) floating point.
+
+        Raises:
+            ValueError: If it isn't one row per sample.
         """
-        if len(features) != self.num_samples:
-            raise ValueError(f"features must have one row a sample: expected {self.num_samples}, got {len(features)}")
+        check_rows(features, self.num_samples)
         self._features = features
 
     def select_batch(self, candidates: Tensor, keep: int, progress: float) -> Tensor:

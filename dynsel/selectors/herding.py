@@ -23,6 +23,10 @@ class Herding(GreedySelector):
         class_balance: Herd each class to its own mean and keep the same share of each; else all samples together.
         seed: Seed of the random rotation before there are features; None takes the run's seed.
 
+    Raises:
+        TypeError: If an argument is of another type.
+        ValueError: If one is out of range.
+
     Reference:
         Welling (2009), Herding Dynamical Weights to Learn, ICML.
 

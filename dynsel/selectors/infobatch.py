@@ -33,6 +33,10 @@ class InfoBatch(LossSelector):
         anneal: Share of training, at its end, that uses all data, in [0, 1]; 1 minus the paper's δ.
         seed: Seed of the draws; None takes the run's seed.
 
+    Raises:
+        TypeError: If an argument is of another type.
+        ValueError: If one is out of range.
+
     Reference:
         Qin et al. (2024), InfoBatch: Lossless Training Speed Up by Unbiased Dynamic Data Pruning, ICLR,
         arXiv:2303.04947.

@@ -77,7 +77,7 @@ class JEST(CandidateSelector):
         losses = _load(self.reference)
         if losses.shape != (self.num_samples,):
             raise ValueError(
-                f"`reference` must have one loss a sample, shape ({self.num_samples},), got {tuple(losses.shape)}"
+                f"`reference` must have one loss per sample, shape ({self.num_samples},), got {tuple(losses.shape)}"
             )
         if not bool(torch.isfinite(losses).all()):
             raise ValueError(f"`reference` must be finite, got {int((~torch.isfinite(losses)).sum())} that aren't")

@@ -24,6 +24,10 @@ class KCenter(GreedySelector):
         class_balance: Cover each class by itself and keep the same share of each; else all samples together.
         seed: Seed of the random rotation before there are features; None takes the run's seed.
 
+    Raises:
+        TypeError: If an argument is of another type.
+        ValueError: If one is out of range.
+
     Reference:
         Sener and Savarese (2018), Active Learning for Convolutional Neural Networks: A Core-Set Approach, ICLR,
         arXiv:1708.00489. The bound: Gonzalez (1985), Clustering to minimize the maximum intercluster distance.

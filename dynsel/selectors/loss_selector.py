@@ -23,6 +23,10 @@ class LossSelector(Selector):
 
     Attributes:
         average: (N,) float32, each sample's average loss (`update_average`); NaN = none known.
+
+    Raises:
+        TypeError: If an argument is of another type.
+        ValueError: If one is out of range.
     """
 
     wants = frozenset({"per_sample_loss"})

@@ -216,7 +216,7 @@ class Proxy(BatchSelector):
 
     # ---------------------------------------------------------------- what it cost
     def _tap(self, place: int) -> FlopTap | None:
-        """Counts the first batch; the others are taken to cost as much a sample."""
+        """Counts the first batch; the others are taken to cost as much per sample."""
         assert self.stream is not None
         assert self.network is not None
         wanted = self.stream.count_flops and not self.work[place] and can_count(self.network)

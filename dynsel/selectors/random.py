@@ -26,6 +26,10 @@ class Random(ScoreSelector):
         class_balance: Keep the same share of every class.
         seed: Seed of the draws; None takes the run's seed.
 
+    Raises:
+        TypeError: If an argument is of another type.
+        ValueError: If one is out of range.
+
     Reference:
         Okanovic et al. (2024), Repeated Random Sampling for Minimizing the Time-to-Accuracy of Learning,
         ICLR, arXiv:2305.18424.

@@ -39,6 +39,10 @@ class RCAP(LossSelector):
         class_balance: Keep the same share of every class instead of the budgets; only the draws are by loss then.
         seed: Seed of the draws; None takes the run's seed.
 
+    Raises:
+        TypeError: If an argument is of another type.
+        ValueError: If one is out of range.
+
     Reference:
         Hassan, Khare and Paik (2026), RCAP: Robust, Class-Aware, Probabilistic Dynamic Dataset Pruning,
         arXiv:2606.11761.

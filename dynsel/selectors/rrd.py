@@ -55,6 +55,10 @@ class RRD(ScoreSelector):
         class_balance: Keep the same share of every class. Off by default: hard classes then get more.
         seed: Seed of autoencoder and noise; None takes the run's seed.
 
+    Raises:
+        TypeError: If an argument is of another type.
+        ValueError: If one is out of range.
+
     Reference:
         Zhou, Hua, Guo, Jia (2026), Rethinking Representativeness and Diversity in Dynamic Data Selection,
         arXiv:2603.04981.

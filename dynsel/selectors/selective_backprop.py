@@ -17,7 +17,7 @@ class SelectiveBackprop(CandidateSelector):
     """Prefers the candidates that the model finds hardest as it is.
 
     Draws without replacement with probabilities in proportion to r^β, where r in (0, 1) is the rank of the loss among
-    all candidates of the batch. Costs a forward pass of every candidate: at keep ratio ρ, 1/ρ a sample trained on.
+    all candidates of the batch. Costs a forward pass of every candidate: at keep ratio ρ, 1/ρ per sample trained on.
 
     Deviations from the paper: ranks are those within the batch of candidates, there those among the last losses
     of training; and the number that stays is exact, where there each candidate is kept or not by itself.
@@ -30,6 +30,10 @@ class SelectiveBackprop(CandidateSelector):
         noise: Scale of the Gumbel noise on the rank where β is None, at least 0.
         shrink: Load batches of B instead of B / ρ and train on ρ B.
         seed: Seed of the draws; None takes the run's seed.
+
+    Raises:
+        TypeError: If an argument is of another type.
+        ValueError: If one is out of range.
 
     Reference:
         Jiang et al. (2019), Accelerating Deep Learning by Focusing on the Biggest Losers, arXiv:1910.00762.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import numbers
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -94,9 +95,12 @@ class Stateful:
         if isinstance(default, Tensor):
             default, dtype = default.detach().clone(), dtype or default.dtype
             default = default.to(dtype)
-        elif isinstance(default, int | float | np.number):
-            default = default.item() if isinstance(default, np.number) else default
-            dtype = dtype or {bool: torch.bool, int: torch.int32, float: torch.float32}[type(default)]
+        elif isinstance(default, bool | np.bool_):
+            default, dtype = bool(default), dtype or torch.bool
+        elif isinstance(default, numbers.Integral):
+            default, dtype = int(default), dtype or torch.int32
+        elif isinstance(default, numbers.Real):
+            default, dtype = float(default), dtype or torch.float32
         elif default is not None:
             raise TypeError(f"`default` of {name} must be a number, a tensor or None, got {default!r}")
         self._state_declared[name] = _Declared(default, dtype)

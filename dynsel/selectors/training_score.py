@@ -31,6 +31,10 @@ class TrainingScore(Selector):
 
     Attributes:
         final: (N,) float32, the scores once they are fixed; None before.
+
+    Raises:
+        TypeError: If an argument is of another type.
+        ValueError: If one is out of range.
     """
 
     wants = frozenset({"value"})

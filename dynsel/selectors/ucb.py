@@ -35,6 +35,10 @@ class UCB(LossSelector, ScoreSelector):
         class_balance: Keep the same share of every class.
         seed: Seed of the draws; None takes the run's seed.
 
+    Raises:
+        TypeError: If an argument is of another type.
+        ValueError: If one is out of range.
+
     Reference:
         Raju, Daruwalla and Lipasti (2021), Accelerating Deep Learning with Dynamic Data Pruning, arXiv:2111.12621.
         Auer, Cesa-Bianchi and Fischer (2002), Finite-time Analysis of the Multiarmed Bandit Problem (UCB1).

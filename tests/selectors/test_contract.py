@@ -126,7 +126,7 @@ def test_unknown_names_are_answered_by_similar_ones(wrong, hint):
 @every_selector
 def test_binding_wants_a_label_for_each_sample(name):
     selector = new(name)
-    with pytest.raises(ValueError, match=f"labels must have one entry a sample: expected {N}, got {N - 1}"):
+    with pytest.raises(ValueError, match=f"labels must have one entry per sample: expected {N}, got {N - 1}"):
         selector.bind(N, LABELS[1:])
     selector.class_balance = True
     with pytest.raises(ValueError, match="with class_balance=True needs labels; pass `labels=`, or class_balance=F"):

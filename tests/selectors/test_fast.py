@@ -307,7 +307,7 @@ def test_too_many_samples_at_once():
 def test_features_that_do_not_fit():
     selector = FAST(class_balance=False)
     selector.bind(5)
-    with pytest.raises(ValueError, match="`features` must have one row a sample: expected 5, got 4"):
+    with pytest.raises(ValueError, match="`features` must have one row per sample: expected 5, got 4"):
         selector.fit(torch.randn(4, 2))
     with pytest.raises(ValueError, match="got NaN or infinite values in row 2"):
         selector.fit(torch.tensor([[0.0], [1.0], [math.nan], [1.0], [2.0]]))

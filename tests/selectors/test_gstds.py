@@ -143,7 +143,7 @@ def test_bad_input():
         GSTDS(rule="both")
     selector = GSTDS()
     selector.bind(5)
-    with pytest.raises(ValueError, match="features must have one row a sample: expected 5, got 4"):
+    with pytest.raises(ValueError, match="`features` must have one row per sample: expected 5, got 4"):
         selector.fit(features(4))
     for keep in (0, 4):
         with pytest.raises(ValueError, match=f"`keep` must be between 1 and the number of candidates, 3, got {keep}"):

@@ -186,7 +186,7 @@ def test_bad_ratio(method, ratio):
 def test_bad_features(method):
     selector = method(class_balance=False)
     selector.bind(60)
-    with pytest.raises(ValueError, match="`features` must have one row a sample: expected 60, got 59"):
+    with pytest.raises(ValueError, match="`features` must have one row per sample: expected 60, got 59"):
         selector.fit(rows(59, 3))
     features = rows(60, 3)
     features[7, 1] = torch.nan

@@ -91,7 +91,7 @@ def test_bad_input(tmp_path):
         bound(reference=None)
     with pytest.raises(FileNotFoundError, match=r"there are no reference losses /nowhere.npy; give the path of"):
         bound(reference="/nowhere.npy")
-    with pytest.raises(ValueError, match=r"`reference` must have one loss a sample, shape \(4,\), got \(3,\)"):
+    with pytest.raises(ValueError, match=r"`reference` must have one loss per sample, shape \(4,\), got \(3,\)"):
         bound(reference=torch.zeros(3))
     with pytest.raises(ValueError, match="`reference` must be finite, got 1 that aren't"):
         bound(reference=torch.tensor([0.0, torch.nan, 1.0, 1.0]))

@@ -35,7 +35,9 @@ def optimise(
 ) -> tuple[Tensor, Tensor]:
     """Move points until their characteristic function is that of the reference, near real samples of their own.
 
-    In rounds of `assign_every` steps of Adam; each begins with a new assignment and a new draw of frequencies.
+    In rounds of `assign_every` steps of Adam; each begins with a new assignment and a new draw of frequencies. The loss
+    is the paper's equations 15 and 16: its characteristic part (9 and 10), the distance to the assigned samples (4),
+    the graph term (5) and the log-determinant.
 
     Args:
         start: (M, d) points.
@@ -98,7 +100,7 @@ def _draw(
     recent: list[Tensor],
     generator: torch.Generator,
 ) -> Tensor:
-    """The frequencies of a round."""
+    """The frequencies of a round (equation 14): positions in the bank, (k,) int64."""
     norms = problem.bank.norm(dim=1)
     allowed = norms <= curriculum_limit(progress, norms) if band is None else band
     now = characteristic_function(y, problem.bank)
@@ -108,7 +110,7 @@ def _draw(
 
 
 def assign(points: Tensor, problem: Problem, penalty: Tensor | None = None) -> Tensor:
-    """The cheapest choice of one sample a point, each at most once.
+    """The cheapest choice of one sample per point, each at most once (equation 3, with squared distances).
 
     The cost of sample j for point i is ‖y_i - v_j‖² / degree_j, plus its penalty.
 

@@ -67,7 +67,17 @@ class Problem:
 def make_problem(
     reference: Tensor, degree: Tensor, count: int, settings: Settings, seed: int, laplacian: Any = None
 ) -> Problem:
-    """With a bank that tells `count` random samples from the reference; the same for the same arguments."""
+    """What the points of a class are to match; the same for the same arguments.
+
+    Args:
+        reference: (N, d) float32, the spectral embedding of the class.
+        degree: (N,) float32, the sum of each sample's edges.
+        count: M, number of points. The bank of frequencies (equation 13) is the one that tells as many random samples
+            from the reference.
+        settings: Weights and so on.
+        seed: Seed of bank and scale.
+        laplacian: (N, N) scipy CSR array, or None to go without the graph term.
+    """
     generator = torch.Generator().manual_seed(seed)
     scale = median_scale(reference, generator)
     start = reference[torch.randperm(len(reference), generator=generator)[:count]]

@@ -16,6 +16,7 @@ from dynsel.cfd import frequency_bands, median_scale
 from dynsel.schedules import Schedule, check_schedule
 from dynsel.selection import Selection, balanced_top_k, largest_remainder, top_k
 from dynsel.selectors.base import Selector
+from dynsel.selectors.checked import check_rows
 from dynsel.selectors.fast.points import optimise
 from dynsel.selectors.fast.problem import Problem, Settings, make_problem
 from dynsel.selectors.fast.swaps import swap, swap_waves
@@ -38,10 +39,11 @@ class FAST(Selector):
     samples are wanted move in the embedding until their characteristic function is that of the class, kept apart by
     a log-determinant and near real samples by an assignment, and the samples assigned in the end are the coreset.
 
-    Stated by the paper: graph, embedding, the four terms of the loss, the assignment, phase-decoupled characteristic
-    function distance, frequencies that rise from low to high and are drawn where the loss is. Ours, where it is
-    silent: all settings; work by class; squared distances; the characteristic loss in units of a random subset's;
-    assignment and draw of frequencies once in `assign_every` steps; the rotating mode; and the exchanges at the end
+    Stated by the paper, with the numbers of its equations: graph (1), embedding (2), assignment (3), the four terms of
+    the loss (4, 5, 15, 16), phase-decoupled characteristic function distance (9, 10), a bank of frequencies (13) that
+    rise from low to high and are drawn where the loss is (14). Ours, where it is silent: all settings; work by class;
+    squared distances; the characteristic loss in units of a random subset's; assignment and draw of frequencies once
+    in `assign_every` steps; the rotating mode; and the exchanges at the end
     (`swaps`). These exchange chosen samples for others as long as that lowers the distance, because the step from
     free points to real samples loses what was gained: on features of CIFAR-10 at 10 % the points of a class come
     down from 6e-4 to 2e-4, the samples assigned to them are back at 6e-4, and exchanges bring these to 3e-5.
@@ -61,7 +63,7 @@ class FAST(Selector):
         dim: Columns of the embedding, at least 1; fewer for classes of fewer than dim + 2 samples.
         scales: Numbers of neighbours of the graph; default 5, 15, 30, cut to the size of the class.
         steps: Steps of Adam that make a coreset.
-        steps_again: Steps of Adam an epoch in the rotating mode.
+        steps_again: Steps of Adam per epoch in the rotating mode.
         assign_every: Steps from one assignment to the next.
         lr: Learning rate of Adam, falling to 0 by a cosine.
         num_frequencies: Size of the bank of frequencies, at least 12.
@@ -172,8 +174,7 @@ class FAST(Selector):
                 is larger than 20,000.
         """
         check_matrix(features)
-        if len(features) != self.num_samples:
-            raise ValueError(f"`features` must have one row a sample: expected {self.num_samples}, got {len(features)}")
+        check_rows(features, self.num_samples)
         classes = self._classes()
         largest = max(map(len, classes))
         if largest > _LARGEST:

@@ -23,6 +23,10 @@ class AverageTerm(Term):
 
     Attributes:
         average: (N,) float32; NaN = never told.
+
+    Raises:
+        TypeError: If an argument is of another type.
+        ValueError: If one is out of range.
     """
 
     average: Tensor

@@ -13,6 +13,10 @@ class Loss(AverageTerm):
     Args:
         smoothing: Share of the old average that each new loss leaves, in [0, 1).
         clip: Share of the samples of highest loss that count as label noise and rank lowest, in [0, 1).
+
+    Raises:
+        TypeError: If an argument is of another type.
+        ValueError: If one is out of range.
     """
 
     wants = frozenset({"per_sample_loss"})

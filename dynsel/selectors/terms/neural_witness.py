@@ -24,6 +24,10 @@ class NeuralWitness(Term):
     Args:
         num_frequencies: Number F of frequencies.
         steps: Steps of the network's training.
+
+    Raises:
+        TypeError: If an argument is of another type.
+        ValueError: If one is out of range.
     """
 
     needs_features = True

@@ -15,6 +15,10 @@ class Uncertainty(AverageTerm):
 
     Args:
         smoothing: Share of the old average that each new entropy leaves, in [0, 1).
+
+    Raises:
+        TypeError: If an argument is of another type.
+        ValueError: If one is out of range.
     """
 
     wants = frozenset({"value"})

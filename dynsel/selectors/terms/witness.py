@@ -23,6 +23,10 @@ class Witness(Term):
 
     Args:
         num_frequencies: Number F of Gaussian frequencies; their scale is 1 / median distance of the features.
+
+    Raises:
+        TypeError: If an argument is of another type.
+        ValueError: If one is out of range.
     """
 
     needs_features = True
