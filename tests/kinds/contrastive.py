@@ -239,9 +239,9 @@ def byol_with_a_moving_average() -> Training:
     return Training(Byol(step, net=net, slow=slow, predict=mlp(8, 8)), load(*views()))
 
 
-@kind(*reversed(ANY), truth=None, needs=("lightly",))
+@kind(NORM, BATCH_LOSS, truth=None, needs=("lightly",))
 def barlow_twins_of_lightly() -> Training:
-    """Correlations of features over the batch: no row of the loss is a sample."""
+    """Correlations of features over the batch, as many features as samples: no row of the loss is a sample."""
     from lightly.loss import BarlowTwinsLoss
 
     return Training(

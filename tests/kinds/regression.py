@@ -134,15 +134,21 @@ def tabular_with_embeddings() -> Training:
     )
 
 
-@kind(NORM, BATCH_LOSS, truth=None)
+def _cox_of_samples(m: Any, batch: Any) -> Tensor:
+    risk = m(batch[0])[:, 0]
+    at_risk = batch[1][None] >= batch[1][:, None]
+    losses = torch.where(at_risk, risk, -torch.inf).logsumexp(1) - risk
+    return torch.where(batch[2] > 0, losses, torch.nan)
+
+
+@kind(REDUCTIONS, NORM, BATCH_LOSS, truth=_cox_of_samples)
 def survival_by_cox() -> Training:
-    """Cox's partial likelihood: rows are sorted inside the loss, and a sample alone has none."""
+    """Cox's partial likelihood: rows are sorted inside the loss, and only who had the event has a term."""
 
     def step(m: Any, batch: Any) -> Tensor:
-        x, time, event = batch
-        risk = m(x)[:, 0][time.argsort(descending=True)]
-        happened = event[time.argsort(descending=True)]
-        return -((risk - risk.logcumsumexp(0)) * happened).sum() / happened.sum().clamp(min=1)
+        order = batch[1].argsort(descending=True)
+        risk, event = m(batch[0])[:, 0][order], batch[2][order]
+        return -((risk - risk.logcumsumexp(0)) * event).sum() / event.sum().clamp(min=1)
 
     return Training(Module(step, net=mlp(outputs=1)), load(vectors(), torch.rand(40), torch.rand(40).round()))
 

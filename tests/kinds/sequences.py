@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from kinds.table import BATCH, LOSSES, REDUCTIONS, ROWS, Module, Training, classes, kind, load, mlp
+from kinds.table import BATCH, BATCH_LOSS, LOSSES, NORM, REDUCTIONS, ROWS, Module, Training, classes, kind, load, mlp
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pack_sequence, pad_packed_sequence, pad_sequence
@@ -145,9 +145,12 @@ def _packed_truth(m: Any, batch: Any) -> Tensor:
     return torch.stack(losses)
 
 
-@kind(ROWS, REDUCTIONS, hears="", truth=_packed_truth, replays=False)
+@kind(ROWS, NORM, BATCH_LOSS, truth=_packed_truth, replays=False)
 def packed_rows_all_the_way() -> Training:
-    """The head sees the packed rows, sorted by length and time first; targets are packed likewise."""
+    """The head sees the packed rows, sorted by length and time first; targets are packed likewise.
+
+    Packing is one operation to Python, so the way from rows to samples may stay unknown.
+    """
 
     def step(m: Any, batch: Any) -> Tensor:
         ids, targets = batch
