@@ -50,7 +50,9 @@ class LanguageModel(pl.LightningModule):
         super().__init__()
         self.lr = lr
         self.model = GPT2LMHeadModel(
-            GPT2Config(vocab_size=256, n_positions=PIECE, n_embd=96, n_layer=3, n_head=4, bos_token_id=0, eos_token_id=0)
+            GPT2Config(
+                vocab_size=256, n_positions=PIECE, n_embd=96, n_layer=3, n_head=4, bos_token_id=0, eos_token_id=0
+            )
         )
 
     def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:

@@ -261,7 +261,7 @@ def said(selection: DynamicSelection) -> tuple[int | None, str]:
 def faults_of_listening(kind: Kind, report: Report) -> list[str]:
     """What is wrong with what was told; nothing, if all is right."""
     faults = []
-    if report.missing and kind.truth is not None or not report.told:
+    if (report.missing and kind.truth is not None) or not report.told:
         faults.append(f"{report.missing} samples were trained on and nothing told of them")
     # Losses, rows and reductions are heard alike; the words of the line tell them apart.
     if report.rule not in kind.rules and not (report.rule == LOSSES and set(kind.rules) & {*EXACT}):
