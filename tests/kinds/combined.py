@@ -251,7 +251,7 @@ class FusedCrossEntropy(torch.autograd.Function):
         return gradient * ctx.saved_tensors[0], None
 
 
-@kind(NORM, rank=True, least=0.9)
+@kind(NORM)
 def fused_loss_of_its_own_kernel() -> Training:
     return Training(Module(lambda m, b: FusedCrossEntropy.apply(m(b[0]), b[1]), net=mlp()), load(vectors(), classes()))
 
@@ -267,7 +267,7 @@ class FusedSquaredError(torch.autograd.Function):
         return gradient * ctx.saved_tensors[0], None
 
 
-@kind(NORM, rank=True, least=0.9)
+@kind(NORM)
 def fused_squared_error() -> Training:
     return Training(
         Module(lambda m, b: FusedSquaredError.apply(m(b[0]), b[1]), net=mlp(outputs=2), lr=0.01),

@@ -91,7 +91,7 @@ class _BoxPredictor(nn.Module):
         return self.scores(x), self.boxes(x)
 
 
-@kind(*ANY, truth="alone", rank=True, least=0.9)
+@kind(*ANY, truth="alone")
 def retinanet() -> Training:
     """Losses of each image are divided by its own number of boxes and averaged: a loss of its own, without draws."""
     from torchvision.models.detection import RetinaNet

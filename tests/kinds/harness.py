@@ -273,15 +273,17 @@ def faults_of_listening(kind: Kind, report: Report) -> list[str]:
 
 
 def false_claims(kind: Kind, report: Report) -> list[str]:
-    """Where what was told is not what listening says it is: the one fault that nobody would notice."""
-    if kind.truth is None or report.rule == BATCH_LOSS or not report.told:
+    """Where what was told is not what listening says it is: the one fault that nobody would notice.
+
+    The norm of a gradient is said to be no loss; it is held against the truth only where it must follow it.
+    """
+    if kind.truth is None or not report.told or report.rule == BATCH_LOSS:
         return []
-    by_rank = kind.rank or report.rule == NORM
-    least = min(kind.least, 0.9) if report.rule == NORM else kind.least
-    found = report.spearman if by_rank else report.pearson
-    if found > least:
-        return []
-    return [f"{report.claim}: correlation with the truth {found:.3f}, of the ranks {report.spearman:.3f}"]
+    if report.rule == NORM:
+        right = kind.rules[0] != NORM or report.spearman > 0.9
+    else:
+        right = report.pearson > kind.least
+    return [] if right else [f"{report.claim}: correlation {report.pearson:.3f}, of the ranks {report.spearman:.3f}"]
 
 
 Check = Callable[[Kind], list[str]]

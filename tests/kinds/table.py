@@ -122,7 +122,6 @@ class Kind:
             a function of (module, batch): (B,) losses of this batch, called with the state of the random generators
             that the step finds; None: a sample has no loss of its own.
         least: Correlation with the truth that is asked for.
-        rank: Whether it is that of the ranks.
         replays: Whether collating the same indices again gives the same batch.
         needs: Libraries of the test extra.
         trainer: Further arguments of the Trainer.
@@ -138,7 +137,6 @@ class Kind:
     hears: str = ""
     truth: Truth | Literal["alone"] | None = "alone"
     least: float = 0.99
-    rank: bool = False
     replays: bool = True
     needs: tuple[str, ...] = ()
     trainer: Callable[[], dict[str, Any]] = dict
