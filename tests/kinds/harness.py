@@ -279,10 +279,8 @@ def false_claims(kind: Kind, report: Report) -> list[str]:
     """
     if kind.truth is None or not report.told or report.rule == BATCH_LOSS:
         return []
-    if report.rule == NORM:
-        right = kind.rules[0] != NORM or report.spearman > 0.9
-    else:
-        right = report.pearson > kind.least
+    found, least = (report.pearson, kind.least) if report.rule != NORM else (report.spearman, 0.9)
+    right = found > least or (report.rule == NORM and kind.rules[0] != NORM)
     return [] if right else [f"{report.claim}: correlation {report.pearson:.3f}, of the ranks {report.spearman:.3f}"]
 
 
