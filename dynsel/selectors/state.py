@@ -43,6 +43,21 @@ class _Declared:
         return None
 
 
+def _declared(name: str, default: Any, dtype: torch.dtype | None) -> _Declared:
+    """The state that a default stands for."""
+    if default is None:
+        return _Declared(None, dtype)
+    if isinstance(default, Tensor):
+        return _Declared(default.detach().to(dtype or default.dtype, copy=True), dtype or default.dtype)
+    if isinstance(default, bool | np.bool_):
+        return _Declared(bool(default), dtype or torch.bool)
+    if isinstance(default, numbers.Integral):
+        return _Declared(int(default), dtype or torch.int32)
+    if isinstance(default, numbers.Real):
+        return _Declared(float(default), dtype or torch.float32)
+    raise TypeError(f"`default` of {name} must be a number, a tensor or None, got {default!r}")
+
+
 class Stateful:
     """A thing bound to N samples, with tensors that a checkpoint saves.
 
@@ -92,20 +107,9 @@ class Stateful:
         """
         if not isinstance(name, str) or not name.isidentifier() or name == "generator":
             raise ValueError(f"`name` must be that of an attribute, got {name!r}")
-        if isinstance(default, Tensor):
-            default, dtype = default.detach().clone(), dtype or default.dtype
-            default = default.to(dtype)
-        elif isinstance(default, bool | np.bool_):
-            default, dtype = bool(default), dtype or torch.bool
-        elif isinstance(default, numbers.Integral):
-            default, dtype = int(default), dtype or torch.int32
-        elif isinstance(default, numbers.Real):
-            default, dtype = float(default), dtype or torch.float32
-        elif default is not None:
-            raise TypeError(f"`default` of {name} must be a number, a tensor or None, got {default!r}")
-        self._state_declared[name] = _Declared(default, dtype)
+        self._state_declared[name] = declared = _declared(name, default, dtype)
         if default is None or self._state_size:
-            setattr(self, name, self._state_declared[name].fresh(self._state_size))
+            setattr(self, name, declared.fresh(self._state_size))
 
     if not TYPE_CHECKING:  # with it, a misspelt attribute would pass for one that is declared here
 

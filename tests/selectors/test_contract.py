@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import io
 import json
+import math
 import random
 from functools import cache
 
@@ -105,6 +106,35 @@ def test_constructs_from_plain_numbers(name):
     assert json.loads(json.dumps(defaults)) == defaults
     assert isinstance(SELECTORS[name](**defaults), Selector)
     assert not any(p.kind is p.POSITIONAL_ONLY for p in parameters)
+
+
+def plain_numbers(name: str) -> dict[str, float]:
+    """The arguments whose defaults are numbers."""
+    defaults = {p.name: p.default for p in inspect.signature(SELECTORS[name]).parameters.values()}
+    return {key: value for key, value in defaults.items() if type(value) in (int, float)}
+
+
+@every_selector
+@pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf, -1e9, "0.5", True, [1], 1j])
+def test_every_number_is_checked_at_construction(name, wrong):
+    """The error names the argument: not finite, out of range, or no number at all."""
+    for key in plain_numbers(name):
+        with pytest.raises((TypeError, ValueError), match=rf"`{key}` must be .*, got "):
+            SELECTORS[name](**{key: wrong})
+
+
+@every_selector
+def test_numbers_and_flags_of_numpy_pass(name):
+    given = {key: np.asarray(value)[()] for key, value in plain_numbers(name).items()}
+    SELECTORS[name](**given)
+    SELECTORS[name](seed=np.int64(3))
+    for wrong in (0.5, "1", -1, True):
+        with pytest.raises((TypeError, ValueError), match="`seed` must be"):
+            SELECTORS[name](seed=wrong)
+    flags = [p.name for p in inspect.signature(SELECTORS[name]).parameters.values() if isinstance(p.default, bool)]
+    for key in flags:
+        with pytest.raises(TypeError, match=f"`{key}` must be True or False, got 'no'"):
+            SELECTORS[name](**{key: "no"})
 
 
 @every_selector

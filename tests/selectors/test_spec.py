@@ -7,8 +7,9 @@ import re
 from typing import Any
 
 import pytest
+from jsonargparse import ArgumentParser
 
-from dynsel.selectors import Hybrid, Random
+from dynsel.selectors import Hybrid, Random, Selector
 from dynsel.selectors.spec import parse_selector, parse_value
 
 
@@ -51,6 +52,29 @@ def test_commas_within_brackets_part_no_arguments() -> None:
     cls, arguments = parse_selector(f"hybrid:terms={json.dumps(terms)},gamma={json.dumps(schedule)},noise=0.1")
     assert cls is Hybrid
     assert arguments == {"terms": terms, "gamma": schedule, "noise": 0.1}
+
+
+def test_terms_of_ones_own_and_schedules_in_yaml() -> None:
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(Selector, "selector")
+    text = """
+    selector:
+      class_path: dynsel.selectors.Hybrid
+      init_args:
+        terms:
+          uncertainty: 1.0
+          dynsel.selectors.terms.region.Region:
+            class_path: dynsel.schedules.Linear
+            init_args: {start: 0.0, end: 0.3}
+    """
+    selector = parser.instantiate(parser.parse_string(text)).selector
+    assert isinstance(selector, Hybrid)
+    assert {name: weight(0.5) for name, weight in selector.weights.items()} == {
+        "uncertainty": 1.0,
+        "dynsel.selectors.terms.region.Region": 0.15,
+    }
+    with pytest.raises(ValueError, match="unknown term 'rarty'; did you mean 'rarity'"):
+        parse_selector('hybrid:terms={"rarty":0.5}')
 
 
 def test_arguments_are_read_as_in_a_configuration() -> None:
