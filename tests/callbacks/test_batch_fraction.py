@@ -1,4 +1,4 @@
-"""Behaviour 42: of every batch only the highest-scored part is trained on."""
+"""Of every batch only the highest-scored part is trained on."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ COMBINATIONS = {
 
 
 @pytest.mark.parametrize("which", COMBINATIONS)
-def test_42_step_callbacks_and_log_see_the_reduced_batch(which):
+def test_step_callbacks_and_log_see_the_reduced_batch(which):
     make_module, make_data = COMBINATIONS[which]
     module, watch, inputs = make_module(), Watch(), []
 
@@ -158,7 +158,7 @@ def test_42_step_callbacks_and_log_see_the_reduced_batch(which):
         assert (module if make_data is None else data).transferred == 2 * 3 + 2 * 2
 
 
-def test_42_other_stages_see_full_batches():
+def test_other_stages_see_full_batches():
     module, fraction = Sees(), BatchFraction(0.5, mixed)
     loader = DataLoader(Indexed(8), 4)
     t = trainer(fraction, max_epochs=1, val_check_interval=0.5, num_sanity_val_steps=1)
@@ -184,7 +184,7 @@ class CutsByHand(Module):
 
 
 @pytest.mark.parametrize("options", [{}, {"accumulate_grad_batches": 2}, {"limit_train_batches": 3}])
-def test_42_trains_the_same_weights_as_by_hand(options):
+def test_trains_the_same_weights_as_by_hand(options):
     by_hand, a = fit(module=initial(CutsByHand), max_epochs=2, **options)
     module, b = fit(BatchFraction(0.5, loss_score), module=initial(Module), max_epochs=2, **options)
     assert module.seen == by_hand.seen
@@ -215,7 +215,7 @@ class PairModule(Module):
         return F.cross_entropy(self(batch[0]), batch[1])
 
 
-def test_42_the_default_score_is_the_loss_of_a_classifier():
+def test_the_default_score_is_the_loss_of_a_classifier():
     runs = [
         fit(BatchFraction(0.3, *score), module=initial(PairModule), loader=DataLoader(Pairs(), 10), max_epochs=2)[0]
         for score in ((), (loss_score,))
@@ -225,7 +225,7 @@ def test_42_the_default_score_is_the_loss_of_a_classifier():
     assert same_weights(*runs)
 
 
-def test_42_the_default_score_of_several_positions_is_their_mean():
+def test_the_default_score_of_several_positions_is_their_mean():
     logits, targets = torch.randn(4, 3, 5), torch.randint(3, (4, 5))
     losses = cross_entropy(lambda inputs: inputs, (logits, targets))
     wanted = [float(F.cross_entropy(z.T, y)) for z, y in zip(logits, targets, strict=True)]
@@ -234,12 +234,12 @@ def test_42_the_default_score_of_several_positions_is_their_mean():
 
 # ---------------------------------------------------------------- how many, which ones
 @pytest.mark.parametrize(("ratio", "sizes"), [(0.01, [1, 1, 1]), (0.6, [2, 2, 1]), (0.7, [3, 3, 1]), (1.0, [4, 4, 2])])
-def test_42_how_many_stay(ratio, sizes):
+def test_how_many_stay(ratio, sizes):
     module, _ = fit(BatchFraction(ratio, mixed), loader=train_loader(10), max_epochs=1)
     assert [len(batch) for batch in module.seen[0]] == sizes
 
 
-def test_42_the_keep_ratio_follows_the_progress_of_training():
+def test_the_keep_ratio_follows_the_progress_of_training():
     calls: list[int] = []
 
     def score(module: pl.LightningModule, batch: Any) -> Tensor:
@@ -254,7 +254,7 @@ def test_42_the_keep_ratio_follows_the_progress_of_training():
     assert [len(batch) for batch in by_steps.seen[0]] == [4, 4, 3, 3, 2, 2, 1, 1]
 
 
-def test_42_ratio_1_is_plain_training_to_the_bit():
+def test_ratio_1_is_plain_training_to_the_bit():
     assert same_weights(fit(max_epochs=2)[0], fit(BatchFraction(1.0, mixed), max_epochs=2)[0])
 
 
@@ -269,13 +269,13 @@ def test_42_ratio_1_is_plain_training_to_the_bit():
     ],
 )
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-def test_42_the_highest_stay_in_their_order(scores, kept, dtype):
+def test_the_highest_stay_in_their_order(scores, kept, dtype):
     values = torch.tensor(scores, dtype=dtype)
     module, _ = fit(BatchFraction(0.5, lambda m, b: values), loader=train_loader(4, shuffle=False), max_epochs=1)
     assert module.seen[0] == [kept]
 
 
-def test_42_scores_of_integers_and_booleans():
+def test_scores_of_integers_and_booleans():
     loader = train_loader(4, shuffle=False)
     assert fit(BatchFraction(0.5, lambda m, b: -b[2]), loader=loader, max_epochs=1)[0].seen[0] == [[0, 1]]
     assert fit(BatchFraction(0.5, lambda m, b: b[1] == 1), loader=loader, max_epochs=1)[0].seen[0] == [[1, 3]]
@@ -291,7 +291,7 @@ class FrozenPart(Module):
         self.frozen.eval()
 
 
-def test_42_scored_in_eval_mode_without_gradient():
+def test_scored_in_eval_mode_without_gradient():
     module, watched = FrozenPart(), []
 
     def modes() -> list[bool]:
@@ -311,7 +311,7 @@ def test_42_scored_in_eval_mode_without_gradient():
     assert restored.count(False) == 3
 
 
-def test_42_scored_at_the_precision_of_the_trainer():
+def test_scored_at_the_precision_of_the_trainer():
     seen: list[torch.dtype] = []
 
     def score(module: pl.LightningModule, batch: Any) -> Tensor:
@@ -323,7 +323,7 @@ def test_42_scored_at_the_precision_of_the_trainer():
     assert seen == [torch.bfloat16]
 
 
-def test_42_scoring_leaves_the_draws_of_training_alone():
+def test_scoring_leaves_the_draws_of_training_alone():
     def draws(module: pl.LightningModule, batch: Any) -> Tensor:
         torch.rand(len(batch[2]) + 3)
         return mixed(module, batch)
@@ -333,7 +333,7 @@ def test_42_scoring_leaves_the_draws_of_training_alone():
     assert same_weights(*runs)  # dropout and order
 
 
-def test_42_random_scores_are_random_and_repeatable():
+def test_random_scores_are_random_and_repeatable():
     def run(seed: int) -> list[list[int]]:
         loader = train_loader(shuffle=False, batch_size=8)
         fraction = BatchFraction(0.5, lambda module, batch: torch.rand(len(batch[2])))
@@ -412,13 +412,13 @@ WORDS = ["a", "b", "c", "d", "e"]
         ),
     ],
 )
-def test_42_what_has_a_row_a_sample_is_cut(batch, wanted):
+def test_what_has_a_row_a_sample_is_cut(batch, wanted):
     got = cut(batch)
     assert type(got) is type(batch)
     assert plain(got) == wanted
 
 
-def test_42_the_batch_itself_stays_as_it_was():
+def test_the_batch_itself_stays_as_it_was():
     batch = {"x": X, "names": list(WORDS), "inner": Record(X, WORDS)}
     cut(batch)
     assert plain(batch) == {
@@ -428,7 +428,7 @@ def test_42_the_batch_itself_stays_as_it_was():
     }
 
 
-def test_42_three_colour_images_are_samples_where_there_are_three():
+def test_three_colour_images_are_samples_where_there_are_three():
     batch = ([rows(3, 8, 8), rows(3, 9, 9), rows(3, 7, 7)], [{"n": 0}, {"n": 1}, {"n": 2}])
 
     class Detector(Module):
@@ -455,12 +455,12 @@ def collated(make: Any) -> DataLoader[Any]:
         (lambda x: [x, [x, x, x, x]], r"4 samples from 4 views of 4 samples each"),
     ],
 )
-def test_42_an_ambiguous_batch_is_an_error(make, problem):
+def test_an_ambiguous_batch_is_an_error(make, problem):
     with pytest.raises(ValueError, match=rf"can't tell .*{problem}"):
         fit(BatchFraction(0.5, lambda m, b: torch.zeros(4)), loader=collated(make), max_epochs=1)
 
 
-def test_42_a_batch_of_none_is_passed_over():
+def test_a_batch_of_none_is_passed_over():
     def collate(samples: Any) -> Any:
         return None if samples[0][2] == 4 else torch.utils.data.default_collate(samples)
 
@@ -471,12 +471,12 @@ def test_42_a_batch_of_none_is_passed_over():
 
 # ---------------------------------------------------------------- errors
 @pytest.mark.parametrize(("ratio", "error"), [(0.0, ValueError), (1.5, ValueError), ("half", TypeError)])
-def test_42_the_keep_ratio_is_checked(ratio, error):
+def test_the_keep_ratio_is_checked(ratio, error):
     with pytest.raises(error, match="`keep_ratio` must be"):
         BatchFraction(ratio)
 
 
-def test_42_the_score_is_checked():
+def test_the_score_is_checked():
     with pytest.raises(TypeError, match=r"`score` must be a function of \(module, batch\), got 'loss'"):
         BatchFraction(0.5, "loss")
 
@@ -490,7 +490,7 @@ def test_42_the_score_is_checked():
         ([1.0] * 4, "list"),
     ],
 )
-def test_42_scores_of_the_wrong_shape_are_an_error(scores, got):
+def test_scores_of_the_wrong_shape_are_an_error(scores, got):
     module = Module()
     with pytest.raises(ValueError, match=rf"one number a sample, a tensor of shape \(4,\), got {got}"):
         fit(BatchFraction(0.5, lambda m, b: scores), module=module, max_epochs=1)
@@ -507,12 +507,12 @@ def test_42_scores_of_the_wrong_shape_are_an_error(scores, got):
         (lambda x: x, "type Tensor"),
     ],
 )
-def test_42_the_default_score_of_other_batches_is_an_error(make, got):
+def test_the_default_score_of_other_batches_is_an_error(make, got):
     with pytest.raises(TypeError, match=rf"integer targets\), got a batch of {got}; pass `score=`"):
         fit(BatchFraction(0.5), loader=collated(make), max_epochs=1)
 
 
-def test_42_a_step_that_takes_the_iterator_is_refused_at_the_start():
+def test_a_step_that_takes_the_iterator_is_refused_at_the_start():
     class TakesIterator(Module):
         def training_step(self, dataloader_iter: Any) -> Any:
             raise AssertionError("never reached")
@@ -521,12 +521,12 @@ def test_42_a_step_that_takes_the_iterator_is_refused_at_the_start():
         fit(BatchFraction(0.5, mixed), module=TakesIterator(), max_epochs=1)
 
 
-def test_42_two_of_them_are_refused():
+def test_two_of_them_are_refused():
     with pytest.raises(ValueError, match="one Trainer takes one BatchFraction only"):
         fit(BatchFraction(0.5, mixed), BatchFraction(0.5, mixed), max_epochs=1)
 
 
-def test_42_a_lightning_without_the_names_is_refused(monkeypatch):
+def test_a_lightning_without_the_names_is_refused(monkeypatch):
     t = trainer(BatchFraction(0.5, mixed))
     monkeypatch.delattr(pl.strategies.Strategy, "batch_to_device")
     with pytest.raises(RuntimeError, match=r"lightning\.pytorch .* has no strategy\.batch_to_device, which BatchFrac"):
@@ -534,7 +534,7 @@ def test_42_a_lightning_without_the_names_is_refused(monkeypatch):
 
 
 # ---------------------------------------------------------------- nothing is left behind
-def test_42_undone_after_fit():
+def test_undone_after_fit():
     fraction = BatchFraction(0.5, mixed)
     t = trainer(fraction, max_epochs=1)
     for _ in range(2):
@@ -545,7 +545,7 @@ def test_42_undone_after_fit():
 
 @pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
 @pytest.mark.parametrize("where", ["score", "step"])
-def test_42_undone_after_an_exception(error, where):
+def test_undone_after_an_exception(error, where):
     class Fails(Module):
         def training_step(self, batch: Any, batch_idx: int) -> Any:
             raise error("out of luck")
@@ -563,7 +563,7 @@ def test_42_undone_after_an_exception(error, where):
     assert [part.training for part in module.net] == [True, True, False, True]
 
 
-def test_42_a_strategy_patched_by_the_user_stays_so():
+def test_a_strategy_patched_by_the_user_stays_so():
     t = trainer(BatchFraction(0.5, mixed), max_epochs=1)
     own, calls = t.strategy.batch_to_device, []
 
@@ -609,7 +609,7 @@ class Asks(pl.Callback):
         ({"reload_dataloaders_every_n_epochs": 1}, {}),
     ],
 )
-def test_42_indices_and_usage_are_of_what_stayed(first, options, loader_options):
+def test_indices_and_usage_are_of_what_stayed(first, options, loader_options):
     chosen, fraction = selection((12, 40, 19, 8)), BatchFraction(0.5, mixed)
     asks = Asks(chosen)
     callbacks = [fraction, chosen] if first else [chosen, fraction]
@@ -627,7 +627,7 @@ class TwoLoaders(Module):
         return super().training_step([torch.cat(pair) for pair in zip(batch["a"], batch["b"], strict=True)], batch_idx)
 
 
-def test_42_several_loaders_are_cut_at_the_same_positions():
+def test_several_loaders_are_cut_at_the_same_positions():
     loaders = {"a": train_loader(), "b": train_loader(16)}  # the shorter one is cycled
     chosen = selection((12, 20), loader="a")
     fraction = BatchFraction(0.5, lambda module, batch: mixed(module, batch["a"]))
@@ -639,12 +639,12 @@ def test_42_several_loaders_are_cut_at_the_same_positions():
 
 
 @pytest.mark.filterwarnings("ignore:DynamicSelection. `overfit_batches`")
-def test_42_where_the_selection_is_off_batches_are_cut_all_the_same():
+def test_where_the_selection_is_off_batches_are_cut_all_the_same():
     module, _ = fit(selection(), BatchFraction(0.5, mixed), overfit_batches=2, max_epochs=1)
     assert [len(batch) for batch in module.seen[0]] == [2, 2]
 
 
-def test_42_manual_optimization():
+def test_manual_optimization():
     class Manual(Module):
         automatic_optimization = False
 
@@ -661,7 +661,7 @@ def test_42_manual_optimization():
 
 
 @pytest.mark.parametrize("part", ["network", "module"])
-def test_42_compiled(part):
+def test_compiled(part):
     plain, _ = fit(BatchFraction(0.5, loss_score), module=initial(Module, dropout=0.0), max_epochs=1, val=False)
     module = initial(Module, dropout=0.0)
     if part == "network":
@@ -675,7 +675,7 @@ def test_42_compiled(part):
     )
 
 
-def test_42_batches_stay_whole_until_every_sample_has_given_its_features(tmp_path):
+def test_batches_stay_whole_until_every_sample_has_given_its_features(tmp_path):
     """Otherwise samples that are always cut away would keep the selector from ever being fitted."""
 
     def run(*callbacks: Any, ckpt_path: Any = None, seed: int = 1) -> tuple[Module, DynamicSelection]:
@@ -692,7 +692,7 @@ def test_42_batches_stay_whole_until_every_sample_has_given_its_features(tmp_pat
     assert [path.name for path in saver.paths if not same_weights(module, run(ckpt_path=path, seed=2)[0])] == []
 
 
-def test_42_losses_are_heard_of_what_stayed():
+def test_losses_are_heard_of_what_stayed():
     class Notes(Module):
         def __init__(self) -> None:
             super().__init__()
@@ -713,7 +713,7 @@ def test_42_losses_are_heard_of_what_stayed():
     assert len(module.own) == 9
 
 
-def test_42_loss_weights_are_of_what_stayed():
+def test_loss_weights_are_of_what_stayed():
     class ByHand(Module):
         def training_step(self, batch: Any, batch_idx: int) -> Any:
             weights = self.trainer.selection.weights(batch_idx)
@@ -728,7 +728,7 @@ def test_42_loss_weights_are_of_what_stayed():
     assert all(torch.allclose(a, b, rtol=1e-4, atol=1e-6) for a, b in pairs)
 
 
-def test_42_a_hook_that_changes_the_number_of_samples_is_an_error():
+def test_a_hook_that_changes_the_number_of_samples_is_an_error():
     class Doubles(Module):
         def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
             return [torch.cat([part, part]) for part in batch] if self.trainer.training else batch
@@ -739,7 +739,7 @@ def test_42_a_hook_that_changes_the_number_of_samples_is_an_error():
     assert [len(batch) for batch in alone.seen[0]] == [4, 4]
 
 
-def test_42_where_nothing_is_cut_nothing_is_communicated(monkeypatch):
+def test_where_nothing_is_cut_nothing_is_communicated(monkeypatch):
     asked: list[Any] = []
     monkeypatch.setattr(controller, "gather", lambda value: asked.append(value) or [value])
     fit(selection((12, 20)), max_epochs=2)
@@ -752,7 +752,7 @@ def test_42_where_nothing_is_cut_nothing_is_communicated(monkeypatch):
 
 
 @pytest.mark.parametrize("options", [{}, {"accumulate_grad_batches": 2}])
-def test_42_exact_resume_at_every_step(tmp_path, options):
+def test_exact_resume_at_every_step(tmp_path, options):
     def random_loss(module: pl.LightningModule, batch: Any) -> Tensor:
         return loss_score(module, batch) + torch.rand(len(batch[2]))
 
@@ -775,7 +775,7 @@ def test_42_exact_resume_at_every_step(tmp_path, options):
 
 # ---------------------------------------------------------------- what scoring costs
 @pytest.mark.parametrize("first", [False, True])
-def test_42_scoring_counts_as_selection(first):
+def test_scoring_counts_as_selection(first):
     chosen, fraction = DynamicSelection("random", 0.6, count_flops=True), BatchFraction(0.5, loss_score)
     callbacks = [fraction, chosen] if first else [chosen, fraction]
     fit(*callbacks, max_epochs=2)
@@ -786,7 +786,7 @@ def test_42_scoring_counts_as_selection(first):
     assert last.flops == 48 * 96 + 24 * (96 + 96 + 32)
 
 
-def test_42_the_time_of_scoring_counts_as_selection():
+def test_the_time_of_scoring_counts_as_selection():
     def slow(module: pl.LightningModule, batch: Any) -> Tensor:
         time.sleep(0.05)
         return mixed(module, batch)
@@ -799,7 +799,7 @@ def test_42_the_time_of_scoring_counts_as_selection():
 
 
 # ---------------------------------------------------------------- without a Trainer
-def test_42_keep_tells_a_plain_loop_as_well():
+def test_keep_tells_a_plain_loop_as_well():
     chosen = controller.SelectionController("full", seed=0)
     loader = chosen.wrap(train_loader(12, shuffle=False))
     trained: list[int] = []

@@ -171,7 +171,7 @@ def test_counting_changes_nothing():
 
 # ---------------------------------------------------------------- resume
 @pytest.mark.parametrize(("name", "shrink"), [*((n, False) for n in METHODS), ("gstds", True), ("jest", True)])
-def test_34_every_step(tmp_path, name, shrink):
+def test_every_step(tmp_path, name, shrink):
     def run(*callbacks: Any, ckpt_path: Any = None, seed: int = 1) -> tuple[Module, DynamicSelection]:
         chosen = selection(name, Sizes((20, 10, 40)), shrink=shrink)
         module, _ = fit(chosen, *callbacks, module=Module(noise=True), max_epochs=3, ckpt_path=ckpt_path, seed=seed)
@@ -191,7 +191,7 @@ def test_34_every_step(tmp_path, name, shrink):
 
 
 @pytest.mark.parametrize("name", ["gstds", "jest"])
-def test_34_with_captured_features_and_workers(tmp_path, name):
+def test_with_captured_features_and_workers(tmp_path, name):
     def run(*callbacks: Any, ckpt_path: Any = None, seed: int = 1) -> Module:
         chosen = selection(name, Sizes((40, 20, 20)), features="model")
         options = {"loader": train_loader(num_workers=2, persistent_workers=True), "max_epochs": 3}

@@ -1,4 +1,4 @@
-"""Behaviours 37 and 44: checkpoints beside other setups, other Lightnings, and both of its names."""
+"""Checkpoints beside other setups, other Lightnings, and both of its names."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ from dynsel.callbacks import DynamicSelection
 from dynsel.callbacks import lightning_driver as _lightning
 
 
-# ---------------------------------------------------------------- 37
-def test_37_resuming_warns_of_nothing(tmp_path):
+# ---------------------------------------------------------------- checkpoints beside other setups
+def test_resuming_warns_of_nothing(tmp_path):
     saver = SaveEvery(tmp_path)
     fit(selection(), saver)
     for path in saver.paths[::4]:
@@ -50,7 +50,7 @@ def test_37_resuming_warns_of_nothing(tmp_path):
 @pytest.mark.parametrize(
     "make", [selection, lambda: DynamicSelection(Listening(), Sizes()), lambda: DynamicSelection("rrd", Sizes())]
 )
-def test_37_checkpoints_load_with_weights_only(tmp_path, make):
+def test_checkpoints_load_with_weights_only(tmp_path, make):
     saver = SaveEvery(tmp_path)
     fit(make(), saver)
     for path in saver.paths:
@@ -65,7 +65,7 @@ class Two(Module):
         return super().training_step([torch.cat(pair) for pair in zip(batch["a"], batch["b"], strict=True)], batch_idx)
 
 
-def test_37_two_instances_keep_their_own_state(tmp_path):
+def test_two_instances_keep_their_own_state(tmp_path):
     def run(*callbacks: pl.Callback, **options: Any) -> tuple[Module, list[DynamicSelection]]:
         pair = [selection((20, 12, 40, 8), loader="a"), selection((40, 20, 20, 20), loader="b")]
         loaders = CombinedLoader({"a": train_loader(), "b": train_loader()}, "min_size")
@@ -83,13 +83,13 @@ def test_37_two_instances_keep_their_own_state(tmp_path):
         ]
 
 
-def test_37_same_loader_twice_is_refused():
+def test_same_loader_twice_is_refused():
     with pytest.raises(RuntimeError, match="more than one stateful callback of type `DynamicSelection`"):
         trainer(selection(), selection())
 
 
 @pytest.mark.parametrize("val", [True, False])
-def test_37_checkpoint_of_plain_training_goes_on_with_selection(tmp_path, val):
+def test_checkpoint_of_plain_training_goes_on_with_selection(tmp_path, val):
     saver = SaveEvery(tmp_path)
     fit(saver, val=val)
     for number, path in list(enumerate(saver.paths, 1))[8:32:3]:
@@ -102,7 +102,7 @@ def test_37_checkpoint_of_plain_training_goes_on_with_selection(tmp_path, val):
 
 @pytest.mark.parametrize("val", [True, False])
 @pytest.mark.parametrize("hook", ["on_train_batch_end", "on_train_epoch_end"])
-def test_37_checkpoint_with_selection_goes_on_without(tmp_path, val, hook):
+def test_checkpoint_with_selection_goes_on_without(tmp_path, val, hook):
     saver = SaveEvery(tmp_path, hook)
     fit(selection(), saver, val=val)
     for path in saver.paths[::3]:
@@ -120,7 +120,7 @@ def seeded_loader(kind: str) -> DataLoader[Any]:
 
 
 @pytest.mark.parametrize("kind", ["loader", "workers", "sampler"])
-def test_37_generators_of_the_users_own_go_on_where_they_were(tmp_path, kind):
+def test_generators_of_the_users_own_go_on_where_they_were(tmp_path, kind):
     def run(*callbacks: pl.Callback, **options: Any) -> Module:
         loader = seeded_loader(kind)
         return fit(selection((12, 40, 20)), *callbacks, module=Module(), loader=loader, max_epochs=3, **options)[0]
@@ -131,7 +131,7 @@ def test_37_generators_of_the_users_own_go_on_where_they_were(tmp_path, kind):
     assert different == []
 
 
-# ---------------------------------------------------------------- 44: names that Lightning might rename
+# ---------------------------------------------------------------- names that Lightning might rename
 def remove(monkeypatch: pytest.MonkeyPatch, owner: Any, path: str) -> None:
     """Take a name away from an object, wherever it has it from."""
     *parents, name = path.split(".")
@@ -152,7 +152,7 @@ def assert_public_route(error: pytest.ExceptionInfo[RuntimeError], name: str) ->
 
 
 @pytest.mark.parametrize("path", _lightning.NEEDED)
-def test_44_a_missing_name_is_one_clear_error(monkeypatch, path):
+def test_a_missing_name_is_one_clear_error(monkeypatch, path):
     t, callback = trainer(), selection()
     remove(monkeypatch, t, path)
     before = set(vars(t.fit_loop))
@@ -162,14 +162,14 @@ def test_44_a_missing_name_is_one_clear_error(monkeypatch, path):
     assert set(vars(t.fit_loop)) == before
 
 
-def test_44_a_missing_name_of_the_loaders(monkeypatch):
+def test_a_missing_name_of_the_loaders(monkeypatch):
     remove(monkeypatch, CombinedLoader([]), "limits")
     with pytest.raises(RuntimeError) as error:
         selection().setup(trainer(), Module(), "fit")
     assert_public_route(error, "CombinedLoader.limits")
 
 
-def test_44_a_missing_name_ends_the_fit_before_it_begins(monkeypatch):
+def test_a_missing_name_ends_the_fit_before_it_begins(monkeypatch):
     module = Module()
     remove(monkeypatch, trainer(), "fit_loop.epoch_loop.restarted_on_train_batch_end")
     with pytest.raises(RuntimeError) as error:
@@ -178,7 +178,7 @@ def test_44_a_missing_name_ends_the_fit_before_it_begins(monkeypatch):
     assert dict(module.seen) == {}
 
 
-def test_44_every_private_name_in_use_is_checked():
+def test_every_private_name_in_use_is_checked():
     source = Path(_lightning.__file__).read_text()
     used = set(re.findall(r"\b(?:loop|trainer|source|combined|progress|current)\.(_[a-z]\w*)", source))
     checked = {name for path in (*_lightning.NEEDED, *_lightning.NEEDED_OF_LOADER) for name in path.split(".")}
@@ -186,7 +186,7 @@ def test_44_every_private_name_in_use_is_checked():
     assert used >= {"_data_source", "_combined_loader", "_data_fetcher"}
 
 
-def test_44_the_public_route_works():
+def test_the_public_route_works():
     """What the error message recommends, without a private name."""
     from dynsel.samplers import SelectionController
 
@@ -215,7 +215,7 @@ def test_44_the_public_route_works():
     assert control.selector.usage.sum() == sum(SIZES)
 
 
-# ---------------------------------------------------------------- 44: an upstream change to come
+# ---------------------------------------------------------------- an upstream change to come
 @pytest.fixture
 def upstream(monkeypatch):
     """Lightning's pull requests 21941 and 21960: the samplers' epoch is also set in `setup_data`."""
@@ -265,7 +265,7 @@ class Observed(pl.Callback):
         {"max_steps": 8, "max_epochs": -1},
     ],
 )
-def test_44_setting_the_epoch_earlier_changes_nothing(upstream, options):
+def test_setting_the_epoch_earlier_changes_nothing(upstream, options):
     options = dict(options)
     loader_options = options.pop("loader_options", {})
     runs = []
@@ -283,7 +283,7 @@ def test_44_setting_the_epoch_earlier_changes_nothing(upstream, options):
 
 @pytest.mark.parametrize("sizes", [(20, 12, 40), (12, 40, 20)])
 @pytest.mark.parametrize("workers", [0, 2])
-def test_44_setting_the_epoch_earlier_resumes_exactly(tmp_path, upstream, sizes, workers):
+def test_setting_the_epoch_earlier_resumes_exactly(tmp_path, upstream, sizes, workers):
     upstream()
 
     def run(*callbacks: pl.Callback, **options: Any) -> Module:
@@ -296,13 +296,13 @@ def test_44_setting_the_epoch_earlier_resumes_exactly(tmp_path, upstream, sizes,
     assert [p.name for p in paths if not same_weights(whole, run(ckpt_path=p, seed=2))] == []
 
 
-# ---------------------------------------------------------------- 44: Lightning's other name
-def test_44_pytorch_lightning_need_not_be_there(monkeypatch):
+# ---------------------------------------------------------------- Lightning's other name
+def test_pytorch_lightning_need_not_be_there(monkeypatch):
     monkeypatch.setitem(sys.modules, "pytorch_lightning", None)
     assert _lightning._callback_classes() == [pl.Callback]
 
 
-def test_44_pytorch_lightning(tmp_path):
+def test_pytorch_lightning(tmp_path):
     other = pytest.importorskip("pytorch_lightning")
 
     class Other(other.LightningModule):

@@ -1,4 +1,4 @@
-"""Behaviours 31, 32 and 34 on several ranks, each a process of its own, over gloo."""
+"""Selection and feedback on several ranks, each a process of its own, over gloo."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def counts(ranks: list[Any]) -> list[int]:
 
 
 @pytest.mark.parametrize("run", ["plain", "drop_last", "accumulate", "workers", "order"])
-def test_31_every_rank_trains_as_many_batches(results, run):
+def test_every_rank_trains_as_many_batches(results, run):
     ranks = [shards[run] for shards in each(results, "shards")]
     shapes = [[[len(batch) for batch in epoch] for epoch in rank["seen"]] for rank in ranks]
     wanted = [[4, 3], [4] * 5, [4, 4, 1]]
@@ -39,7 +39,7 @@ def test_31_every_rank_trains_as_many_batches(results, run):
 
 
 @pytest.mark.parametrize("run", ["plain", "accumulate", "workers", "order"])
-def test_31_shards_are_the_selection(results, run):
+def test_shards_are_the_selection(results, run):
     ranks = [shards[run] for shards in each(results, "shards")]
     for epoch, size in enumerate(SIZES):
         order = ranks[0]["orders"][epoch]
@@ -48,13 +48,13 @@ def test_31_shards_are_the_selection(results, run):
         assert interleave([rank["seen"][epoch] for rank in ranks]) == order + order[:padding]
 
 
-def test_31_shards_with_drop_last_are_the_start_of_the_order(results):
+def test_shards_with_drop_last_are_the_start_of_the_order(results):
     ranks = [shards["drop_last"] for shards in each(results, "shards")]
     for epoch, used in enumerate([8, 40, 16]):
         assert interleave([rank["seen"][epoch] for rank in ranks]) == ranks[0]["orders"][epoch][:used]
 
 
-def test_31_fewer_samples_than_ranks_go_around(results):
+def test_fewer_samples_than_ranks_go_around(results):
     two = [shards["fewer_than_ranks"] for shards in each(results, "shards")]
     assert [interleave([rank["seen"][0] for rank in two])] == [two[0]["orders"][0] * 2]
     four = each(results, "few_on_four", 4)
@@ -63,36 +63,36 @@ def test_31_fewer_samples_than_ranks_go_around(results):
     assert interleave([rank["seen"][1] for rank in four]) == [*order, order[0]]
 
 
-def test_31_four_ranks(results):
+def test_four_ranks(results):
     ranks = each(results, "few_on_four", 4)
     for epoch, padding in ((0, 3), (2, 2)):
         order = ranks[0]["orders"][epoch]
         assert interleave([rank["seen"][epoch] for rank in ranks]) == order + order[:padding]
 
 
-def test_31_validates_once_an_epoch(results):
+def test_validates_once_an_epoch(results):
     validated = [[shards["plain"]["validated"], shards["drop_last"]["validated"]] for shards in each(results, "shards")]
     assert validated == [[[[0, 1], [1, 4], [2, 2]], [[0, 0], [1, 4], [2, 1]]]] * 2
 
 
-def test_31_accumulation_keeps_its_remainder(results):
+def test_accumulation_keeps_its_remainder(results):
     assert [shards["accumulate"]["steps"] for shards in each(results, "shards")] == [1 + 3 + 2] * 2
 
 
-def test_31_lightning_leaves_the_sampler_alone(results):
+def test_lightning_leaves_the_sampler_alone(results):
     samplers = [shards["plain"]["samplers"] for shards in each(results, "shards")]
     assert samplers == [["SelectionSampler"] * 3] * 2
 
 
 @pytest.mark.parametrize("run", ["plain", "drop_last", "accumulate", "workers", "fewer_than_ranks"])
-def test_31_usage_is_what_all_ranks_saw(results, run):
+def test_usage_is_what_all_ranks_saw(results, run):
     ranks = [shards[run] for shards in each(results, "shards")]
     assert [rank["usage"] for rank in ranks] == [counts(ranks)] * 2
     assert [rank["trained"][-1] for rank in ranks] == [sum(counts(ranks))] * 2
 
 
 @pytest.mark.parametrize("drop_last", [False, True])
-def test_05_keep_ratio_1_equals_plain_ddp(results, drop_last):
+def test_keep_ratio_1_equals_plain_ddp(results, drop_last):
     for rank in each(results, "full_equals_plain"):
         plain, full, everything = rank[f"drop_last={drop_last}"]["seen"]
         assert full == plain
@@ -100,25 +100,25 @@ def test_05_keep_ratio_1_equals_plain_ddp(results, drop_last):
         assert rank[f"drop_last={drop_last}"]["same_weights"] == [True, True, True]
 
 
-def test_32_rank_dependent_selector_is_decided_on_rank_0(results):
+def test_rank_dependent_selector_is_decided_on_rank_0(results):
     ranks = each(results, "rank_dependent_selector")
     for epoch in (0, 1):
         assert sorted(interleave([rank["seen"][epoch] for rank in ranks])) == list(range(16))
 
 
-def test_32_ranks_seeded_differently_share_one_order(results):
+def test_ranks_seeded_differently_share_one_order(results):
     ranks = each(results, "seeded_differently")
     assert ranks[0]["orders"] == ranks[1]["orders"]
     for epoch in (0, 1):
         assert interleave([rank["seen"][epoch] for rank in ranks]) == ranks[0]["orders"][epoch]
 
 
-def test_32_an_error_on_rank_0_is_raised_on_every_rank(results):
+def test_an_error_on_rank_0_is_raised_on_every_rank(results):
     wanted = ["ValueError: no more samples", "Locked: held by a lock"]
     assert each(results, "errors") == [wanted, [wanted[0], "RuntimeError: " + wanted[1]]]
 
 
-def test_39_losses_of_all_ranks_are_heard_exactly(results):
+def test_losses_of_all_ranks_are_heard_exactly(results):
     ranks = each(results, "feedback")
     own = [
         dict(zip(indices, losses, strict=True))
@@ -135,7 +135,7 @@ def test_39_losses_of_all_ranks_are_heard_exactly(results):
         assert heard == own
 
 
-def test_42_what_stayed_of_the_batches_of_all_ranks_is_counted(results):
+def test_what_stayed_of_the_batches_of_all_ranks_is_counted(results):
     ranks = each(results, "batch_fraction")
     # 7 and 20 samples a rank; of each batch of 4 or 3 two stay.
     assert [[[len(batch) for batch in epoch] for epoch in rank["seen"]] for rank in ranks] == [[[2, 2], [2] * 5]] * 2
@@ -150,11 +150,11 @@ def test_42_what_stayed_of_the_batches_of_all_ranks_is_counted(results):
             assert dict(zip(indices, losses, strict=True)) == dict(zip(seen, own, strict=True))
 
 
-def test_42_exact_resume_on_two_ranks(results):
+def test_exact_resume_on_two_ranks(results):
     assert [(rank["checkpoints"], rank["different"]) for rank in each(results, "batch_fraction")] == [(7, [])] * 2
 
 
-def test_41_features_are_captured_on_all_ranks(results):
+def test_features_are_captured_on_all_ranks(results):
     ranks = each(results, "capture")
     # Rank 0 decides, so it alone needs the features, but all of them.
     assert [rank["fits"] for rank in ranks] == [1, 0]
@@ -164,12 +164,12 @@ def test_41_features_are_captured_on_all_ranks(results):
     assert ranks[0]["orders"] == ranks[1]["orders"]
 
 
-def test_34_every_step_on_two_ranks(results):
+def test_every_step_on_two_ranks(results):
     assert each(results, "resume_sweep") == [["10"], ["10"]]
 
 
 @pytest.mark.parametrize("world", [1, 4])
-def test_34_another_number_of_ranks_continues_the_order(results, world):
+def test_another_number_of_ranks_continues_the_order(results, world):
     before = each(results, "save")[0]
     whole = [i for order in before["orders"] for i in order]
     ranks = each(results, "resume", world)
@@ -179,21 +179,21 @@ def test_34_another_number_of_ranks_continues_the_order(results, world):
 
 
 @pytest.mark.parametrize("world", [1, 4])
-def test_34_another_number_of_ranks_counts_the_same_uses(results, world):
+def test_another_number_of_ranks_counts_the_same_uses(results, world):
     usage = each(results, "save")[0]["usage"]
     for rank in each(results, "resume", world):
         assert {name: run["usage"] for name, run in rank.items()} == dict.fromkeys(rank, usage)
 
 
 @pytest.mark.parametrize("world", [2, 4])
-def test_32_methods_choose_the_same_on_any_number_of_ranks(results, world):
+def test_methods_choose_the_same_on_any_number_of_ranks(results, world):
     """The model doesn't learn here, so that the losses fed back are the same however they are shared out."""
     alone = each(results, "methods", 1)[0]
     assert each(results, "methods", world) == [alone] * world
 
 
 @pytest.mark.parametrize("name", ["gstds", "proxy", "jest"])
-def test_34_choosing_inside_batches_on_two_ranks(results, name):
+def test_choosing_inside_batches_on_two_ranks(results, name):
     """As many batches on each, what all saw is what is counted, and every checkpoint resumes exactly."""
     ranks = [found[name] for found in each(results, "candidates")]
     shapes = [[[len(batch) for batch in epoch] for epoch in rank["seen"]] for rank in ranks]
@@ -207,6 +207,6 @@ def test_34_choosing_inside_batches_on_two_ranks(results, name):
 
 
 @pytest.mark.long
-def test_31_started_by_lightning(tmp_path, results):
+def test_started_by_lightning(tmp_path, results):
     """Lightning starts the other rank by itself, as for most users."""
     assert launch("ddp_checks", tmp_path, 2, by_lightning=True)[2][0]["shards"] == results[2][0]["shards"]

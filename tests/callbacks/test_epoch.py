@@ -1,4 +1,4 @@
-"""Behaviours 1 to 10: what one epoch is. It trains on the selection, all of it, and everybody knows how long it is."""
+"""What one epoch is. It trains on the selection, all of it, and everybody knows how long it is."""
 
 from __future__ import annotations
 
@@ -69,17 +69,17 @@ def last_once(batches: list[int]) -> list[list[bool]]:
     return [[False] * (n - 1) + [True] for n in batches]
 
 
-# ---------------------------------------------------------------- 1 to 4
+# ---------------------------------------------------------------- which samples, and how many batches
 @pytest.mark.parametrize("module", [Module, NoEstimate])
 @pytest.mark.parametrize("options", WORKERS)
-def test_01_exactly_the_selected_samples(module, options):
+def test_exactly_the_selected_samples(module, options):
     chosen = draws()
     seen = fit(DynamicSelection(Fixed(*chosen)), module=module(), loader=train_loader(**options))[0].seen
     assert {e: Counter(flat(batches)) for e, batches in seen.items()} == {e: Counter(c) for e, c in enumerate(chosen)}
 
 
 @pytest.mark.parametrize("options", WORKERS[:2])
-def test_02_a_callback_listed_first_sees_the_true_length(options):
+def test_a_callback_listed_first_sees_the_true_length(options):
     lengths = Lengths()
     module, _ = fit(lengths, selection(), loader=train_loader(**options))
     assert module.batches() == BATCHES
@@ -87,7 +87,7 @@ def test_02_a_callback_listed_first_sees_the_true_length(options):
     assert lengths.is_last == last_once(BATCHES)
 
 
-def test_02_also_with_a_short_last_batch():
+def test_also_with_a_short_last_batch():
     lengths = Lengths()
     module, _ = fit(lengths, selection((13, 39, 18, 5)))
     assert [[len(batch) for batch in module.seen[e]] for e in range(4)] == [
@@ -114,7 +114,7 @@ class TQDMTotals(TQDMProgressBar):
         self.totals[-1].add(self.train_progress_bar.total)
 
 
-def test_03_progress_bar_listed_first_shows_the_true_totals():
+def test_progress_bar_listed_first_shows_the_true_totals():
     bar = TQDMTotals()
     fit(bar, selection(), enable_progress_bar=True)
     assert bar.totals == [{n} for n in BATCHES]
@@ -130,20 +130,20 @@ class Steps(pl.Callback):
         self.steps[trainer.current_epoch] += 1
 
 
-def test_04_the_rest_of_an_accumulation_window_is_stepped():
+def test_the_rest_of_an_accumulation_window_is_stepped():
     steps = Steps()
     _, t = fit(selection(), steps, accumulate_grad_batches=2)
     assert [steps.steps[e] for e in range(4)] == [2, 5, 3, 1]
     assert t.global_step == 11
 
 
-def test_04_accumulation_scheduler():
+def test_accumulation_scheduler():
     steps = Steps()
     fit(GradientAccumulationScheduler({0: 1, 1: 4}), selection(), steps)
     assert [steps.steps[e] for e in range(4)] == [3, 3, 2, 1]
 
 
-# ---------------------------------------------------------------- 5
+# ---------------------------------------------------------------- a keep ratio of 1
 def noisy() -> Module:
     """A module of fixed initial weights whose training draws from every global generator."""
     pl.seed_everything(4, verbose=False)
@@ -159,7 +159,7 @@ def noisy() -> Module:
         ("random", {"shuffle": False}),
     ],
 )
-def test_05_all_samples_is_plain_training(selector, options):
+def test_all_samples_is_plain_training(selector, options):
     plain, _ = fit(module=noisy(), loader=train_loader(**options), max_epochs=2)
     callback = DynamicSelection(selector, keep_ratio=1.0)
     ours, _ = fit(callback, module=noisy(), loader=train_loader(**options), max_epochs=2)
@@ -179,7 +179,7 @@ def _rank(rank: int, port: str, whole: bool, folder: Any) -> None:
     os._exit(0)
 
 
-def test_05_all_samples_is_plain_training_on_two_ranks(tmp_path):
+def test_all_samples_is_plain_training_on_two_ranks(tmp_path):
     fork = torch.multiprocessing.get_context("fork")
     processes = []
     for whole in (True, False):
@@ -199,10 +199,10 @@ def test_05_all_samples_is_plain_training_on_two_ranks(tmp_path):
         assert {k: v.tolist() for k, v in ours[1].items()} == {k: v.tolist() for k, v in plain[1].items()}
 
 
-# ---------------------------------------------------------------- 6 and 7
+# ---------------------------------------------------------------- too few samples
 @pytest.mark.parametrize("epoch", [0, 2])
 @pytest.mark.parametrize("options", WORKERS[:2])
-def test_06_empty_selection_names_the_epoch(epoch, options):
+def test_empty_selection_names_the_epoch(epoch, options):
     chosen = draws()
     chosen[epoch] = []
     module = Module()
@@ -211,7 +211,7 @@ def test_06_empty_selection_names_the_epoch(epoch, options):
     assert module.batches() == BATCHES[:epoch]
 
 
-def test_06_user_sampler_that_draws_none_of_the_selected():
+def test_user_sampler_that_draws_none_of_the_selected():
     weights = torch.zeros(N)
     weights[:5] = 1
     loader = train_loader(shuffle=False, sampler=WeightedRandomSampler(weights, 8))
@@ -220,7 +220,7 @@ def test_06_user_sampler_that_draws_none_of_the_selected():
 
 
 @pytest.mark.parametrize("options", WORKERS[:2])
-def test_07_less_than_one_batch(options):
+def test_less_than_one_batch(options):
     lengths = Lengths()
     module, _ = fit(
         lengths,
@@ -234,7 +234,7 @@ def test_07_less_than_one_batch(options):
 
 
 @pytest.mark.parametrize("epoch", [0, 1])
-def test_07_less_than_one_batch_that_is_dropped(epoch):
+def test_less_than_one_batch_that_is_dropped(epoch):
     chosen = draws()
     chosen[epoch] = [1, 2, 3]
     module = Module()
@@ -245,7 +245,7 @@ def test_07_less_than_one_batch_that_is_dropped(epoch):
     assert module.batches() == BATCHES[:epoch]
 
 
-# ---------------------------------------------------------------- 8 and 9
+# ---------------------------------------------------------------- samplers of the user's own, and no batches
 class Recorded(WeightedRandomSampler):
     """Keeps what it drew."""
 
@@ -259,7 +259,7 @@ class Recorded(WeightedRandomSampler):
 
 
 @pytest.mark.parametrize("options", WORKERS)
-def test_08_sampler_with_replacement(options):
+def test_sampler_with_replacement(options):
     chosen, sampler, lengths = draws(), Recorded(), Lengths()
     loader = train_loader(shuffle=False, sampler=sampler, **options)
     module, _ = fit(lengths, DynamicSelection(Fixed(*chosen)), loader=loader)
@@ -286,7 +286,7 @@ class Curriculum(Sampler[int]):
 
 
 @pytest.mark.parametrize("options", WORKERS[:2])
-def test_08_order_of_a_custom_sampler(options):
+def test_order_of_a_custom_sampler(options):
     chosen, order = draws(), Curriculum()
     loader = train_loader(shuffle=False, sampler=Curriculum(), **options)
     module, _ = fit(DynamicSelection(Fixed(*chosen)), loader=loader)
@@ -295,7 +295,7 @@ def test_08_order_of_a_custom_sampler(options):
         assert flat(module.seen[e]) == [i for i in order if i in chosen[e]]
 
 
-def test_08_sequential_order():
+def test_sequential_order():
     chosen = draws()
     module, _ = fit(DynamicSelection(Fixed(*chosen)), loader=train_loader(shuffle=False))
     assert [flat(module.seen[e]) for e in range(4)] == [sorted(c) for c in chosen]
@@ -309,7 +309,7 @@ class Rows(Indexed):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_09_batch_size_none(workers):
+def test_batch_size_none(workers):
     chosen, lengths = draws(), Lengths()
     loader = DataLoader(Rows(), batch_size=None, shuffle=True, num_workers=workers)
     module, t = fit(lengths, DynamicSelection(Fixed(*chosen)), loader=loader)
@@ -321,7 +321,7 @@ def test_09_batch_size_none(workers):
     assert t.global_step == sum(SIZES)
 
 
-# ---------------------------------------------------------------- 10
+# ---------------------------------------------------------------- the rest of an epoch skipped
 class Skipping(Module):
     """Gives up an epoch at its third batch."""
 
@@ -345,7 +345,7 @@ class OpenModes(pl.Callback):
 
 @pytest.mark.parametrize("options", WORKERS)
 @pytest.mark.parametrize("epochs", [(0, 1, 2, 3), (1,)])
-def test_10_skipped_rest_of_an_epoch(epochs, options):
+def test_skipped_rest_of_an_epoch(epochs, options):
     selector, left = Listening(), OpenModes()
     callback = DynamicSelection(selector, Sizes())
     module, _ = fit(callback, left, module=Skipping(*epochs), loader=train_loader(**options))

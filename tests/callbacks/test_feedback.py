@@ -1,4 +1,4 @@
-"""Behaviours 39 to 41: which samples a batch held, what their losses were, and loss weights on the way back."""
+"""Which samples a batch held, what their losses were, and loss weights on the way back."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from dynsel.selection import Selection
 from dynsel.selectors import Feedback, Random
 
 
-# ---------------------------------------------------------------- 39: indices
+# ---------------------------------------------------------------- indices
 class Watch(pl.Callback):
     """Notes, beside each batch's own indices, those that the plugin says it held."""
 
@@ -51,7 +51,7 @@ class Watch(pl.Callback):
         (20, {"reload_dataloaders_every_n_epochs": 1}, {}),
     ],
 )
-def test_39_indices_of_each_batch(batches, options, loader_options):
+def test_indices_of_each_batch(batches, options, loader_options):
     chosen = selection((12, 40, 19, 8))
     watch = Watch(chosen)
     fit(chosen, watch, loader=train_loader(**loader_options), **options)
@@ -59,7 +59,7 @@ def test_39_indices_of_each_batch(batches, options, loader_options):
     assert watch.observed == watch.wanted
 
 
-def test_39_indices_after_a_resume(tmp_path):
+def test_indices_after_a_resume(tmp_path):
     saver = SaveEvery(tmp_path)
     fit(selection((20, 12)), saver, max_epochs=2)
     for step, path in enumerate(saver.paths):
@@ -76,13 +76,13 @@ class AsksForIndices(Module):
         return super().training_step(batch, batch_idx)
 
 
-def test_39_the_module_can_ask_the_trainer():
+def test_the_module_can_ask_the_trainer():
     module, trainer = fit(selection(), module=AsksForIndices())
     assert module.batches() == [3, 10, 5, 2]
     assert not hasattr(trainer, "selection")
 
 
-# ---------------------------------------------------------------- 40, 41: per-sample losses
+# ---------------------------------------------------------------- per-sample losses
 def one_hot(y: Tensor) -> Tensor:
     return F.one_hot(y, 2).float()
 
@@ -162,19 +162,19 @@ def heard(
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_41_a_usual_loss_is_overheard(name):
+def test_a_usual_loss_is_overheard(name):
     module = Losses(LOSSES[name])
     assert heard(module) == [module.own[0], module.own[1]]
     assert len(module.own[0]) == 18
 
 
 @pytest.mark.parametrize("reduction", ["sum", "none"])
-def test_41_whatever_the_reduction(reduction):
+def test_whatever_the_reduction(reduction):
     module = Losses(reduction=reduction)
     assert heard(module) == [module.own[0], module.own[1]]
 
 
-def test_41_the_old_arguments_of_torch():
+def test_the_old_arguments_of_torch():
     module = Losses(lambda z, y, r: F.cross_entropy(z, y, **({"reduction": r} if r == "none" else {"reduce": False})))
     assert heard(module) == [module.own[0], module.own[1]]
 
@@ -182,12 +182,12 @@ def test_41_the_old_arguments_of_torch():
 @pytest.mark.parametrize(
     "options", [{"accumulate_grad_batches": 2}, {"precision": "bf16-mixed"}, {"gradient_clip_val": 0.1}]
 )
-def test_40_the_scale_is_that_of_training_step(options):
+def test_the_scale_is_that_of_training_step(options):
     module = Losses()
     assert heard(module, **options) == [module.own[0], module.own[1]]
 
 
-def test_40_the_mean_is_the_loss():
+def test_the_mean_is_the_loss():
     module = Losses()
     logged: list[float] = []
 
@@ -211,7 +211,7 @@ class StillLosses(Still):
 
 
 @pytest.mark.parametrize("part", ["network", "module"])
-def test_41_compiled(part):
+def test_compiled(part):
     module = StillLosses()
     with torch.no_grad():
         data = Indexed()
@@ -236,12 +236,12 @@ class ByKey(Losses):
         return {"loss": values.mean(), "per_sample_loss": values}
 
 
-def test_41_by_key():
+def test_by_key():
     module = ByKey()
     assert heard(module, accumulate_grad_batches=2) == [module.own[0], module.own[1]]
 
 
-def test_41_by_function():
+def test_by_function():
     calls: list[tuple[bool, bool, int]] = []
 
     def score(module: pl.LightningModule, batch: Any) -> Tensor:
@@ -256,7 +256,7 @@ def test_41_by_function():
     assert len(told) == 6
 
 
-def test_41_the_key_of_the_wrong_length():
+def test_the_key_of_the_wrong_length():
     class Short(Losses):
         def training_step(self, batch: Any, batch_idx: int) -> Any:
             return {"loss": self(batch[0]).mean(), "per_sample_loss": torch.zeros(3)}
@@ -298,14 +298,14 @@ class Tokens(Losses):
         return F.cross_entropy(self(batch[0]).repeat_interleave(5, 0), batch[1].repeat_interleave(5))
 
 
-def test_41_losses_of_tokens_are_an_error_that_tells_their_shape() -> None:
+def test_losses_of_tokens_are_an_error_that_tells_their_shape() -> None:
     wanted = r"made 0 calls .* of shape \(20, \d+\) don't count, they have no row for each of the 4 samples\. Return"
     with pytest.raises(RuntimeError, match=wanted):
         heard(Tokens())
 
 
 @pytest.mark.parametrize(("module", "calls"), [(ByHand, 0), (Twice, 2), (TwiceByHand, 2)])
-def test_41_a_loss_that_cant_be_told_is_an_error(module, calls):
+def test_a_loss_that_cant_be_told_is_an_error(module, calls):
     wanted = rf"can't find the per-sample losses: `training_step` made {calls} calls .* `per_sample_loss`"
     with pytest.raises(RuntimeError, match=wanted):
         heard(module())
@@ -313,14 +313,14 @@ def test_41_a_loss_that_cant_be_told_is_an_error(module, calls):
 
 
 @pytest.mark.parametrize(("module", "calls"), [(ByHand, 0), (Twice, 2), (TwiceByHand, 2)])
-def test_41_weights_that_cant_be_applied_are_an_error(module, calls):
+def test_weights_that_cant_be_applied_are_an_error(module, calls):
     wanted = rf"can't apply the selection's loss weights: `training_step` made {calls} calls .* `trainer\.selection"
     with pytest.raises(RuntimeError, match=wanted):
         fit(DynamicSelection(Fixed([1, 2, 3], weights=[1.0, 2.0, 3.0])), module=module())
     assert open_modes() == []
 
 
-def test_41_other_losses_of_the_step_dont_disturb():
+def test_other_losses_of_the_step_dont_disturb():
     class Regularised(Losses):
         def training_step(self, batch: Any, batch_idx: int) -> Any:
             with torch.no_grad():  # a metric
@@ -332,7 +332,7 @@ def test_41_other_losses_of_the_step_dont_disturb():
     assert heard(module) == [module.own[0], module.own[1]]
 
 
-def test_41_manual_optimization_with_one_loss():
+def test_manual_optimization_with_one_loss():
     class Manual(Losses):
         automatic_optimization = False
 
@@ -346,7 +346,7 @@ def test_41_manual_optimization_with_one_loss():
     assert heard(module) == [module.own[0], module.own[1]]
 
 
-def test_41_a_batch_skipped_by_the_step_has_no_losses():
+def test_a_batch_skipped_by_the_step_has_no_losses():
     class Skips(Losses):
         def training_step(self, batch: Any, batch_idx: int) -> Any:
             return None if batch_idx == 1 else super().training_step(batch, batch_idx)
@@ -357,7 +357,7 @@ def test_41_a_batch_skipped_by_the_step_has_no_losses():
     assert len(told) == 12
 
 
-def test_41_listening_leaves_the_training_untouched():
+def test_listening_leaves_the_training_untouched():
     plain, _ = fit(selection((18, 40)), module=Losses(), max_epochs=2)
     module = Losses()
     heard(module, (18, 40))
@@ -365,7 +365,7 @@ def test_41_listening_leaves_the_training_untouched():
     assert same_weights(module, plain)
 
 
-def test_41_one_forward_a_batch():
+def test_one_forward_a_batch():
     class Counts(Losses):
         forwards = 0
 
@@ -378,7 +378,7 @@ def test_41_one_forward_a_batch():
     assert module.forwards == 5
 
 
-def test_41_losses_that_are_not_finite_dont_poison():
+def test_losses_that_are_not_finite_dont_poison():
     class MeanLoss(Listening):
         """Keeps a running mean."""
 
@@ -427,7 +427,7 @@ class Skipping(Losses):
         self.open.append(("end", len(open_modes())))
 
 
-def test_10_skipping_the_rest_of_an_epoch_leaves_no_tap_open():
+def test_skipping_the_rest_of_an_epoch_leaves_no_tap_open():
     module = Skipping()
     told = heard(module, (20, 40), val=False)
     assert module.open == ([("step", 1), ("backward", 0)] * 2 + [("end", 0)]) * 2
@@ -443,7 +443,7 @@ class Fails(Losses):
         return super().training_step(batch, batch_idx)
 
 
-def test_27_an_exception_in_the_step_leaves_no_tap_open():
+def test_an_exception_in_the_step_leaves_no_tap_open():
     chosen = DynamicSelection(Listening(), Sizes((20,)))
     trainers: list[pl.Trainer] = []
 
@@ -501,21 +501,21 @@ def close(a: nn.Module, b: nn.Module) -> bool:
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_41_weights_reach_the_gradient(name):
+def test_weights_reach_the_gradient(name):
     assert close(weighted(Losses(LOSSES[name])), weighted(WeightedByHand(LOSSES[name])))
 
 
 @pytest.mark.parametrize("reduction", ["sum", "none"])
-def test_41_weights_whatever_the_reduction(reduction):
+def test_weights_whatever_the_reduction(reduction):
     assert close(weighted(Losses(reduction=reduction)), weighted(WeightedByHand(reduction=reduction)))
 
 
 @pytest.mark.parametrize("options", [{"accumulate_grad_batches": 2}, {"precision": "bf16-mixed"}])
-def test_41_weights_with(options):
+def test_weights_with(options):
     assert close(weighted(Losses(), **options), weighted(WeightedByHand(), **options))
 
 
-def test_41_weights_matter_and_cross_entropy_means_the_formula():
+def test_weights_matter_and_cross_entropy_means_the_formula():
     class Formula(Losses):
         def training_step(self, batch: Any, batch_idx: int) -> Any:
             x, y, i = batch
@@ -528,13 +528,13 @@ def test_41_weights_matter_and_cross_entropy_means_the_formula():
     assert not close(module, weighted(Losses(), selector=Fixed(list(range(18)), list(range(N)))))
 
 
-def test_41_weights_are_reset_when_the_full_data_returns():
+def test_weights_are_reset_when_the_full_data_returns():
     module = weighted(WeightedByHand(), loader=train_loader(shuffle=False))
     first = [[0.5 + i / 4 for i in range(start, min(18, start + 4))] for start in range(0, 18, 4)]
     assert module.weights == first + [None] * 10
 
 
-def test_41_losses_are_told_without_the_weights():
+def test_losses_are_told_without_the_weights():
     class Both(WeightedOnce, Listening):
         pass
 
@@ -568,7 +568,7 @@ class Cancels(Losses):
 
 
 @pytest.mark.parametrize("reduction", ["mean", "batchmean", "sum"])
-def test_41_weights_of_a_loss_that_cancels_out(reduction):
+def test_weights_of_a_loss_that_cancels_out(reduction):
     runs = [Cancels(reduction, by_hand=by_hand) for by_hand in (False, True)]
     for module in runs:
         fit(DynamicSelection(Fixed([0, 1], weights=[1.0, 5.0])), module=module, max_epochs=1)
@@ -578,7 +578,7 @@ def test_41_weights_of_a_loss_that_cancels_out(reduction):
 
 # ---------------------------------------------------------------- features
 @pytest.mark.parametrize("source", [None, "model", "model:net.3"])
-def test_41_features_are_what_the_last_linear_layer_takes_in(source):
+def test_features_are_what_the_last_linear_layer_takes_in(source):
     selector, module = Captures(), Still()
     fit(DynamicSelection(selector, Sizes((20, 20, 13)), features=source), module=module, max_epochs=3)
     with torch.no_grad():
@@ -588,7 +588,7 @@ def test_41_features_are_what_the_last_linear_layer_takes_in(source):
 
 
 @pytest.mark.parametrize("options", [{"precision": "bf16-mixed"}, {"accumulate_grad_batches": 2}])
-def test_41_features_with(options):
+def test_features_with(options):
     selector, module = Captures(), Still()
     fit(DynamicSelection(selector, Sizes((20, 20, 13))), module=module, max_epochs=3, **options)
     with torch.no_grad():
@@ -597,7 +597,7 @@ def test_41_features_with(options):
 
 
 @pytest.mark.parametrize("source", ["model", "model:net.3"])
-def test_41_features_of_a_compiled_network(source):
+def test_features_of_a_compiled_network(source):
     selector, module = Captures(), Still()
     with torch.no_grad():
         wanted = module.net[:3](Indexed().x)
@@ -607,7 +607,7 @@ def test_41_features_of_a_compiled_network(source):
     assert torch.allclose(selector.fits[0], wanted, atol=2e-3)
 
 
-def test_41_features_of_a_network_that_ran_compiled_before():
+def test_features_of_a_network_that_ran_compiled_before():
     """Its compiled code knows of no hook; without dropout nothing else would make it compile again."""
     torch.compiler.reset()
     selector, module = Captures(), Still()
@@ -617,7 +617,7 @@ def test_41_features_of_a_network_that_ran_compiled_before():
     assert len(selector.fits) == 1
 
 
-def test_41_features_of_a_submodule_called_twice_are_an_error():
+def test_features_of_a_submodule_called_twice_are_an_error():
     class Twins(Still):
         def forward(self, x: Tensor) -> Tensor:
             return self.net(x) + self.net(-x)
@@ -626,12 +626,12 @@ def test_41_features_of_a_submodule_called_twice_are_an_error():
         fit(DynamicSelection(Captures(), Sizes((20,))), module=Twins(), max_epochs=1)
 
 
-def test_41_features_of_an_unknown_submodule_are_an_error():
+def test_features_of_an_unknown_submodule_are_an_error():
     with pytest.raises(ValueError, match=r"no submodule 'net\.9'; did you mean 'net\.\d'"):
         fit(DynamicSelection(Captures(), Sizes((20,)), features="model:net.9"), module=Still(), max_epochs=1)
 
 
-def test_41_the_hook_is_gone_once_all_features_are_there():
+def test_the_hook_is_gone_once_all_features_are_there():
     hooks: list[int] = []
 
     class Count(pl.Callback):
@@ -642,7 +642,7 @@ def test_41_the_hook_is_gone_once_all_features_are_there():
     assert hooks == [1, 1, 1, 0]
 
 
-def test_41_training_that_ends_before_all_features_are_there_says_so():
+def test_training_that_ends_before_all_features_are_there_says_so():
     text = "training ended before Captures had the features of every sample"
     with pytest.warns(UserWarning, match=text):
         fit(DynamicSelection(Captures(), Sizes((20,))), module=Still(), max_epochs=2)
@@ -652,7 +652,7 @@ def test_41_training_that_ends_before_all_features_are_there_says_so():
         fit(DynamicSelection(Captures(), Sizes((20,))), module=Still(), fast_dev_run=True)
 
 
-# ---------------------------------------------------------------- 41: what a selector makes of the logits
+# ---------------------------------------------------------------- what a selector makes of the logits
 class Measures(Random):
     """Asks for one number per sample, and keeps what it is told."""
 
@@ -674,7 +674,7 @@ class Measures(Random):
 
 
 @pytest.mark.parametrize("options", [{}, {"accumulate_grad_batches": 3}, {"precision": "bf16-mixed"}])
-def test_41_a_selector_measures_each_batch(options: dict[str, Any]) -> None:
+def test_a_selector_measures_each_batch(options: dict[str, Any]) -> None:
     selector, module = Measures(), Still()
     fit(DynamicSelection(selector, Sizes((12, 40, 20, 8))), module=module, **options)
     data = Indexed()
@@ -689,7 +689,7 @@ def test_41_a_selector_measures_each_batch(options: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("name", ["el2n", "grand", "aum", "ccs", "forgetting"])
-def test_41_coresets_are_fixed_by_what_training_told(name: str) -> None:
+def test_coresets_are_fixed_by_what_training_told(name: str) -> None:
     chosen, module = DynamicSelection(name, 0.25, seed=0), Still()
     fit(chosen, module=module, max_epochs=12)
     subsets = [{i for batch in module.seen[epoch] for i in batch} for epoch in range(12)]
@@ -713,12 +713,12 @@ class Regression(Still):
         return F.mse_loss(self(batch[0]), one_hot(batch[1]))
 
 
-def test_41_without_a_classification_a_measure_is_refused() -> None:
+def test_without_a_classification_a_measure_is_refused() -> None:
     with pytest.raises(RuntimeError, match=r"EL2N can't find the logits: .* made 0 calls of F\.cross_entropy"):
         fit(DynamicSelection("el2n"), module=Regression())
 
 
-def test_41_a_batch_skipped_by_the_step_is_not_measured() -> None:
+def test_a_batch_skipped_by_the_step_is_not_measured() -> None:
     class Skips(Still):
         def training_step(self, batch: Any, batch_idx: int) -> Any:
             loss = super().training_step(batch, batch_idx)
@@ -772,12 +772,12 @@ def told_of(module: Still, **options: Any) -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("module", [Still, Soft, Mixed, SmoothedByHand])
-def test_41_the_default_goes_by_the_entropy_of_the_classes(module: type[Still]) -> None:
+def test_the_default_goes_by_the_entropy_of_the_classes(module: type[Still]) -> None:
     told, logits = told_of(module())
     torch.testing.assert_close(told.numpy(), entropy(logits.softmax(1).numpy(), axis=1), rtol=1e-4, atol=1e-5)
 
 
-def test_41_where_there_are_no_classes_the_default_goes_by_the_loss() -> None:
+def test_where_there_are_no_classes_the_default_goes_by_the_loss() -> None:
     classes = one_hot(torch.tensor(Indexed().targets))
     told, outputs = told_of(Regression())
     torch.testing.assert_close(told, (outputs - classes).square().mean(1))
@@ -786,19 +786,19 @@ def test_41_where_there_are_no_classes_the_default_goes_by_the_loss() -> None:
 
 
 @pytest.mark.parametrize("module", [Soft, Mixed, SmoothedByHand])
-def test_41_what_needs_classes_is_not_told_mixed_ones(module: type[Still]) -> None:
+def test_what_needs_classes_is_not_told_mixed_ones(module: type[Still]) -> None:
     with pytest.raises(RuntimeError, match=r"EL2N can't find the logits: .* made [02] calls .* and \(B,\) classes"):
         fit(DynamicSelection("el2n"), module=module())
 
 
-def test_41_of_two_classifications_the_default_does_not_pick_one() -> None:
+def test_of_two_classifications_the_default_does_not_pick_one() -> None:
     with pytest.raises(RuntimeError, match=r"can't find the per-sample losses: .* 2 calls .* pass `per_sample_loss="):
         fit(DynamicSelection(), module=TwoHeads())
     told, logits = told_of(TwoHeads(), per_sample_loss=lambda module, batch: module(batch[0]).abs().sum(1))
     torch.testing.assert_close(told, logits.abs().sum(1))
 
 
-def test_41_without_classes_and_losses_the_default_says_what_to_do() -> None:
+def test_without_classes_and_losses_the_default_says_what_to_do() -> None:
     class Silent(Still):
         def training_step(self, batch: Any, batch_idx: int) -> Tensor:
             return self(batch[0]).square().mean()

@@ -1,4 +1,4 @@
-"""Behaviours 28 to 30: whatever loaders the user has, and however Lightning gets hold of them."""
+"""Whatever loaders the user has, and however Lightning gets hold of them."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Last(pl.Callback):
         self.times[trainer.current_epoch] += trainer.is_last_batch
 
 
-# ---------------------------------------------------------------- 28: several loaders
+# ---------------------------------------------------------------- several loaders
 class Two(Module):
     """Trains on the loader "a" (or the first one) and notes how many batches of the other it got."""
 
@@ -77,7 +77,7 @@ MODES = [
 
 @pytest.mark.parametrize(("mode", "lengths", "ours", "others"), MODES)
 @pytest.mark.parametrize("workers", [0, 2])
-def test_28_length_is_the_combination(mode, lengths, ours, others, workers):
+def test_length_is_the_combination(mode, lengths, ours, others, workers):
     last = Last()
     loaders = CombinedLoader({"a": train_loader(num_workers=workers), "b": other()}, mode)
     module, _ = fit(last, selection(loader="a"), module=Two(), loader=loaders)
@@ -88,7 +88,7 @@ def test_28_length_is_the_combination(mode, lengths, ours, others, workers):
 
 
 @pytest.mark.parametrize("mode", [mode for mode, *_ in MODES])
-def test_28_uses_and_losses_are_those_of_the_batches_trained_on(mode):
+def test_uses_and_losses_are_those_of_the_batches_trained_on(mode):
     selector = Listening()
     module, _ = fit(
         DynamicSelection(selector, Sizes(), loader="a"),
@@ -100,7 +100,7 @@ def test_28_uses_and_losses_are_those_of_the_batches_trained_on(mode):
     assert all(torch.isfinite(f.per_sample_loss).all() for f in selector.heard)
 
 
-def test_28_resuming_where_the_loader_is_cycled(tmp_path):
+def test_resuming_where_the_loader_is_cycled(tmp_path):
     def run(*callbacks: pl.Callback, **options: Any) -> Any:
         # Nobody restores what the other loader draws from the global generator, so it has its own.
         loaders = {"a": train_loader(), "b": other(7, generator=torch.Generator())}
@@ -123,13 +123,13 @@ def test_28_resuming_where_the_loader_is_cycled(tmp_path):
         (lambda a, b: {"a": a, "b": b}, 0),
     ],
 )
-def test_28_collections_and_keys(make, key):
+def test_collections_and_keys(make, key):
     module, _ = fit(selection(loader=key), module=Two(), loader=make(train_loader(), other()))
     assert [module.epochs[e] for e in range(4)] == [max(n, 4) for n in BATCHES]
     assert [len(set(sum(module.seen[e], []))) for e in range(4)] == [12, 40, 20, 8]  # noqa: RUF017
 
 
-def test_28_a_loader_of_several_must_be_named():
+def test_a_loader_of_several_must_be_named():
     loaders = {"a": train_loader(), "b": other()}
     with pytest.raises(ValueError, match=r"several train loaders; say which .* by `loader=`, one of \['a', 'b'\]"):
         fit(selection(), module=Two(), loader=loaders)
@@ -137,7 +137,7 @@ def test_28_a_loader_of_several_must_be_named():
         fit(selection(loader="c"), module=Two(), loader=loaders)
 
 
-def test_28_the_users_combined_loader_stays_as_it_is():
+def test_the_users_combined_loader_stays_as_it_is():
     a, b = train_loader(), other()
     loaders = CombinedLoader({"a": a, "b": b}, "min_size")
     fit(selection(loader="a"), module=Two(), loader=loaders)
@@ -146,7 +146,7 @@ def test_28_the_users_combined_loader_stays_as_it_is():
     assert len(a) == 10
 
 
-def test_28_limit_and_validation_with_several_loaders():
+def test_limit_and_validation_with_several_loaders():
     loaders = {"a": train_loader(), "b": other(2)}
     module, _ = fit(selection(loader="a"), module=Two(), loader=loaders, limit_train_batches=0.5)
     # Half of each loader: 1, 5, 2, 1 batches and 1 batch.
@@ -154,7 +154,7 @@ def test_28_limit_and_validation_with_several_loaders():
     assert module.validated == [(0, 0), (1, 4), (2, 1), (3, 0)]
 
 
-def test_28_the_other_loader_starts_its_workers_once_an_epoch(tmp_path):
+def test_the_other_loader_starts_its_workers_once_an_epoch(tmp_path):
     starts = []
     for callbacks in ([], [selection((40, 40, 40, 40), loader="a")]):
         folder = tmp_path / str(len(callbacks))
@@ -166,7 +166,7 @@ def test_28_the_other_loader_starts_its_workers_once_an_epoch(tmp_path):
     assert starts in ([4, 4], [4, 5])
 
 
-def test_28_two_selections_from_two_loaders():
+def test_two_selections_from_two_loaders():
     class Both(Two):
         def training_step(self, batch: Any, batch_idx: int) -> Any:
             self.others[self.current_epoch] += len(batch["b"][2])
@@ -183,7 +183,7 @@ def test_28_two_selections_from_two_loaders():
     assert [c.selector.usage.sum().item() for c in callbacks] == [12 + 8 + 12 + 8] * 2
 
 
-# ---------------------------------------------------------------- 29: getting hold of the loader
+# ---------------------------------------------------------------- getting hold of the loader
 class Unsaved(DataLoader[Any]):
     """A required argument that it doesn't keep, so that nobody can construct it again."""
 
@@ -261,7 +261,7 @@ class Seen(pl.Callback):
 
 @pytest.mark.parametrize("kind", LOADERS)
 @pytest.mark.parametrize("route", ["argument", "hook", "datamodule"])
-def test_29_injection(kind, route):
+def test_injection(kind, route):
     loader, seen = LOADERS[kind](), Seen()
     before = {k: v for k, v in vars(loader).items() if k != "_iterator"}
     module = Hooked(loader) if route == "hook" else Given()
@@ -282,7 +282,7 @@ def test_29_injection(kind, route):
 
 
 @pytest.mark.parametrize("options", [{"num_workers": 2}, {"batch_size": 7}])
-def test_29_own_generator_gives_the_order(options):
+def test_own_generator_gives_the_order(options):
     # (Without workers, where full batches leave no rest, Lightning stops before RandomSampler's last draw from its
     # own generator; we don't. The order of later epochs is another then, and as random.)
     def loader() -> DataLoader[Any]:
@@ -296,7 +296,7 @@ def test_29_own_generator_gives_the_order(options):
         assert sum(ours.seen[e], []) == [i for i in order if i in chosen[e]]  # noqa: RUF017
 
 
-def test_29_views_of_a_data_set():
+def test_views_of_a_data_set():
     class Position(Module):
         """The view's own positions are what is selected."""
 
@@ -309,7 +309,7 @@ def test_29_views_of_a_data_set():
     assert dict(module.seen) == {0: [[79, 78, 40]]}
 
 
-# ---------------------------------------------------------------- 30: what can't be
+# ---------------------------------------------------------------- what can't be
 class Stream(IterableDataset[Any]):
     def __iter__(self) -> Any:
         return iter([Indexed()[i] for i in range(N)])
@@ -363,7 +363,7 @@ UNSUPPORTED = {
 
 
 @pytest.mark.parametrize("kind", UNSUPPORTED)
-def test_30_unsupported_says_what_to_do(kind):
+def test_unsupported_says_what_to_do(kind):
     make, text = UNSUPPORTED[kind]
     module = Module()
     with pytest.raises(TypeError, match=text):
@@ -371,7 +371,7 @@ def test_30_unsupported_says_what_to_do(kind):
     assert dict(module.seen) == {}
 
 
-def test_30_unsupported_beside_the_selected_one_is_left_alone():
+def test_unsupported_beside_the_selected_one_is_left_alone():
     module, _ = fit(
         selection(loader="a"),
         module=Two(),
@@ -380,6 +380,6 @@ def test_30_unsupported_beside_the_selected_one_is_left_alone():
     assert module.batches() == BATCHES
 
 
-def test_30_empty_data_set():
+def test_empty_data_set():
     with pytest.raises(ValueError, match="the data set is empty"):
         fit(selection(), loader=DataLoader(TensorDataset(torch.zeros(0, 4)), 4))

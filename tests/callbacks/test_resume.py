@@ -1,4 +1,4 @@
-"""Behaviours 34 to 38: a run that is killed and resumed ends with the very weights of one that was not."""
+"""A run that is killed and resumed ends with the very weights of one that was not."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SIZES = [(20, 12, 40), (12, 40, 20), (20, 20, 20)]
 
 
 @pytest.mark.parametrize("sizes", SIZES)
-def test_34_every_step(tmp_path, sizes):
+def test_every_step(tmp_path, sizes):
     assert sweep(tmp_path, sizes) == []
 
 
@@ -54,7 +54,7 @@ class CrashAfterStep(pl.Callback):
             raise Crash
 
 
-def test_34_resumed_again_and_again(tmp_path):
+def test_resumed_again_and_again(tmp_path):
     """One process a step: each resumes from the last one's checkpoint, trains one batch, saves and crashes."""
 
     def run(step: int, *callbacks: Any, ckpt_path: Any = None) -> Any:
@@ -81,7 +81,7 @@ def test_34_resumed_again_and_again(tmp_path):
 
 
 @pytest.mark.parametrize("options", [{"num_workers": 2}, {"num_workers": 2, "persistent_workers": True}])
-def test_34_with_workers(tmp_path, options):
+def test_with_workers(tmp_path, options):
     # Batches 0, 4 (an epoch's last), 8, 12 and 16: every step takes minutes and is the long test below.
     assert sweep(tmp_path, SIZES[0], loader_options=options, every=4) == []
 
@@ -90,13 +90,13 @@ def test_34_with_workers(tmp_path, options):
 @pytest.mark.parametrize("sizes", SIZES)
 @pytest.mark.parametrize("val", [True, False])
 @pytest.mark.parametrize("persistent", [True, False])
-def test_34_every_step_with_workers(tmp_path, sizes, val, persistent):
+def test_every_step_with_workers(tmp_path, sizes, val, persistent):
     options = {"num_workers": 2, "persistent_workers": persistent}
     assert sweep(tmp_path, sizes, val=val, loader_options=options) == []
 
 
 @pytest.mark.parametrize("options", [{"accumulate_grad_batches": 2}, {"limit_train_batches": 4}])
-def test_34_every_step_with(tmp_path, options):
+def test_every_step_with(tmp_path, options):
     assert sweep(tmp_path, (20, 12, 40), **options) == []
 
 
@@ -104,7 +104,7 @@ def test_34_every_step_with(tmp_path, options):
     ("options", "batches"),
     [({}, [3, 10, 5]), ({"limit_train_batches": 3}, [3, 3, 3]), ({"num_workers": 2}, [3, 10, 5])],
 )
-def test_35_after_the_last_batch_comes_the_next_epoch(tmp_path, options, batches):
+def test_after_the_last_batch_comes_the_next_epoch(tmp_path, options, batches):
     """From a checkpoint of an epoch's last batch: the next one's own selection, from batch 0, in its own length."""
     workers = {"num_workers": options.pop("num_workers")} if "num_workers" in options else {}
 
@@ -121,7 +121,7 @@ def test_35_after_the_last_batch_comes_the_next_epoch(tmp_path, options, batches
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_38_the_first_resumed_epoch_has_its_own_order(tmp_path, workers):
+def test_the_first_resumed_epoch_has_its_own_order(tmp_path, workers):
     """At keep ratio 1.0 only the order tells the epochs apart."""
 
     def run(*callbacks: Any, **more: Any) -> Module:
@@ -139,9 +139,9 @@ def test_38_the_first_resumed_epoch_has_its_own_order(tmp_path, workers):
 
 
 @pytest.mark.parametrize("hook", ["on_validation_end", "on_train_epoch_end"])
-def test_36_other_save_points(tmp_path, hook):
+def test_other_save_points(tmp_path, hook):
     assert sweep(tmp_path, (12, 40, 20), hook) == []
 
 
-def test_36_validation_within_the_epoch(tmp_path):
+def test_validation_within_the_epoch(tmp_path):
     assert sweep(tmp_path, (12, 40, 20), "on_validation_end", val_check_interval=0.5) == []

@@ -1,4 +1,4 @@
-"""Behaviours 11 to 27: every option of the Trainer works as it does without the plugin."""
+"""Every option of the Trainer works as it does without the plugin."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def seeded(make: Any = Module, *args: Any, **options: Any) -> Any:
     return make(*args, **options)
 
 
-# ---------------------------------------------------------------- 11 and 12: validation
+# ---------------------------------------------------------------- validation
 @pytest.mark.parametrize(
     ("options", "wanted"),
     [
@@ -60,19 +60,19 @@ def seeded(make: Any = Module, *args: Any, **options: Any) -> Any:
     ],
 )
 @pytest.mark.parametrize("reload", [0, 1])
-def test_11_validation_by_share_of_the_epoch(options, wanted, reload):
+def test_validation_by_share_of_the_epoch(options, wanted, reload):
     module, _ = fit(selection(), reload_dataloaders_every_n_epochs=reload, **options)
     assert module.validated == wanted
 
 
 @pytest.mark.parametrize("reload", [0, 1])
-def test_12_validation_interval_longer_than_an_epoch(reload):
+def test_validation_interval_longer_than_an_epoch(reload):
     module, _ = fit(selection(), val_check_interval=5, reload_dataloaders_every_n_epochs=reload)
     assert module.batches() == BATCHES
     assert module.validated == [(0, 2), (1, 4), (1, 9), (2, 4), (3, 1)]
 
 
-def test_12_validation_interval_longer_than_the_whole_data_set_raises_as_without():
+def test_validation_interval_longer_than_the_whole_data_set_raises_as_without():
     for callbacks in ([], [selection()]):
         with pytest.raises(ValueError, match=r"`val_check_interval` \(11\) must be less than or equal to"):
             fit(*callbacks, val_check_interval=11)
@@ -84,7 +84,7 @@ class TotalBatches(Module):
 
 
 @pytest.mark.parametrize("reload", [0, 1])
-def test_12_validation_across_epochs(reload):
+def test_validation_across_epochs(reload):
     module, _ = fit(
         selection(),
         module=TotalBatches(),
@@ -103,7 +103,7 @@ class ValCheck(pl.Callback):
         self.values.append(trainer.val_check_batch)
 
 
-def test_12_time_based_validation_stays_time_based():
+def test_time_based_validation_stays_time_based():
     if not hasattr(trainer(), "_val_check_time_interval"):
         pytest.skip("this Lightning has no time-based validation")
     check = ValCheck()
@@ -112,20 +112,20 @@ def test_12_time_based_validation_stays_time_based():
     assert check.values == [None] * 4
 
 
-# ---------------------------------------------------------------- 13 and 14: limits and the estimate
+# ---------------------------------------------------------------- limits and the estimate
 @pytest.mark.parametrize(
     ("limit", "wanted"),
     [(3, [3, 3, 3, 2]), (0.5, [1, 5, 2, 1]), (0.25, [1, 2, 1, 1]), (0, []), (1, [1, 1, 1, 1]), (1.0, BATCHES)],
 )
 @pytest.mark.parametrize("reload", [0, 1])
-def test_13_limit_train_batches(limit, wanted, reload):
+def test_limit_train_batches(limit, wanted, reload):
     module, t = fit(selection(), limit_train_batches=limit, reload_dataloaders_every_n_epochs=reload)
     assert module.batches() == wanted
     assert t.global_step == sum(wanted)
 
 
 @pytest.mark.parametrize("limit", [3, 0.5])
-def test_13_what_a_limit_cuts_off_does_not_count_as_used(limit):
+def test_what_a_limit_cuts_off_does_not_count_as_used(limit):
     callback = selection()
     module, _ = fit(callback, limit_train_batches=limit)
     trained = Counter(i for batches in module.seen.values() for batch in batches for i in batch)
@@ -146,24 +146,24 @@ ESTIMATED = [
 
 @pytest.mark.parametrize("options", ESTIMATED)
 @pytest.mark.parametrize("sizes", [SIZES, (4, 36, 12, 5), (40, 30, 20, 10)])
-def test_14_estimated_steps_are_at_most_three_too_many(options, sizes):
+def test_estimated_steps_are_at_most_three_too_many(options, sizes):
     module, t = fit(selection(sizes), val=False, **options)
     assert t.global_step <= module.estimate < t.global_step + 4
 
 
 @pytest.mark.parametrize("max_steps", [8, 13])
 @pytest.mark.parametrize("options", [{}, {"accumulate_grad_batches": 2}])
-def test_14_estimate_with_max_steps(max_steps, options):
+def test_estimate_with_max_steps(max_steps, options):
     module, t = fit(selection((40, 40, 40, 40)), max_steps=max_steps, **options)
     assert module.estimate == t.global_step == max_steps
 
 
-def test_14_estimate_without_an_end():
+def test_estimate_without_an_end():
     module, t = fit(selection(), max_epochs=-1, max_steps=8)
     assert module.estimate == t.global_step == 8
 
 
-def test_14_estimate_of_a_selector_that_decides_the_size_itself_is_an_upper_bound():
+def test_estimate_of_a_selector_that_decides_the_size_itself_is_an_upper_bound():
     module, t = fit(DynamicSelection(Fixed(list(range(12)), list(range(30)))))
     assert module.estimate == 40
     assert t.global_step == 3 + 3 * 8
@@ -179,7 +179,7 @@ class LateEstimate(Module):
         self.estimate = self.trainer.estimated_stepping_batches
 
 
-def test_14_estimate_asked_late():
+def test_estimate_asked_late():
     module, t = fit(selection(), module=LateEstimate())
     assert module.estimate == t.global_step == sum(BATCHES)
 
@@ -193,7 +193,7 @@ class OneCycle(Module):
 
 
 @pytest.mark.parametrize("options", ESTIMATED)
-def test_14_one_cycle_ends_without_error_near_its_minimum(options):
+def test_one_cycle_ends_without_error_near_its_minimum(options):
     module, t = fit(selection(), module=OneCycle(), **options)
     short = module.estimate - t.global_step
     if short == 0:
@@ -202,7 +202,7 @@ def test_14_one_cycle_ends_without_error_near_its_minimum(options):
     assert module.scheduler.get_last_lr()[0] <= 0.1 * (short + 1) / module.estimate
 
 
-# ---------------------------------------------------------------- 15 and 16: what follows the epoch
+# ---------------------------------------------------------------- what follows the epoch
 class Scheduled(Module):
     def __init__(self, kind: str) -> None:
         super().__init__()
@@ -219,7 +219,7 @@ class Scheduled(Module):
 
 @pytest.mark.parametrize("kind", ["step", "plateau"])
 @pytest.mark.parametrize("options", [{}, {"accumulate_grad_batches": 2}])
-def test_15_epoch_schedulers_step_every_epoch(kind, options):
+def test_epoch_schedulers_step_every_epoch(kind, options):
     module, t = fit(selection(), module=Scheduled(kind), **options)
     assert module.scheduler.last_epoch == 4
     if kind == "step":
@@ -237,7 +237,7 @@ class Worsening(Module):
         return super().training_step(batch, batch_idx)
 
 
-def test_16_a_checkpoint_every_epoch(tmp_path):
+def test_a_checkpoint_every_epoch(tmp_path):
     saver = ModelCheckpoint(tmp_path, "{epoch}-{step}", monitor="val_loss", save_top_k=-1)
     fit(selection(), saver, enable_checkpointing=True)
     assert sorted(p.name for p in tmp_path.iterdir()) == [
@@ -251,15 +251,15 @@ def test_16_a_checkpoint_every_epoch(tmp_path):
 @pytest.mark.parametrize(
     "options", [{"monitor": "val_loss"}, {"monitor": "train_loss", "check_on_train_epoch_end": True}]
 )
-def test_16_early_stopping(options):
+def test_early_stopping(options):
     module, _ = fit(EarlyStopping(patience=0, **options), selection(), module=Worsening())
     assert module.batches() == BATCHES[:2]
 
 
-# ---------------------------------------------------------------- 17 to 20: ways to shorten a run
+# ---------------------------------------------------------------- ways to shorten a run
 @pytest.mark.parametrize("overfit", [2, 0.5])
 @pytest.mark.parametrize("shuffle", [True, False])
-def test_17_overfit_batches_is_left_alone(overfit, shuffle):
+def test_overfit_batches_is_left_alone(overfit, shuffle):
     options = {"overfit_batches": overfit, "max_epochs": 2}
     plain, _ = fit(module=seeded(), loader=train_loader(shuffle=shuffle), **options)
     callback = selection()
@@ -271,27 +271,27 @@ def test_17_overfit_batches_is_left_alone(overfit, shuffle):
 
 
 @pytest.mark.parametrize(("run", "wanted"), [(True, 1), (3, 3), (7, 3)])
-def test_18_fast_dev_run(tmp_path, monkeypatch, run, wanted):
+def test_fast_dev_run(tmp_path, monkeypatch, run, wanted):
     monkeypatch.chdir(tmp_path)
     module, _ = fit(selection(), fast_dev_run=run, enable_checkpointing=True, logger=True)
     assert module.batches() == [wanted]
     assert list(tmp_path.iterdir()) == []
 
 
-def test_19_barebones(tmp_path, monkeypatch):
+def test_barebones(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     module, _ = fit(selection(), barebones=True)
     assert module.batches() == BATCHES
     assert list(tmp_path.iterdir()) == []
 
 
-def test_20_max_steps():
+def test_max_steps():
     module, t = fit(selection(), max_steps=8)
     assert module.batches() == [3, 5]
     assert t.global_step == 8
 
 
-def test_20_endless_epochs_progress_by_steps():
+def test_endless_epochs_progress_by_steps():
     module, t = fit(selection(), max_epochs=-1, max_steps=8)
     assert module.batches() == [3, 5]
     assert t.global_step == 8
@@ -305,17 +305,17 @@ class StopAfter(pl.Callback):
         trainer.should_stop = trainer.current_epoch + 1 >= self.epochs
 
 
-def test_20_endless_training_stays_at_the_first_ratio():
+def test_endless_training_stays_at_the_first_ratio():
     module, _ = fit(StopAfter(3), selection(), max_epochs=-1)
     assert module.batches() == [3, 3, 3]
 
 
-def test_20_min_epochs():
+def test_min_epochs():
     module, _ = fit(EarlyStopping("val_loss", patience=0), selection(), module=Worsening(), min_epochs=3)
     assert module.batches() == BATCHES[:3]
 
 
-# ---------------------------------------------------------------- 21: reloading
+# ---------------------------------------------------------------- reloading
 class CountingSet(Indexed):
     reads = 0
 
@@ -352,7 +352,7 @@ class CountingData(pl.LightningDataModule):
 
 @pytest.mark.parametrize(("reload", "wanted"), [(0, (1, 1)), (1, (4, 4)), (2, (2, 2))])
 @pytest.mark.parametrize("workers", [0, 2])
-def test_21_reloading_a_datamodule(tmp_path, reload, wanted, workers):
+def test_reloading_a_datamodule(tmp_path, reload, wanted, workers):
     data = CountingData(tmp_path, workers)
     module, t = Module(), trainer(selection(), reload_dataloaders_every_n_epochs=reload)
     t.fit(module, data)
@@ -364,7 +364,7 @@ def test_21_reloading_a_datamodule(tmp_path, reload, wanted, workers):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_21_reloading_changes_neither_order_nor_weights(workers):
+def test_reloading_changes_neither_order_nor_weights(workers):
     # Lightning alone draws from the global generator at each reload, and so trains in another order.
     never, *others = (
         fit(
@@ -381,7 +381,7 @@ def test_21_reloading_changes_neither_order_nor_weights(workers):
         assert same_weights(module, never)
 
 
-# ---------------------------------------------------------------- 22: the tuner
+# ---------------------------------------------------------------- the tuner
 class Tuned(Module):
     def __init__(self) -> None:
         super().__init__()
@@ -411,7 +411,7 @@ def in_tmp(tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures("in_tmp")
 @pytest.mark.parametrize("tune", ["scale_batch_size", "lr_find"])
-def test_22_tuner_then_fit(tune):
+def test_tuner_then_fit(tune):
     callback, module = selection(), Tuned()
     t = trainer(callback)
     options = {"scale_batch_size": {"max_trials": 2}, "lr_find": {"num_training": 25, "early_stop_threshold": None}}
@@ -438,7 +438,7 @@ def test_22_tuner_then_fit(tune):
     ],
 )
 @pytest.mark.parametrize("first", [True, False])
-def test_22_finder_callbacks(make, first):
+def test_finder_callbacks(make, first):
     callback, module, finder = selection(), Tuned(), make()
 
     class Forget(pl.Callback):
@@ -456,7 +456,7 @@ def test_22_finder_callbacks(make, first):
 
 
 @pytest.mark.usefixtures("in_tmp")
-def test_22_batch_size_finder_when_validating():
+def test_batch_size_finder_when_validating():
     module = Tuned()
     t = trainer(selection(), BatchSizeFinder(max_trials=2))
     t.validate(module)
@@ -464,7 +464,7 @@ def test_22_batch_size_finder_when_validating():
     assert len(t.val_dataloaders) == 2
 
 
-# ---------------------------------------------------------------- 23 and 24: other ways to step
+# ---------------------------------------------------------------- other ways to step
 class TwoOptimizers(Module):
     def __init__(self) -> None:
         super().__init__()
@@ -483,7 +483,7 @@ class TwoOptimizers(Module):
         return [torch.optim.SGD(layer.parameters(), 0.1) for layer in (self.net[0], self.net[3])]
 
 
-def test_23_manual_optimization_with_two_optimizers():
+def test_manual_optimization_with_two_optimizers():
     module, t = fit(selection(), module=TwoOptimizers())
     assert module.batches() == BATCHES
     assert t.global_step == 2 * sum(BATCHES)
@@ -498,14 +498,14 @@ class Normed(Module):
         self.net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.BatchNorm1d(8), torch.nn.Linear(8, 2))
 
 
-def test_24_weight_averaging_follows_the_schedule():
+def test_weight_averaging_follows_the_schedule():
     module, _ = fit(StochasticWeightAveraging(0.01, swa_epoch_start=2), selection())
     assert module.batches() == BATCHES
 
 
 @pytest.mark.parametrize("first", [True, False])
 @pytest.mark.parametrize("make", [Module, Normed])
-def test_24_weight_averaging_on_everything_is_plain_averaging(make, first):
+def test_weight_averaging_on_everything_is_plain_averaging(make, first):
     plain, _ = fit(StochasticWeightAveraging(0.01, swa_epoch_start=2), module=seeded(make))
     callbacks = [DynamicSelection("random", keep_ratio=1.0), StochasticWeightAveraging(0.01, swa_epoch_start=2)]
     ours, _ = fit(*(callbacks if first else callbacks[::-1]), module=seeded(make))
@@ -519,13 +519,13 @@ class Fetching(Module):
         return super().training_step(batch, 0)
 
 
-def test_24_dataloader_iter_step():
+def test_dataloader_iter_step():
     module, _ = fit(selection(), module=Fetching())
     assert module.batches() == BATCHES
 
 
-# ---------------------------------------------------------------- 25 and 26: more than one fit
-def test_25_a_continued_fit_follows_the_schedule():
+# ---------------------------------------------------------------- more than one fit
+def test_a_continued_fit_follows_the_schedule():
     callback, module, loader = selection(), Module(), train_loader()
     t = trainer(callback, max_epochs=2)
     t.fit(module, loader)
@@ -549,7 +549,7 @@ class Lens(pl.Callback):
         self.lens.append(len(trainer.train_dataloader))
 
 
-def test_25_another_data_set_starts_afresh():
+def test_another_data_set_starts_afresh():
     callback, module, lens = selection(), Module(), Lens()
     t = trainer(callback, lens, max_epochs=2)
     t.fit(module, train_loader())
@@ -562,7 +562,7 @@ def test_25_another_data_set_starts_afresh():
     assert max(i for batches in module.seen.values() for batch in batches for i in batch) >= 40
 
 
-def test_25_a_second_trainer_starts_afresh():
+def test_a_second_trainer_starts_afresh():
     callback = selection()
     runs = [fit(callback)[0] for _ in range(2)]
     assert dict(runs[1].seen) == dict(runs[0].seen)
@@ -581,7 +581,7 @@ class Evaluating(Module):
     test_step = predict_step = validation_step
 
 
-def test_26_other_entry_points_see_everything():
+def test_other_entry_points_see_everything():
     module, loader = Evaluating(), train_loader()
     t = trainer(selection())
     entries = [t.validate, t.test, t.predict]
@@ -600,7 +600,7 @@ def test_26_other_entry_points_see_everything():
     assert evaluate() == [list(range(N))] * 3
 
 
-def test_26_sanity_check_does_not_consume_the_selection():
+def test_sanity_check_does_not_consume_the_selection():
     selectors = [Listening() for _ in range(2)]
     for selector, steps in zip(selectors, (0, 2), strict=True):
         module, _ = fit(DynamicSelection(selector, Sizes()), num_sanity_val_steps=steps)
@@ -609,7 +609,7 @@ def test_26_sanity_check_does_not_consume_the_selection():
     assert heard[1] == heard[0]
 
 
-def test_26_sanity_check_on_the_training_loader():
+def test_sanity_check_on_the_training_loader():
     module, loader = Evaluating(), train_loader()
     t = trainer(selection(), num_sanity_val_steps=-1)
     t.fit(module, loader, loader)
@@ -618,7 +618,7 @@ def test_26_sanity_check_on_the_training_loader():
     assert sorted(module.evaluated) == sorted(list(range(N)) * 5)
 
 
-# ---------------------------------------------------------------- 27: cleaning up
+# ---------------------------------------------------------------- cleaning up
 class Failing(Module):
     """Raises at a hook, in epoch 1 where there is one."""
 
@@ -682,7 +682,7 @@ def interrupts():
 @pytest.mark.parametrize(
     "where", ["setup", "configure_optimizers", "on_train_epoch_start", "training_step", "validation_step"]
 )
-def test_27_nothing_stays_patched_after_an_error(where, error):
+def test_nothing_stays_patched_after_an_error(where, error):
     left = []
     handler = signal.getsignal(signal.SIGINT)
     for callbacks in ([], [DynamicSelection(Listening(), Sizes())]):
@@ -694,7 +694,7 @@ def test_27_nothing_stays_patched_after_an_error(where, error):
     assert left[1] - left[0] == set()
 
 
-def test_27_nothing_stays_patched_after_a_fit():
+def test_nothing_stays_patched_after_a_fit():
     left = []
     for callbacks in ([], [DynamicSelection(Listening(), Sizes(), features="model")]):
         module, t = fit(*callbacks)
@@ -702,7 +702,7 @@ def test_27_nothing_stays_patched_after_a_fit():
     assert left[1] - left[0] == set()
 
 
-def test_27_a_fit_after_an_error_is_whole():
+def test_a_fit_after_an_error_is_whole():
     callback, module = selection(), Failing("training_step", RuntimeError)
     t = trainer(callback)
     with pytest.raises(RuntimeError, match="on purpose"):

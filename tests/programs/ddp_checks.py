@@ -67,7 +67,7 @@ def train(chosen: DynamicSelection | None, *callbacks: Any, **options: Any) -> t
     return seen, module
 
 
-# ---------------------------------------------------------------- 31, 32
+# ---------------------------------------------------------------- what each rank trains on
 def shards(folder: Path) -> Any:
     def run(sizes: tuple[int, ...] = (13, 40, 18), *, loader: Any = None, **options: Any) -> Any:
         return train(selection(sizes), max_epochs=len(sizes), loader=loader, **options)[0]
@@ -139,7 +139,7 @@ def feedback(folder: Path) -> Any:
     return {**seen, "own": module.losses, "heard": heard}
 
 
-# ---------------------------------------------------------------- 42
+# ---------------------------------------------------------------- a part of every batch
 def loss_score(module: pl.LightningModule, batch: Any) -> Tensor:
     return F.cross_entropy(module(batch[0]), batch[1], reduction="none")
 
@@ -300,7 +300,7 @@ def errors(folder: Path) -> list[str]:
     return messages
 
 
-# ---------------------------------------------------------------- 34
+# ---------------------------------------------------------------- resume
 def resume_sweep(folder: Path) -> list[str]:
     """Names of the checkpoints from which the resumed run ended differently."""
     saver = SaveEvery(folder / "sweep")

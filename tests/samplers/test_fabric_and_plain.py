@@ -1,4 +1,4 @@
-"""Behaviour 43: the same selection in a loop written by hand and under Fabric, on one process and on two."""
+"""The same selection in a loop written by hand and under Fabric, on one process and on two."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def used(seen: list[list[list[int]]]) -> list[int]:
 
 # ---------------------------------------------------------------- by hand
 @pytest.mark.parametrize("options", LOADERS)
-def test_43_loop_by_hand(options):
+def test_loop_by_hand(options):
     selection = controller()
     run = Run(selection, None, **options).train(4)
     assert [len(epoch) for epoch in run.seen] == BATCHES
@@ -60,7 +60,7 @@ def warned_of(keep_ratio: float, ranks: int = 1, rank: int = 0, **options: Any) 
 
 
 @pytest.mark.parametrize(("kept", "last"), [(65, 1), (67, 3), (35, 3)])
-def test_43_a_last_batch_that_is_all_noise_is_warned_of_once(kept, last):
+def test_a_last_batch_that_is_all_noise_is_warned_of_once(kept, last):
     (said,) = warned_of(kept / 259)
     assert f"epoch 0: {kept} selected samples leave a last batch of {last} instead of 32" in said
     assert warned_of(kept / 259, drop_last=True) == []
@@ -68,18 +68,18 @@ def test_43_a_last_batch_that_is_all_noise_is_warned_of_once(kept, last):
 
 # Whole batches; an eighth; nearly all; and the 3 that the loader itself makes of all samples.
 @pytest.mark.parametrize("kept", [64, 68, 95, 259])
-def test_43_other_last_batches_are_not_warned_of(kept):
+def test_other_last_batches_are_not_warned_of(kept):
     assert warned_of(kept / 259) == []
 
 
-def test_43_on_several_ranks_one_warns_of_its_last_batch():
+def test_on_several_ranks_one_warns_of_its_last_batch():
     (said,) = warned_of(130 / 259, 2)
     assert "130 selected samples leave a last batch of 1 instead of 32" in said
     assert warned_of(130 / 259, 2, 1) == []
 
 
 @pytest.mark.parametrize("options", [{}, {"shuffle": False}, {"drop_last": True, "num_workers": 1}])
-def test_43_keep_ratio_1_equals_the_loop_without(options):
+def test_keep_ratio_1_equals_the_loop_without(options):
     plain = Run(None, None, **options).train(3)
     for selector, ratio in ((Full(), Constant(0.1)), (Random(), Constant(1.0))):
         whole = Run(controller((40,) * 3, selector, ratio), None, **options).train(3)
@@ -89,7 +89,7 @@ def test_43_keep_ratio_1_equals_the_loop_without(options):
 
 @pytest.mark.parametrize("options", LOADERS)
 @pytest.mark.parametrize("load_first", [True, False])
-def test_43_resume_by_hand_after_every_step(options, load_first):
+def test_resume_by_hand_after_every_step(options, load_first):
     sizes = (20, 12, 28)
     states: list[tuple[int, bytes]] = []
     whole = Run(controller(sizes), None, **options)
@@ -119,7 +119,7 @@ def test_43_resume_by_hand_after_every_step(options, load_first):
     assert (len(states), different) == (5 + 3 + 7, [])
 
 
-def test_43_the_first_epoch_needs_no_call():
+def test_the_first_epoch_needs_no_call():
     selection = controller()
     loader = selection.wrap(train_loader())
     assert [len(batch[2]) for batch in loader] == [4, 4, 4]
@@ -128,7 +128,7 @@ def test_43_the_first_epoch_needs_no_call():
     assert int(selection.selector.usage.sum()) == 12
 
 
-def test_43_the_loader_stays_as_it_was():
+def test_the_loader_stays_as_it_was():
     class Loader(DataLoader[Any]):
         pass
 
@@ -141,7 +141,7 @@ def test_43_the_loader_stays_as_it_was():
     assert isinstance(wrapped, Loader)
 
 
-def test_43_an_interrupted_epoch_counts_what_was_delivered():
+def test_an_interrupted_epoch_counts_what_was_delivered():
     selection = controller((40,))
     loader = selection.wrap(train_loader(num_workers=1))
     loader.sampler.set_epoch(0)
@@ -152,7 +152,7 @@ def test_43_an_interrupted_epoch_counts_what_was_delivered():
     assert int(selection.selector.usage.sum()) == 12
 
 
-def test_43_losses_by_hand():
+def test_losses_by_hand():
     class Heard(Random):
         wants = frozenset({"per_sample_loss"})
         told: list[Feedback]
@@ -177,7 +177,7 @@ def test_43_losses_by_hand():
         selection.observe(0, per_sample_loss=torch.zeros(3))
 
 
-def test_43_by_hand_the_loss_is_enough_for_the_default():
+def test_by_hand_the_loss_is_enough_for_the_default():
     selection = controller((12,), Hybrid())
     loader = selection.wrap(train_loader())
     loader.sampler.set_epoch(0)
@@ -191,13 +191,13 @@ def test_43_by_hand_the_loss_is_enough_for_the_default():
     assert int((told[used] == used + 0.5).sum()) == 4
 
 
-def test_43_a_controller_without_a_loader_says_so():
+def test_a_controller_without_a_loader_says_so():
     with pytest.raises(RuntimeError, match="no loader yet"):
         SelectionController("random").set_epoch(0)
 
 
 # ---------------------------------------------------------------- Fabric, one process
-def test_43_fabric_sets_the_epoch_by_itself():
+def test_fabric_sets_the_epoch_by_itself():
     result = fabric_checks.without_set_epoch(None)
     assert [len(epoch) for epoch in result["seen"]] == BATCHES
     assert result["known"] == result["seen"]
@@ -205,13 +205,13 @@ def test_43_fabric_sets_the_epoch_by_itself():
     assert result["epochs"] == [0, 1, 2, 3]
 
 
-def test_43_fabric_resumes_by_an_explicit_epoch(tmp_path):
+def test_fabric_resumes_by_an_explicit_epoch(tmp_path):
     # Fabric's own counter starts at 0 again, and `set_epoch` wins over it.
     assert fabric_checks.resume_sweep(tmp_path) == [str(5 + 4 + 10)]
 
 
 @pytest.mark.parametrize("shuffle", [True, False])
-def test_43_fabric_keep_ratio_1_equals_plain(shuffle):
+def test_fabric_keep_ratio_1_equals_plain(shuffle):
     plain, whole, same = fabric_checks.full_equals_plain(None)[f"shuffle={shuffle}"]
     assert whole == plain
     assert same
@@ -223,7 +223,7 @@ def two(tmp_path_factory: Any) -> Any:
     return launch("fabric_checks", tmp_path_factory.mktemp("fabric"), 2)[2]
 
 
-def test_43_fabric_on_two_processes(two):
+def test_fabric_on_two_processes(two):
     ranks = [rank["without_set_epoch"] for rank in two]
     assert [rank["sampler"] for rank in ranks] == ["SelectionSampler"] * 2
     assert [rank["known"] for rank in ranks] == [rank["seen"] for rank in ranks]
@@ -236,19 +236,19 @@ def test_43_fabric_on_two_processes(two):
 
 
 @pytest.mark.parametrize("shuffle", [True, False])
-def test_43_fabric_keep_ratio_1_equals_plain_on_two_processes(two, shuffle):
+def test_fabric_keep_ratio_1_equals_plain_on_two_processes(two, shuffle):
     for rank in two:
         plain, whole, same = rank["full_equals_plain"][f"shuffle={shuffle}"]
         assert whole == plain
         assert same
 
 
-def test_43_fabric_resumes_on_two_processes(two):
+def test_fabric_resumes_on_two_processes(two):
     assert [rank["resume_sweep"] for rank in two] == [[str(3 + 2 + 5)]] * 2
 
 
 # ---------------------------------------------------------------- several processes, the loader's own sampler
-def test_43_a_distributed_sampler_gives_its_seed_and_shuffle():
+def test_a_distributed_sampler_gives_its_seed_and_shuffle():
     data = Indexed()
     for shuffle in (True, False):
         theirs = DistributedSampler(data, num_replicas=2, rank=1, shuffle=shuffle, seed=9)
@@ -259,7 +259,7 @@ def test_43_a_distributed_sampler_gives_its_seed_and_shuffle():
             assert list(ours) == list(theirs)
 
 
-def test_43_an_order_of_one_process_is_given_up_with_a_warning():
+def test_an_order_of_one_process_is_given_up_with_a_warning():
     loader = DataLoader(Indexed(), 4, sampler=WeightedRandomSampler([1.0] * 40, 40))
     with pytest.warns(UserWarning, match="WeightedRandomSampler is one process's own; on 2 ranks"):
         sampler_for(loader, num_replicas=2, rank=0)

@@ -1,4 +1,4 @@
-"""Behaviour 33: whatever the sizes, every rank trains as much as every other, and together exactly the selection."""
+"""Whatever the sizes, every rank trains as much as every other, and together exactly the selection."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def batches(sampler: SelectionSampler, start: int = 0) -> list[list[int]]:
     return [sampler.batch(b).tolist() for b in range(start, sampler.num_batches())]
 
 
-def test_33_every_size_and_world():
+def test_every_size_and_world():
     failed = []
     for world in range(1, 9):
         for size in range(1, TOTAL + 1):
@@ -49,7 +49,7 @@ def test_33_every_size_and_world():
 
 
 @given(sizes, worlds, st.integers(0, 5))
-def test_33_ranks_take_turns_in_the_order_of_the_whole_set(size, world, epoch):
+def test_ranks_take_turns_in_the_order_of_the_whole_set(size, world, epoch):
     ranks = shards(size, world, epoch=epoch)
     whole = torch.randperm(TOTAL, generator=torch.Generator().manual_seed(3 + epoch)).tolist()
     selected = set(ranks[0].draw().tolist())
@@ -61,7 +61,7 @@ def test_33_ranks_take_turns_in_the_order_of_the_whole_set(size, world, epoch):
 
 
 @given(sizes, worlds, st.integers(1, 9), st.booleans())
-def test_33_batches_are_cut_alike_on_all_ranks(size, world, batch_size, drop_last):
+def test_batches_are_cut_alike_on_all_ranks(size, world, batch_size, drop_last):
     ranks = shards(size, world, batch_size=batch_size, drop_last=drop_last)
     cut = [batches(sampler) for sampler in ranks]
     shapes = [[len(batch) for batch in rank] for rank in cut]
@@ -78,7 +78,7 @@ def test_33_batches_are_cut_alike_on_all_ranks(size, world, batch_size, drop_las
 
 @settings(max_examples=200)
 @given(sizes, worlds, worlds, st.integers(1, 5), st.booleans(), st.data())
-def test_33_an_epoch_goes_on_with_any_number_of_ranks(size, before, after, batch_size, drop_last, data):
+def test_an_epoch_goes_on_with_any_number_of_ranks(size, before, after, batch_size, drop_last, data):
     first = shards(size, before, batch_size=batch_size, drop_last=drop_last, epoch=2)
     done = data.draw(st.integers(0, first[0].num_batches()), label="batches done")
     state = first[0].state_dict(done)
@@ -99,7 +99,7 @@ def test_33_an_epoch_goes_on_with_any_number_of_ranks(size, before, after, batch
         assert len(rest) - max(0, size - len(fed)) < after
 
 
-def test_33_an_epoch_whose_padding_went_past_the_end_is_over():
+def test_an_epoch_whose_padding_went_past_the_end_is_over():
     # 15 samples on 2 ranks are 16; the checkpoint lies one past the end, which must not count against what is done.
     first = shards(15, 2, batch_size=8, drop_last=True)
     second = shards(15, 1, batch_size=8, drop_last=True)[0]
@@ -107,7 +107,7 @@ def test_33_an_epoch_whose_padding_went_past_the_end_is_over():
     assert (second.num_batches(), len(second), list(second)) == (1, 0, [])
 
 
-def test_33_one_process_after_several_keeps_to_the_seeded_order():
+def test_one_process_after_several_keeps_to_the_seeded_order():
     from torch.utils.data import RandomSampler
 
     first = shards(40, 2)
@@ -120,7 +120,7 @@ def test_33_one_process_after_several_keeps_to_the_seeded_order():
     assert list(alone) == first[0].draw().tolist()
 
 
-def test_33_length_is_the_whole_set_while_planning():
+def test_length_is_the_whole_set_while_planning():
     sampler = shards(5, 2)[0]
     sampler.enter(Phase.AWAITED)
     assert (len(sampler), sampler.num_batches()) == (49, 13)
