@@ -67,7 +67,7 @@ def test_terms_of_ones_own_and_schedules_in_yaml() -> None:
             class_path: dynsel.schedules.Linear
             init_args: {start: 0.0, end: 0.3}
     """
-    selector = parser.instantiate(parser.parse_string(text)).selector
+    selector = parser.instantiate_classes(parser.parse_string(text)).selector
     assert isinstance(selector, Hybrid)
     assert {name: weight(0.5) for name, weight in selector.weights.items()} == {
         "uncertainty": 1.0,
