@@ -34,7 +34,8 @@ class CIFAR10DataModule(TensorDataModule):
 
     In the first two forms rows are in ImageFolder order (class name, then file name), and the decoded images
     are kept as one `.npz` in `root/.dynsel-cache` or, if that can't be written to, in
-    `$XDG_CACHE_HOME/dynsel` or `~/.cache/dynsel`; it is made anew when a file's name or size changes. In the
+    `$XDG_CACHE_HOME/dynsel` or `~/.cache/dynsel`; it is made anew when a file's name, size
+    or time of change differs, or the data lies elsewhere. In the
     third form rows are in torchvision's own order, which is another one: features computed for one form
     don't fit the other.
 
@@ -86,7 +87,8 @@ class CIFAR10DataModule(TensorDataModule):
         source = find_source(self.root)
         if source is None:
             return self._torchvision_set("train"), self._torchvision_set("test")
-        arrays = cached_arrays("cifar10", source.files(), cache_folders(self.root), lambda: _decode(source))
+        files = {"root": str(self.root.resolve()), "files": source.files()}
+        arrays = cached_arrays("cifar10", files, cache_folders(self.root), lambda: _decode(source))
         return _images(arrays, "train"), _images(arrays, "test")
 
     def _torchvision_set(self, split: str) -> TensorImages:

@@ -8,7 +8,7 @@ import tarfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,11 +20,15 @@ __all__ = ["ArchiveSource", "FolderSource", "ImageSource", "decode_split", "imag
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"})
 
 
+# Name, size in bytes, time of change in nanoseconds.
+FileState: TypeAlias = tuple[str, int, int]
+
+
 class ImageSource(Protocol):
     """Named image files `<split>/<class>/.../<file>`, and what tells one state of them from another."""
 
-    def files(self) -> list[tuple[str, int]]:
-        """Name and size in bytes of every file the images come from, sorted."""
+    def files(self) -> list[FileState]:
+        """Name, size in bytes and time of change in nanoseconds of every file the images come from, sorted."""
         ...
 
     def contents(self) -> Mapping[str, bytes | Path]:
@@ -44,9 +48,9 @@ class FolderSource:
     root: Path
     splits: tuple[str, ...]
 
-    def files(self) -> list[tuple[str, int]]:
-        """Name and size in bytes of every image below the splits, sorted."""
-        return sorted((self._name(path), path.stat().st_size) for path in self._walk())
+    def files(self) -> list[FileState]:
+        """Name, size in bytes and time of change in nanoseconds of every image below the splits, sorted."""
+        return sorted(_state(self._name(path), path) for path in self._walk())
 
     def contents(self) -> dict[str, bytes | Path]:
         """Path of every image by its name."""
@@ -72,9 +76,9 @@ class ArchiveSource:
 
     archives: tuple[Path, ...]
 
-    def files(self) -> list[tuple[str, int]]:
-        """Name and size in bytes of the archives, sorted."""
-        return sorted((path.name, path.stat().st_size) for path in self.archives)
+    def files(self) -> list[FileState]:
+        """Name, size in bytes and time of change in nanoseconds of the archives, sorted."""
+        return sorted(_state(path.name, path) for path in self.archives)
 
     def contents(self) -> dict[str, bytes | Path]:
         """Encoded image by its name, all of them in memory.
@@ -162,3 +166,8 @@ def _decode(name: str, content: bytes | Path, side: int) -> NDArray[np.uint8]:
 
 def _is_image(name: str) -> bool:
     return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
+
+
+def _state(name: str, path: Path) -> FileState:
+    found = path.stat()
+    return name, found.st_size, found.st_mtime_ns

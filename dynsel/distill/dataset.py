@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from dynsel._lib.files import write_atomically
+from dynsel._lib.files import only_writer, write_atomically
 from dynsel._lib.tensor_files import read_tensors
 from dynsel.distill.mosaic import decode as cut_mosaics
 
@@ -131,8 +131,9 @@ def save_distilled(
         "synthetic": True,
         **(facts or {}),
     }
-    write_atomically(data, content)
-    write_atomically(manifest_path, json.dumps(manifest, indent=1) + "\n")
+    with only_writer(manifest_path):
+        write_atomically(data, content)
+        write_atomically(manifest_path, json.dumps(manifest, indent=1) + "\n")
     return manifest_path
 
 

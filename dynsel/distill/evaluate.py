@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from dynsel._lib.class_paths import find_by_path
+from dynsel._lib.checks import import_by_path
 from dynsel._lib.images import TensorImages
 from dynsel.distill._training import Recipe, accuracy, predict, train_classifier
 from dynsel.distill.augment import Augmentation
@@ -91,7 +91,7 @@ class Evaluation:
             raise ValueError(f"`lr` must be above 0, got {self.lr}")
         for network in self.networks:
             if network != "convnet":
-                find_by_path(network, "networks")
+                import_by_path("networks", network)
         Augmentation(self.augment)
 
     def run(
@@ -135,7 +135,7 @@ class Evaluation:
             if network == "convnet":
                 model: nn.Module = ConvNet(len(val.classes), val.image_shape, pool.width, pool.depth)
             else:
-                model = find_by_path(network, "networks")(len(val.classes), in_channels=val.image_shape[0])
+                model = import_by_path("networks", network)(len(val.classes), in_channels=val.image_shape[0])
         return model.to(val.device).to(memory_format=torch.channels_last)
 
     def _curve(

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dynsel._lib.files import write_atomically
+from dynsel._lib.files import only_writer, write_atomically
 from dynsel._lib.matrices import blocks, check_matrix, name_rows
 from dynsel._lib.provenance import package_version
 from dynsel.features.array_files import choose_key, is_float_matrix, list_keys, map_array, read_array, split_key
@@ -116,10 +116,11 @@ def save_features(path: str | os.PathLike[str], features: Tensor | Array, datase
         "checksums": [checksum(array[rows]) for rows in blocks(array, size)],
         "dynsel": package_version("dynsel"),
     }
-    # Without its old manifest, an array that replaces another is merely unchecked if we are killed here.
-    manifest_path(path).unlink(missing_ok=True)
-    write_atomically(path, lambda file: np.lib.format.write_array(file, array, allow_pickle=False))
-    write_manifest(path, {**manifest, "bytes": path.stat().st_size})
+    with only_writer(path):
+        # Without its old manifest, an array that replaces another is merely unchecked if we are killed here.
+        manifest_path(path).unlink(missing_ok=True)
+        write_atomically(path, lambda file: np.lib.format.write_array(file, array, allow_pickle=False))
+        write_manifest(path, {**manifest, "bytes": path.stat().st_size})
     return path
 
 

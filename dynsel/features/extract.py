@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 from torch.utils.data import Subset
 
+from dynsel._lib.files import only_writer
 from dynsel._lib.quiet import quiet
 from dynsel.features._items import check_dataset, preserved_rng
 from dynsel.features.extraction import Extraction, cant_read
@@ -62,7 +64,7 @@ def extract(
         The finished store, opened; its features are (N, d).
 
     Raises:
-        RuntimeError: If the disk is full, or all items are unreadable.
+        RuntimeError: If the disk is full, all items are unreadable, or another process writes the same store.
         TypeError: If the data set isn't map-style, or an item holds no input.
         ValueError: If an item can't be read or gives NaN, the data set draws at random, an option is out of range,
             or the file holds something else; says what differs.
@@ -86,7 +88,7 @@ def extract(
         "block_rows": batch_size * max(1, _BLOCK_ROWS // batch_size) if block_rows is None else block_rows,
         "precision": str(trainer_options.get("precision") or "32-true"),
     }
-    if path.exists() and not (part_path(path) / "plan.json").exists():
+    if _is_finished(path):
         return _complete(path, plan)
     extraction = Extraction(dataset, extractor, path, plan, num_workers, skip_unreadable)
     callbacks: list[pl.Callback] = [*(trainer_options.pop("callbacks", None) or [])]
@@ -104,8 +106,15 @@ def extract(
             enable_model_summary=False,
             use_distributed_sampler=False,
         )
-        trainer.predict(extraction, return_predictions=False)
+        with only_writer(path, wait=False) if trainer.is_global_zero else nullcontext():
+            if trainer.is_global_zero and _is_finished(path):
+                raise RuntimeError(f"another process finished {path} meanwhile; the same command opens it")
+            trainer.predict(extraction, return_predictions=False)
     return open_store(path)
+
+
+def _is_finished(path: Path) -> bool:
+    return path.exists() and not (part_path(path) / "plan.json").exists()
 
 
 def _fit(extractor: Extractor, dataset: Any, skip_unreadable: bool) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import shutil
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dynsel._lib.files import full_disk, write_atomically
+from dynsel._lib.files import array_header, full_disk, start_array, write_atomically
 from dynsel._lib.matrices import name_rows
 from dynsel.features.layout import (
     FORMAT,
@@ -54,7 +53,7 @@ class StoreWriter:
             )
         self.plan: dict[str, Any] = read_json(self.part / "plan.json")
         self._journal = self.part / f"journal-{writer}.jsonl"
-        self._offset = len(_header(self.plan))
+        self._offset = len(array_header(np.dtype(self.plan["dtype"]), (self.plan["N"], self.plan["d"])))
 
     @staticmethod
     def begin(path: str | os.PathLike[str], plan: Mapping[str, Any]) -> None:
@@ -85,13 +84,7 @@ class StoreWriter:
         with full_disk(path):
             part.mkdir(parents=True, exist_ok=True)
             with open(part / "data", "wb") as file:
-                size = len(_header(plan)) + plan["N"] * plan["d"] * np.dtype(plan["dtype"]).itemsize
-                # The room is taken at once: better no start than a full disk in the fifth hour.
-                if hasattr(os, "posix_fallocate"):
-                    os.posix_fallocate(file.fileno(), 0, size)
-                else:
-                    file.truncate(size)
-                file.write(_header(plan))
+                start_array(file, np.dtype(plan["dtype"]), (plan["N"], plan["d"]))
             write_atomically(part / "plan.json", json.dumps(plan, indent=1))
 
     def missing(self) -> list[int]:
@@ -175,10 +168,3 @@ class StoreWriter:
         write_manifest(self.path, manifest)
         shutil.rmtree(self.part)
         return self.path
-
-
-def _header(plan: Mapping[str, Any]) -> bytes:
-    stream = io.BytesIO()
-    facts = {"descr": np.dtype(plan["dtype"]).str, "fortran_order": False, "shape": (plan["N"], plan["d"])}
-    np.lib.format.write_array_header_1_0(stream, facts)
-    return stream.getvalue()

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dynsel._lib.files import full_disk, write_atomically
+from dynsel._lib.files import new_file, only_writer, start_array, write_atomically
 from dynsel._lib.matrices import Matrix, blocks, name_rows, take
 from dynsel.sae.model import TopKSAE
 
@@ -238,26 +238,18 @@ def save_codes(
         raise ValueError(f"`features` must be (N, {sae.dim}) for this autoencoder, got {tuple(features.shape)}")
     shape = (len(features), sae.k)
     types = {"indices": str(index_type(sae)).removeprefix("torch."), "values": "float16"}
-    temporary = {name: path.with_name(f".{path.stem}.{name}.{os.getpid()}") for name in types}
-    path.unlink(missing_ok=True)
-    try:
-        with full_disk(path):
-            arrays = {
-                name: np.lib.format.open_memmap(temporary[name], mode="w+", dtype=types[name], shape=shape)
-                for name in types
-            }
-            encoded, total = encode_blocks(sae, features, batch_size), -(-len(features) // batch_size)
-            for rows, factors, activations in track(encoded, "encoding", total, show=progress_bar):
-                arrays["indices"][rows] = factors.cpu().numpy()
-                arrays["values"][rows] = activations.cpu().numpy()
-            for name, array in arrays.items():
-                array.flush()
-                os.replace(temporary[name], _array_path(path, name))
-    finally:
-        for leftover in temporary.values():
-            leftover.unlink(missing_ok=True)
     manifest = {"format": _FORMAT, "N": shape[0], "k": sae.k, "num_factors": sae.num_factors, **types, **facts}
-    write_atomically(path, json.dumps(manifest, indent=1))
+    with only_writer(path):
+        path.unlink(missing_ok=True)
+        with new_file(_array_path(path, "indices")) as indices, new_file(_array_path(path, "values")) as values:
+            # Written, not mapped: a full disk is then an error to be caught, and no signal that ends the process.
+            for file, kind in ((indices, types["indices"]), (values, types["values"])):
+                start_array(file, np.dtype(kind), shape)
+            encoded, total = encode_blocks(sae, features, batch_size), -(-len(features) // batch_size)
+            for _, factors, activations in track(encoded, "encoding", total, show=progress_bar):
+                indices.write(factors.cpu().numpy().tobytes())
+                values.write(activations.cpu().numpy().tobytes())
+        write_atomically(path, json.dumps(manifest, indent=1))
     return path
 
 

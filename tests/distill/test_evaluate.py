@@ -76,7 +76,7 @@ def test_herding_is_that_of_the_selector(pool, data):
         ({"lr": 0.0}, "`lr` must be above 0, got 0.0"),
         (
             {"networks": ("dynsel.models.vgg",)},
-            "`networks` must be the path of a class .*, got 'dynsel.models.vgg'",
+            "`networks` must be a class path that can be imported, got 'dynsel.models.vgg'",
         ),
         ({"augment": "blur"}, "`augment` must join names"),
     ],

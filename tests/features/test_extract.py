@@ -21,6 +21,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
 from torchvision.datasets import ImageFolder
 
+from dynsel._lib.files import only_writer
 from dynsel.features import fingerprint, load_features, open_store, save_features
 from dynsel.features.extract import extract
 from dynsel.features.extractors import Extractor, ModuleInput, PixelPCA
@@ -149,6 +150,27 @@ def test_two_ranks_give_the_same_bytes(tmp_path: Path) -> None:
     assert (tmp_path / "two.npy").read_bytes() == expected
     assert (tmp_path / "two.npy.json").read_bytes() == (tmp_path / "one.npy.json").read_bytes()
     assert not list(tmp_path.glob("*.part"))
+
+
+def test_a_second_process_at_the_same_store_says_so(tmp_path: Path) -> None:
+    with (
+        only_writer(tmp_path / "f.npy"),
+        pytest.raises(RuntimeError, match=r"another process is writing .*f.npy; wait until it is done"),
+    ):
+        write(tmp_path / "f.npy")
+    assert open_store(write(tmp_path / "f.npy")).features.shape == (100, 16)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["f.npy", "f.npy.json"]
+
+
+def test_a_store_that_another_process_finished_is_not_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = write(tmp_path / "f.npy").stat().st_mtime_ns
+    answers = iter([False, True])  # not there at the start, but when the lock is had
+    monkeypatch.setattr("dynsel.features.extract._is_finished", lambda _: next(answers))
+    with pytest.raises(RuntimeError, match=r"another process finished .*f.npy meanwhile; the same command opens it"):
+        write(tmp_path / "f.npy")
+    assert (tmp_path / "f.npy").stat().st_mtime_ns == before
 
 
 # ---------------------------------------------------------------- items that are no good

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from sae.conftest import GOOD, with_bad_rows
 
-from dynsel.sae import SAEFit, SparseCodes, TopKSAE, encode, load_codes, save_codes
+from dynsel.features import save_features
+from dynsel.sae import SAEFit, SparseCodes, TopKSAE, encode, load_codes, save_codes, save_sae
 
 
 def dense(codes: SparseCodes) -> np.ndarray:
@@ -176,3 +179,25 @@ def test_damaged(tmp_path: Path) -> None:
         path.write_text(text)
         with pytest.raises(ValueError, match=said):
             load_codes(path)
+
+
+LIMITED = """
+import resource, signal, sys
+from dynsel.features import load_features
+from dynsel.sae import load_sae, save_codes
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+save_codes(sys.argv[1], load_sae(sys.argv[2]), load_features(sys.argv[3]))
+"""
+
+
+def test_without_room_nothing_is_written_and_nothing_stays(tmp_path: Path) -> None:
+    """In a process of its own, whose files may not be larger than 4 kB: it ends by an error and not by a signal."""
+    save_sae(TopKSAE(8, 16, 4), tmp_path / "sae.safetensors")
+    save_features(tmp_path / "f.npy", torch.randn(1000, 8))
+    names = sorted(path.name for path in tmp_path.iterdir())
+    arguments = [tmp_path / name for name in ("c.json", "sae.safetensors", "f.npy")]
+    done = subprocess.run([sys.executable, "-c", LIMITED, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "RuntimeError: no room to write" in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
