@@ -1,6 +1,7 @@
 """What training computes anyway, overheard without a change to the user's `training_step`."""
 
+from dynsel.callbacks.listening.heard import Heard, Rule
 from dynsel.callbacks.listening.listener import Listener, Told
 from dynsel.callbacks.listening.taps import InputTap, LossTap
 
-__all__ = ["InputTap", "Listener", "LossTap", "Told"]
+__all__ = ["Heard", "InputTap", "Listener", "LossTap", "Rule", "Told"]

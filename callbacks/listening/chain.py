@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from enum import Enum
 from typing import Any
 
 import torch
@@ -11,22 +12,23 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from dynsel.callbacks.listening.gradients import LEAST_SPREAD, GradientNorms
+from dynsel.callbacks.listening.heard import Rule
 from dynsel.callbacks.listening.hearing import Effort, Hearing, LossPart, Part
 from dynsel.callbacks.listening.overheard import Ingredient, Overheard, Recipe
 from dynsel.callbacks.listening.rows import Way
 
-__all__ = ["Chain", "Rule"]
+__all__ = ["Chain"]
 
 # Batches in a row without a number, after which the next rule takes over.
 PATIENCE = 3
 
 
-class Rule:
-    """The rules by which losses are heard."""
+class Source(Enum):
+    """What the losses of a whole training come from: values of different kinds must not be averaged."""
 
-    LOSSES = "losses"
-    NORMS = "gradient norms"
-    BATCH = "the batch's loss"
+    LOSSES = (Rule.LOSSES, Rule.ROWS, Rule.REDUCTIONS)
+    NORMS = (Rule.NORMS,)
+    BATCH = (Rule.BATCH,)
 
 
 class Chain:
@@ -36,13 +38,15 @@ class Chain:
         epochs: Length of the training, for the warning that the batch's loss is nearly noise.
 
     Attributes:
-        rule: The one in use; None before the first batch.
+        source: The one in use; None before the first batch.
+        rule: That by which its values are found.
         description: What is listened to.
     """
 
     def __init__(self, epochs: int | None) -> None:
         self.epochs = epochs
-        self.rule: str | None = None
+        self.source: Source | None = None
+        self.rule: Rule | None = None
         self.description = ""
         self.overheard, self.norms = Overheard(), GradientNorms()
         self._misses = 0
@@ -50,16 +54,16 @@ class Chain:
     @property
     def effort(self) -> Effort:
         """How closely the next batch must be listened to."""
-        if self.rule == Rule.BATCH:
+        if self.source is Source.BATCH:
             return Effort.BARE
-        if self.rule == Rule.NORMS:
+        if self.source is Source.NORMS:
             return Effort.FULL if Way.TAGS in self.norms.ways else Effort.BARE
         return self.overheard.effort
 
     def expect(self, start: Any, hearing: Hearing, on_arm: Callable[[Part], None]) -> list[Part]:
         """Before a backward pass from the node `start`: the parts of the loss."""
         parts = self.overheard.expect(start, hearing, on_arm)
-        if self.rule == Rule.NORMS or (self.rule is None and not parts):
+        if self.source is Source.NORMS or (self.source is None and not parts):
             self.norms.listen(start, hearing)
         return parts
 
@@ -74,29 +78,29 @@ class Chain:
         found = self._found(hearing, loss, scale)
         if found is not None:
             self._misses = 0
-        elif self.rule is not None and (loss is not None or self.rule == Rule.LOSSES):
+        elif self.source is not None and (loss is not None or self.source is Source.LOSSES):
             self._misses += 1
-            if self._misses >= PATIENCE and self.rule == Rule.LOSSES:
-                self.rule, self.overheard.effort, self._misses = None, Effort.FULL, 0
+            if self._misses >= PATIENCE and self.source is Source.LOSSES:
+                self.source, self.overheard.effort, self._misses = None, Effort.FULL, 0
         self.overheard.finish()
         return found
 
     def _found(self, hearing: Hearing, loss: Tensor | None, scale: float) -> Tensor | None:
-        if self.rule in (None, Rule.LOSSES):
+        if self.source in (None, Source.LOSSES):
             found = self._overheard(hearing, loss, scale)
-            if self.rule is not None or found is not None:
+            if self.source is not None or found is not None:
                 return found
-        if self.rule in (None, Rule.NORMS):
+        if self.source in (None, Source.NORMS):
             norms = self.norms.norms(hearing.size, scale)
-            if self.rule == Rule.NORMS:
+            if self.source is Source.NORMS:
                 return norms
             if norms is not None and hearing.size > 1 and norms.std() > LEAST_SPREAD * norms.mean():
-                self.rule = Rule.NORMS
+                self.source, self.rule = Source.NORMS, Rule.NORMS
                 self.description = "norm of each sample's gradient at the last layers, which is no loss"
                 return norms
         if loss is None:
             return None
-        if self.rule is None and hearing.size > 1:
+        if self.source is None and hearing.size > 1:
             self._give_up(hearing.size)
         return loss.expand(hearing.size).clone()
 
@@ -107,16 +111,16 @@ class Chain:
         new = len(self.overheard.recipes)
         recipe = self.overheard.recipe(heard, hearing, loss, scale)
         found = self.overheard.per_sample(heard, recipe, hearing, scale)
-        if self.rule is None:
+        if self.source is None:
             if found is None or not bool(torch.isfinite(found).any()):
                 return None
-            self.rule = Rule.LOSSES
+            self.source = Source.LOSSES
         if len(self.overheard.recipes) > new:
-            self.description = described(heard, recipe, scale)
+            self.description, self.rule = described(heard, recipe, scale), _rule(heard)
         return found
 
     def _give_up(self, size: int) -> None:
-        self.rule, self.description = Rule.BATCH, "the batch's loss for each of its samples"
+        self.source, self.rule, self.description = Source.BATCH, Rule.BATCH, "the batch's loss for each of its samples"
         epochs = self.epochs or 10
         near = 1 / math.sqrt(1 + (size - 1) / epochs)
         rank_zero_warn(
@@ -134,7 +138,7 @@ def described(heard: list[Ingredient], recipe: Recipe, scale: float) -> str:
     else:
         weights: dict[str, list[float]] = {}
         for one, (how, _) in zip(heard, recipe.treatments, strict=True):
-            weights.setdefault(one.part.name, []).append(_weight(one, how) * scale * recipe.repeats)
+            weights.setdefault(one.part.name, []).append(_weight(one, how) * scale)
         text = " + ".join(
             f"{name} × {values[0]:.3g}" + (f" ({len(values)} calls)" if len(values) > 1 else "")
             for name, values in weights.items()
@@ -145,10 +149,19 @@ def described(heard: list[Ingredient], recipe: Recipe, scale: float) -> str:
     return text + ("; part of the loss is not heard" if recipe.unheard else "")
 
 
+def _rule(heard: list[Ingredient]) -> Rule:
+    """The least exact rule that one of the parts needs."""
+    if not all(isinstance(one.part, LossPart) for one in heard):
+        return Rule.REDUCTIONS
+    return Rule.LOSSES if all(one.part.first for one in heard) else Rule.ROWS
+
+
 def _weight(one: Ingredient, how: str) -> float:
     assert one.part.coefficient is not None
     factor = float(one.part.coefficient.sum())
-    if how == "shares":
+    if how == "size" and one.divisor is not None:
+        return factor * float(one.divisor)
+    if how in ("size", "shares"):
         return factor * len(one.sums)
     if how == "counts":
         return factor * float(one.counts.nansum())

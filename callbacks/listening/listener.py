@@ -14,6 +14,7 @@ from dynsel._lib.batches import scored
 from dynsel.callbacks.listening.chain import Chain
 from dynsel.callbacks.listening.features import InputTap
 from dynsel.callbacks.listening.graph import nearest
+from dynsel.callbacks.listening.heard import Heard, Rule
 from dynsel.callbacks.listening.hearing import Hearing, LossPart, Part
 from dynsel.callbacks.listening.logits import Logits
 from dynsel.callbacks.listening.overheard import weighed
@@ -62,7 +63,7 @@ class Listener:
         capture: Collects features while it needs them.
 
     Attributes:
-        description: What is listened to, for people; empty before the first batch ends.
+        heard: What is listened to.
 
     Example:
         >>> import torch
@@ -80,6 +81,8 @@ class Listener:
         True
         >>> listener.description
         'cross_entropy × 1'
+        >>> listener.heard.rule.name
+        'LOSSES'
     """
 
     def __init__(
@@ -109,11 +112,17 @@ class Listener:
         self._passes, self._loss, self._factor = 0, None, 1.0
 
     @property
+    def heard(self) -> Heard:
+        """What is listened to, so far."""
+        name = type(self.selector).__name__
+        value = {"logits": f"{name} measures the logits", "loss": f"{name} takes the loss for want of logits", "": ""}
+        rule = Rule.TOLD if self._told else self._chain.rule
+        return Heard(rule, self._told or self._chain.description, value[self._values])
+
+    @property
     def description(self) -> str:
         """What is listened to, for people; empty before the first batch ends."""
-        losses = self._told or self._chain.description
-        values = f"; logits: {type(self.selector).__name__.lower()}'s measure" if self._values == "logits" else ""
-        return losses + values
+        return str(self.heard)
 
     # ---------------------------------------------------------------- one batch
     def begin_batch(self, batch_idx: int, size: int, weights: Tensor | None, batch: Any) -> None:

@@ -112,7 +112,11 @@ def row_tag(func: Callable[..., Any], tensor: Tensor, tag: Tag | None, shape: to
     if tag is None or isinstance(tag, int):
         return tag
     if func in CLASSIFIERS and tensor.ndim == len(shape) + 1:
-        tag = drop_dim(tag, 1 if tensor.ndim > 1 else 0)
+        found = drop_dim(tag, 1 if tensor.ndim > 1 else 0)
+        if found is None and tensor.ndim == 2 and tag.shape[0] == 1 and tensor.shape[0] == tensor.shape[1]:
+            # Similarities of all with all, transposed: the columns' samples are those of the rows.
+            found = tag[0]
+        tag = found
     elif func in ROWWISE | LINEAR and tensor.ndim == len(shape) + 1:
         tag = drop_dim(tag, -1)
     elif func is F.ctc_loss and tensor.ndim == 3:

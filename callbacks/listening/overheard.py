@@ -12,7 +12,7 @@ from torch import Tensor
 from dynsel.callbacks.listening.graph import has_foreign, nearest
 from dynsel.callbacks.listening.hearing import Effort, Hearing, LossPart, Part
 from dynsel.callbacks.listening.rows import Way, counted, fold, rows_by, spread, way_of
-from dynsel.callbacks.listening.tags import Tag
+from dynsel.callbacks.listening.tags import MIXED, Tag
 
 __all__ = ["Ingredient", "Overheard"]
 
@@ -44,14 +44,14 @@ class Recipe:
 
     Attributes:
         treatments: For each part, how its value counts; see `_treatment`.
-        repeats: Number of the parts, where each of them is one sample's and the step takes their mean.
+        partition: Whether each part has samples of its own and the loss is the mean over all samples.
         alone: Whether the only part is no summand of the loss, so that its coefficient is of this batch alone.
         unsure: Whether a part of the loss of this batch isn't as it was known: what it says must be left.
         unheard: Whether samples enter the loss by other ways as well.
     """
 
     treatments: list[tuple[str, int]] = field(default_factory=list)
-    repeats: int = 1
+    partition: bool = False
     alone: bool = False
     unheard: bool = False
 
@@ -65,6 +65,7 @@ class Overheard:
         unheard: Whether samples enter the loss of this batch by other ways than its parts.
         ways: What the rows of each kind of part are to the samples, by its place among its kind; None = nothing.
         recipes: By the names of the parts.
+        fickle: Kinds of parts whose rows were once not as they had been, so that they must be followed each time.
         met: Kinds and places of the parts that were part of a loss.
     """
 
@@ -72,6 +73,7 @@ class Overheard:
         self.effort = Effort.FULL
         self.ways: dict[Kind, dict[int, Way | None]] = {}
         self.recipes: dict[tuple[str, ...], Recipe] = {}
+        self.fickle: set[Kind] = set()
         self.met: set[tuple[Kind, int]] = set()
         self.begin()
 
@@ -163,8 +165,10 @@ class Overheard:
         tag = part.targets if part.inputs is None else part.inputs
         if tag is None and part.shape[:1] == (size,) and has_foreign(part.node):
             tag = rows_by(Way.FIRST, part.shape, size)
+        if isinstance(tag, int) and tag == MIXED:
+            tag = None
         if tag is not None:
-            way = way_of(tag, part.shape, size)
+            way = Way.TAGS if kind in self.fickle else way_of(tag, part.shape, size)
             if way not in (Way.FIRST, Way.SECOND) and _same(tag, part.light):
                 way = Way.TARGETS
             self._used.add(way)
@@ -189,6 +193,8 @@ class Overheard:
             self._used.add(way)
         if part.tag is None:
             self.unsure = True
+            if known:
+                self.fickle.add(kind)
 
     def finish(self) -> None:
         """After a batch: how closely to listen to the next one."""
@@ -217,25 +223,25 @@ class Overheard:
             if any(one.part.kind != "sum" for one in heard) or ("shares", 0) in treatments:
                 treatments = [("shares", 0) if t == ("sum", 0) else t for t in treatments]
             alone = len(heard) == 1 and not self._leaves and loss is not None and _is_no_summand(heard[0].part, loss)
-            self.recipes[names] = Recipe(treatments, _repeats(heard, scale), alone, self.unheard)
+            self.recipes[names] = Recipe(treatments, _is_partition(heard, scale), alone, self.unheard)
         return self.recipes[names]
 
     def _treatment(self, one: Ingredient, hearing: Hearing, scale: float) -> tuple[str, int]:
         """How the value of a part becomes the loss that the sample alone would have.
 
-        "mean": of the sample's own rows. "sum": of them. "shares": the sum times B, as the step divides by B or
-        by a number of its own. "counts": the mean, as the step divides by the number of rows that count, in
-        this batch or in several.
-        "denominator": the sum divided by the sample's part of another sum, given by number.
+        "mean": of the sample's own rows. "sum": of them. "size": likewise, as the step divides by B or by the size
+        that batches usually have. "shares": the sum times B, as the step divides by a number of its own. "counts":
+        the mean, as the step divides by the number of rows that count, in this batch or in several. "denominator":
+        the sum divided by the sample's part of another sum, given by number.
         """
         part = one.part
         if part.kind != "sum":
             return "mean", 0
         assert part.coefficient is not None
-        if one.divisor is None:
-            divisor = 1 / max(abs(float(part.coefficient.sum()) * scale), 1e-30)
-        else:
-            divisor = abs(float(one.divisor))
+        own = abs(float(part.coefficient.sum()) * scale)
+        if one.divisor is not None and (float(one.divisor) == 1.0 or _near(own, 1.0)):
+            one.divisor = None  # the trainer's, where batches are accumulated
+        divisor = 1 / max(own, 1e-30) if one.divisor is None else abs(float(one.divisor))
         for k, (values, result) in enumerate(hearing.sums):
             if _near(float(result), divisor) and values.shape == part.shape:
                 return "denominator", k
@@ -243,7 +249,9 @@ class Overheard:
         several = isinstance(part, LossPart) and part.classifies and divisor > total and _near(divisor, round(divisor))
         if one.spreads and (_near(divisor, total) or several):
             return "counts", 0
-        return ("shares" if one.divisor is not None or _near(divisor, hearing.size) else "sum"), 0
+        if _near(divisor, hearing.size):
+            return ("size" if one.divisor is not None else "shares"), 0
+        return ("shares" if one.divisor is not None else "sum"), 0
 
     def _divisor(self, part: Part) -> Tensor | None:
         """What the step divides a sum by, where it does so soon."""
@@ -261,7 +269,9 @@ class Overheard:
         """(B,) losses; NaN where nothing counts. None if nothing was heard."""
         total, known = None, None
         for one, (how, k) in zip(heard, recipe.treatments, strict=True):
-            value, counts = self._value(one, how, k, hearing, scale * recipe.repeats, alone=recipe.alone)
+            value, counts = self._value(one, how, k, hearing, scale, alone=recipe.alone)
+            if recipe.partition:
+                value = value * (hearing.size / (counts > 0).sum())
             if len(heard) == 1:
                 return value
             valid = counts > 0
@@ -289,7 +299,10 @@ class Overheard:
             value, factor = one.sums / counts, factor * counts.sum()
         else:
             value = torch.where(counts > 0, one.sums, torch.nan)
-            factor = factor * hearing.size if how == "shares" else factor
+            if how == "size" and one.divisor is not None:
+                factor = factor * one.divisor
+            elif how in ("size", "shares"):
+                factor = factor * hearing.size
         return value * factor, counts
 
 
@@ -337,13 +350,20 @@ def _near(a: float, b: float) -> bool:
     return abs(a - b) <= 1e-3 * max(abs(a), abs(b))
 
 
-def _repeats(heard: list[Ingredient], scale: float) -> int:
+def _is_partition(heard: list[Ingredient], scale: float) -> bool:
     """See `Recipe`."""
-    number = len(heard)
-    if number < 2 or not all(isinstance(one.part.tag, int) or one.part.tag.numel() == 1 for one in heard):  # type: ignore[union-attr]
-        return 1
-    coefficients = [one.part.coefficient for one in heard if one.part.coefficient is not None]
-    return number if all(_near(float(c.sum()) * scale * number, 1.0) for c in coefficients) else 1
+    size = len(heard[0].sums)
+    covered = [one.counts > 0 for one in heard]
+    if len(heard) < 2 or len({one.part.name for one in heard}) > 1 or any(one.part.kind == "none" for one in heard):
+        return False
+    if not bool((torch.stack(covered).sum(0) == 1).all()):
+        return False
+    shares = [
+        (float(one.part.coefficient.sum()) * scale, float(c.sum()) / size)
+        for one, c in zip(heard, covered, strict=True)
+        if one.part.coefficient is not None
+    ]
+    return all(_near(weight, share) for weight, share in shares)
 
 
 def _is_no_summand(part: Part, loss: Tensor) -> bool:

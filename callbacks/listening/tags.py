@@ -1,14 +1,15 @@
 """Which sample each row of a tensor belongs to: tags that go with tensors through the operations of a step.
 
 A tag is the number of the sample (int) that a whole tensor belongs to, or an int64 tensor on the CPU with as many
-dimensions as the tagged one, each of its size or of size 1 where all along it belongs to the same sample; -1 = none.
+dimensions as the tagged one, each of its size or of size 1 where all along it belongs to the same sample; -1 = none,
+`MIXED` = of several samples.
 """
 
 from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
@@ -20,6 +21,8 @@ __all__ = ["Tag", "Tags", "drop_dim", "follow", "follow_shape", "tag_batch"]
 
 Tag = Tensor | int
 
+# The tag of what is made of several samples by its position among them.
+MIXED = -2
 # Larger tags are given up: they are what is to be told about logits, and must not be as large as those.
 LARGEST = 2**22
 
@@ -48,6 +51,8 @@ class Tags:
         if tag is None:
             self._of.pop(id(tensor), None)
         else:
+            if isinstance(tag, Tensor) and tag.numel() == 1:
+                tag = int(tag)
             self._of[id(tensor)] = weakref.ref(tensor), tag
 
 
@@ -69,7 +74,27 @@ def tag_batch(tags: Tags, batch: Any) -> None:
         # Time first: sizes alone would not do where another dimension may be B, but nothing has B rows.
         for leaf, _ in leaves:
             if leaf.ndim > 1 and leaf.shape[1] == size:
-                tags.set(leaf, torch.arange(size).view(1, -1, *[1] * (leaf.ndim - 2)))
+                tags.set(leaf, _second(leaf, size))
+    elif size > 1 and _is_square(leaves, size) and any(_is_padded_down(leaf) for leaf, _ in leaves):
+        for leaf, _ in leaves:
+            tags.set(leaf, _second(leaf, size))
+
+
+def _is_square(leaves: list[tuple[Tensor, int | None]], size: int) -> bool:
+    """Whether everything has as many steps as samples: padding, at the end of the time, tells which is which."""
+    return all(sample is None and leaf.shape[:2] == (size, size) for leaf, sample in leaves)
+
+
+def _second(leaf: Tensor, size: int) -> Tensor:
+    return torch.arange(size).view(1, -1, *[1] * (leaf.ndim - 2))
+
+
+def _is_padded_down(leaf: Tensor) -> bool:
+    """Whether more equal values stand at the ends of the columns of (n, n, ...) than at those of the rows."""
+    square = leaf.reshape(*leaf.shape[:2], -1)[:, :, 0]
+    fill = square == square[-1, -1]
+    down, right = (fill.flip(d).cummin(d).values.sum() for d in (0, 1))
+    return bool(down > right)
 
 
 @dataclass
@@ -173,12 +198,12 @@ COPIES = frozenset(
 INDEXED = frozenset(_both("index_select", "masked_select", "repeat_interleave"))
 RESHAPES = frozenset(_both("view", "reshape", "flatten", "unflatten", "ravel", "view_as", "reshape_as"))
 # Operations that sort along a dimension and tell the order.
-SORTS = frozenset(_both("sort", "topk", "msort"))
+SORTS = frozenset(_both("sort", "msort"))
 # What they give has rows of another meaning.
 OTHERS = frozenset(
     [
         *_both("argsort", "nonzero", "unique", "unique_consecutive", "new_zeros", "new_ones", "new_full", "new_empty"),
-        *_both("new_tensor", "bincount", "histc", "kthvalue", "multinomial", "searchsorted", "as_strided"),
+        *_both("new_tensor", "bincount", "topk", "histc", "kthvalue", "multinomial", "searchsorted", "as_strided"),
     ]
 )
 GATHERS = frozenset(
@@ -192,6 +217,10 @@ OVER_DIMS = frozenset(
         torch.linalg.norm,
     ]
 )
+# Where the dimension that they run along is that of the samples, each result is of all samples before it.
+RUNNING = frozenset(_both("cumsum", "cumprod", "logcumsumexp", "cummax", "cummin"))
+# The rows of the first matrix become those of the result; what is summed over is gone.
+PRODUCTS = frozenset([*_both("mm", "matmul", "bmm", "mv", "__matmul__"), Tensor.__matmul__])
 RECURRENT = frozenset(f for name in ("lstm", "gru", "rnn_tanh", "rnn_relu") if (f := getattr(torch, name, None)))
 # Elementwise operations that losses apply to targets: followed at every batch, as views and copies are.
 ON_TARGETS = frozenset(
@@ -230,10 +259,18 @@ def follow(tags: Tags, func: Any, args: Any, kwargs: Any, result: Any) -> None:
         _gather(tags, args, kwargs, result)
     elif func in OVER_DIMS:
         _reduce(tags, args, kwargs, result)
+    elif func in PRODUCTS:
+        _multiply(tags, args, result)
+    elif func is torch.einsum:
+        _contract(tags, args, result)
+    elif func in RUNNING:
+        _run(tags, args, kwargs, result)
+    elif func in PACKS:
+        _pack(tags, func, args, kwargs, result)
     elif func in RECURRENT:
         _recur(tags, args, result)
-    elif func is Tensor.__setitem__ or func is Tensor.copy_:
-        _write(tags, func, args)
+    elif func is Tensor.copy_:
+        _write(tags, *args[:2])
     else:
         _inherit(tags, args, kwargs, result)
 
@@ -398,17 +435,18 @@ def drop_dim(tag: Tag, dim: int) -> Tag | None:
     """The tag without a dimension along which each sample is the same; None if they differ along it."""
     if isinstance(tag, int):
         return tag
-    return tag.squeeze(dim) if tag.shape[dim] == 1 else None
+    first = tag.narrow(dim, 0, 1)
+    return first.squeeze(dim) if tag.shape[dim] == 1 or torch.equal(first.expand_as(tag), tag) else None
 
 
 # ---------------------------------------------------------------- operations that take the samples of their arguments
 def _inherit(tags: Tags, args: Any, kwargs: Any, result: Any) -> None:
     """Each result takes the tag of the argument that shares most leading dimensions with it."""
     tagged = [(t, tag) for t in _tensors((*args, *kwargs.values())) if (tag := tags.get(t)) is not None]
+    mixed = any(isinstance(tag, int) and tag == MIXED for _, tag in tagged)
     for r in _tensors((result,) if isinstance(result, Tensor) else result if isinstance(result, tuple) else ()):
-        if any(r is t for t, _ in tagged):
-            continue
-        tags.set(r, _inherited(tagged, r.shape))
+        if mixed or not any(r is t for t, _ in tagged):
+            tags.set(r, MIXED if mixed else _inherited(tagged, r.shape))
 
 
 def _inherited(tagged: list[tuple[Tensor, Tag]], shape: torch.Size) -> Tag | None:
@@ -433,18 +471,11 @@ def _sort(tags: Tags, args: Any, kwargs: Any, result: Any) -> None:
     if isinstance(tag, int):
         tags.set(values, tag)
     elif tag is not None and order is not None:
-        dim = _sorted_dim(args, kwargs, args[0].ndim)
+        dim = kwargs.get("dim", args[1] if len(args) > 1 and not isinstance(args[1], bool) else -1)
         if tag.shape[dim] == 1:
             tags.set(values, tag)
         elif values.numel() <= LARGEST:
             tags.set(values, tag.expand(args[0].shape).gather(dim, order.cpu()))
-
-
-def _sorted_dim(args: Any, kwargs: Any, ndim: int) -> int:
-    """The dimension that `sort(input, dim)` or `topk(input, k, dim)` works along."""
-    place = 2 if "k" in kwargs or (len(args) > 1 and "descending" not in kwargs and "stable" not in kwargs) else 1
-    dim = kwargs.get("dim", args[place] if len(args) > place else -1)
-    return int(dim) % ndim
 
 
 def _gather(tags: Tags, args: Any, kwargs: Any, result: Tensor) -> None:
@@ -493,13 +524,86 @@ def _recur(tags: Tags, args: Any, result: Any) -> None:
         return
     output, *states = result
     tags.set(output, tag if output.ndim == tag.ndim else None)
-    numbers = tag.flatten()
+    # Of packed rows those of the first step are all samples.
+    packed = isinstance(args[1], Tensor) and tag.ndim == 2
+    numbers = tag.flatten()[: int(args[1][0])] if packed else tag.flatten()
     for state in states:
         if state.ndim == 3 and state.shape[1] == len(numbers):
             tags.set(state, numbers.view(1, -1, 1))
 
 
-def _write(tags: Tags, func: Callable[..., Any], args: Any) -> None:
-    """What is written into an untagged tensor as a whole."""
-    if func is Tensor.copy_ and tags.get(args[0]) is None and args[0].shape == args[1].shape:
-        tags.set(args[0], tags.get(args[1]))
+def _write(tags: Tags, target: Tensor, source: Tensor) -> None:
+    """A sample that is copied into its place in a batch."""
+    tag, whole = tags.get(source), target._base
+    if whole is None or not isinstance(tag, int) or whole.ndim < 2 or not whole.is_contiguous():
+        if target.shape == source.shape and tags.get(target) is None:
+            tags.set(target, tag)
+        return
+    row = (target.storage_offset() - whole.storage_offset()) // whole.stride(0)
+    if target.ndim < whole.ndim or len(target) == 1:
+        known = tags.get(whole)
+        rows = torch.full((len(whole),), -1) if not isinstance(known, Tensor) else known.reshape(len(whole), -1)[:, 0]
+        rows = rows.clone()
+        rows[row] = tag
+        tags.set(whole, rows.view(-1, *[1] * (whole.ndim - 1)))
+
+
+def _multiply(tags: Tags, args: Any, result: Tensor) -> None:
+    tag = tags.get(args[0])
+    if isinstance(tag, int):
+        tags.set(result, tag)
+    elif tag is not None and tag.ndim > 1 and tag.shape[-1] == 1 and args[0].ndim <= result.ndim + 1:
+        lead = tag.shape[:-1]
+        found = tag.reshape(*[1] * (result.ndim - len(lead) - 1), *lead, *[1] * min(1, result.ndim - len(lead)))
+        tags.set(result, found if fits(found, result.shape) else None)
+    elif tag is None and result.ndim > 2 and isinstance(other := tags.get(args[1]), Tensor):
+        batch = other.shape[:-2]
+        if all(n == 1 for n in other.shape[-2:]) and result.shape[: len(batch)] == args[1].shape[: len(batch)]:
+            tags.set(result, other)
+
+
+def _contract(tags: Tags, args: Any, result: Tensor) -> None:
+    """`torch.einsum`: the samples lie where the letter of their dimension is."""
+    equation = args[0]
+    if not isinstance(equation, str) or "->" not in equation or "." in equation:
+        return
+    inputs, output = equation.replace(" ", "").split("->")
+    for letters, tensor in zip(inputs.split(","), _tensors(args[1:]), strict=False):
+        tag = tags.get(tensor)
+        if isinstance(tag, Tensor) and tag.ndim == len(letters):
+            varying = [d for d, n in enumerate(tag.shape) if n > 1]
+            if all(letters[d] in output for d in varying):
+                order = [letters[d] for d in varying]
+                if order == sorted(order, key=output.index):
+                    sizes = {letters[d]: tag.shape[d] for d in varying}
+                    tags.set(result, tag.reshape([sizes.get(letter, 1) for letter in output]))
+                    return
+
+
+def _run(tags: Tags, args: Any, kwargs: Any, result: Any) -> None:
+    tag, dim = tags.get(args[0]), kwargs.get("dim", args[1] if len(args) > 1 else 0)
+    mixed = isinstance(tag, Tensor) and tag.shape[dim] > 1
+    for r in _tensors((result,) if isinstance(result, Tensor) else result):
+        tags.set(r, MIXED if mixed else tag)
+
+
+# Padded sequences, packed and unpacked: what the functions of torch.nn.utils.rnn call.
+PADS = frozenset({getattr(torch._C._nn, "pad_sequence", None)}) - {None}
+PACKS = PADS | frozenset({torch._VF._pack_padded_sequence, torch._VF._pad_packed_sequence})  # type: ignore[attr-defined]
+
+
+def _pack(tags: Tags, func: Any, args: Any, kwargs: Any, result: Any) -> None:
+    if func in PADS:
+        numbers = [tags.get(part) for part in args[0]]
+        if all(isinstance(number, int) for number in numbers):
+            first = kwargs.get("batch_first", args[1] if len(args) > 1 else False)
+            tags.set(result, torch.tensor(numbers).view(*(-1, 1) if first else (1, -1), *[1] * (result.ndim - 2)))
+        return
+    tag, values = tags.get(args[0]), result[0]
+    if isinstance(tag, Tensor):
+        others = [part.cpu() if isinstance(part, Tensor) else part for part in args[1:]]
+        if func is torch._VF._pad_packed_sequence:  # type: ignore[attr-defined]
+            others[2:3] = [-1]
+        lead = 2 if func is torch._VF._pack_padded_sequence else 1  # type: ignore[attr-defined]
+        found = func(tag.expand(*args[0].shape[:lead], *tag.shape[lead:]), *others)[0]
+        tags.set(values, found if fits(found, values.shape) else None)
