@@ -33,6 +33,9 @@ def examine(kind: Kind) -> tuple[str, str]:
             faults = harness.check_training(kind, selector)
             if faults:
                 return "wrong", f"{selector or 'default'}: {'; '.join(faults)}"
+        faults = harness.check_values(kind) if kind.classifies else []
+        if faults:
+            return "wrong", "; ".join(faults)
         report = harness.listen(kind)
     except AssertionError as error:
         return "wrong", str(error)

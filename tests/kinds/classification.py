@@ -25,7 +25,7 @@ from torch.nn import functional as F
 CHOOSERS = ("random", "el2n", "forgetting", "ucb", "infobatch")
 
 
-@kind(LOSSES, hears="cross_entropy", also=CHOOSERS, ranks=True, resumes=True)
+@kind(LOSSES, hears="cross_entropy", also=CHOOSERS, ranks=True, resumes=True, classifies=True)
 def cross_entropy() -> Training:
     return Training(Module(lambda m, b: F.cross_entropy(m(b[0]), b[1]), net=mlp()), load(vectors(), classes()))
 
@@ -48,7 +48,7 @@ def cross_entropy_module_on_a_dict() -> Training:
     return Training(Module(step, net=mlp(), criterion=nn.CrossEntropyLoss()), load(Rows()))
 
 
-@kind(LOSSES, hears="cross_entropy", also=("infobatch", "el2n"))
+@kind(LOSSES, hears="cross_entropy", also=("infobatch", "el2n"), classifies=True)
 def class_weights() -> Training:
     weight = torch.tensor([1.0, 3.0, 0.5])
     return Training(
@@ -56,7 +56,7 @@ def class_weights() -> Training:
     )
 
 
-@kind(LOSSES, hears="cross_entropy", also=("infobatch", "el2n"))
+@kind(LOSSES, hears="cross_entropy", also=("infobatch", "el2n"), classifies=True)
 def label_smoothing() -> Training:
     return Training(
         Module(lambda m, b: F.cross_entropy(m(b[0]), b[1], label_smoothing=0.1), net=mlp()),

@@ -50,7 +50,7 @@ def segmentation() -> Training:
     )
 
 
-@kind(LOSSES, ROWS, hears="cross_entropy", resumes=True)
+@kind(LOSSES, ROWS, hears="cross_entropy", resumes=True, classifies=True)
 def segmentation_with_ignored_pixels() -> Training:
     labels = masks(ignored=True)
     labels[7] = 255  # nothing to learn from: no loss of its own
@@ -69,7 +69,7 @@ def segmentation_flattened_with_channels_last() -> Training:
     return Training(Module(step, net=fully_convolutional()), load(images(), masks(ignored=True)))
 
 
-@kind(LOSSES, ROWS, hears="cross_entropy", needs=SMP)
+@kind(LOSSES, ROWS, hears="cross_entropy", needs=SMP, classifies=True)
 def unet_of_segmentation_models() -> Training:
     return Training(
         Module(lambda m, b: F.cross_entropy(m(b[0]), b[1], ignore_index=255), net=unet(4)),

@@ -51,7 +51,9 @@ def training(step: Any, graphs: list[Any], net: nn.Module) -> Training:
     return Training(Module(step, net=net), DataLoader(graphs, batch_size=BATCH, shuffle=True), dataset=graphs)
 
 
-@kind(LOSSES, ROWS, hears="cross_entropy", also=("random", "el2n", "infobatch"), ranks=True, resumes=True)
+@kind(
+    LOSSES, ROWS, hears="cross_entropy", also=("random", "el2n", "infobatch"), ranks=True, resumes=True, classifies=True
+)
 def graph_classification() -> Training:
     return training(lambda m, graph: F.cross_entropy(m(graph), graph.y), molecules(), Network())
 
@@ -61,7 +63,7 @@ def graph_regression() -> Training:
     return training(lambda m, graph: F.mse_loss(m(graph).squeeze(-1), graph.y), molecules(target=True), Network(1))
 
 
-@kind(ROWS, hears="cross_entropy")
+@kind(ROWS, hears="cross_entropy", classifies=True)
 def node_classification_on_many_graphs() -> Training:
     return training(
         lambda m, graph: F.cross_entropy(m(graph), graph.y), molecules(node_labels=True), Network(pooled=False)

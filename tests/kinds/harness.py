@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections import defaultdict
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import lightning.pytorch as pl
 import torch
@@ -14,6 +13,8 @@ from kinds.table import BATCH_LOSS, EXACT, LOSSES, NORM, RULES, TOLD, Kind, Trai
 from scipy.stats import rankdata
 from support import trainer as make_trainer
 from torch import Tensor
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from dynsel.callbacks import DynamicSelection
@@ -284,7 +285,51 @@ def false_claims(kind: Kind, report: Report) -> list[str]:
     return [] if right else [f"{report.claim}: correlation {report.pearson:.3f}, of the ranks {report.spearman:.3f}"]
 
 
-Check = Callable[[Kind], list[str]]
+class Uncertainties(Random):
+    """Selects at random and keeps the entropies of the logits that it is told."""
+
+    wants = frozenset({"value"})
+    needs_targets: ClassVar[bool] = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: dict[int, float] = {}
+
+    def measure(self, logits: Tensor, targets: Any, features: Any) -> Tensor:
+        return -(logits.softmax(1) * logits.log_softmax(1)).sum(1)
+
+    def learn(self, feedback: Feedback) -> None:
+        if feedback.value is not None:
+            self.told |= dict(zip(feedback.indices.tolist(), feedback.value.tolist(), strict=True))
+
+
+class Logits(TorchFunctionMode):
+    """Mean entropy of the valid logits of the only cross entropy that is computed while it is active."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is F.cross_entropy:
+            logits, targets = args[:2]
+            valid = targets != (kwargs or {}).get("ignore_index", -100)
+            entropies = -(logits.softmax(1) * logits.log_softmax(1)).sum(1)
+            self.found = float(entropies[valid].mean())
+        return func(*args, **(kwargs or {}))
+
+
+def check_values(kind: Kind) -> list[str]:
+    """Whether what a selector makes of logits is the mean over the sample's own valid rows."""
+    recorder = Uncertainties()
+    done = fit(kind, recorder, frozen=True)
+    truth = {}
+    for i in done.watch.epochs[0] + done.watch.epochs[1]:
+        with Logits() as mode:
+            alone(done, i)
+        if mode.found == mode.found:
+            truth[i] = mode.found
+    told = {i: x for i, x in recorder.told.items() if x == x}
+    if told.keys() != truth.keys():
+        return [f"told of {len(told)} samples, not of {len(truth)}"]
+    found = correlation([told[i] for i in truth], list(truth.values()))
+    return [] if found > kind.least else [f"entropies: correlation with the truth {found:.3f}"]
 
 
 def check_training(kind: Kind, selector: Any = None) -> list[str]:

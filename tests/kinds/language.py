@@ -66,7 +66,7 @@ def causal(length: int = LONGEST) -> Rows:
     return Rows(**rows, labels=rows["input_ids"].masked_fill(rows["attention_mask"] == 0, -100))
 
 
-@kind(ROWS, hears="cross_entropy", needs=HF, also=("random", "infobatch"), ranks=True, resumes=True)
+@kind(ROWS, hears="cross_entropy", needs=HF, also=("random", "infobatch"), ranks=True, resumes=True, classifies=True)
 def causal_language_model() -> Training:
     return own_loss(gpt2(), causal())
 
@@ -115,7 +115,7 @@ def mixture_of_experts_with_a_balancing_loss() -> Training:
     return own_loss(MixtralForCausalLM(config), causal())
 
 
-@kind(ROWS, hears="cross_entropy", needs=HF)
+@kind(ROWS, hears="cross_entropy", needs=HF, classifies=True)
 def t5() -> Training:
     from transformers import T5Config, T5ForConditionalGeneration
 
@@ -142,7 +142,7 @@ def bert(name: str, **options: Any) -> Any:
     return getattr(transformers, name)(config)
 
 
-@kind(ROWS, hears="cross_entropy", needs=HF)
+@kind(ROWS, hears="cross_entropy", needs=HF, classifies=True)
 def masked_language_model() -> Training:
     rows = text()
     masked = (torch.rand(N, LONGEST) < 0.3) & (rows["attention_mask"] > 0)
@@ -153,14 +153,14 @@ def masked_language_model() -> Training:
     return own_loss(bert("BertForMaskedLM"), Rows(**rows, labels=labels))
 
 
-@kind(ROWS, hears="cross_entropy", needs=HF)
+@kind(ROWS, hears="cross_entropy", needs=HF, classifies=True)
 def token_classification() -> Training:
     rows = text()
     labels = torch.randint(0, 4, (N, LONGEST)).masked_fill(rows["attention_mask"] == 0, -100)
     return own_loss(bert("BertForTokenClassification", num_labels=4), Rows(**rows, labels=labels))
 
 
-@kind(LOSSES, ROWS, hears="cross_entropy", needs=HF, also=("random", "el2n", "infobatch"))
+@kind(LOSSES, ROWS, hears="cross_entropy", needs=HF, also=("random", "el2n", "infobatch"), classifies=True)
 def sequence_classification() -> Training:
     return own_loss(
         bert("BertForSequenceClassification", num_labels=3), Rows(**text(), labels=torch.randint(0, 3, (N,)))

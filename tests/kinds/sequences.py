@@ -45,7 +45,7 @@ def recurrent_classifier() -> Training:
     )
 
 
-@kind(ROWS, LOSSES, hears="cross_entropy", resumes=True)
+@kind(ROWS, LOSSES, hears="cross_entropy", resumes=True, classifies=True)
 def tags_flattened() -> Training:
     def step(m: Any, batch: Any) -> Tensor:
         logits = m(batch[0])
@@ -54,7 +54,7 @@ def tags_flattened() -> Training:
     return Training(Module(step, net=Tagger()), load(tokens(), padded(tokens(), lengths())))
 
 
-@kind(ROWS, LOSSES, hears="cross_entropy")
+@kind(ROWS, LOSSES, hears="cross_entropy", classifies=True)
 def tags_with_classes_in_the_second_dimension() -> Training:
     return Training(
         Module(lambda m, b: F.cross_entropy(m(b[0]).transpose(1, 2), b[1], ignore_index=0), net=Tagger()),
@@ -85,12 +85,12 @@ def _time_first(length: int) -> Training:
     )
 
 
-@kind(ROWS, hears="cross_entropy")
+@kind(ROWS, hears="cross_entropy", classifies=True)
 def time_first() -> Training:
     return _time_first(6)
 
 
-@kind(ROWS, hears="cross_entropy")
+@kind(ROWS, hears="cross_entropy", classifies=True)
 def time_first_with_as_many_steps_as_samples() -> Training:
     return _time_first(BATCH)
 
@@ -127,7 +127,7 @@ def packed_classifier() -> Training:
     return Training(Module(step, net=Tagger(3)), load(rows, collate_fn=collate))
 
 
-@kind(ROWS, hears="cross_entropy")
+@kind(ROWS, hears="cross_entropy", classifies=True)
 def packed_and_padded_again() -> Training:
     def step(m: Any, batch: Any) -> Tensor:
         ids, targets, sizes = batch
@@ -163,7 +163,7 @@ def packed_rows_all_the_way() -> Training:
     return Training(Module(step, net=Tagger()), load(rows, collate_fn=lambda items: tuple(zip(*items, strict=True))))
 
 
-@kind(ROWS, hears="cross_entropy")
+@kind(ROWS, hears="cross_entropy", classifies=True)
 def valid_rows_selected_before_the_head() -> Training:
     def step(m: Any, batch: Any) -> Tensor:
         ids, targets = batch

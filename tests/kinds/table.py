@@ -128,6 +128,7 @@ class Kind:
         also: Selectors by short name that must train as well.
         ranks: Whether it is among those that run on two ranks.
         resumes: Whether it is among those that are resumed.
+        classifies: Whether its loss is one cross entropy, whose logits must tell their entropy.
     """
 
     name: str
@@ -143,6 +144,7 @@ class Kind:
     also: tuple[str, ...] = ()
     ranks: bool = False
     resumes: bool = False
+    classifies: bool = False
 
 
 KINDS: dict[str, Kind] = {}

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kinds.harness import KEEP, check_listening, check_training, correlation, fit
+from kinds.harness import KEEP, check_listening, check_training, check_values, correlation, fit
 from kinds.table import Kind, kinds
 from programs.ranks import launch
 from support import SaveEvery, same_weights
@@ -14,6 +14,7 @@ from support import SaveEvery, same_weights
 TABLE = kinds()
 ALSO = [(kind, selector) for kind in TABLE for selector in kind.also]
 ON_RANKS = [kind for kind in TABLE if kind.ranks]
+CLASSIFIERS = [kind for kind in TABLE if kind.classifies]
 RESUMED = [kind for kind in TABLE if kind.resumes]
 
 
@@ -42,6 +43,12 @@ def test_a_kind_trains_with_other_selectors(kind: Kind, selector: str) -> None:
 def test_what_is_told_of_a_kind_is_the_truth(kind: Kind) -> None:
     require(kind)
     assert not check_listening(kind)
+
+
+@pytest.mark.parametrize("kind", CLASSIFIERS, ids=by_name)
+def test_logits_are_a_samples_own(kind: Kind) -> None:
+    require(kind)
+    assert not check_values(kind)
 
 
 @pytest.fixture(scope="module")

@@ -36,7 +36,12 @@ def accumulation_of_four_batches() -> Training:
     return classifier()
 
 
-@kind(LOSSES, hears="cross_entropy × 1", trainer=lambda: {"gradient_clip_val": 0.1, "precision": "bf16-mixed"})
+@kind(
+    LOSSES,
+    hears="cross_entropy × 1",
+    trainer=lambda: {"gradient_clip_val": 0.1, "precision": "bf16-mixed"},
+    classifies=True,
+)
 def bf16_mixed_with_clipping() -> Training:
     return classifier()
 
