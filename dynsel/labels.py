@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Subset
 
+from dynsel._lib.matrices import name_rows
 from dynsel._lib.progress import track
 
 __all__ = ["dataset_labels", "declared_labels", "encode_labels"]
@@ -26,13 +27,14 @@ def encode_labels(labels: Any) -> tuple[Tensor, list[Hashable]]:
         (sorted where they can be sorted, else in order of appearance).
 
     Raises:
-        TypeError: If a label is not hashable (a vector, say).
-        ValueError: If the labels are not one-dimensional, or look continuous.
+        TypeError: If the labels have no order (a dict, a set) or are one text, or a label is not hashable (a vector).
+        ValueError: If the labels are not one-dimensional, are masked, or look continuous.
     """
+    _check_container(labels)
     array = _as_array(labels)
     if array is not None:
         if array.ndim != 1:
-            raise ValueError(f"labels must be one a sample, got shape {array.shape}")
+            raise ValueError(f"`labels` must be (N,), one per sample, got shape {array.shape}")
         classes, codes = np.unique(array, return_inverse=True)
         names: list[Hashable] = classes.tolist()
     else:
@@ -104,6 +106,22 @@ def _labels_by_pass(dataset: Any, progress_bar: bool) -> list[Any]:
     return [_plain(label) for label in labels]
 
 
+def _check_container(labels: Any) -> None:
+    if isinstance(labels, (str, bytes, Mapping, Set)):
+        way_out = "pass its values as a list, in the order of the samples" if isinstance(labels, Mapping) else ""
+        way_out = "a text's letters are no labels" if isinstance(labels, (str, bytes)) else way_out
+        raise TypeError(
+            "`labels` must be an array or a list, one per sample and in their order, got "
+            f"{type(labels).__name__}; {way_out or 'a set has no order'}"
+        )
+    if isinstance(labels, np.ma.MaskedArray) and bool(np.ma.getmaskarray(labels).any()):
+        rows = np.flatnonzero(np.ma.getmaskarray(labels).reshape(len(labels), -1).any(1)).tolist()
+        raise ValueError(
+            f"`labels` must be known for every sample, got masked ones in {name_rows(rows)}; leave these samples "
+            "out, or give them a class of their own"
+        )
+
+
 def _as_array(labels: Any) -> np.ndarray[Any, Any] | None:
     if isinstance(labels, Tensor):
         return labels.detach().cpu().numpy()
@@ -121,7 +139,7 @@ def _encode_objects(labels: list[Any]) -> tuple[list[Hashable], np.ndarray[Any, 
         seen = dict.fromkeys(labels)
     except TypeError as error:
         raise TypeError(
-            f"labels must be hashable (numbers, strings, tuples), got {type(labels[0]).__name__}: {error}"
+            f"`labels` must be hashable (numbers, strings, tuples), got {type(labels[0]).__name__}: {error}"
         ) from error
     names: list[Hashable] = list(seen)
     try:

@@ -50,9 +50,9 @@ def test_more_classes_than_int16_holds():
 
 
 def test_vectors_are_no_labels():
-    with pytest.raises(ValueError, match=r"labels must be one a sample, got shape \(3, 2\)"):
+    with pytest.raises(ValueError, match=r"`labels` must be \(N,\), one per sample, got shape \(3, 2\)"):
         encode_labels(np.zeros((3, 2)))
-    with pytest.raises(TypeError, match=r"labels must be hashable \(numbers, strings, tuples\), got list"):
+    with pytest.raises(TypeError, match=r"`labels` must be hashable \(numbers, strings, tuples\), got list"):
         encode_labels([[1, 2], [3, 4]])
 
 
@@ -120,3 +120,26 @@ def test_no_labels_anywhere():
         ValueError, match=r"items of Bare are no \(input, label\) pairs; give the data set .* `targets`"
     ):
         dataset_labels(Bare([0, 1]))
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ({"a": 0, "b": 1}, "got dict; pass its values as a list, in the order of the samples"),
+        ({0: 1}.keys(), "got dict_keys; a set has no order"),
+        ({0, 1}, "got set; a set has no order"),
+        (frozenset({0, 1}), "got frozenset; a set has no order"),
+        ("0110", "got str; a text's letters are no labels"),
+        (b"0110", "got bytes; a text's letters are no labels"),
+    ],
+)
+def test_what_has_no_order_is_no_labels(labels, message):
+    with pytest.raises(TypeError, match=f"`labels` must be an array or a list, one per sample .*, {message}"):
+        encode_labels(labels)
+
+
+def test_masked_labels_are_named():
+    labels = np.ma.masked_equal([3, 4, -1, 4, -1], -1)
+    with pytest.raises(ValueError, match="`labels` must be known for every sample, got masked ones in rows 2, 4"):
+        encode_labels(labels)
+    assert encode_labels(np.ma.masked_array([3, 4]))[0].tolist() == [0, 1]

@@ -10,12 +10,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["Array", "Matrix", "Sparse", "blocks", "check_matrix", "moments", "name_rows", "take"]
+__all__ = ["LARGEST", "Array", "Matrix", "Sparse", "blocks", "check_matrix", "moments", "name_rows", "take"]
 
 Array: TypeAlias = NDArray[Any]
 Matrix: TypeAlias = Tensor | Array
 Sparse: TypeAlias = Any  # scipy's sparse arrays have no types
 
+LARGEST = 1e15
 _BLOCK_VALUES = 2**22  # 16 MB of float32 a block: bounded memory, and still few blocks
 
 
@@ -28,7 +29,8 @@ def check_matrix(features: Any, name: str = "features") -> None:
 
     Raises:
         TypeError: If it is no tensor or array, or not of a floating-point type.
-        ValueError: If it isn't 2-D, is empty, or holds NaN or infinite values (the message names the rows).
+        ValueError: If it isn't 2-D, is empty, or holds NaN, infinite values or values above 1e15 in size, whose squares
+            float32 couldn't add up (the message names the rows).
     """
     if not isinstance(features, (Tensor, np.ndarray)):
         raise TypeError(f"`{name}` must be a tensor or a NumPy array, got {type(features).__name__}")
@@ -45,15 +47,23 @@ def check_matrix(features: Any, name: str = "features") -> None:
         )
     if 0 in features.shape:
         raise ValueError(f"`{name}` must have at least one row and one column, got shape {tuple(features.shape)}")
-    wrong = [row for rows in blocks(features) for row in _not_finite(take(features, rows), rows.start)]
-    if wrong:
+    bad: list[int] = []
+    large: list[int] = []
+    for rows in blocks(features):
+        block = take(features, rows)
+        bad += _rows_where(~torch.isfinite(block), rows.start)
+        large += _rows_where(torch.isfinite(block) & (block.abs() > LARGEST), rows.start)
+    if bad:
+        raise ValueError(f"`{name}` must be finite, got NaN or infinite values in {name_rows(bad)}; compute them again")
+    if large:
         raise ValueError(
-            f"`{name}` must be finite, got NaN or infinite values in {name_rows(wrong)}; compute them again"
+            f"`{name}` must be at most {LARGEST:g} in size, whose squares float32 can add up, got larger values in "
+            f"{name_rows(large)}; scale them"
         )
 
 
-def _not_finite(block: Tensor, start: int) -> list[int]:
-    rows: list[int] = (~torch.isfinite(block).all(1)).nonzero()[:, 0].add(start).tolist()
+def _rows_where(wrong: Tensor, start: int) -> list[int]:
+    rows: list[int] = wrong.any(1).nonzero()[:, 0].add(start).tolist()
     return rows
 
 

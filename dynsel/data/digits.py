@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from dynsel._lib.checks import check_integer, check_number
 from dynsel._lib.images import TensorImages
 from dynsel.data.module import TensorDataModule
 
@@ -18,9 +19,9 @@ class DigitsDataModule(TensorDataModule):
 
     Args:
         batch_size: Images in a training batch.
-        test_share: Share of the images that makes up the validation set, in (0, 1); stratified by class.
+        test_share: Share of the images that makes up the validation set, in [0.006, 0.994]; stratified by class.
         num_workers: Worker processes of the loaders.
-        seed: Decides the split, and nothing else.
+        seed: Seed for the split, in [0, 2^32); it determines nothing else.
         on_device: Keep the images on the Trainer's accelerator, if it has one.
         label_noise: Share of the training labels to make wrong, in [0, 1) (`dynsel.data.flip_labels`).
         imbalance: Size of the largest training class over that of the smallest, at least 1
@@ -41,10 +42,9 @@ class DigitsDataModule(TensorDataModule):
         imbalance: float = 1.0,
     ) -> None:
         super().__init__(batch_size, num_workers, on_device, label_noise, imbalance)
-        if not 0 < test_share < 1:
-            raise ValueError(f"`test_share` must be in (0, 1), got {test_share}")
-        self.test_share = test_share
-        self.seed = seed
+        why = "each of the ten classes needs an image in both parts"
+        self.test_share = check_number("test_share", test_share, at_least=0.006, at_most=0.994, why=why)
+        self.seed = check_integer("seed", seed, at_least=0, at_most=2**32 - 1)
 
     @property
     def num_classes(self) -> int:

@@ -107,8 +107,12 @@ def save_distilled(
     images = images.detach().float().cpu().contiguous()
     if not bool(((images >= 0) & (images <= 1)).all()):
         raise ValueError("`images` must be within [0, 1] and finite")
-    if len(targets) != len(images):
-        raise ValueError(f"`targets` must be ({len(images)},), one an image, got {tuple(targets.shape)}")
+    if images.ndim != 4 or tuple(targets.shape) != (len(images),):
+        raise ValueError(
+            f"`images` must be (M, C, H, W) and `targets` (M,), got {tuple(images.shape)} and {tuple(targets.shape)}"
+        )
+    if not bool(((targets >= 0) & (targets < len(classes))).all()):
+        raise ValueError(f"`targets` must be in [0, {len(classes)}), one name in `classes` for each")
     tensors = {"images": images, "targets": targets.detach().cpu().long().contiguous()}
     if soft_targets is not None:
         if soft_targets.shape != (len(images) * factor**2, len(classes)):
@@ -148,6 +152,8 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if not known:
         raise ValueError(f"{path} is no manifest of a distilled data set: its format must be {_FORMAT!r}")
     # By name only: a manifest must not lead to other files.
+    if not all(isinstance(manifest.get(name), str) for name in ("file", "sha256")):
+        raise ValueError(f"{path} is damaged: it must name its `file` and the file's `sha256`; export it again")
     data = path.parent / Path(manifest["file"]).name
     if not data.is_file():
         raise FileNotFoundError(f"{path} names {data.name}, which is not beside it")
@@ -156,7 +162,29 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             f"{data} is not what {path.name} vouches for: expected sha256 {manifest['sha256'][:16]}…, got "
             f"{found[:16]}…; one of the two was changed or is damaged: export it again"
         )
-    return manifest, read_tensors(data, what=f"what {path.name} describes")
+    tensors = read_tensors(data, what=f"what {path.name} describes")
+    if wrong := _wrong_content(manifest, tensors):
+        raise ValueError(f"{data} can't be used: {wrong}; export it again")
+    return manifest, tensors
+
+
+def _wrong_content(manifest: dict[str, Any], tensors: dict[str, Tensor]) -> str | None:
+    """What no distilled set could hold, in words: a checksum only says that files belong together."""
+    classes, factor = manifest.get("classes"), manifest.get("factor")
+    if not isinstance(classes, list) or not isinstance(factor, int) or isinstance(factor, bool) or factor < 1:
+        return "its manifest must name `classes` and a `factor` of at least 1"
+    images, targets, shares = (tensors.get(name) for name in ("images", "targets", "soft_targets"))
+    if images is None or targets is None or images.ndim != 4 or targets.shape != images.shape[:1]:
+        return "it must hold `images` (M, C, H, W) and `targets` (M,)"
+    if not images.is_floating_point() or not bool(((images >= 0) & (images <= 1)).all()):
+        return "its images must be floats in [0, 1]"
+    if targets.dtype != torch.int64 or not bool(((targets >= 0) & (targets < len(classes))).all()):
+        return f"its targets must be whole numbers in [0, {len(classes)})"
+    if shares is None:
+        return None
+    if shares.shape != (len(images) * factor**2, len(classes)) or not bool(((shares >= 0) & (shares <= 1)).all()):
+        return f"its soft targets must be ({len(images) * factor**2}, {len(classes)}) shares in [0, 1]"
+    return None
 
 
 def _sha256(path: Path) -> str:

@@ -113,12 +113,40 @@ def read_manifest(path: Path) -> dict[str, Any]:
         path: The `.npy` file.
 
     Raises:
-        ValueError: If it isn't one.
+        ValueError: If it isn't one, or says what can't be; names the entry.
     """
     manifest = read_json(manifest_path(path))
     if not isinstance(manifest, dict) or not {"N", "d", "dtype"} <= set(manifest):
         raise ValueError(f"{manifest_path(path)} is no manifest of features: it says neither N, d nor dtype")
+    if wrong := _wrong_entry(manifest):
+        raise ValueError(f"{manifest_path(path)} is damaged: {wrong}; write the features again")
     return manifest
+
+
+def _wrong_entry(manifest: Mapping[str, Any]) -> str | None:
+    """The first entry that no manifest could have, in words."""
+    for name in ("N", "d", "block_rows", "bytes"):
+        if name in manifest and not _is_count(manifest[name]):
+            return f"its {name} is {manifest[name]!r}"
+    if manifest["dtype"] not in ("float16", "float32", "float64"):
+        return f"its dtype is {manifest['dtype']!r}"
+    checksums = manifest.get("checksums", [])
+    if not isinstance(checksums, list) or not all(isinstance(value, str) for value in checksums):
+        return "its checksums are no list of texts"
+    if checksums and "block_rows" not in manifest:
+        return "it has checksums, but no block_rows"
+    if checksums and len(checksums) != -(-manifest["N"] // manifest["block_rows"]):
+        return f"it has {len(checksums)} checksums for {manifest['N']} rows in blocks of {manifest['block_rows']}"
+    skipped = manifest.get("skipped", [])
+    if not isinstance(skipped, list) or not all(_is_count(row, 0) and row < manifest["N"] for row in skipped):
+        return f"its skipped rows must be in [0, {manifest['N']})"
+    if not isinstance(manifest.get("fingerprint"), dict | None):
+        return "its fingerprint is no mapping"
+    return None
+
+
+def _is_count(value: Any, least: int = 1) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 def write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:

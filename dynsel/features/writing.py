@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dynsel._lib.files import array_header, full_disk, start_array, write_atomically
-from dynsel._lib.matrices import name_rows
+from dynsel._lib.matrices import LARGEST, name_rows
 from dynsel.features.layout import (
     FORMAT,
     block_rows,
@@ -111,7 +111,7 @@ class StoreWriter:
         Raises:
             RuntimeError: If the disk is full; what was written so far is kept.
             TypeError: If the type is another one.
-            ValueError: If the shape is another one, or a row isn't finite; names the rows.
+            ValueError: If the shape is another one, or a row isn't finite or too large; names the rows.
         """
         rows = self.rows(block)
         if str(features.dtype) != self.plan["dtype"]:
@@ -123,6 +123,12 @@ class StoreWriter:
         if len(bad):
             wider = "; if they are too large for float16, use dtype='float32'" if features.dtype == np.float16 else ""
             raise ValueError(f"features must be finite, got NaN or infinite values in {name_rows(bad.tolist())}{wider}")
+        # As float32: to float16 the limit itself is infinite.
+        large = np.flatnonzero((np.abs(features) > np.float32(LARGEST)).any(1)) + rows.start
+        if len(large):
+            raise ValueError(
+                f"features must be at most {LARGEST:g} in size, got larger values in {name_rows(large.tolist())}"
+            )
         data = np.ascontiguousarray(features)
         with full_disk(self.path):
             with open(self.part / "data", "r+b") as file:

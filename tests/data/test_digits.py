@@ -64,11 +64,24 @@ def test_workers_give_the_same_batches():
 
 
 def test_wrong_arguments_are_named():
-    with pytest.raises(ValueError, match=r"`test_share` must be in \(0, 1\), got 1"):
+    with pytest.raises(ValueError, match=r"`test_share` must be in \[0.006, 0.994\], got 1"):
         DigitsDataModule(test_share=1)
+    with pytest.raises(
+        ValueError, match=r"`test_share` must be in .*, got 0.999; each of the ten classes needs an image"
+    ):
+        DigitsDataModule(test_share=0.999)
+    with pytest.raises(ValueError, match=r"`seed` must be in \[0, 4.29497e\+09\], got -1"):
+        DigitsDataModule(seed=-1)
     with pytest.raises(ValueError, match="`batch_size` must be at least 1, got 0"):
         DigitsDataModule(0)
     with pytest.raises(ValueError, match="`num_workers` must be 0 or more, got -1"):
         DigitsDataModule(num_workers=-1)
     with pytest.raises(RuntimeError, match=r'call `setup\("fit"\)` first'):
         DigitsDataModule().train_dataloader()
+
+
+@pytest.mark.parametrize("share", [0.006, 0.994])
+def test_the_smallest_parts_have_an_image_of_every_class(share):
+    module = DigitsDataModule(test_share=share)
+    module.setup()
+    assert all(len(part.targets.unique()) == 10 for part in (module.train_set, module.val_set))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 from torch.utils.data import DataLoader
 
 from dynsel import SelectionController
@@ -124,7 +126,7 @@ def test_soft_labels_that_are_not_there(tmp_path):
     [
         ({"images": IMAGES + 0.5}, r"`images` must be within \[0, 1\] and finite"),
         ({"images": IMAGES * torch.nan}, r"`images` must be within \[0, 1\] and finite"),
-        ({"targets": TARGETS[:5]}, r"`targets` must be \(6,\), one an image, got \(5,\)"),
+        ({"targets": TARGETS[:5]}, r"`targets` \(M,\), got \(6, 3, 8, 8\) and \(5,\)"),
         ({"soft_targets": SOFT[:6]}, r"`soft_targets` must be \(24, 3\), got \(6, 3\)"),
     ],
 )
@@ -133,3 +135,34 @@ def test_what_cannot_be_saved(tmp_path, change, message):
     with pytest.raises(ValueError, match=message):
         save_distilled(tmp_path, **given)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"images": IMAGES * float("nan")}, r"its images must be floats in \[0, 1\]"),
+        ({"images": IMAGES * 1e9}, r"its images must be floats in \[0, 1\]"),
+        ({"images": IMAGES[0]}, r"it must hold `images` \(M, C, H, W\) and `targets` \(M,\)"),
+        ({"targets": TARGETS - 5}, r"its targets must be whole numbers in \[0, 3\)"),
+        ({"targets": TARGETS.float()}, r"its targets must be whole numbers in \[0, 3\)"),
+        ({"soft_targets": SOFT * float("inf")}, r"its soft targets must be \(24, 3\) shares in \[0, 1\]"),
+        ({"soft_targets": SOFT[:5]}, r"its soft targets must be \(24, 3\) shares in \[0, 1\]"),
+    ],
+)
+def test_what_no_distilled_set_could_hold_is_refused(folder, change, message):
+    """Even where the checksum is right: somebody may have written both."""
+    tensors = {"images": IMAGES, "targets": TARGETS, "soft_targets": SOFT, **change}
+    save_file({name: value.contiguous() for name, value in tensors.items()}, folder / "distilled.safetensors")
+    manifest = json.loads((folder / "distilled.json").read_text())
+    manifest["sha256"] = hashlib.sha256((folder / "distilled.safetensors").read_bytes()).hexdigest()
+    (folder / "distilled.json").write_text(json.dumps(manifest))
+    with pytest.raises(ValueError, match=rf"distilled.safetensors can't be used: {message}"):
+        DistilledDataset(folder)
+
+
+@pytest.mark.parametrize("change", [{"factor": 0}, {"factor": "two"}, {"classes": None}, {"file": 3}, {"sha256": None}])
+def test_a_manifest_that_says_what_cannot_be_is_refused(folder, change):
+    manifest = json.loads((folder / "distilled.json").read_text())
+    (folder / "distilled.json").write_text(json.dumps(manifest | change))
+    with pytest.raises(ValueError, match=r"its manifest must name `classes` and a `factor`|it must name its `file`"):
+        DistilledDataset(folder)

@@ -298,3 +298,36 @@ def test_manifest_of_a_plain_save_has_checksums(tmp_path: Path) -> None:
     path = save_features(tmp_path / "f.npy", MATRIX, dataset())
     assert list(open_store(path).damaged_blocks()) == [None]
     assert json.loads((tmp_path / "f.npy.json").read_text())["bytes"] == path.stat().st_size
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"skipped": [10**9]}, r"its skipped rows must be in \[0, 23\)"),
+        ({"skipped": [-1]}, r"its skipped rows must be in \[0, 23\)"),
+        ({"skipped": {"3": 1}}, r"its skipped rows must be in \[0, 23\)"),
+        ({"N": -4}, "its N is -4"),
+        ({"d": "4"}, "its d is '4'"),
+        ({"block_rows": 0}, "its block_rows is 0"),
+        ({"bytes": None}, "its bytes is None"),
+        ({"dtype": "object"}, "its dtype is 'object'"),
+        ({"checksums": ["a"]}, "it has 1 checksums for 23 rows in blocks of 5"),
+        ({"checksums": 5}, "its checksums are no list of texts"),
+        ({"fingerprint": "abc"}, "its fingerprint is no mapping"),
+    ],
+)
+def test_a_manifest_that_says_what_cannot_be_is_named(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    path = write_all(tmp_path / "f.npy")
+    manifest = json.loads((tmp_path / "f.npy.json").read_text())
+    (tmp_path / "f.npy.json").write_text(json.dumps(manifest | change))
+    with pytest.raises(ValueError, match=f"f.npy.json is damaged: {message}; write the features again"):
+        load_features(path)
+
+
+def test_values_whose_squares_float32_cannot_add_up_are_refused(tmp_path: Path) -> None:
+    large = MATRIX.astype(np.float32)
+    large[3, 1] = -1e30
+    with pytest.raises(ValueError, match=r"`features` must be at most 1e.15 .*got larger values in row 3; scale"):
+        load_features(large)
+    with pytest.raises(ValueError, match=r"features must be at most 1e.15 in size, got larger values in row 3"):
+        write_all(tmp_path / "f.npy", large, dtype="float32")
