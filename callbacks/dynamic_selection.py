@@ -77,6 +77,7 @@ class DynamicSelection(Callback):
     ) -> None:
         self.controller = SelectionController(selector, keep_ratio, features=features, labels=labels, seed=seed)
         self.count_flops = count_flops
+        self._told_of_gradients = False
         self._score, self._loader_key = per_sample_loss, loader
         self._be_idle()
         self._trainer: pl.Trainer | None = None
@@ -316,3 +317,11 @@ class DynamicSelection(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         LightningDriver.forget_loader_state(checkpoint)
+        if self._driver is not None and self._driver.holds_gradients and not self._told_of_gradients:
+            self._told_of_gradients = True
+            every = self._driver.accumulate
+            rank_zero_warn(
+                "DynamicSelection: this checkpoint was saved between two optimiser steps, and Lightning saves no "
+                f"gradients: resumed from it, a run won't be exactly the same. With accumulate_grad_batches={every} "
+                f"save after every multiple of {every} batches, as ModelCheckpoint(every_n_train_steps=...) does."
+            )

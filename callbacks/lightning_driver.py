@@ -299,6 +299,14 @@ class LightningDriver:
         """
         return math.ceil(sum(steps) / max_epochs) * self.accumulate
 
+    @property
+    def holds_gradients(self) -> bool:
+        """Whether batches were added up that no optimiser step has used yet."""
+        loop = self.trainer.fit_loop.epoch_loop
+        if not self.trainer.lightning_module.automatic_optimization or self.trainer.is_last_batch:
+            return False
+        return bool(loop.batch_progress.current.ready % self.accumulate)
+
     @staticmethod
     def forget_loader_state(checkpoint: dict[str, Any]) -> None:
         """Take the selected loader's (empty) state out, so that the checkpoint loads without the plugin too."""

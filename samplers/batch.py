@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Sampler
 
+from dynsel._lib.checks import check_keys
 from dynsel.samplers.ranks import decide_once
 from dynsel.samplers.selection_sampler import SelectionSampler
 from dynsel.schedules import Schedule, as_keep_ratio, sample_count
@@ -193,7 +194,12 @@ class BatchSelectionSampler(Sampler[list[int]]):
         return {"sampler": self.sampler.state_dict(batches), "selector": self.selector.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue where `state_dict` was taken."""
+        """Continue where `state_dict` was taken.
+
+        Raises:
+            ValueError: If it is of another selector or data set, or of another version.
+        """
+        check_keys("the batches", state, ("sampler", "selector"))
         self.selector.load_state_dict(state["selector"])
         self.sampler.load_state_dict(state["sampler"])
         self._chosen = self.sampler.epoch

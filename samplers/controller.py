@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from dynsel._lib.checks import check_integer, check_keys
 from dynsel.features.capture import CapturedFeatures
 from dynsel.samplers.choosing import Chooser
 from dynsel.samplers.driver import Driver, Phase, PlainDriver
@@ -31,6 +32,10 @@ from dynsel.selection import class_balance
 from dynsel.selectors import CandidateSelector, Hybrid, Selector, selector_class
 
 __all__ = ["SelectionController"]
+
+
+# Keys of the selection's state.
+_STATE = ("epoch", "selector", "sampler", "books", "sources", "rng")
 
 
 def _nothing() -> None:
@@ -428,7 +433,14 @@ class SelectionController:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from `state_dict`; takes effect when a loader is wrapped, if that is still to come."""
+        """Continue from `state_dict`; takes effect when a loader is wrapped, if that is still to come.
+
+        Another keep ratio, batch size or number of ranks than before is fine.
+
+        Raises:
+            ValueError: If it is of another selector, of one with other arguments, of another data set, or of another
+                version of dynsel.
+        """
         if not state:
             return
         if self._loader() is None:
@@ -437,8 +449,17 @@ class SelectionController:
             self._load(state)
 
     def _load(self, state: dict[str, Any]) -> None:
-        self.sampler.load_state_dict(state["sampler"])
+        check_keys("the selection", state, _STATE)
+        try:
+            check_integer("epoch", state["epoch"], at_least=0)
+            self._take(state)
+        except (AttributeError, IndexError, KeyError, RuntimeError, TypeError) as error:
+            raise ValueError(f"the state of the selection can't be read, the checkpoint is damaged: {error}") from error
+
+    def _take(self, state: dict[str, Any]) -> None:
+        # The selector first: it knows best what is wrong.
         self.selector.load_state_dict(state["selector"])
+        self.sampler.load_state_dict(state["sampler"])
         self.books.load_state_dict(state["books"])
         self.sources.load_state_dict(state["sources"])
         self.epoch = state["epoch"]

@@ -6,11 +6,12 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from torch import Tensor
 
+from dynsel._lib.checks import check_keys
 from dynsel.usage import coverage, gini
 
 __all__ = ["Books", "EpochRecord"]
@@ -181,7 +182,15 @@ class Books:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue where `state_dict` was taken."""
+        """Continue where `state_dict` was taken.
+
+        Raises:
+            ValueError: If a key is missing or not known.
+        """
+        check_keys("the books", state, ("history", "record", "samples", "flops"))
+        names = [field.name for field in fields(EpochRecord)]
+        for record in (*state["history"], *([] if state["record"] is None else [state["record"]])):
+            check_keys("an epoch's record", record, names)
         self.history[:] = [EpochRecord(**record) for record in state["history"]]
         self.record = None if state["record"] is None else EpochRecord(**state["record"])
         self.samples_trained, self.samples_scored = state["samples"]

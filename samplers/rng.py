@@ -6,12 +6,13 @@ dynsel never draws from them itself; it restores them so that a resumed run cont
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
+from dynsel._lib.checks import check_keys
 from dynsel.samplers.ranks import gather, this_rank
 
 __all__ = ["RandomStates", "get_rng_state", "set_rng_state"]
@@ -47,13 +48,41 @@ def set_rng_state(state: dict[str, Any], generators: Sequence[torch.Generator] =
     for generator, own in zip(generators, state["generators"], strict=False):
         generator.set_state(own)
     torch.set_rng_state(state["torch"])
-    version, internal, gauss = state["random"]
-    random.setstate((version, tuple(internal), gauss))
-    name, keys, position, has_gauss, cached = state["numpy"]
-    np.random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, cached))  # noqa: NPY002
+    _set_random(random, state["random"])
+    _set_numpy(np.random, state["numpy"])
     if torch.cuda.is_available():
         for device, cuda in enumerate(state.get("cuda", [])[: torch.cuda.device_count()]):
             torch.cuda.set_rng_state(cuda, device)
+
+
+def check_rng_state(state: Any) -> None:
+    """Check what `get_rng_state` gave, without changing any of the states in use.
+
+    Raises:
+        ValueError: If a key is missing or not known, or what it holds is no such state.
+    """
+    check_keys("the random numbers", state, ("torch", "random", "numpy", "generators"), optional=("cuda",))
+    trials: dict[str, Callable[[], Any]] = {
+        "torch": lambda: torch.Generator().set_state(state["torch"]),
+        "random": lambda: _set_random(random.Random(), state["random"]),
+        "numpy": lambda: _set_numpy(np.random.RandomState(), state["numpy"]),
+        "generators": lambda: [own.numel() for own in state["generators"]],
+    }
+    for name, trial in trials.items():
+        try:
+            trial()
+        except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
+            raise ValueError(f"`{name}` of the random numbers can't be read: the checkpoint is damaged") from error
+
+
+def _set_random(generator: Any, state: list[Any]) -> None:
+    version, internal, gauss = state
+    generator.setstate((version, tuple(internal), gauss))
+
+
+def _set_numpy(generator: Any, state: list[Any]) -> None:
+    name, keys, position, has_gauss, cached = state
+    generator.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, cached))
 
 
 class RandomStates:
@@ -68,7 +97,13 @@ class RandomStates:
         return gather(get_rng_state(_generators(loader)))
 
     def load_state_dict(self, states: list[dict[str, Any]]) -> None:
-        """Wait with that of this process: by its number among all, for those that share samples differ as well."""
+        """Wait with that of this process: by its number among all, for those that share samples differ as well.
+
+        Raises:
+            ValueError: If a key is missing or not known.
+        """
+        for state in states:
+            check_rng_state(state)
         self._waiting = states[this_rank()] if this_rank() < len(states) else states[0]
 
     def restore(self, loader: Any) -> None:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DistributedSampler, RandomSampler, Sampler, SequentialSampler
 
+from dynsel._lib.checks import check_flag, check_integer, check_keys
 from dynsel.samplers.driver import Phase
 from dynsel.selection import Selection
 
@@ -20,6 +21,8 @@ __all__ = ["SelectionSampler"]
 
 # Numbers that a Python list holds at a time: one list of a hundred million takes gigabytes.
 CHUNK = 1 << 16
+# Keys of a sampler's state.
+_STATE = ("epoch", "num_samples", "batches", "batch_size", "position", "mask", "weights", "seed", "order", "shuffle")
 
 
 class SelectionSampler(DistributedSampler[int]):
@@ -378,8 +381,13 @@ class SelectionSampler(DistributedSampler[int]):
         """Continue where `state_dict` was taken, also on another number of ranks.
 
         Raises:
-            ValueError: If the state is of a data set of another length.
+            ValueError: If the state is of a data set of another length, or of another version.
         """
+        check_keys("the sampler", state, _STATE)
+        for name in ("epoch", "num_samples", "batches", "position"):
+            check_integer(name, state[name], at_least=0)
+        if state["shuffle"] is not None:
+            check_flag("shuffle", state["shuffle"])
         if state["num_samples"] != self.num_total:
             raise ValueError(
                 f"the state is of a data set of {state['num_samples']} samples, this one has {self.num_total}"

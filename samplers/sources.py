@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from dynsel._lib.checks import check_keys
 from dynsel.features.arrays import load_features
 from dynsel.features.capture import CapturedFeatures
 from dynsel.labels import dataset_labels, declared_labels, encode_labels
@@ -119,7 +120,12 @@ class Sources:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue where `state_dict` was taken, bound to the same data set."""
+        """Continue where `state_dict` was taken, bound to the same data set.
+
+        Raises:
+            ValueError: If a key is missing or not known.
+        """
+        check_keys("the features' source", state, ("fitted", "capture", "is_gathering"))
         self._fitted, self.is_gathering = state["fitted"], state["is_gathering"]
         if self.capture is not None and state["capture"] is not None:
             self.capture.load_state_dict(state["capture"])

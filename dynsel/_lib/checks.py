@@ -5,9 +5,18 @@ from __future__ import annotations
 import importlib
 import math
 import numbers
+from collections.abc import Collection
 from typing import Any
 
-__all__ = ["check_choice", "check_flag", "check_integer", "check_number", "import_by_path"]
+__all__ = [
+    "check_choice",
+    "check_flag",
+    "check_integer",
+    "check_keys",
+    "check_number",
+    "check_seed",
+    "import_by_path",
+]
 
 
 def check_number(
@@ -80,6 +89,21 @@ def check_integer(
     return number
 
 
+def check_seed(name: str, value: Any, *, at_most: int = 2**63 - 1) -> int:
+    """A seed: a whole number from 0, as a plain int.
+
+    Args:
+        name: The parameter, as its user writes it.
+        value: An int or one of numpy's.
+        at_most: Highest value that its generator takes.
+
+    Raises:
+        TypeError: If it is no whole number.
+        ValueError: If it is out of bounds.
+    """
+    return check_integer(name, value, at_least=0, at_most=at_most)
+
+
 def check_flag(name: str, value: Any) -> bool:
     """True or False, and nothing that Python takes for one of them.
 
@@ -109,6 +133,29 @@ def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> str:
     if not isinstance(value, str) or value not in choices:
         raise ValueError(f"`{name}` must be {' or '.join(map(repr, choices))}, got {value!r}")
     return value
+
+
+def check_keys(what: str, state: Any, keys: Collection[str], *, optional: Collection[str] = ()) -> None:
+    """A state has the keys that this version saves, all of them and no others.
+
+    Args:
+        what: Whose state it is, for the error.
+        state: What was loaded.
+        keys: Keys that it must have.
+        optional: Keys that it may have besides.
+
+    Raises:
+        ValueError: If it is no dict, lacks a key, or has one that isn't known.
+    """
+    if not isinstance(state, dict):
+        raise ValueError(f"the state of {what} must be a dict, got {type(state).__name__}: the checkpoint is damaged")
+    problems = [f"lacks `{key}`" for key in keys if key not in state]
+    problems += [f"has `{key}`, which isn't known" for key in state if key not in keys and key not in optional]
+    if problems:
+        raise ValueError(
+            f"the state of {what} {' and '.join(problems)}: it was saved by another version of dynsel; resume with "
+            "that one, or drop the selection's state, which is under DynamicSelection in checkpoint['callbacks']"
+        )
 
 
 def import_by_path(name: str, path: Any) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dynsel._lib.checks import check_keys
 from dynsel._lib.messages import suggest
 
 __all__ = ["CapturedFeatures", "find_module"]
@@ -99,7 +100,15 @@ class CapturedFeatures:
 
         Args:
             state: As `state_dict` gave it.
+
+        Raises:
+            ValueError: If a key is missing or not known, or it is of another number of samples.
         """
+        check_keys("captured features", state, ("features", "seen", "done"))
+        if len(state["seen"]) != self.num_samples:
+            raise ValueError(
+                f"the captured features are of {len(state['seen'])} samples, this data set has {self.num_samples}"
+            )
         self.features, self.seen, self.done = state["features"], state["seen"].clone(), state["done"]
         self._new = []
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from dynsel._lib.checks import check_flag, check_integer
 from dynsel.selection import Selection
 from dynsel.selectors.feedback import Feedback
+from dynsel.selectors.made_by import check_made_by, described, packed
 from dynsel.selectors.state import Stateful
 from dynsel.usage import count_uses
 
@@ -38,6 +39,7 @@ class Selector(Stateful, ABC):
         needs_targets: Whether `measure` looks at the targets. If not, they may be probabilities instead of classes, or
             not known, and several losses of the same logits are as good as one.
         value_or_loss: Whether a sample's loss stands in for `Feedback.value` where training tells no logits.
+        free_arguments: Arguments that a run resumed from a checkpoint may have otherwise; any other must be as it was.
         exact: Whether `select` returns exactly the size asked for (else: any number of samples).
         refresh: Epochs after which features captured from the model in training are fitted anew; 0 = never.
         keeps_features: Whether captured features are needed after the first `fit`.
@@ -60,6 +62,8 @@ class Selector(Stateful, ABC):
     # What the method can't do without beside features, feedback and labels, in words.
     also_needs: ClassVar[tuple[str, ...]] = ()
     _state_exempt = frozenset({"labels"})
+    # Arguments that a resumed run may have otherwise: a path may have moved, and draws come from the saved generator.
+    free_arguments: ClassVar[frozenset[str]] = frozenset({"seed", "progress_bar"})
 
     # Defaults for a subclass that doesn't call `super().__init__()`.
     class_balance: bool = False
@@ -67,13 +71,15 @@ class Selector(Stateful, ABC):
     labels: Tensor | None = None
     usage: Tensor
     generator: torch.Generator
+    _arguments: dict[str, Any]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "observe" in vars(cls):
             raise TypeError(f"{cls.__name__} overrides `observe`, which is final: override `learn(feedback)` instead")
 
-    def _state_defaults(self) -> None:
+    def _state_defaults(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._arguments = described(type(self), args, kwargs, self.free_arguments)
         self.generator = torch.Generator()
         self.add_state("usage", 0)
 
@@ -200,22 +206,34 @@ class Selector(Stateful, ABC):
     def state_dict(self) -> dict[str, Any]:
         """Everything declared by `add_state`, as copies. Tensors only: the checkpoint loads with `weights_only=True`.
 
+        Besides `generator`, and `made_by`: class and arguments of the selector, which must be the same to resume.
+
         Warns once of each attribute with an entry per sample that was not declared.
 
         Raises:
             RuntimeError: If the selector is not bound.
             TypeError: If a declared attribute is neither a tensor nor None.
         """
-        return {**self._state_copies(), "generator": self.generator.get_state()}
+        made_by = packed(type(self), self._arguments)
+        return {**self._state_copies(), "generator": self.generator.get_state(), "made_by": made_by}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` gave, on a selector bound to the same data set. Nothing changes if it raises.
 
+        Without the key `made_by` nothing is compared but keys, shapes and types: for whoever changes an argument on
+        purpose and keeps what was counted and learned.
+
+        Args:
+            state: What `state_dict` gave.
+
         Raises:
-            ValueError: If the state is of another selector or of a data set of another length.
+            ValueError: If the state is of another selector, of one with other arguments, or of a data set of another
+                length.
         """
         name = type(self).__name__
-        rest = {key: value for key, value in state.items() if key != "generator"}
+        if "made_by" in state:
+            check_made_by(type(self), self._arguments, state["made_by"])
+        rest = {key: value for key, value in state.items() if key not in ("generator", "made_by")}
         unexpected, missing, wrong = self._state_problems(rest)
         missing += ["generator"] if "generator" not in state else []
         if unexpected or missing:

@@ -15,6 +15,7 @@ from dynsel.schedules import Schedule, check_schedule
 from dynsel.selection import gumbel
 from dynsel.selectors.checked import checked_scores
 from dynsel.selectors.feedback import Feedback
+from dynsel.selectors.made_by import plain
 from dynsel.selectors.ranking import check_clip, check_smoothing, put_first
 from dynsel.selectors.score_selector import ScoreSelector
 from dynsel.selectors.terms import TERMS, Material, Term, term_class
@@ -101,6 +102,8 @@ class Hybrid(ScoreSelector):
         self.refresh = check_integer("refresh", refresh, at_least=0, why="it is a number of epochs, 0 = never")
         shared = {"smoothing": check_smoothing(smoothing), "clip": check_clip(clip)}
         self.weights = _weights({"uncertainty": 1.0} if terms is None else terms)
+        # What is left out is the same as the default, written.
+        self._arguments["terms"] = plain(self.weights)
         self.terms = {name: _make(name, shared) for name in self.weights}
         every = self.terms.values()
         self.needs_features = any(term.needs_features for term in every)

@@ -55,6 +55,7 @@ class JEST(CandidateSelector):
     """
 
     also_needs = (*CandidateSelector.also_needs, "reference losses")
+    free_arguments = CandidateSelector.free_arguments | {"reference"}
 
     def __init__(
         self,

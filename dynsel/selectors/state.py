@@ -77,11 +77,11 @@ class Stateful:
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         self = super().__new__(cls)
         self._state_declared, self._state_size, self._state_told_of = {}, 0, set()
-        self._state_defaults()
+        self._state_defaults(args, kwargs)
         return self
 
-    def _state_defaults(self) -> None:
-        """What every object has before its constructor ran."""
+    def _state_defaults(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """What every object has before its constructor runs with these arguments."""
 
     def add_state(self, name: str, default: float | Tensor | None, *, dtype: torch.dtype | None = None) -> None:
         """Declare an attribute that survives a restart. Made anew by every `bind`, saved and restored by itself.
