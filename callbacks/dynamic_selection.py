@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -299,7 +299,24 @@ class DynamicSelection(Callback):
             self.controller.books.set_flops(trained=self._flop_tap.total / len(self.controller.indices(batch_idx)))
             self._flop_tap = None
         self.controller.observe(
-            batch_idx, per_sample_loss=told.per_sample_loss, value=told.value, features=told.features
+            batch_idx,
+            per_sample_loss=told.per_sample_loss,
+            value=told.value,
+            features=told.features,
+            batch_loss=self._returned_loss(outputs, trainer, told.per_sample_loss),
+        )
+
+    def _returned_loss(self, outputs: Any, trainer: pl.Trainer, losses: Tensor | None) -> Tensor | None:
+        """The batch's loss, for a selector that wants no more than that; None if the batch was skipped."""
+        if "batch_loss" not in self.selector.wants or losses is not None or outputs is None:
+            return None
+        loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
+        if isinstance(loss, Tensor) and loss.numel() == 1:
+            # Lightning has divided it for the accumulation of gradients.
+            return loss.detach().reshape(()) * trainer.accumulate_grad_batches
+        raise RuntimeError(
+            f"{type(self.selector).__name__} goes by the losses of batches, and `training_step` returned none: return "
+            "the loss, a scalar tensor, or a dict that has it as `loss`"
         )
 
     def _close_flop_tap(self) -> None:

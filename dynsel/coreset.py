@@ -38,7 +38,10 @@ def _obstacle(selector: Any) -> str | None:
     if isinstance(selector, BatchSelector | CandidateSelector):
         return "chooses inside the batches of a training"
     if selector.wants:
-        parts = sorted({"value": "logits", "per_sample_loss": "losses"}.get(part, part) for part in selector.wants)
+        parts = sorted(
+            {"value": "logits", "per_sample_loss": "losses", "batch_loss": "losses of batches"}.get(part, part)
+            for part in selector.wants
+        )
         return f"chooses by {', '.join(parts)}, which only training gives"
     return None if selector.exact else "chooses no given number of samples"
 

@@ -10,12 +10,13 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
-from dynsel._lib.checks import check_number
+from dynsel._lib.checks import check_integer, check_number
 
 __all__ = [
     "Constant",
     "Cosine",
     "Linear",
+    "Oscillating",
     "Schedule",
     "Sigmoid",
     "Step",
@@ -133,6 +134,42 @@ class Step(Schedule):
 
     def __call__(self, progress: float) -> float:
         return self.values[bisect.bisect_right(self.milestones, progress)]
+
+
+class Oscillating(Schedule):
+    """In turn below and above a mean, by as much and for as long, so that a keep ratio's budget stays the same.
+
+    Published (PODS): the keep ratio swings between low and high around its target at the same budget. Ours, where the
+    summary at hand is silent: a square wave that begins low. The mean over the epochs is exact if each of the
+    `2 * cycles` halves has as many of them.
+
+    Args:
+        mean: What it swings about.
+        swing: How far, at least 0.
+        cycles: Times low and high in the whole of training, at least 1.
+
+    Raises:
+        TypeError: If an argument is of another type.
+        ValueError: If one is out of range.
+
+    Reference:
+        PODS (2026), arXiv:2605.14773. From a summary of the paper, which was not at hand itself.
+
+    Example:
+        >>> schedule = Oscillating(0.3, swing=0.1, cycles=2)
+        >>> [round(schedule(epoch / 8), 1) for epoch in range(8)]
+        [0.2, 0.2, 0.4, 0.4, 0.2, 0.2, 0.4, 0.4]
+    """
+
+    def __init__(self, mean: float, swing: float, cycles: int) -> None:
+        self.mean = check_number("mean", mean)
+        self.swing = check_number("swing", swing, at_least=0)
+        self.cycles = check_integer("cycles", cycles, at_least=1)
+
+    def __call__(self, progress: float) -> float:
+        # Progress is a quotient of whole numbers: 3 / 10 of 5 cycles must not fall short of 1.5.
+        is_high = math.floor(2 * self.cycles * progress + 1e-9) % 2
+        return self.mean + self.swing if is_high else self.mean - self.swing
 
 
 def as_schedule(value: float | Schedule) -> Schedule:

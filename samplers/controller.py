@@ -370,6 +370,7 @@ class SelectionController:
         per_sample_loss: Tensor | None = None,
         value: Tensor | None = None,
         features: Tensor | None = None,
+        batch_loss: Tensor | float | None = None,
     ) -> None:
         """Tell what training computed for a batch. Nothing is copied off the device before the epoch ends.
 
@@ -378,6 +379,7 @@ class SelectionController:
             per_sample_loss: (B,) losses.
             value: (B,) what the selector's `measure` gave; the loss may stand in for it (`Selector.value_or_loss`).
             features: (B, d) what describes each sample, kept if features are captured.
+            batch_loss: Mean loss of the batch, one number; not looked at if the losses are given.
 
         Raises:
             ValueError: If the number of values is not that of the batch's samples.
@@ -386,6 +388,10 @@ class SelectionController:
             value = per_sample_loss
         told = {"per_sample_loss": per_sample_loss, "value": value, "features": features}
         self.feedback.check(batch_idx, told)
+        if "batch_loss" in self.selector.wants:
+            mean = batch_loss if per_sample_loss is None else per_sample_loss.float().nanmean()
+            size = len(self.feedback.indices(batch_idx))
+            told["batch_loss"] = None if mean is None else torch.as_tensor(mean).float().expand(size)
         wanted = {name: values for name in self.selector.wants if (values := told[name]) is not None}
         self.feedback.tell(batch_idx, wanted)
         if features is not None and self.capture is not None:

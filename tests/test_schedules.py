@@ -14,6 +14,7 @@ from dynsel.schedules import (
     Constant,
     Cosine,
     Linear,
+    Oscillating,
     Schedule,
     Sigmoid,
     Step,
@@ -36,6 +37,22 @@ def test_ramps_rise_or_fall_within_their_ends(ramp, start, end, a, b, begin):
     slack = 1e-9 * (1 + abs(start) + abs(end))
     assert low - slack <= first <= high + slack
     assert (second - first) * (end - start) >= -slack * abs(end - start)
+
+
+@given(st.floats(-5, 5), st.floats(0, 5), st.integers(1, 20), st.integers(1, 20))
+def test_oscillations_keep_their_mean(mean, swing, cycles, half):
+    epochs = 2 * cycles * half
+    low_high = [Oscillating(mean, swing, cycles)(epoch / epochs) for epoch in range(epochs)]
+    assert low_high == ([mean - swing] * half + [mean + swing] * half) * cycles
+    assert sum(low_high) / epochs == pytest.approx(mean, abs=1e-9)
+
+
+def test_an_oscillation_as_a_keep_ratio_stays_within_its_range():
+    assert as_keep_ratio(Oscillating(0.5, 0.5 - 1e-9, 3))(0.0) > 0
+    with pytest.raises(ValueError, match=r"`keep_ratio` must be in \(0, 1\]"):
+        as_keep_ratio(Oscillating(0.3, 0.3, 2))
+    with pytest.raises(ValueError, match="`cycles` must be at least 1, got 0"):
+        Oscillating(0.3, 0.1, 0)
 
 
 @ramps

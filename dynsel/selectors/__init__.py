@@ -7,6 +7,7 @@ with `SELECTORS` and with what each class says that it needs.
 from dynsel.selectors.aum import AUM
 from dynsel.selectors.base import Selector
 from dynsel.selectors.batch import BatchSelector, CandidateSelector
+from dynsel.selectors.bls import BLS
 from dynsel.selectors.ccs import CCS
 from dynsel.selectors.checked import checked_selection
 from dynsel.selectors.el2n import EL2N
@@ -23,10 +24,12 @@ from dynsel.selectors.infobatch import InfoBatch
 from dynsel.selectors.jest import JEST
 from dynsel.selectors.kcenter import KCenter
 from dynsel.selectors.loss import LossRank
+from dynsel.selectors.orderdp import OrderDP
 from dynsel.selectors.proxy import Proxy
 from dynsel.selectors.random import Random
 from dynsel.selectors.random_in_batch import RandomInBatch
 from dynsel.selectors.rcap import RCAP
+from dynsel.selectors.repb import RePB
 from dynsel.selectors.rrd import RRD
 from dynsel.selectors.score_selector import ScoreSelector
 from dynsel.selectors.selective_backprop import SelectiveBackprop
@@ -34,6 +37,7 @@ from dynsel.selectors.ucb import UCB
 
 __all__ = [
     "AUM",
+    "BLS",
     "CCS",
     "EL2N",
     "FAST",
@@ -55,9 +59,11 @@ __all__ = [
     "InfoBatch",
     "KCenter",
     "LossRank",
+    "OrderDP",
     "Proxy",
     "Random",
     "RandomInBatch",
+    "RePB",
     "ScoreSelector",
     "SelectiveBackprop",
     "Selector",
@@ -68,6 +74,7 @@ __all__ = [
 # By the short names that commands and YAML take.
 SELECTORS: dict[str, type[Selector]] = {
     "aum": AUM,
+    "bls": BLS,
     "ccs": CCS,
     "el2n": EL2N,
     "epsilon-greedy": EpsilonGreedy,
@@ -82,10 +89,12 @@ SELECTORS: dict[str, type[Selector]] = {
     "jest": JEST,
     "k-center": KCenter,
     "loss": LossRank,
+    "orderdp": OrderDP,
     "proxy": Proxy,
     "random": Random,
     "random-in-batch": RandomInBatch,
     "rcap": RCAP,
+    "repb": RePB,
     "rrd": RRD,
     "selective-backprop": SelectiveBackprop,
     "ucb": UCB,

@@ -97,9 +97,11 @@ class Selector(Stateful, ABC):
     def needs(self) -> tuple[str, ...]:
         """All that the method can't do without, in words: "features", "losses", "logits", "labels" and so on."""
         logits = "logits or losses" if self.value_or_loss else "logits"
-        told = {"per_sample_loss": "losses", "value": logits}
+        told = {"per_sample_loss": "losses", "value": logits, "batch_loss": "batch losses"}
         parts = ["features"] if self.needs_features else []
-        parts += [told[part] for part in sorted(self.wants)] + list(self.also_needs)
+        # Of the samples' losses their batch's mean is made.
+        wanted = self.wants - {"batch_loss"} if "per_sample_loss" in self.wants else self.wants
+        parts += [told[part] for part in sorted(wanted)] + list(self.also_needs)
         return (*parts, "labels") if self.needs_labels else tuple(parts)
 
     @property

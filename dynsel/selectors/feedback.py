@@ -19,11 +19,14 @@ class Feedback:
         per_sample_loss: (B,) float32 losses, NaN where none was told; None if the selector doesn't want them.
         value: (B,) float32, what the selector's own `measure` made of the batch, NaN where nothing was told; None
             if the selector doesn't want it.
+        batch_loss: (B,) float32 mean losses of the batches that the samples were in, NaN where none was told; None if
+            the selector doesn't want them.
     """
 
     indices: Tensor
     per_sample_loss: Tensor | None = None
     value: Tensor | None = None
+    batch_loss: Tensor | None = None
 
     def finite(self) -> Feedback:
         """Only the samples whose values are all finite, so that one NaN loss can't poison a running mean."""

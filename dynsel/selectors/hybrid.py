@@ -42,7 +42,8 @@ class Hybrid(ScoreSelector):
     Terms, besides any subclass of `dynsel.selectors.terms.Term` by its class path:
 
     - `uncertainty`: rank of the smoothed entropy of the predicted classes;
-    - `loss`: rank of the smoothed loss;
+    - `loss`: rank of the smoothed loss; `batch_loss`: of the losses of the batches that a sample was in, which any
+      training tells;
     - `representativeness`, `rarity`: frequent, rare sparse-autoencoder factors;
     - `witness`: closing the gap in characteristic functions; `neural_witness`: the same at frequencies that a network
       learns anew each epoch, which takes seconds;

@@ -805,3 +805,56 @@ def test_without_classes_and_losses_the_default_says_what_to_do() -> None:
 
     with pytest.raises(RuntimeError, match=r"can't find the per-sample losses: .* 0 calls .* pass `per_sample_loss="):
         fit(DynamicSelection(), module=Silent())
+
+
+# ---------------------------------------------------------------- losses of batches
+class Overall(Listening):
+    """Wants no sample's own loss."""
+
+    wants = frozenset({"batch_loss"})
+
+
+class Unheard(Module):
+    """Its loss is a product of its own making, which nobody can take apart."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        super().training_step(batch, batch_idx)
+        return {"loss": self(batch[0]).square().mean() * 0 + 1.0 + batch_idx}
+
+
+@pytest.mark.parametrize("accumulated", [1, 3])
+def test_the_returned_loss_is_told_to_who_wants_no_more(accumulated):
+    chosen = DynamicSelection(Overall(), 0.5)
+    module = Unheard()
+    fit(chosen, module=module, max_epochs=1, accumulate_grad_batches=accumulated)
+    [heard] = chosen.selector.heard
+    wanted = {i: 1.0 + b for b, batch in enumerate(module.seen[0]) for i in batch}
+    assert heard.per_sample_loss is None
+    assert dict(zip(heard.indices.tolist(), heard.batch_loss.tolist(), strict=True)) == pytest.approx(wanted)
+
+
+def test_the_mean_of_the_samples_losses_is_told_beside_them():
+    class Both(Listening):
+        wants = frozenset({"per_sample_loss", "batch_loss"})
+
+    chosen = DynamicSelection(Both(), 0.5)
+    module = Module()
+    fit(chosen, module=module, max_epochs=1)
+    [heard] = chosen.selector.heard
+    own = dict(zip(heard.indices.tolist(), heard.per_sample_loss.tolist(), strict=True))
+    mean = dict(zip(heard.indices.tolist(), heard.batch_loss.tolist(), strict=True))
+    for batch in module.seen[0]:
+        assert [mean[i] for i in batch] == pytest.approx([sum(own[i] for i in batch) / len(batch)] * len(batch))
+
+
+def test_a_step_that_returns_no_loss_is_told_of():
+    class Manual(Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.automatic_optimization = False
+
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            return {"other": 1.0}
+
+    with pytest.raises(RuntimeError, match="Overall goes by the losses of batches, and `training_step` returned none"):
+        fit(DynamicSelection(Overall(), 0.5), module=Manual(), max_epochs=1)

@@ -78,6 +78,7 @@ def feedback(selector: Selector, indices: torch.Tensor, epoch: int) -> Feedback:
     values = {
         "per_sample_loss": torch.rand(N, generator=generator),
         "value": torch.rand(N, generator=generator),
+        "batch_loss": torch.rand(N, generator=generator),
     }
     return Feedback(indices, **{name: values[name][indices] for name in selector.wants})
 
@@ -271,7 +272,7 @@ def test_a_nan_loss_does_no_harm(name):
     before = selector.state_dict()
     indices = torch.arange(10)
     nan = torch.full((10,), torch.nan)
-    selector.observe(Feedback(indices, per_sample_loss=nan, value=nan))
+    selector.observe(Feedback(indices, per_sample_loss=nan, value=nan, batch_loss=nan))
     assert selector.usage[:10].tolist() == [1] * 10
     assert same_state(selector.state_dict(), {**before, "usage": selector.usage})
     assert all(len(set(chosen)) == len(chosen) > 0 for chosen in train(selector))

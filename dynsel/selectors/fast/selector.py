@@ -39,11 +39,12 @@ class FAST(Selector):
     samples are wanted move in the embedding until their characteristic function is that of the class, kept apart by
     a log-determinant and near real samples by an assignment, and the samples assigned in the end are the coreset.
 
-    Stated by the paper, with the numbers of its equations: graph (1), embedding (2), assignment (3), the four terms of
-    the loss (4, 5, 15, 16), phase-decoupled characteristic function distance (9, 10), a bank of frequencies (13) that
-    rise from low to high and are drawn where the loss is (14). Ours, where it is silent: all settings; work by class;
-    squared distances; the characteristic loss in units of a random subset's; assignment and draw of frequencies once
-    in `assign_every` steps; the rotating mode; and the exchanges at the end
+    Stated by the paper, with the numbers of its equations: graph (1), embedding (2), assignment at the squared distance
+    over the degree (3), the four terms of the loss (4, 5, 15, 16), phase-decoupled characteristic function distance
+    (9, 10), a bank of frequencies (13) that rise from low to high and are drawn where the loss is (14). Ours, where it
+    is silent: all settings; work by class; squared distances in (4) too; the characteristic loss in units of a random
+    subset's; assignment and draw of frequencies once in `assign_every` steps; the rotating mode; and the exchanges at
+    the end
     (`swaps`). These exchange chosen samples for others as long as that lowers the distance, because the step from
     free points to real samples loses what was gained: on features of CIFAR-10 at 10 % the points of a class come
     down from 6e-4 to 2e-4, the samples assigned to them are back at 6e-4, and exchanges bring these to 3e-5.

@@ -4,6 +4,7 @@ from difflib import get_close_matches
 
 from dynsel._lib.checks import import_by_path
 from dynsel.selectors.terms.base import Material, Term
+from dynsel.selectors.terms.batch_loss import BatchLoss
 from dynsel.selectors.terms.boundary import Boundary
 from dynsel.selectors.terms.loss import Loss
 from dynsel.selectors.terms.neural_witness import NeuralWitness
@@ -15,6 +16,7 @@ from dynsel.selectors.terms.witness import Witness
 
 __all__ = [
     "TERMS",
+    "BatchLoss",
     "Boundary",
     "Loss",
     "Material",
@@ -37,6 +39,7 @@ TERMS: dict[str, type[Term]] = {
     "neural_witness": NeuralWitness,
     "boundary": Boundary,
     "region": Region,
+    "batch_loss": BatchLoss,
 }
 
 
