@@ -12,9 +12,9 @@ __all__ = ["BLS"]
 class BLS(InfoBatch):
     """`InfoBatch` whose losses are running means of the losses of the batches that a sample was in.
 
-    Which samples come together is drawn anew each epoch, so the mean over many epochs tells the sample from its company.
-    No loss of a single sample is looked at: any LightningModule's returned loss will do. Only the weights of what stays
-    need samples' own losses in training, as those of `InfoBatch` do; where these can't be found, the term
+    Who comes together is drawn anew each epoch, so the mean over many epochs tells a sample from its company. No loss of
+    a single sample is looked at: any LightningModule's returned loss will do. Only the weights of what stays need the
+    samples' own losses in training, as those of `InfoBatch` do; where these can't be found, the term
     `batch_loss` of `Hybrid` goes by the same scores and weighs nothing.
 
     Published: the score, an exponential moving average of mean losses of batches, in the place of InfoBatch's losses.
