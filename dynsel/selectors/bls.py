@@ -13,7 +13,7 @@ class BLS(InfoBatch):
     """`InfoBatch` whose losses are running means of the losses of the batches that a sample was in.
 
     Who comes together is drawn anew each epoch, so the mean over many epochs tells a sample from its company. No loss
-    of a single sample is looked at: any LightningModule's returned loss will do. Only the weights of what stays need the
+    of a single sample is looked at: any returned loss will do. Only the weights of what stays need the
     samples' own losses in training, as those of `InfoBatch` do; where these can't be found, the term
     `batch_loss` of `Hybrid` goes by the same scores and weighs nothing.
 
