@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from dynsel._lib.console import say, value_table
@@ -11,10 +12,12 @@ from dynsel.compare.facts import conditions, energy_parts, meanings
 from dynsel.compare.plan import Plan
 from dynsel.compare.record import RunRecord
 from dynsel.compare.report import write_report
+from dynsel.compare.report.style import metric_label
 from dynsel.compare.results import results_csv, results_markdown
 from dynsel.compare.store import Store
 from dynsel.compare.summary import Row, summarise
-from dynsel.compare.table import Table, shortened, tables
+from dynsel.compare.table import Table, labels, shortened, tables
+from dynsel.compare.worth import UNITS, worths
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,7 +27,14 @@ if TYPE_CHECKING:
 __all__ = ["write_results"]
 
 
-def write_results(plan: Plan, store: Store, records: list[RunRecord], comparison: Comparison, console: Console) -> int:
+def write_results(
+    plan: Plan,
+    store: Store,
+    records: list[RunRecord],
+    comparison: Comparison,
+    console: Console,
+    full: Sequence[RunRecord] = (),
+) -> int:
     """Print the tables, and write them and the report.
 
     Args:
@@ -33,6 +43,7 @@ def write_results(plan: Plan, store: Store, records: list[RunRecord], comparison
         records: All runs, those that failed among them.
         comparison: What made the runs; it knows the data set and the device.
         console: Where to print.
+        full: Runs of full data of several lengths, if the results are told in these.
 
     Returns:
         Exit code: 1 if a run failed, else 0.
@@ -40,17 +51,32 @@ def write_results(plan: Plan, store: Store, records: list[RunRecord], comparison
     rows = summarise(records, metric=plan.metric, target=plan.target)
     device = comparison.device() if plan.energy else None
     allowed = store.steps if plan.equal == "seconds" else None
-    found = tables(rows, len(plan.seeds), plan.metric, energy_parts(rows, device), allowed)
+    known = worths(rows, records, full, store.steps or 0, plan.equal, plan.metric) if plan.worth else None
+    if known is not None:
+        rows = [replace(row, worth=known.of.get(row.selector)) for row in rows]
+    found = tables(rows, len(plan.seeds), plan.metric, energy_parts(rows, device), allowed, UNITS[plan.equal])
+    names = labels([row.selector for row in rows])
+    summary = "" if known is None else known.sentence(metric_label(plan.metric), names)
     facts, columns = conditions(plan, store, rows, device), meanings(plan, rows)
-    write_atomically(plan.results / "table.md", results_markdown(found, [*facts, *columns]))
+    write_atomically(plan.results / "table.md", results_markdown(found, [*facts, *columns], summary))
     write_atomically(plan.results / "results.csv", results_csv(rows, plan.metric))
+    if summary:
+        say(console, summary)
     _print_tables(plan, found, rows, console)
     dataset = comparison.train_dataset()
     paths = write_report(
-        records, plan.results, metric=plan.metric, dataset=dataset, tables=found, facts=facts, meanings=columns
+        records,
+        plan.results,
+        metric=plan.metric,
+        dataset=dataset,
+        tables=found,
+        facts=facts,
+        meanings=columns,
+        worths=known,
+        summary=summary,
     )
     say(console, ", ".join(map(str, paths)))
-    return 1 if any(row.errors for row in rows) else 0
+    return 1 if any(row.errors for row in rows) or any(run.error for run in full) else 0
 
 
 def _print_tables(plan: Plan, found: Sequence[Table], rows: Sequence[Row], console: Console) -> None:

@@ -78,11 +78,13 @@ def _plan(options: argparse.Namespace, first_seed: int, args: Sequence[str]) -> 
         equal=options.equal,
         energy=options.energy,
         beside=tuple(options.beside),
+        worth=options.worth,
     )
 
 
 def _run(plan: Plan, store: Store, comparison: Comparison, console: Console) -> int:
     from dynsel.commands._results import write_results
+    from dynsel.compare.worth import LENGTHS
 
     queue = Queue(store, comparison, console, plan.metric)
     try:
@@ -92,10 +94,11 @@ def _run(plan: Plan, store: Store, comparison: Comparison, console: Console) -> 
         records = queue.records(plan.runs(store))
         if plan.equal != "steps":
             records = queue.records(plan.runs(store, equal_lengths(records, plan.equal)))
+        full = queue.records(plan.runs_of_full_data(store, LENGTHS)) if plan.worth else []
     except (KeyboardInterrupt, SystemExit):  # Lightning turns the first into the second
         console.print("interrupted; the same command goes on with the missing runs", style="bold")
         return 130
-    return write_results(plan, store, [*records, *beside], comparison, console)
+    return write_results(plan, store, [*records, *beside], comparison, console, full)
 
 
 def _beside(plan: Plan, store: Store, comparison: Comparison) -> list[RunRecord]:
@@ -151,6 +154,11 @@ def _add_tables(parser: Parser) -> None:
         type=float,
         metavar="VALUE",
         help="how soon each selector reaches this value of the metric and holds it",
+    )
+    add(
+        "--worth",
+        action="store_true",
+        help="also train full data for 0.4 to 1.4 times as long, and say which length each result is worth",
     )
     add(
         "--energy",

@@ -12,6 +12,7 @@ from dynsel.compare.queue import EQUAL
 from dynsel.compare.store import Store, differences
 from dynsel.compare.summary import BASELINES, Row
 from dynsel.compare.table import shortened
+from dynsel.compare.worth import LENGTHS, UNITS
 
 if TYPE_CHECKING:
     import torch
@@ -43,6 +44,12 @@ ENERGY = (
     "joules in the wall-clock time: the GPU by the driver's counter, all CPU packages by RAPL, with whatever else ran "
     "on them; read by zeus, never estimated"
 )
+WORTH = (
+    "the result is what full data reaches in so many times the {unit} that it took, with its own schedule to the end: "
+    "by a monotone fit (isotonic regression) to trainings of other lengths, straight over the logarithm of the length "
+    "between them; from and to: the 95 % interval of a bootstrap over the seeds, which few seeds make too narrow; > "
+    "and <: beyond the longest and the shortest length"
+)
 WRONG = "share of samples labelled wrongly on purpose among what was trained on, with repetition"
 
 
@@ -65,6 +72,9 @@ def conditions(plan: Plan, store: Store, rows: Sequence[Row], device: torch.devi
         ("versions", ", ".join(f"{name} {number}" for name, number in versions().items())),
         ("date", today()),
     ]
+    if plan.worth:
+        lengths = ", ".join(f"{length:g}" for length in LENGTHS)
+        found.insert(3, ("full data", f"also in {lengths} times the steps, each with its own schedule to the end"))
     for folder in plan.beside:
         other = differences(Store.stored(folder).settings, store.settings, shown=20) or "the same settings"
         found.append((folder.resolve().name, f"from {folder}, whose table.md says on what hardware; {other}"))
@@ -97,6 +107,7 @@ def meanings(plan: Plan, rows: Sequence[Row]) -> list[tuple[str, str]]:
     compared = [name for name in BASELINES if any(name in row.versus for row in rows)]
     found = [(f"vs {', vs '.join(compared)}", DIFFERENCE), ("p", P_VALUE)] if compared else []
     found += [("verdict", VERDICT)] if "random" in compared else []
+    found += [("worth", WORTH.format(unit=UNITS[plan.equal]))] if plan.worth else []
     found += [("cost", WORK), ("wall-clock", TIME)]
     found += [("energy", ENERGY)] if plan.energy else []
     found += [("wrong labels", WRONG)] if any(row.wrong_share is not None for row in rows) else []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -27,6 +27,7 @@ class Plan:
         equal: What is equal for all selectors: "steps", "samples" or "seconds".
         energy: Whether to measure the energy of training and selection.
         beside: Folders of finished comparisons whose runs stand in the same tables.
+        worth: Whether full data is also trained for other lengths, in which the results are then told.
     """
 
     selectors: list[str]
@@ -38,6 +39,7 @@ class Plan:
     equal: str = "steps"
     energy: bool = False
     beside: tuple[Path, ...] = ()
+    worth: bool = False
 
     @property
     def results(self) -> Path:
@@ -53,3 +55,13 @@ class Plan:
         """
         steps = store.steps or 0
         return [Run(name, seed, lengths.get(name, steps)) for seed in self.seeds for name in self.selectors]
+
+    def runs_of_full_data(self, store: Store, shares: Sequence[float]) -> list[Run]:
+        """Full data with every seed and every length, each once.
+
+        Args:
+            store: Knows the optimiser steps of the configured training.
+            shares: Lengths in units of that training.
+        """
+        lengths = [max(1, round(share * (store.steps or 0))) for share in shares]
+        return list(dict.fromkeys(Run("full", seed, steps) for seed in self.seeds for steps in lengths))

@@ -130,7 +130,8 @@ class Queue:
             try:
                 # Another process may have finished it since.
                 if (record := self._known(run)) is None:
-                    label = f"[{len(done) + 1}/{len(missing)}] {run.selector}, seed {run.seed}"
+                    length = f", {run.steps:,} steps" if len({one.steps for one in missing}) > 1 else ""
+                    label = f"[{len(done) + 1}/{len(missing)}] {run.selector}, seed {run.seed}{length}"
                     record = self._attempt(run, label)
                     own += 1
                     self._report(label, record, time.monotonic() - start, own, len(rest) - 1)

@@ -30,14 +30,16 @@ COSTS = (
 )
 
 
-def results_markdown(found: Sequence[Table], facts: Sequence[tuple[str, str]]) -> str:
-    """A Markdown page: the facts under which the tables were measured, then the tables.
+def results_markdown(found: Sequence[Table], facts: Sequence[tuple[str, str]], summary: str = "") -> str:
+    """A Markdown page: what came out, the facts under which the tables were measured, then the tables.
 
     Args:
         found: Tables of the comparison.
         facts: What is said above the tables, as (heading, text).
+        summary: What came out, in a sentence; empty if there is none.
     """
-    lines = [f"- {heading}: {text}" for heading, text in facts]
+    lines = [summary, ""] if summary else []
+    lines += [f"- {heading}: {text}" for heading, text in facts]
     for table in found:
         lines += ["", f"**{table.title}**", "", markdown_table(table.headings, table.rows)]
     return "\n".join([*lines, ""])
@@ -65,4 +67,7 @@ def _flat(row: Row, metric: str) -> dict[str, Any]:
     flat["target"] = row.speed and row.speed.target
     for name in ("reached", "samples", "steps", "seconds"):
         flat[f"target_{name}"] = getattr(row.speed, name, None)
+    flat |= {"worth": None, "worth_low": None, "worth_high": None}
+    if row.worth is not None:
+        flat |= {"worth": row.worth.factor, "worth_low": row.worth.low, "worth_high": row.worth.high}
     return flat | {"errors": "; ".join(row.errors)}

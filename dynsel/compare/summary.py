@@ -6,9 +6,13 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean, median
+from typing import TYPE_CHECKING
 
 from dynsel.compare.record import RunRecord, by_selector
 from dynsel.compare.stats import Difference, differences, half_width, lower_is_better, reached, spread, verdict
+
+if TYPE_CHECKING:
+    from dynsel.compare.worth import Worth
 
 __all__ = ["BASELINES", "Row", "Speed", "summarise"]
 
@@ -62,6 +66,7 @@ class Row:
         gpu_joules: Mean energy of the GPU, None if a seed's wasn't measured.
         cpu_joules: Mean energy of all CPU packages, None if a seed's wasn't measured.
         speed: How soon the target was reached, if one was given.
+        worth: How much of full data's training the result is worth, if that was asked for.
         errors: Messages of the seeds that failed.
     """
 
@@ -86,6 +91,7 @@ class Row:
     gpu_joules: float | None = None
     cpu_joules: float | None = None
     speed: Speed | None = None
+    worth: Worth | None = None
     errors: tuple[str, ...] = ()
 
 

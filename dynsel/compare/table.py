@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from dynsel.compare.stats import Difference, lower_is_better
 from dynsel.compare.summary import BASELINES, Row
 
-__all__ = ["Table", "is_share", "labels", "shortened", "tables", "value_text"]
+__all__ = ["Table", "is_share", "labels", "of_allowed", "shortened", "tables", "value_text"]
 
 # A longer selector leaves no room for the numbers on a terminal of 120 columns.
 LONGEST = 30
@@ -32,9 +32,14 @@ class Table:
 
 
 def tables(
-    rows: Sequence[Row], n: int, metric: str, energy: Sequence[str] = (), allowed: int | None = None
+    rows: Sequence[Row],
+    n: int,
+    metric: str,
+    energy: Sequence[str] = (),
+    allowed: int | None = None,
+    worth: str = "optimiser steps",
 ) -> list[Table]:
-    """What came out, what it cost, what time it took, and, if there was a target, how soon it was reached.
+    """What came out, what it is worth and what it cost, what time it took, and how soon a target was reached.
 
     Args:
         rows: One for each selector, as `summarise` gives them.
@@ -42,10 +47,13 @@ def tables(
         metric: Name of the metric; accuracies are given in percent.
         energy: Whose energy to tell: any of "GPU" and "CPU".
         allowed: Optimiser steps whose time without selection each run was given, if time is equal; else None.
+        worth: In what of full data's the rows' worth is: "optimiser steps", "samples" or "time".
     """
     names = labels([row.selector for row in rows])
     done = [row for row in rows if row.n]
     found = [_results(rows, names, n, metric)]
+    if any(row.worth for row in done):
+        found.append(_worths(done, names, worth))
     if done:
         found += [_costs(done, names), _times(done, names, energy, allowed)]
     if any(row.speed for row in done):
@@ -118,6 +126,13 @@ def _difference(difference: Difference | None, n: int, metric: str) -> list[str]
     return [text, "–" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"]
 
 
+def _worths(rows: Sequence[Row], names: dict[str, str], unit: str) -> Table:
+    headings = ["selector", "worth ×", "from", "to"]
+    ends = {names[row.selector]: row.worth.ends() for row in rows if row.worth}
+    body = [[name, *known, *["–"] * (len(headings) - 1 - len(known))] for name, known in ends.items()]
+    return Table(f"worth in {unit} of full data", headings, body)
+
+
 def _costs(rows: Sequence[Row], names: dict[str, str]) -> Table:
     headings = ["selector", "samples", "scored", "steps", "TFLOP"]
     body = [
@@ -167,14 +182,8 @@ def _times(rows: Sequence[Row], names: dict[str, str], energy: Sequence[str], al
     ]
     if allowed is not None:
         headings.append("of time allowed")
-        body = [[*line, f"{_of_allowed(row, allowed):.2f}"] for line, row in zip(body, rows, strict=True)]
+        body = [[*line, f"{of_allowed(row, allowed):.2f}"] for line, row in zip(body, rows, strict=True)]
     return Table(f"time{' and energy' if energy else ''}: mean over seeds", headings, body)
-
-
-def _of_allowed(row: Row, allowed: int) -> float:
-    """Time of a run in units of what the allowed steps take at its own speed, without selection."""
-    seconds, selection = row.seconds or 0.0, row.selection_seconds or 0.0
-    return seconds * (row.steps or 0) / ((seconds - selection) * allowed)
 
 
 def _joules(value: float | None) -> str:
@@ -200,6 +209,17 @@ def _speed(row: Row) -> list[str]:
 
 
 # -------------------------------------------------------------------- numbers
+def of_allowed(row: Row, allowed: int) -> float:
+    """Time of a run in units of what the allowed steps take at its own speed, without selection.
+
+    Args:
+        row: A selector with a finished run.
+        allowed: Optimiser steps of the configured training.
+    """
+    seconds, selection = row.seconds or 0.0, row.selection_seconds or 0.0
+    return seconds * (row.steps or 0) / ((seconds - selection) * allowed)
+
+
 def is_share(metric: str) -> bool:
     """Whether a metric is a share that reads best in percent, judged by its name.
 

@@ -181,6 +181,30 @@ def test_a_target_needs_no_new_runs(
     assert "speed to" not in (folder / "out" / "table.md").read_text()
 
 
+def test_worth_trains_full_data_for_other_lengths(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert compare(folder, "--worth", out="worth") == 0
+    runs = stored(folder / "worth")
+    # 0.4, 0.55, 0.7, 0.85, 1 and 1.4 times 24.
+    lengths = sorted(run["steps"] for run in runs.values() if run["selector"] == "full" and run["seed"] == 3)
+    assert lengths == [10, 13, 17, 20, 24, 34]
+    assert all(run["curve"][-1]["step"] == run["steps"] for run in runs.values())
+    with (folder / "worth" / "results.csv").open() as file:
+        rows = {row["selector"]: row for row in csv.DictReader(file)}
+    assert rows["full"]["worth"] == ""
+    assert float(rows["random"]["worth_low"]) <= float(rows["random"]["worth"]) <= float(rows["random"]["worth_high"])
+    table = (folder / "worth" / "table.md").read_text()
+    assert table.startswith("Validation accuracy in optimiser steps of full data: random is worth ")
+    assert "**worth in optimiser steps of full data**" in table
+    assert '<p class="summary">Validation accuracy in' in (folder / "worth" / "report.html").read_text()
+    assert (folder / "worth" / "worth.png").is_file()
+    capsys.readouterr()
+    # Every run is kept; the time is that of as many steps.
+    assert compare(folder, "--worth", "--equal", "seconds", out="worth") == 0
+    printed = capsys.readouterr().out
+    assert "full, seed" not in printed
+    assert "worth in time of full data" in printed
+
+
 @pytest.mark.usefixtures("no_pictures")
 def test_equal_seconds_gives_a_slow_selector_fewer_steps(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     selectors = ("--selectors", "random", "support.Slow", "--seeds", "1")

@@ -86,7 +86,8 @@ def test_validation_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     trainer.global_step = 7
     seen: list[CurvePoint] = []
     meter = _Meter("a", seen.append)
-    meter.controller = type("C", (), {"flush": lambda self: None, "samples_trained": 70})()  # type: ignore[assignment]
+    books = type("B", (), {"samples_trained": 70})
+    meter.controller = type("C", (), {"flush": lambda self: None, "books": books})()  # type: ignore[assignment]
     module: Any = None
     meter.setup(trainer, module, "fit")
     meter.on_validation_start(trainer, module)

@@ -22,6 +22,7 @@ def page_html(
     pictures: Sequence[Picture] = (),
     facts: Facts = (),
     meanings: Facts = (),
+    summary: str = "",
 ) -> str:
     """The page, for screens of any width and for print.
 
@@ -31,6 +32,7 @@ def page_html(
         pictures: Pictures; each links its PNG file, which lies beside the page, and carries its numbers.
         facts: Conditions of the measurement, as (heading, text); text in backquotes is shown as code.
         meanings: Meanings of the tables' columns, as (heading, text).
+        summary: What came out, in a sentence, for the top of the page; empty if there is none.
     """
     environment = Environment(
         loader=PackageLoader("dynsel.compare.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
@@ -38,7 +40,9 @@ def page_html(
     environment.filters["data_uri"] = _data_uri
     environment.filters["parts"] = _parts
     template = environment.get_template("page.html.jinja")
-    return template.render(title=title, tables=tables, pictures=pictures, facts=facts, meanings=meanings)
+    return template.render(
+        title=title, tables=tables, pictures=pictures, facts=facts, meanings=meanings, summary=summary
+    )
 
 
 def _parts(text: str) -> list[str]:

@@ -30,8 +30,10 @@ from dynsel.compare.report.data import (
 )
 from dynsel.compare.report.images import image_sheet, is_image, sheet_data
 from dynsel.compare.report.style import DPI, metric_label
+from dynsel.compare.report.worth import worth_data, worth_figure
 from dynsel.compare.store import file_name
 from dynsel.compare.table import labels, value_text
+from dynsel.compare.worth import Worths
 
 __all__ = ["Picture", "pictures"]
 
@@ -59,17 +61,26 @@ class Picture:
     csv: str
 
 
-def pictures(records: Sequence[RunRecord], *, metric: str = "val_accuracy", dataset: Any = None) -> Iterator[Picture]:
+def pictures(
+    records: Sequence[RunRecord],
+    *,
+    metric: str = "val_accuracy",
+    dataset: Any = None,
+    worths: Worths | None = None,
+) -> Iterator[Picture]:
     """All pictures that the runs have data for.
 
     Args:
         records: Finished runs.
         metric: Name of the metric of the runs' values.
         dataset: Training set, for the sheets of images and its share of wrong labels; None leaves these out.
+        worths: What the results are worth in full data's training; None leaves that picture out.
     """
     if not records:
         return
     yield _results(records, metric)
+    if worths is not None and worths.of:
+        yield _worth(worths, metric)
     yield from _curves(records, metric)
     yield _time(records)
     if all(run.usage for run in records):
@@ -92,6 +103,18 @@ def _results(records: Sequence[RunRecord], metric: str) -> Picture:
     text = f"Dots and intervals, one line per selector, the best first. Seeds: {_listed(said)}."
     figure, data = ranking_figure(records, metric=metric), csv_table(value_data(records, metric))
     return _picture("ranking", f"{label} after the last step", caption, text, figure, data)
+
+
+def _worth(worths: Worths, metric: str) -> Picture:
+    label = metric_label(metric)
+    caption = (
+        "The line is a monotone fit to full data's trainings of several lengths, each with its own schedule to the end "
+        "(squares: means, dots: seeds). Each selector's result stands where its cost is; the distance from there to "
+        "the line is what it is worth, the bar the 95 % interval of a bootstrap over the seeds."
+    )
+    text = worths.sentence(label, labels(list(worths.of)))
+    figure, data = worth_figure(worths, metric=metric), csv_table(worth_data(worths, metric))
+    return _picture("worth", f"{label} in full data's {worths.unit}", caption, text, figure, data)
 
 
 def _curves(records: Sequence[RunRecord], metric: str) -> Iterator[Picture]:

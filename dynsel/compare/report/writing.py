@@ -13,6 +13,7 @@ from dynsel.compare.report.page import Facts, page_html
 from dynsel.compare.report.pictures import pictures
 from dynsel.compare.report.style import metric_label
 from dynsel.compare.table import Table, labels
+from dynsel.compare.worth import Worths
 
 __all__ = ["write_report"]
 
@@ -26,6 +27,8 @@ def write_report(
     tables: Sequence[Table] = (),
     facts: Facts = (),
     meanings: Facts = (),
+    worths: Worths | None = None,
+    summary: str = "",
 ) -> list[Path]:
     """Write `report.html`, and beside it each picture as PNG and its numbers as CSV.
 
@@ -37,6 +40,8 @@ def write_report(
         tables: Tables of the comparison.
         facts: Conditions of the measurement, as (heading, text).
         meanings: Meanings of the tables' columns, as (heading, text).
+        worths: What the results are worth in full data's training, if that was asked for.
+        summary: What came out, in a sentence.
 
     Returns:
         Paths of the page and the pictures; without runs nothing is written and the list is empty.
@@ -44,7 +49,7 @@ def write_report(
     if not records:
         return []
     done = [record for record in records if record.error is None]
-    shown = list(pictures(done, metric=metric, dataset=dataset))
+    shown = list(pictures(done, metric=metric, dataset=dataset, worths=worths))
     used = [record for record in done if record.usage]
     if used:
         # Failed selectors count for the numbers that long names get.
@@ -53,6 +58,6 @@ def write_report(
         write_atomically(folder / f"{picture.name}.png", picture.png)
         write_atomically(folder / f"{picture.name}.csv", picture.csv)
     title = f"Data selection compared: {metric_label(metric)}"
-    page = page_html(title, tables=tables, pictures=shown, facts=facts, meanings=meanings)
+    page = page_html(title, tables=tables, pictures=shown, facts=facts, meanings=meanings, summary=summary)
     write_atomically(folder / "report.html", page)
     return [folder / "report.html", *(folder / f"{picture.name}.png" for picture in shown)]

@@ -1,0 +1,274 @@
+"""How much training with full data a result is worth."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import isotonic_regression
+
+from dynsel.compare.record import RunRecord, by_selector
+from dynsel.compare.stats import lower_is_better
+from dynsel.compare.summary import Row
+from dynsel.compare.table import of_allowed
+
+__all__ = [
+    "LENGTHS",
+    "UNITS",
+    "LengthCurve",
+    "Worth",
+    "Worths",
+    "length_curve",
+    "length_reaching",
+    "monotone",
+    "worth",
+    "worths",
+]
+
+# Lengths of full data's trainings, in units of the configured one.
+LENGTHS = (0.4, 0.55, 0.7, 0.85, 1.0, 1.4)
+# What a comparison has equal, as what full data needs more or less of.
+UNITS = {"steps": "optimiser steps", "samples": "samples", "seconds": "time"}
+RESAMPLES = 2000
+# The interval keeps this share of the resamples.
+CONFIDENCE = 0.95
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class LengthCurve:
+    """What full data reaches in trainings of several lengths, each with its own schedule to the end.
+
+    Attributes:
+        lengths: (L,) lengths in units of the configured training, ascending.
+        values: (L,) values of the metric after the last step by seed, the same seeds for every length.
+    """
+
+    lengths: tuple[float, ...]
+    values: tuple[Mapping[int, float], ...]
+
+    def of(self, seeds: Sequence[int]) -> Array:
+        """(n, L) values of these seeds."""
+        return np.array([[at_length[seed] for at_length in self.values] for seed in seeds], dtype=np.float64)
+
+    def means(self) -> Array:
+        """(L,) means over the seeds."""
+        return np.array([fmean(at_length.values()) for at_length in self.values], dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class Worths:
+    """What the results of a comparison are worth.
+
+    Attributes:
+        curve: What full data reaches.
+        of: Worth of each selector but full data, where there is one.
+        unit: In what: "optimiser steps", "samples" or "time".
+    """
+
+    curve: LengthCurve
+    of: Mapping[str, Worth]
+    unit: str = "optimiser steps"
+
+    def sentence(self, metric: str, names: Mapping[str, str]) -> str:
+        """All of it in a sentence, the selector that is worth most first; empty if nothing is known.
+
+        Args:
+            metric: The metric in words.
+            names: What the tables call each selector.
+        """
+        ranked = sorted(self.of, key=lambda name: -self.of[name].factor)
+        said = [f"{names[name]} {self.of[name].text()}" for name in ranked]
+        said[:1] = [f"{names[name]} is worth {self.of[name].text()}" for name in ranked[:1]]
+        return f"{metric[:1].upper()}{metric[1:]} in {self.unit} of full data: {', '.join(said)}." if said else ""
+
+
+@dataclass(frozen=True)
+class Worth:
+    """The length of full data's training that reaches a result, in units of what the result cost.
+
+    Attributes:
+        n: Number of seeds.
+        factor: That length divided by the cost; infinite where no length reaches it, 0 where the shortest does more.
+        low: Lower end of the 95 % interval, likewise; None for one seed.
+        high: Upper end of it.
+        shortest: The curve's shortest length divided by the cost; nothing is known of what lies below.
+        longest: Its longest length divided by the cost.
+        cost: Cost of the result, in units of full data's configured training.
+        value: Mean of the metric.
+    """
+
+    n: int
+    factor: float
+    low: float | None
+    high: float | None
+    shortest: float
+    longest: float
+    cost: float = 1.0
+    value: float = math.nan
+
+    def ends(self, less: str = "< ", more: str = "> ") -> list[str]:
+        """The factor and both ends of its interval as text, as in ["1.40", "1.21", "> 1.40"]; one seed has no ends.
+
+        Args:
+            less: What stands before the shortest length, where full data does more in it.
+            more: What stands before the longest length, where full data does less in it.
+        """
+        known = [self.factor] if self.low is None or self.high is None else [self.factor, self.low, self.high]
+        return [
+            f"{less}{self.shortest:.2f}"
+            if factor == 0
+            else f"{factor:.2f}"
+            if math.isfinite(factor)
+            else f"{more}{self.longest:.2f}"
+            for factor in known
+        ]
+
+    def text(self) -> str:
+        """As in "1.40 × (1.21 to 1.62)", "1.40 × (1.21 to more than 1.40)" or "more than 1.40 ×"."""
+        factor, *interval = self.ends("less than ", "more than ")
+        if not interval or {factor} == set(interval):
+            return f"{factor} ×"
+        return f"{factor} × ({' to '.join(interval)})"
+
+
+def monotone(values: Array) -> Array:
+    """The nearest sequence, by least squares, that never falls.
+
+    Args:
+        values: (L,) values in the order of the lengths.
+
+    Returns:
+        (L,) values that never fall.
+
+    Reference: Barlow, Bartholomew, Bremner and Brunk (1972), Statistical inference under order restrictions.
+    """
+    return np.asarray(isotonic_regression(values).x, dtype=np.float64)
+
+
+def length_reaching(value: float, lengths: Sequence[float], fitted: Array) -> float:
+    """The shortest length at which a curve that never falls reaches a value.
+
+    Between its points the curve is straight over the logarithm of the length: with so few points nothing is known of
+    a bend, and any smoother curve (PCHIP) would have one made up, with other lengths at the same points.
+
+    Args:
+        value: Value to reach.
+        lengths: (L,) lengths above 0, ascending.
+        fitted: (L,) values of the curve, never falling.
+
+    Returns:
+        The length; 0 where the curve begins above the value, infinity where it ends below.
+
+    Example:
+        >>> round(length_reaching(0.5, [1.0, 4.0], np.array([0.4, 0.6])), 6)
+        2.0
+    """
+    after = int(np.searchsorted(fitted, value, side="left"))
+    if after == len(fitted):
+        return math.inf
+    if after == 0:
+        return lengths[0] if value == fitted[0] else 0.0
+    share = (value - fitted[after - 1]) / (fitted[after] - fitted[after - 1])
+    low, high = math.log(lengths[after - 1]), math.log(lengths[after])
+    return math.exp(low + share * (high - low))
+
+
+def worth(
+    curve: LengthCurve, values: Mapping[int, float], *, cost: float = 1.0, lower: bool = False, seed: int = 0
+) -> Worth | None:
+    """How long full data must train to reach what a selector reached.
+
+    The curve is the monotone fit to the means over the seeds. The interval is a percentile bootstrap over the seeds,
+    which the curve and the selector have in common; with few seeds it is narrow rather than wide.
+
+    Args:
+        curve: What full data reaches.
+        values: The selector's values by seed.
+        cost: What each of them cost, in units of full data's configured training.
+        lower: Whether lower values are better.
+        seed: Seed of the resampling.
+
+    Returns:
+        None without a seed in common whose values are all finite.
+    """
+    every = (values, *curve.values)
+    seeds = [s for s in values if all(s in known and math.isfinite(known[s]) for known in every)]
+    n, sign = len(seeds), -1.0 if lower else 1.0
+    if not n:
+        return None
+    full, own = sign * curve.of(seeds), sign * np.array([values[s] for s in seeds])
+
+    def factor(rows: NDArray[np.int64]) -> float:
+        return length_reaching(float(own[rows].mean()), curve.lengths, monotone(full[rows].mean(axis=0))) / cost
+
+    low = high = None
+    if n > 1:
+        # The order of a draw means nothing, and few seeds have few draws.
+        drawn = np.sort(np.random.default_rng(seed).integers(n, size=(RESAMPLES, n)), axis=1)
+        kinds, counts = np.unique(drawn, axis=0, return_counts=True)
+        factors = np.repeat([factor(rows) for rows in kinds], counts)
+        # Ends are factors that came up: nothing lies between a number and infinity.
+        tail = (1 - CONFIDENCE) / 2
+        low = float(np.quantile(factors, tail, method="lower"))
+        high = float(np.quantile(factors, 1 - tail, method="higher"))
+    ends = curve.lengths[0] / cost, curve.lengths[-1] / cost
+    return Worth(n, factor(np.arange(n)), low, high, *ends, cost, float(sign * own.mean()))
+
+
+def length_curve(records: Sequence[RunRecord], steps: int) -> LengthCurve:
+    """The curve of full data's runs.
+
+    Args:
+        records: Runs of full data of several lengths; a seed that failed at one of them is left out.
+        steps: Optimiser steps of the configured training.
+    """
+    done: dict[int, dict[int, float]] = {}
+    for run in records:
+        if run.error is None:
+            done.setdefault(run.steps, {})[run.seed] = run.value
+    seeds = [seed for seed in dict.fromkeys(run.seed for run in records) if all(seed in d for d in done.values())]
+    lengths = sorted(done)
+    values = tuple({seed: done[length][seed] for seed in seeds} for length in lengths)
+    return LengthCurve(tuple(length / steps for length in lengths), values)
+
+
+def worths(
+    rows: Sequence[Row], records: Sequence[RunRecord], full: Sequence[RunRecord], steps: int, equal: str, metric: str
+) -> Worths:
+    """The worth of each selector but full data, where there is one.
+
+    Args:
+        rows: One for each selector, as `summarise` gives them.
+        records: Runs of the comparison, failed ones among them.
+        full: Runs of full data of several lengths, that of the configured training among them.
+        steps: Optimiser steps of the configured training.
+        equal: What is equal for all selectors: "steps", "samples" or "seconds".
+        metric: Name of the metric; lower is better if "loss" is part of it.
+    """
+    curve = length_curve(full, steps)
+    whole = [run.samples for run in full if run.error is None and run.steps == steps]
+    values = {
+        name: {run.seed: run.value for run in runs if run.error is None} for name, runs in by_selector(records).items()
+    }
+    found = {}
+    for row in rows:
+        if row.selector == "full" or not row.n or not curve.lengths or not whole:
+            continue
+        cost = _cost(row, steps, fmean(whole), equal)
+        known = worth(curve, values[row.selector], cost=cost, lower=lower_is_better(metric))
+        if known is not None:
+            found[row.selector] = known
+    return Worths(curve, found, UNITS[equal])
+
+
+def _cost(row: Row, steps: int, samples: float, equal: str) -> float:
+    """Of a selector's mean run, in units of full data's configured training."""
+    if equal == "seconds":
+        return of_allowed(row, steps)
+    return (row.samples or 0.0) / samples if equal == "samples" else (row.steps or 0) / steps

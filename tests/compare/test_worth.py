@@ -1,0 +1,160 @@
+"""What a result is worth in full data's training: by curves made by hand, and by another's isotonic regression."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from reports import runs
+from sklearn.isotonic import IsotonicRegression
+
+from dynsel.compare import RunRecord, summarise
+from dynsel.compare.report.worth import worth_data, worth_figure
+from dynsel.compare.table import tables
+from dynsel.compare.worth import LengthCurve, Worth, Worths, length_curve, length_reaching, monotone, worth, worths
+
+# Twice the length is 10 points more.
+CURVE = LengthCurve((0.5, 1.0, 2.0), ({0: 0.8}, {0: 0.9}, {0: 1.0}))
+
+
+@pytest.mark.parametrize(
+    ("value", "length"),
+    [
+        (0.79, 0.0),
+        (0.80, 0.5),
+        (0.85, math.sqrt(0.5)),
+        (0.90, 1.0),
+        (0.95, math.sqrt(2.0)),
+        (1.00, 2.0),
+        (1.01, math.inf),
+    ],
+)
+def test_a_curve_made_by_hand(value: float, length: float) -> None:
+    assert length_reaching(value, CURVE.lengths, monotone(CURVE.means())) == pytest.approx(length)
+    found = worth(CURVE, {0: value})
+    assert found is not None
+    assert (found.n, found.factor, found.low) == (1, pytest.approx(length), None)
+    falling = LengthCurve(CURVE.lengths, tuple({0: -at[0]} for at in CURVE.values))
+    assert worth(falling, {0: -value}, lower=True) == Worth(1, found.factor, None, None, 0.5, 2.0, 1.0, -value)
+    half = worth(CURVE, {0: value}, cost=0.5)
+    assert half is not None
+    assert half.factor == pytest.approx(2 * length)
+
+
+def test_of_a_flat_piece_its_beginning_counts() -> None:
+    flat = [0.8, 0.9, 0.9, 1.0]
+    assert length_reaching(0.9, [1.0, 2.0, 4.0, 8.0], np.array(flat)) == 2.0
+    assert length_reaching(0.95, [1.0, 2.0, 4.0, 8.0], np.array(flat)) == pytest.approx(math.sqrt(32))
+    # A dip is levelled: (0.95 + 0.85) / 2.
+    dipped = LengthCurve((1.0, 2.0, 4.0), ({0: 0.8}, {0: 0.95}, {0: 0.85}))
+    found = worth(dipped, {0: 0.85})
+    assert found is not None
+    assert found.factor == pytest.approx(math.sqrt(2.0))
+
+
+@given(st.lists(st.floats(0, 1), min_size=2, max_size=8))
+def test_the_fit_is_that_of_scikit_learn(values: list[float]) -> None:
+    oracle = IsotonicRegression().fit_transform(np.arange(len(values)), values)
+    assert monotone(np.array(values)) == pytest.approx(oracle, abs=1e-12)
+
+
+@given(st.lists(st.floats(0, 1), min_size=2, max_size=6), st.floats(0, 1), st.floats(0, 1))
+def test_more_is_never_worth_less(values: list[float], one: float, other: float) -> None:
+    fitted, lengths = monotone(np.array(values)), [2.0**i for i in range(len(values))]
+    low, high = (length_reaching(value, lengths, fitted) for value in sorted((one, other)))
+    assert low <= high
+    assert low == 0 or lengths[0] <= low
+    assert math.isinf(high) or high <= lengths[-1]
+
+
+def test_the_interval_is_of_draws_of_seeds() -> None:
+    curve = LengthCurve((0.5, 1.0, 2.0), ({0: 0.8, 1: 0.7}, {0: 0.9, 1: 0.8}, {0: 1.0, 1: 0.9}))
+    found = worth(curve, {0: 0.95, 1: 0.75})
+    assert found is not None
+    # Each seed alone, a quarter of the draws each, and both: 0.85 on a curve of 0.75, 0.85, 0.95.
+    assert (found.low, found.factor, found.high) == pytest.approx((math.sqrt(0.5), 1.0, math.sqrt(2.0)))
+    beyond = worth(curve, {0: 1.1, 1: 0.6})
+    assert beyond is not None
+    assert (beyond.low, beyond.high) == (0.0, math.inf)
+    assert beyond.text() == "1.00 × (less than 0.50 to more than 2.00)"
+    assert beyond.ends() == ["1.00", "< 0.50", "> 2.00"]
+
+
+def test_the_interval_covers_what_is_true() -> None:
+    rng, covered, lengths = np.random.default_rng(0), 0, (0.4, 0.55, 0.7, 0.85, 1.0, 1.4)
+    for _ in range(100):
+        at = [{s: 0.8 + 0.1 * math.log2(x) + e for s, e in enumerate(rng.normal(0, 0.01, 8))} for x in lengths]
+        values = {s: 0.8 + 0.1 * math.log2(1.2) + e for s, e in enumerate(rng.normal(0, 0.01, 8))}
+        found = worth(LengthCurve(lengths, tuple(at)), values)
+        assert found is not None
+        assert found.low is not None
+        assert found.high is not None
+        covered += found.low <= 1.2 <= found.high
+    # 95 % of many seeds; of eight somewhat less.
+    assert covered >= 80
+
+
+def test_seeds_that_failed_or_diverged_are_left_out() -> None:
+    curve = LengthCurve((1.0, 2.0), ({0: 0.8, 1: 0.7}, {0: 0.9, 1: 0.8}))
+    assert worth(curve, {0: 0.8, 1: math.nan, 7: 0.9}) == Worth(1, 1.0, None, None, 1.0, 2.0, 1.0, 0.8)
+    assert worth(curve, {7: 0.9}) is None
+    assert worth(curve, {0: math.nan}) is None
+    records = [RunRecord("full", s, 0.5, steps=steps) for s in range(2) for steps in (10, 20)]
+    broken = [*records, RunRecord("full", 2, 0.5, steps=10), RunRecord("full", 2, error="no")]
+    assert length_curve(broken, 20) == LengthCurve((0.5, 1.0), ({0: 0.5, 1: 0.5}, {0: 0.5, 1: 0.5}))
+
+
+def of_three_selectors(equal: str = "steps") -> Worths:
+    """Full data gains 7 points with each doubling; its run of 120 steps takes 7,200 samples."""
+    full = [
+        RunRecord("full", s, 0.9 + 0.07 * math.log2(length) + s / 1000, steps=round(120 * length), samples=7200)
+        for length in (0.5, 1.0, 1.5)
+        for s in range(2)
+    ]
+    records = [
+        *full[2:4],
+        RunRecord("random", 0, 0.865, steps=120, samples=3600, seconds=10.0),
+        RunRecord("rrd", 0, 0.99, steps=120, samples=7200, seconds=10.0, selection_seconds=5.0),
+        RunRecord("loss", 0, error="RuntimeError: no"),
+    ]
+    return worths(summarise(records), records, full, 120, equal, "val_accuracy")
+
+
+@pytest.mark.parametrize(("equal", "factors"), [("steps", (1, 1)), ("samples", (0.5, 1)), ("seconds", (1, 2))])
+def test_costs_are_those_that_the_comparison_has_equal(equal: str, factors: tuple[float, float]) -> None:
+    found = of_three_selectors(equal)
+    assert set(found.of) == {"random", "rrd"}
+    assert tuple(one.cost for one in found.of.values()) == pytest.approx(factors)
+    assert found.of["random"].factor == pytest.approx(2**-0.5 / factors[0])
+    assert found.of["rrd"].factor == math.inf
+    assert found.of["rrd"].longest == pytest.approx(1.5 / factors[1])
+
+
+def test_sentence_table_and_picture() -> None:
+    found = of_three_selectors()
+    names = {name: name for name in found.of}
+    said = "Validation accuracy in optimiser steps of full data: rrd is worth more than 1.50 ×, random 0.71 ×."
+    assert found.sentence("validation accuracy", names) == said
+    assert Worths(found.curve, {}).sentence("validation accuracy", {}) == ""
+    rows = [r for r in summarise(runs()) if r.selector in found.of]
+    rows = [type(r)(**{**vars(r), "worth": found.of[r.selector]}) for r in rows]
+    table = tables(rows, 3, "val_accuracy")[1]
+    assert table.title == "worth in optimiser steps of full data"
+    assert table.rows == [["random", "0.71", "–", "–"], ["rrd", "> 1.50", "–", "–"]]
+    figure = worth_figure(found)
+    axes = figure.axes[0]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+        "full data",
+        "rrd: worth more than 1.50 ×",
+        "random: worth 0.71 ×",
+    ]
+    low, high = axes.get_xlim()
+    assert low < 0.5 < 1.5 < high
+    figure.canvas.draw()
+    data = worth_data(found, "val_accuracy")
+    assert len(data) == 3 * 2 + 2
+    assert data[0]["length"] == 0.5
+    assert data[-1]["worth"] == math.inf
