@@ -103,7 +103,7 @@ def choose(
 
 
 def _file_facts(source: str) -> dict[str, Any]:
-    from dynsel.features.array_files import split_key
+    from dynsel._lib.array_files import split_key
     from dynsel.features.store import find_store
 
     path, key = split_key(source)

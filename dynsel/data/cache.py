@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dynsel._lib.array_files import list_keys, read_array
 from dynsel._lib.files import write_atomically
-from dynsel.features.array_files import list_keys, read_array
 
 __all__ = ["cache_folders", "cached_arrays"]
 

@@ -188,8 +188,12 @@ class Pool:
             raise ValueError(f"{self.folder}/pool.json is damaged ({error}); delete the folder") from error
         way_out = "choose another `pool.folder`, or delete this one"
         given = self._description(data)
-        if stored.get("format") != _FORMAT:
+        if not isinstance(stored, dict) or stored.get("format") != _FORMAT:
             raise ValueError(f"{self.folder}/pool.json is not of this version, {_FORMAT!r}; {way_out}")
+        for name in ("image_shape", "settings", "data"):
+            value, kind = stored.get(name), type(given[name])
+            if not isinstance(value, kind) or (kind is list and len(value) != len(given[name])):
+                raise ValueError(f"{self.folder}/pool.json is damaged (its {name} is {value!r}); delete the folder")
         if stored["image_shape"] != given["image_shape"]:
             shapes = [f"{c}x{h}x{w}" for c, h, w in (stored["image_shape"], given["image_shape"])]
             raise ValueError(

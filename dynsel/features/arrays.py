@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dynsel._lib.array_files import choose_key, is_float_matrix, list_keys, map_array, read_array, split_key
 from dynsel._lib.files import only_writer, write_atomically
 from dynsel._lib.matrices import blocks, check_matrix, name_rows
 from dynsel._lib.provenance import package_version
-from dynsel.features.array_files import choose_key, is_float_matrix, list_keys, map_array, read_array, split_key
 from dynsel.features.fingerprint import fingerprint
 from dynsel.features.label_files import compare_labels, labels_beside
 from dynsel.features.layout import FORMAT, check_fingerprint, checksum, manifest_path, write_manifest

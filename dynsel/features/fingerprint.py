@@ -114,7 +114,8 @@ def _other_order(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
 
 
 def _brief(names: Sequence[str]) -> str:
-    return f"{', '.join(names[:3])}, ... ({len(names)})" if len(names) > 3 else ", ".join(names)
+    first = ", ".join(map(str, names[:3]))
+    return f"{first}, ... ({len(names)})" if len(names) > 3 else first
 
 
 def _underneath(dataset: Any) -> tuple[Any, list[int] | None]:

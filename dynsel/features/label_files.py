@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dynsel.features.array_files import choose_key, list_keys, map_array, read_array, split_key
+from dynsel._lib.array_files import choose_key, list_keys, map_array, read_array, split_key
 from dynsel.labels import encode_labels
 
 __all__ = ["compare_labels", "labels_beside", "load_labels"]

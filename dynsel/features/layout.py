@@ -31,10 +31,12 @@ __all__ = [
     "read_journals",
     "read_json",
     "read_manifest",
+    "read_plan",
     "write_manifest",
 ]
 
 FORMAT = "dynsel.features"
+_ANEW = "delete that folder, and extract the features anew"
 
 
 def manifest_path(path: Path) -> Path:
@@ -85,10 +87,40 @@ def read_journals(part: Path) -> dict[int, dict[str, Any]]:
         for line in journal.read_bytes().splitlines():
             try:
                 entry = json.loads(line)
-                found[int(entry["block"])] = entry
-            except (ValueError, KeyError, TypeError):  # empty, or cut short by a kill
+            except ValueError:  # empty, or cut short by a kill
                 continue
+            if _is_journal_entry(entry):
+                found[entry["block"]] = entry
     return found
+
+
+def _is_journal_entry(entry: Any) -> bool:
+    if not isinstance(entry, dict) or not _is_count(entry.get("block"), 0) or not isinstance(entry.get("sha256"), str):
+        return False
+    skipped = entry.get("skipped")
+    return isinstance(skipped, list) and all(_is_count(row, 0) for row in skipped)
+
+
+def read_plan(part: Path) -> dict[str, Any]:
+    """What the store will hold that is being written.
+
+    Args:
+        part: Folder of the store.
+
+    Raises:
+        FileNotFoundError: If nobody has begun it, or on a disk that this machine doesn't see.
+        ValueError: If it is no plan; says what to do.
+    """
+    path = part / "plan.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"{part} isn't there: the store must lie on a disk that every process and machine sees")
+    plan = read_json(path)
+    needed = ("N", "d", "dtype", "block_rows", "blocks")
+    if not isinstance(plan, dict) or not set(needed) <= set(plan):
+        raise ValueError(f"{path} is damaged: it must say {', '.join(needed)}; {_ANEW}")
+    if wrong := _wrong_entry(plan):
+        raise ValueError(f"{path} is damaged: {wrong}; {_ANEW}")
+    return plan
 
 
 def read_json(path: Path) -> Any:
@@ -125,7 +157,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
 
 def _wrong_entry(manifest: Mapping[str, Any]) -> str | None:
     """The first entry that no manifest could have, in words."""
-    for name in ("N", "d", "block_rows", "bytes"):
+    for name in ("N", "d", "block_rows", "bytes", "blocks"):
         if name in manifest and not _is_count(manifest[name]):
             return f"its {name} is {manifest[name]!r}"
     if manifest["dtype"] not in ("float16", "float32", "float64"):
@@ -140,8 +172,18 @@ def _wrong_entry(manifest: Mapping[str, Any]) -> str | None:
     skipped = manifest.get("skipped", [])
     if not isinstance(skipped, list) or not all(_is_count(row, 0) and row < manifest["N"] for row in skipped):
         return f"its skipped rows must be in [0, {manifest['N']})"
-    if not isinstance(manifest.get("fingerprint"), dict | None):
-        return "its fingerprint is no mapping"
+    if "blocks" in manifest and manifest["blocks"] != -(-manifest["N"] // manifest["block_rows"]):
+        return f"its blocks are {manifest['blocks']}"
+    wrong = [name for name in ("fingerprint", "extractor") if not isinstance(manifest.get(name), dict | None)]
+    return f"its {wrong[0]} is no mapping" if wrong else _wrong_fingerprint(manifest.get("fingerprint") or {})
+
+
+def _wrong_fingerprint(found: Mapping[str, Any]) -> str | None:
+    for name in ("classes", "order", "items"):
+        if not isinstance(found.get(name, []), list):
+            return f"the {name} of its fingerprint are no list"
+    if len(found.get("order", [0, 0])) != 2:
+        return "the order in its fingerprint is no pair"
     return None
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dynsel.features.array_files import map_array
+from dynsel._lib.array_files import map_array
 from dynsel.features.layout import (
     block_rows,
     check_fingerprint,
@@ -19,8 +19,8 @@ from dynsel.features.layout import (
     manifest_path,
     part_path,
     read_journals,
-    read_json,
     read_manifest,
+    read_plan,
 )
 
 __all__ = ["FeatureStore", "find_store", "open_store"]
@@ -90,7 +90,7 @@ def find_store(source: str | os.PathLike[str]) -> Path:
     if part.is_dir() and (path == part or not path.is_file()):
         target = part.with_name(part.name.removesuffix(".part"))
         done = len(read_journals(part))
-        total = read_json(part / "plan.json").get("blocks", "?") if (part / "plan.json").is_file() else "?"
+        total = read_plan(part)["blocks"] if (part / "plan.json").is_file() else "?"
         raise FileNotFoundError(
             f"{target} is not finished: {done} of {total} blocks are there; run the same `dynsel features extract` "
             "again to complete it"

@@ -22,7 +22,7 @@ from dynsel.features.layout import (
     part_path,
     plan_difference,
     read_journals,
-    read_json,
+    read_plan,
     write_manifest,
 )
 
@@ -47,11 +47,7 @@ class StoreWriter:
 
     def __init__(self, path: str | os.PathLike[str], writer: int = 0) -> None:
         self.path, self.part = Path(path), part_path(Path(path))
-        if not (self.part / "plan.json").is_file():
-            raise FileNotFoundError(
-                f"{self.part} isn't there: the store must lie on a disk that every process and machine sees"
-            )
-        self.plan: dict[str, Any] = read_json(self.part / "plan.json")
+        self.plan: dict[str, Any] = read_plan(self.part)
         self._journal = self.part / f"journal-{writer}.jsonl"
         self._offset = len(array_header(np.dtype(self.plan["dtype"]), (self.plan["N"], self.plan["d"])))
 
@@ -74,7 +70,7 @@ class StoreWriter:
         part = part_path(path)
         plan = {**json.loads(json.dumps(dict(plan))), "blocks": -(-plan["N"] // plan["block_rows"])}
         if (part / "plan.json").is_file():
-            difference = plan_difference(read_json(part / "plan.json"), plan)
+            difference = plan_difference(read_plan(part), plan)
             if difference:
                 raise ValueError(
                     f"{part} holds an interrupted extraction of something else; they differ in: {difference}. "

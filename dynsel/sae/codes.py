@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dynsel._lib.array_files import map_array
 from dynsel._lib.files import new_file, only_writer, start_array, write_atomically
 from dynsel._lib.matrices import Matrix, blocks, name_rows, take
 from dynsel.sae.model import TopKSAE
@@ -277,14 +278,14 @@ def load_codes(path: str | os.PathLike[str]) -> SparseCodes:
         file = _array_path(path, name)
         if not file.is_file():
             raise FileNotFoundError(f"{path} says that there are codes, but {file.name} isn't beside it")
-        try:
-            array = np.load(file, mmap_mode="c", allow_pickle=False)
-        except (ValueError, EOFError) as error:
-            raise ValueError(f"{file} is truncated or damaged: {error}; encode the features again") from error
-        if (array.shape, str(array.dtype)) != ((manifest["N"], manifest["k"]), manifest[name]):
+        array = map_array(file, writable=True)
+        if (array.shape, str(array.dtype)) != ((manifest.get("N"), manifest.get("k")), manifest.get(name)):
             raise ValueError(f"{file} is {array.shape} {array.dtype}, {path.name} says otherwise; encode them again")
         found[name] = torch.from_numpy(array)
-    return SparseCodes(found["indices"], found["values"], manifest["num_factors"])
+    try:
+        return SparseCodes(found["indices"], found["values"], manifest.get("num_factors"))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path} or what lies beside it is damaged: {error}; encode the features again") from error
 
 
 def index_type(sae: TopKSAE) -> torch.dtype:

@@ -33,17 +33,18 @@ def split_key(source: str) -> tuple[str, str | None]:
     return source, None
 
 
-def map_array(path: str | Path) -> Array:
+def map_array(path: str | Path, *, writable: bool = False) -> Array:
     """The array of an `.npy` file, memory-mapped: opened at once, and never read whole.
 
     Args:
         path: The file.
+        writable: Whether the map may be written to, as torch wants it; the file stays as it is.
 
     Raises:
         ValueError: If it can't be read.
     """
     with _explained(path):
-        array: Array = np.load(path, mmap_mode="r", allow_pickle=False)
+        array: Array = np.load(path, mmap_mode="c" if writable else "r", allow_pickle=False)
     return array
 
 
@@ -155,7 +156,5 @@ def _available_memory() -> int:
 def _explained(path: str | Path) -> Iterator[None]:
     try:
         yield
-    except OSError:
-        raise  # the disk's, not the content's
-    except Exception as error:  # of NumPy, zipfile, zlib, or Python's tokenizer, which reads the header
+    except Exception as error:  # of the disk, NumPy, zipfile, zlib, or Python's tokenizer, which reads the header
         raise ValueError(f"{path} can't be read as NumPy arrays (pickled objects never are): {error}") from error

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dynsel.features import array_files, load_features
+from dynsel._lib import array_files
+from dynsel.features import load_features
 from dynsel.features.label_files import load_labels
 
 FEATURES = np.random.default_rng(0).standard_normal((20, 3)).astype(np.float32)
