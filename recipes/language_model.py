@@ -1,7 +1,7 @@
 """A causal language model of transformers, trained from scratch with the default selector, at equal steps.
 
     python recipes/language_model.py                     # Python's own reference manual, which every Python carries
-    python recipes/language_model.py --data my_text.txt --seeds 3 --steps 800 --keep_ratio 0.5
+    python recipes/language_model.py --data my_text.txt --seeds 3 --steps 400 --keep_ratio 0.5
 
 The text is read byte by byte and cut into pieces of 128 bytes; a tenth of them, every tenth one, is held out. The
 LightningModule is unaware of the selection: it returns the loss that the model computes itself, a mean over all bytes
@@ -99,7 +99,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, metavar="FILE", help="a text; default: Python's reference manual")
     parser.add_argument("--selectors", nargs="+", default=["full", "random", "hybrid"])
     parser.add_argument("--keep_ratio", type=float, default=0.5)
-    parser.add_argument("--steps", type=int, default=800)
+    parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
     torch.set_num_threads(1)
