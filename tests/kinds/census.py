@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import conftest  # noqa: F401 - quiet Lightning
 from kinds import harness
-from kinds.table import RULES, Kind, kinds
+from kinds.table import Kind, kinds
 
 
 def examine(kind: Kind) -> tuple[str, str]:
@@ -56,7 +56,7 @@ def main() -> None:
     counts: Counter[str] = Counter()
     start = time.perf_counter()
     for kind in kinds():
-        if chosen and not chosen & {kind.name, kind.room, *(RULES[rule] for rule in kind.rules)}:
+        if chosen and not chosen & {kind.name, kind.room, *(rule.name for rule in kind.rules)}:
             continue
         missing = [library for library in kind.needs if find_spec(library) is None]
         began = time.perf_counter()

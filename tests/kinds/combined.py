@@ -178,7 +178,7 @@ def _consistent_of_samples(m: Any, batch: Any) -> Tensor:
     return F.cross_entropy(student, batch[1], reduction="none") + 2 * apart
 
 
-@kind(LOSSES, hears="cross_entropy")
+@kind(REDUCTIONS, LOSSES, hears="cross_entropy")
 def cross_entropy_with_an_entropy_bonus() -> Training:
     def step(m: Any, batch: Any) -> Tensor:
         logits = m(batch[0])
@@ -188,7 +188,7 @@ def cross_entropy_with_an_entropy_bonus() -> Training:
     return Training(Module(step, net=mlp()), load(vectors(), classes()))
 
 
-@kind(LOSSES, hears="cross_entropy")
+@kind(REDUCTIONS, LOSSES, hears="cross_entropy")
 def gradient_penalty_on_the_inputs() -> Training:
     """The step differentiates the loss once more than the trainer does: that must not count twice."""
 

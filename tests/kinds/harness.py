@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import lightning.pytorch as pl
 import torch
-from kinds.table import BATCH_LOSS, EXACT, LOSSES, NORM, RULES, TOLD, Kind, Training, generators_kept
+from kinds.table import BATCH_LOSS, NORM, Kind, Training, generators_kept
 from scipy.stats import rankdata
 from support import trainer as make_trainer
 from torch import Tensor
@@ -18,6 +18,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from dynsel.callbacks import DynamicSelection
+from dynsel.callbacks.listening.heard import Rule
 from dynsel.selectors import Feedback, Random
 
 EPOCHS, KEEP = 2, 0.5
@@ -204,7 +205,7 @@ class Report:
         spearman: That of the ranks.
     """
 
-    rule: int | None
+    rule: Rule | None
     line: str
     told: int
     missing: int
@@ -213,7 +214,7 @@ class Report:
 
     @property
     def claim(self) -> str:
-        return "nothing said" if self.rule is None else RULES[self.rule]
+        return "nothing said" if self.rule is None else self.rule.name
 
 
 def correlation(a: Any, b: Any) -> float:
@@ -239,24 +240,12 @@ def listen(kind: Kind) -> Report:
     if kind.truth is not None:
         values = torch.tensor([truth[i] for i in have], dtype=torch.float64)
         assert values.std() > 1e-3 * values.abs().mean(), "the kind's samples all have the same loss"
-    rule, line = said(done.selection)
+    heard = done.selection.listening
     pearson = spearman = float("nan")
     if kind.truth is not None and len(both) > 2:
         a, b = [told[i] for i in both], [truth[i] for i in both]
         pearson, spearman = correlation(a, b), correlation(rankdata(a), rankdata(b))
-    return Report(rule, line, len(told), len(missing), pearson, spearman)
-
-
-def said(selection: DynamicSelection) -> tuple[int | None, str]:
-    """The rule that listening says it uses, and its line."""
-    line = str(getattr(selection, "listening", ""))
-    if line.startswith("per_sample_loss"):
-        return TOLD, line
-    if line.startswith("norm of each sample's gradient"):
-        return NORM, line
-    if line.startswith("the batch's loss"):
-        return BATCH_LOSS, line
-    return (LOSSES if line else None), line
+    return Report(heard.rule, str(heard), len(told), len(missing), pearson, spearman)
 
 
 def faults_of_listening(kind: Kind, report: Report) -> list[str]:
@@ -264,9 +253,8 @@ def faults_of_listening(kind: Kind, report: Report) -> list[str]:
     faults = []
     if (report.missing and kind.truth is not None) or not report.told:
         faults.append(f"{report.missing} samples were trained on and nothing told of them")
-    # Losses, rows and reductions are heard alike; the words of the line tell them apart.
-    if report.rule not in kind.rules and not (report.rule == LOSSES and set(kind.rules) & {*EXACT}):
-        faults.append(f"listened by {report.claim}, not by {' or '.join(RULES[rule] for rule in kind.rules)}")
+    if report.rule not in kind.rules:
+        faults.append(f"listened by {report.claim}, not by {' or '.join(rule.name for rule in kind.rules)}")
     faults += false_claims(kind, report)
     if kind.hears and kind.hears not in report.line:
         faults.append(f"the line doesn't say {kind.hears!r}: {report.line!r}")

@@ -138,7 +138,7 @@ def _cox_of_samples(m: Any, batch: Any) -> Tensor:
     risk = m(batch[0])[:, 0]
     at_risk = batch[1][None] >= batch[1][:, None]
     losses = torch.where(at_risk, risk, -torch.inf).logsumexp(1) - risk
-    return torch.where(batch[2] > 0, losses, torch.nan)
+    return losses * batch[2]
 
 
 @kind(REDUCTIONS, NORM, BATCH_LOSS, truth=_cox_of_samples)

@@ -17,12 +17,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
+from dynsel.callbacks.listening.heard import Rule
+
 # Samples and batch of a kind that says nothing else: half of 40 is two batches of 8 and one of 4.
 N, BATCH = 40, 8
 
-# The rules of the chain, most exact first.
-TOLD, LOSSES, ROWS, REDUCTIONS, NORM, BATCH_LOSS = 1, 2, 3, 4, 5, 6
-RULES = {TOLD: "told", LOSSES: "losses", ROWS: "rows", REDUCTIONS: "reductions", NORM: "norm", BATCH_LOSS: "batch loss"}
+TOLD, LOSSES, ROWS, REDUCTIONS, NORM, BATCH_LOSS = Rule
 EXACT = (LOSSES, ROWS, REDUCTIONS)
 
 Step = Callable[[Any, Any], Any]
@@ -134,7 +134,7 @@ class Kind:
     name: str
     room: str
     make: Callable[[], Training]
-    rules: tuple[int, ...]
+    rules: tuple[Rule, ...]
     hears: str = ""
     truth: Truth | Literal["alone"] | None = "alone"
     least: float = 0.99
@@ -164,7 +164,7 @@ ROOMS = (
 )
 
 
-def kind(*rules: int, **row: Any) -> Callable[[Callable[[], Training]], Callable[[], Training]]:
+def kind(*rules: Rule, **row: Any) -> Callable[[Callable[[], Training]], Callable[[], Training]]:
     """Enter the function below into the table under its own name."""
 
     def enter(make: Callable[[], Training]) -> Callable[[], Training]:

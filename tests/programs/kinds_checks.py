@@ -43,7 +43,7 @@ def _listen(kind: Kind) -> dict[str, Any]:
         "usage": recorder.usage.tolist(),
         "told": sorted(recorder.told.items()),
         "truth": sorted(truth.items()),
-        "line": harness.said(done.selection)[1],
+        "line": str(done.selection.listening),
     }
 
 
