@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from dynsel.samplers.among import choose_among, strata_of
 from dynsel.samplers.batch import check_candidates, keep_in_batches
 from dynsel.samplers.driver import Driver
 from dynsel.samplers.epoch_record import Books
@@ -58,18 +60,23 @@ class Chooser:
             return
         if not sampler.batched:
             raise ValueError(f"{type(self.selector).__name__} chooses inside batches: give the loader a `batch_size`")
+        if sampler.own_batches:
+            raise ValueError(
+                f"{type(self.selector).__name__} chooses inside batches of its own making, and the loader has its own "
+                f"batch sampler ({type(sampler.base).__name__}): give the loader `batch_size=` and `sampler=` instead"
+            )
         check_candidates(self.keep_ratio, sampler.batch_size, sampler.num_total, shrink=self.selector.shrink)
 
     def fed(self, progress: float, sampler: SelectionSampler) -> Fed:
         """What an epoch feeds that begins at this progress."""
-        return fed(self.selector, self.keep_ratio(progress), sampler.num_total, sampler.batch_size)
+        return fed(self.selector, self.keep_ratio(progress), sampler.expected, sampler.batch_size)
 
     def in_batches(self, progress: float, sampler: SelectionSampler) -> bool:
         """Whether an epoch that begins at this progress is chosen inside batches, before they are loaded."""
         selector = self.selector
         if not isinstance(selector, BatchSelector):
             return False
-        return selector.needs_stream or self.fed(progress, sampler).samples < sampler.num_total
+        return selector.needs_stream or self.fed(progress, sampler).samples < sampler.expected
 
     def choose(self, epoch: int, last: int, sampler: SelectionSampler, driver: Driver, loader: Any) -> Selection:
         """Choose the samples of an epoch. A collective: every rank must call it.
@@ -89,7 +96,9 @@ class Chooser:
             chosen = self._in_batches(epoch, last, progress, sampler, driver, loader)
             _check_length(sampler)
         else:
-            chosen = self._from_all(epoch, last, progress, sampler)
+            sampler.begin(epoch, batch_size=self.fed(progress, sampler).batch_size)
+            choose = self._from_all if sampler.is_permutation else self._from_drawn
+            chosen = choose(epoch, last, progress, sampler)
             _check_length(sampler)
             self._warn_of_small_batch(sampler)
         return chosen
@@ -102,14 +111,41 @@ class Chooser:
             return checked_selection(self.selector, progress, size.samples)
 
         chosen = decide_once(decide)
-        if not len(chosen):
+        self._check_not_empty(epoch, len(chosen))
+        sampler.select(chosen)
+        return chosen
+
+    def _from_drawn(self, epoch: int, last: int, progress: float, sampler: SelectionSampler) -> Selection:
+        """Choose among what the user's own sampler draws."""
+        sampler.select(None)
+        order = sampler.draw()
+        once = len(order) == sampler.num_total == len(np.unique(order.numpy()))
+        strata = strata_of(sampler.base, order, sampler.pool, self.sources.codes)
+        ratio = self.keep_ratio(progress)
+
+        def decide() -> tuple[Tensor, Tensor | None]:
+            self.sources.fit_if_needed(last)
+            if not once:
+                return choose_among(self.selector, order, sample_count(ratio, len(order)), progress, strata)
+            chosen = checked_selection(self.selector, progress, self.fed(progress, sampler).samples)
+            taken = torch.zeros(sampler.num_total, dtype=torch.bool)
+            taken[chosen.indices.long()] = True
+            weights = None
+            if chosen.weights is not None:
+                weights = torch.ones(sampler.num_total).index_copy_(0, chosen.indices.long(), chosen.weights.float())
+            return taken[order].nonzero()[:, 0], weights
+
+        places, weights = decide_once(decide)
+        if once:
+            self._check_not_empty(epoch, len(places))
+        return Selection(sampler.keep(places, weights))
+
+    def _check_not_empty(self, epoch: int, count: int) -> None:
+        if not count:
             raise ValueError(
                 f"epoch {epoch}: {type(self.selector).__name__} returned an empty selection; "
                 "an epoch must train on at least one sample"
             )
-        sampler.begin(epoch, batch_size=size.batch_size)
-        sampler.select(chosen)
-        return chosen
 
     def _warn_of_small_batch(self, sampler: SelectionSampler) -> None:
         """Say once that the selection's size leaves a last batch that is no more than noise."""
@@ -209,7 +245,7 @@ def stream_of(loader: Any, driver: Driver, until: float) -> Stream:
         original = loader.original
         same = DataLoader(
             original.dataset,
-            batch_sampler=[rows.tolist() for rows in batches],
+            batch_sampler=[loader.sampler.dataset_indices(rows).tolist() for rows in batches],
             collate_fn=original.collate_fn,
             num_workers=original.num_workers,
             worker_init_fn=original.worker_init_fn,

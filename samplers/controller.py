@@ -234,7 +234,7 @@ class SelectionController:
         previous, self._sampler = self._sampler, sampler
         counted = 0 if self._feedback is None else self._feedback.counted
         self._feedback = EpochFeedback(sampler)
-        if previous is None or previous.num_total != sampler.num_total or self._state_to_load is not None:
+        if previous is None or not previous.is_alike(sampler) or self._state_to_load is not None:
             self._bind(sampler)
             return
         self._feedback.begin(counted)
@@ -248,7 +248,7 @@ class SelectionController:
             # The order's seed must be the same on every rank, whatever each was seeded with.
             seed = decide_once(lambda: sampler.seed if self.seed is None else self.seed)
             sampler.reseed(seed)
-            self.sources.bind(sampler.dataset, sampler.num_total, seed)
+            self.sources.bind(sampler.dataset, sampler.pool, seed)
         if self._state_to_load is not None:
             state, self._state_to_load = self._state_to_load, None
             self._load(state)
@@ -283,7 +283,7 @@ class SelectionController:
             self.epoch = epoch
             self.feedback.begin()
         ratio = self.keep_ratio(self.driver.progress(epoch))
-        share = ratio if self.cuts_batches else len(chosen) / self.sampler.num_total
+        share = ratio if self.cuts_batches else self.sampler.count / self.sampler.offered
         codes = None if self.cuts_batches else self.sources.codes
         self.books.open(epoch, share, math.nan if codes is None else class_balance(codes, chosen.indices))
 
@@ -294,7 +294,9 @@ class SelectionController:
             The record of the epoch, or None before the first one.
         """
         self.flush()
-        return self.books.close(self.selector.usage)
+        if self.books.record is not None:
+            return self.books.close(self.selector.usage)
+        return self.history[-1] if self.history else None
 
     # ---------------------------------------------------------------- what the loader tells
     def _told_epoch(self, epoch: int) -> None:
@@ -322,7 +324,7 @@ class SelectionController:
     # ---------------------------------------------------------------- feedback
     def indices(self, batch_idx: int) -> Tensor:
         """(B,) int64 data set indices of this rank's batch `batch_idx` of the current epoch."""
-        return self.feedback.indices(batch_idx)
+        return self.sampler.dataset_indices(self.feedback.positions(batch_idx))
 
     def weights(self, batch_idx: int) -> Tensor | None:
         """(B,) float32 loss weights of that batch; None when every sample counts alike."""
@@ -396,7 +398,7 @@ class SelectionController:
         self.feedback.tell(batch_idx, wanted)
         if features is not None and self.capture is not None:
             # A copy: what ranks send each other of a view is the whole epoch's order.
-            self.capture.put(self.indices(batch_idx).clone(), features)
+            self.capture.put(self.feedback.positions(batch_idx).clone(), features)
 
     def flush(self) -> None:
         """Hand everything trained on since the last flush to the selector, all ranks together."""

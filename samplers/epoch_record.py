@@ -95,17 +95,16 @@ class Books:
         )
         self._preparing = self._fitting = 0.0
 
-    def close(self, usage: Tensor) -> EpochRecord | None:
+    def close(self, usage: Tensor) -> EpochRecord:
         """End the record of the current epoch.
 
         Args:
             usage: (N,) uses of each sample so far.
 
         Returns:
-            That record; the last one if none is open, None if there was none yet.
+            That record.
         """
-        if self.record is None:
-            return self.history[-1] if self.history else None
+        assert self.record is not None
         flops, selection_flops = self.flops()
         record, self.record = self.record, None
         self.history.append(

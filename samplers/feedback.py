@@ -45,15 +45,15 @@ class EpochFeedback:
         return twin
 
     # ---------------------------------------------------------------- a batch
-    def indices(self, batch_idx: int) -> Tensor:
-        """(B,) int64 data set indices of this rank's batch, or of the part of it that is trained on."""
+    def positions(self, batch_idx: int) -> Tensor:
+        """(B,) int64 positions (see `SelectionSampler`) of this rank's batch, or of the part that is trained on."""
         indices, kept = self.sampler.batch(batch_idx), self._kept.get(batch_idx)
         return indices if kept is None else indices[kept]
 
     def weights(self, batch_idx: int) -> Tensor | None:
         """(B,) float32 loss weights of them; None when every sample counts alike."""
         weights = self.sampler.weights
-        return None if weights is None else weights[self.indices(batch_idx)]
+        return None if weights is None else weights[self.positions(batch_idx)]
 
     def keep(self, batch_idx: int, positions: Tensor | None, size: int = 0) -> None:
         """Enter that only a part of a batch is trained on; whatever is asked or told of the batch is then about it.
@@ -82,7 +82,7 @@ class EpochFeedback:
         Raises:
             ValueError: If there isn't; names what has another number.
         """
-        size = len(self.indices(batch_idx))
+        size = len(self.positions(batch_idx))
         for name, rows in values.items():
             if rows is not None and len(rows) != size:
                 raise ValueError(
@@ -94,7 +94,7 @@ class EpochFeedback:
 
         Args:
             batch_idx: Batch of the current epoch.
-            values: By name, (B,) numbers, in the order of `indices`.
+            values: By name, (B,) numbers, in the order of `positions`.
         """
         if values:
             told = self._told.setdefault(batch_idx, {})
@@ -113,7 +113,7 @@ class EpochFeedback:
         """
         batches = range(self.counted, done)
         if self._kept:
-            used = torch.cat(self._of_replicas(torch.cat([self.indices(b) for b in batches])))
+            used = torch.cat(self._of_replicas(torch.cat([self.positions(b) for b in batches])))
         else:
             used = self.sampler.used(self.counted, done)
         values = {name: self._in_order(self._of_replicas(self._own(name, batches)), used) for name in sorted(wants)}
@@ -125,7 +125,7 @@ class EpochFeedback:
         rows = [self._told.get(b, {}).get(name) for b in batches]
         there = [row.float() for row in rows if row is not None]
         moved = iter(torch.split(torch.cat(there).cpu(), [len(row) for row in there]) if there else ())
-        blank = [torch.full((len(self.indices(b)),), math.nan) for b in batches]
+        blank = [torch.full((len(self.positions(b)),), math.nan) for b in batches]
         return torch.cat([empty if row is None else next(moved) for row, empty in zip(rows, blank, strict=True)])
 
     def _of_replicas(self, rows: Tensor) -> list[Tensor]:

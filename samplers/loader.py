@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
@@ -15,6 +16,7 @@ from torch.utils.data import (
     IterableDataset,
     RandomSampler,
     SequentialSampler,
+    SubsetRandomSampler,
 )
 
 from dynsel.samplers.rng import get_rng_state, set_rng_state
@@ -55,10 +57,7 @@ class _BatchSampler(BatchSampler):
         before, self._before_order = self._before_order, None
         if before is not None:
             before()
-        order, size = self.sampler.local_order(), self.sampler.step_size
-        stop = len(order) - (len(order) % size if self.drop_last else 0)
-        for start in range(0, stop, size):
-            yield order[start : start + size].tolist()
+        yield from self.sampler.batches()
 
     def __len__(self) -> int:
         return self.sampler.num_batches()
@@ -101,13 +100,20 @@ class SelectedLoader(_Base):
         self.original, self._follower = original, follower
         self._resume_rng: dict[str, Any] | None = None
         self._keep_rng = False
+        self._lists = original.batch_sampler is None and sampler.batched
         batches = _BatchSampler(sampler, sampler.batch_size, sampler.drop_last) if sampler.batched else None
         # DataLoader forbids to assign these after construction.
         object.__setattr__(self, "sampler", sampler)
-        object.__setattr__(self, "batch_sampler", batches)
+        object.__setattr__(self, "batch_sampler", None if self._lists else batches)
+        self._batches = batches
         object.__setattr__(self, "_iterator", None)
         # Which batch held which samples is known from their order.
         self.in_order = True
+
+    @property
+    def _index_sampler(self) -> Any:
+        # With `batch_size=None` torch asks the sampler; if that yielded lists, the selected ones come as lists too.
+        return self._batches if self._lists else super()._index_sampler
 
     def __iter__(self) -> Any:
         return _LazyIterator(self)
@@ -131,10 +137,10 @@ class SelectedLoader(_Base):
             # Resumed at the very end of an epoch; a start would draw a base seed for nothing.
             self._continue_rng()
             return iter(())
-        if self._keep_rng and self.persistent_workers and isinstance(self.batch_sampler, _BatchSampler):
+        if self._keep_rng and self.persistent_workers and self._batches is not None:
             # With persistent workers an uninterrupted run draws no base seed here, a fresh iterator does.
             state, generators = get_rng_state(self.generators), self.generators
-            self.batch_sampler.call_before_order(lambda: set_rng_state(state, generators))
+            self._batches.call_before_order(lambda: set_rng_state(state, generators))
         self._keep_rng = False
         iterator = super().__iter__()
         self._continue_rng()
@@ -193,27 +199,93 @@ def sampler_for(
     """
     loader = getattr(loader, "original", loader)
     _check_selectable(loader)
-    dataset: Any = loader.dataset
-    base = loader.sampler
-    size = None if loader.batch_sampler is None else loader.batch_size or 1
-    batches: dict[str, Any] = {"batch_size": size, "drop_last": bool(loader.drop_last)}
-    ranks: dict[str, Any] = {"num_replicas": num_replicas, "rank": rank}
+    source = _Source(loader)
+    base, dataset = source.base, source.dataset
+    options: dict[str, Any] = {"num_replicas": num_replicas, "rank": rank, **source.batches}
     if isinstance(base, SelectionSampler):
         base.share(num_replicas, rank)
-        base.make_batches(**batches)
+        base.make_batches(**source.batches)
         return base
     if type(base) is DistributedSampler:
-        return SelectionSampler(dataset, shuffle=base.shuffle, seed=base.seed, **ranks, **batches)
-    if num_replicas == 1 and not shared:
-        return SelectionSampler(dataset, base=base, shuffle=not isinstance(base, SequentialSampler), **batches)
-    if type(base) not in (RandomSampler, SequentialSampler) or getattr(base, "replacement", False):
-        warnings.warn(
-            f"the order of the loader's {type(base).__name__} is one process's own; on {num_replicas} ranks "
-            "the samples are permuted by (seed, epoch) instead",
-            stacklevel=3,
+        return SelectionSampler(dataset, shuffle=base.shuffle, seed=base.seed, **options)
+    shared = shared or num_replicas > 1
+    ordered = isinstance(base, SequentialSampler)
+    if shared and source.permutes:
+        return SelectionSampler(
+            dataset, shuffle=not ordered if shuffle is None else shuffle, pool=source.pool, **options
         )
-    ordered = isinstance(base, SequentialSampler) if shuffle is None else not shuffle
-    return SelectionSampler(dataset, shuffle=not ordered, **ranks, **batches)
+    if source.own_batches and num_replicas > 1:
+        raise TypeError(
+            f"the batches of the loader's own batch sampler ({type(base).__name__}) can't be shared out so that every "
+            "rank gets as many; on several ranks pass `batch_size=` and `sampler=` to the DataLoader instead"
+        )
+    return SelectionSampler(
+        dataset,
+        base=base,
+        shuffle=not ordered,
+        pool=source.pool,
+        shared=shared,
+        own_batches=source.own_batches,
+        **options,
+    )
+
+
+class _Source:
+    """Where a loader takes its indices from, and in what batches.
+
+    Attributes:
+        base: The sampler; with `own_batches` the batch sampler.
+        dataset: What it samples from.
+        batches: What `SelectionSampler.make_batches` takes.
+        own_batches: Whether the batches are not simply runs of a sampler's order.
+        lists: Whether the loader makes no batches because its sampler yields lists (`batch_size=None`).
+        pool: (P,) int64 indices, ascending, if `base` says which ones it yields and these aren't all; else None.
+    """
+
+    def __init__(self, loader: DataLoader[Any]) -> None:
+        self.dataset: Any = loader.dataset
+        self.base: Any = loader.sampler
+        self.lists = loader.batch_sampler is None and isinstance(self.base, BatchSampler)
+        batches: Any = self.base if self.lists else loader.batch_sampler
+        self.own_batches = batches is not None and not _is_plain(batches)
+        if batches is None:
+            self.batches: dict[str, Any] = {"batch_size": None, "drop_last": False}
+        elif self.own_batches:
+            self.base = batches
+            size = getattr(batches, "batch_size", None)
+            self.batches = {"batch_size": size if isinstance(size, int) and size > 0 else 1, "drop_last": False}
+        else:
+            self.base = batches.sampler
+            self.batches = {"batch_size": batches.batch_size, "drop_last": batches.drop_last}
+        self.pool = None if self.own_batches else _pool(self.base, len(self.dataset))
+
+    @property
+    def permutes(self) -> bool:
+        """Whether an epoch has each sample of the pool once, in an order that is as good as any other."""
+        base = self.base
+        if type(base) is SubsetRandomSampler:
+            return len(base.indices) == (len(self.dataset) if self.pool is None else len(self.pool))
+        full = type(base) is RandomSampler and not base.replacement and base.num_samples == len(self.dataset)
+        return full or type(base) is SequentialSampler
+
+
+def _is_plain(batches: Any) -> bool:
+    """Whether a batch sampler cuts a sampler's order into runs: torch's, subclasses that leave that, torchdata's."""
+    if not isinstance(batches, BatchSampler):
+        return False
+    known = type(batches).__module__.startswith("torchdata.") or isinstance(batches, _BatchSampler)
+    return known or type(batches).__iter__ is BatchSampler.__iter__
+
+
+def _pool(base: Any, length: int) -> Tensor | None:
+    """The indices that a sampler says it yields, (P,) int64 ascending; None if it doesn't say, or these are all."""
+    indices = base.indices if type(base) is SubsetRandomSampler else base
+    if not isinstance(indices, (list, tuple, range, Tensor, np.ndarray)):
+        return None
+    pool = torch.from_numpy(np.unique(np.array([int(i) for i in indices], dtype=np.int64)))
+    if len(pool) and not 0 <= int(pool[0]) <= int(pool[-1]) < length:
+        raise ValueError(f"the loader's sampler has an index outside the data set, 0 .. {length - 1}")
+    return None if len(pool) == length else pool
 
 
 def _check_selectable(loader: Any) -> None:
@@ -226,11 +298,6 @@ def _check_selectable(loader: Any) -> None:
         raise TypeError(
             f"selection by index needs a map-style data set with a length, got {type(loader.dataset).__name__}; "
             "give it `__getitem__` and `__len__`, or leave this loader out of the selection"
-        )
-    if loader.batch_sampler is not None and type(loader.batch_sampler) not in (BatchSampler, _BatchSampler):
-        raise TypeError(
-            f"the loader has its own batch sampler ({type(loader.batch_sampler).__name__}), whose batches a "
-            "selection would tear apart; pass `batch_size=` and `sampler=` to the DataLoader instead"
         )
     base = loader.sampler
     if isinstance(base, DistributedSampler) and not (

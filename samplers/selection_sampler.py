@@ -5,16 +5,19 @@ from __future__ import annotations
 import copy
 import math
 import os
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sized
+from itertools import islice
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DistributedSampler, RandomSampler, Sampler, SequentialSampler
+from torch.utils.data import DistributedSampler, RandomSampler, Sampler, SequentialSampler, SubsetRandomSampler
 
 from dynsel._lib.checks import check_flag, check_integer, check_keys
 from dynsel.samplers.driver import Phase
+from dynsel.samplers.ranks import decide_once
 from dynsel.selection import Selection
 
 __all__ = ["SelectionSampler"]
@@ -22,7 +25,21 @@ __all__ = ["SelectionSampler"]
 # Numbers that a Python list holds at a time: one list of a hundred million takes gigabytes.
 CHUNK = 1 << 16
 # Keys of a sampler's state.
-_STATE = ("epoch", "num_samples", "batches", "batch_size", "position", "mask", "weights", "seed", "order", "shuffle")
+_STATE = (
+    "epoch",
+    "num_samples",
+    "batches",
+    "batch_size",
+    "position",
+    "mask",
+    "weights",
+    "seed",
+    "order",
+    "groups",
+    "pool",
+    "shuffle",
+)
+NONE_DRAWN = "epoch {epoch}: the sampler drew none of the selected samples"
 
 
 class SelectionSampler(DistributedSampler[int]):
@@ -37,15 +54,22 @@ class SelectionSampler(DistributedSampler[int]):
 
     Args:
         data_source: The data set; only its length is used.
-        base: Sampler whose order to filter instead of the (seed, epoch) permutation; single process only.
+        base: Sampler whose order to filter instead of the (seed, epoch) permutation; with `own_batches` it yields
+            lists, and on several ranks it needs `shared`.
         shuffle: Permute; otherwise the data set's own order.
         seed: Seed of the order; None takes Lightning's `seed_everything` seed, else 0.
         num_replicas: Number of ranks.
         rank: This one.
         batch_size: Samples in a batch of the loader, on one rank; None = the loader makes no batches.
         drop_last: Whether the loader leaves out a last batch that isn't full.
+        pool: (P,) int64 indices, ascending, the only ones that `base` can yield; None = all. Positions, wherever a
+            method takes or gives some, are then positions in the pool, and N is P.
+        shared: Whether other processes feed parts of the same order, so that rank 0 draws for all.
+        own_batches: Whether `base` is a batch sampler, whose batches stay together and get smaller.
 
     Attributes:
+        num_total: N, number of samples to choose from.
+        offered: Number of samples of this epoch if all of them stayed; N, unless a `base` draws its own number.
         count: Number of samples of this epoch over all ranks, M (for a `base` that draws its own number: theirs).
         delivered: Batches of this epoch handed out so far, those before a resume included.
         phase: Where the epoch stands.
@@ -73,21 +97,27 @@ class SelectionSampler(DistributedSampler[int]):
         rank: int = 0,
         batch_size: int | None = None,
         drop_last: bool = False,
+        pool: Tensor | None = None,
+        shared: bool = False,
+        own_batches: bool = False,
     ) -> None:
         if not 0 <= rank < num_replicas:
             raise ValueError(f"`rank` must be in 0 .. num_replicas - 1 = {num_replicas - 1}, got {rank}")
-        if base is not None and num_replicas > 1:
+        if base is not None and num_replicas > 1 and not shared:
             raise ValueError(
-                "`base` orders differ between processes; with several ranks leave it out: the order then comes "
-                "from (seed, epoch) and is the same everywhere"
+                "`base` orders differ between processes; with several ranks leave it out, for the order then comes "
+                "from (seed, epoch) and is the same everywhere, or let rank 0 draw for all by `shared=True`"
             )
         self.dataset = data_source  # type: ignore[assignment]
         self._source = data_source
         self.base, self.shuffle, self.num_replicas, self.rank = base, shuffle, num_replicas, rank
         self.seed = int(os.getenv("PL_GLOBAL_SEED", "0")) if seed is None else seed
-        self.num_total = len(data_source)
+        self.pool, self.shared, self.own_batches = pool, shared, own_batches
+        self._source_length = len(data_source)
+        self.num_total = self._source_length if pool is None else len(pool)
         if self.num_total == 0:
-            raise ValueError("the data set is empty")
+            raise ValueError("the data set is empty" if pool is None else "the loader's sampler has no index to yield")
+        self._subset_is_a_set = type(base) is SubsetRandomSampler and len(set(base.indices)) == len(base.indices)
         self.epoch = 0
         self.weights: Tensor | None = None
         self.epoch_batch_size: int | None = None
@@ -98,7 +128,11 @@ class SelectionSampler(DistributedSampler[int]):
         self._mask: Tensor | None = None
         self._order: Tensor | None = None
         self._local: Tensor | None = None
+        # With batches of the base's own: which of them each entry of the order belongs to, ascending.
+        self._groups: Tensor | None = None
+        self._group_ends: list[int] | None = None
         self.first_batch = self.first_position = self.delivered = 0
+        self.offered = self.num_total
         self._begin_epoch()
 
     def make_batches(self, batch_size: int | None, drop_last: bool) -> None:
@@ -133,7 +167,7 @@ class SelectionSampler(DistributedSampler[int]):
 
     def _leave_data(self, trained: int) -> None:
         self.delivered = trained
-        self.dataset = self._source = range(self.num_total)  # type: ignore[assignment]
+        self.dataset = self._source = range(self._source_length)  # type: ignore[assignment]
         self._follow = None
         self.base = None if self.base is None else _LeftBehind()
 
@@ -198,9 +232,9 @@ class SelectionSampler(DistributedSampler[int]):
     def set_epoch(self, epoch: int) -> None:
         """Order of another epoch; Lightning and Fabric call it by themselves, a plain loop must."""
         length = len(self._source)
-        if length != self.num_total:
+        if length != self._source_length:
             raise ValueError(
-                f"the data set changed its length from {self.num_total} to {length} between epochs; "
+                f"the data set changed its length from {self._source_length} to {length} between epochs; "
                 "scores and usage belong to fixed positions: start a new run on the new data set"
             )
         if self._follow is None:
@@ -234,38 +268,46 @@ class SelectionSampler(DistributedSampler[int]):
         self.enter(Phase.DECIDED)
 
     def _begin_epoch(self) -> None:
-        self._order = self._local = None
+        self._order = self._local = self._groups = self._group_ends = None
         # Where a resumed epoch goes on: samples of the global order already used, in how many batches.
         self.first_position = self.first_batch = self.delivered = 0
+        self.offered = self.num_total if self.is_permutation else self.offered
         self.count = self.num_total if self._mask is None else int(np.count_nonzero(self._mask.numpy()))
 
-    def keep(self, positions: Tensor) -> Tensor:
+    def keep(self, places: Tensor, weights: Tensor | None = None) -> Tensor:
         """Feed only this part of the epoch's order from the next iteration on.
 
         Args:
-            positions: (M,) int64 positions in `draw()`, ascending.
+            places: (M,) int64 places in `draw()`, ascending.
+            weights: (N,) loss weights; None = all 1.
 
         Returns:
             The samples that are there, (M,) int64, ascending; fewer where a sampler drew some of them twice.
         """
-        order = self.draw()[positions]
+        order, groups = self.draw()[places], self._groups
+        if not len(order):
+            raise ValueError(NONE_DRAWN.format(epoch=self.epoch))
         chosen = torch.from_numpy(np.unique(order.numpy()))
-        self.select(chosen)
+        self.select(Selection(chosen, None if weights is None else weights[chosen]))
         # Of a sample that was drawn twice the order alone knows which one stays.
         self._order, self.count = order, len(order)
+        self._groups = None if groups is None else groups[places]
         return chosen
 
     def draw(self) -> Tensor:
         """This epoch's global order, (count,) int64, the same on every rank; drawn at the first call."""
         if self._order is None:
-            order = self._full_order()
+            order, groups = self._full_order()
+            self.offered = len(order)
             if self._mask is not None:
                 # numpy takes a tenth of torch's time for it.
                 mixed = order.numpy()
-                order = torch.from_numpy(np.compress(self._mask.numpy().take(mixed), mixed))
+                stay = self._mask.numpy().take(mixed)
+                order = torch.from_numpy(np.compress(stay, mixed))
+                groups = None if groups is None else groups[torch.from_numpy(stay)]
             if not len(order):
-                raise ValueError(f"epoch {self.epoch}: the sampler drew none of the selected samples")
-            self._order, self.count = order, len(order)
+                raise ValueError(NONE_DRAWN.format(epoch=self.epoch))
+            self._order, self._groups, self.count = order, groups, len(order)
         return self._order
 
     @property
@@ -274,18 +316,57 @@ class SelectionSampler(DistributedSampler[int]):
         return self.base is None or type(self.base) is SequentialSampler or self._shuffles_all
 
     @property
+    def expected(self) -> int:
+        """Samples of an unselected epoch, as far as that is known before it is drawn."""
+        if self.is_permutation or self.own_batches or not hasattr(self.base, "__len__"):
+            return self.num_total
+        return len(self.base)  # type: ignore[arg-type]
+
+    @property
     def _shuffles_all(self) -> bool:
         base = self.base
+        if type(base) is SubsetRandomSampler:
+            return len(base.indices) == self.num_total and self._subset_is_a_set
         return type(base) is RandomSampler and not base.replacement and base.num_samples == self.num_total
 
-    def _full_order(self) -> Tensor:
+    def _full_order(self) -> tuple[Tensor, Tensor | None]:
         if self.base is not None and not (self._by_seed and self._shuffles_all):
-            return drawn(self.base)
+            return decide_once(self._drawn) if self.shared else self._drawn()
         if not self.shuffle:
-            return torch.arange(self.num_total)
+            return torch.arange(self.num_total), None
         # The same permutation as torch's DistributedSampler draws from this seed and epoch.
         generator = torch.Generator().manual_seed(self.seed + self.epoch)
-        return torch.randperm(self.num_total, generator=generator)
+        return torch.randperm(self.num_total, generator=generator), None
+
+    def _drawn(self) -> tuple[Tensor, Tensor | None]:
+        limit, groups = self._limit(), None
+        try:
+            if self.own_batches:
+                order, groups = _drawn_batches(self.base, limit)
+            else:
+                order = drawn(self.base, limit)
+        except (TypeError, ValueError) as error:
+            raise TypeError(
+                f"selection by index needs a sampler of whole numbers; {type(self.base).__name__} yields something "
+                f"else ({error})"
+            ) from error
+        if len(order) > limit:
+            raise ValueError(
+                f"the loader's {type(self.base).__name__} yielded more than {limit:,} indices of a data set of "
+                f"{self._source_length:,} and didn't end: an epoch must have an end; let it stop after one pass"
+            )
+        if len(order) and not 0 <= int(order.min()) <= int(order.max()) < self._source_length:
+            raise ValueError(
+                f"the loader's {type(self.base).__name__} yielded an index outside 0 .. {self._source_length - 1}"
+            )
+        return order if self.pool is None else torch.searchsorted(self.pool, order), groups
+
+    def _limit(self) -> int:
+        try:
+            told = len(self.base)  # type: ignore[arg-type]
+        except (TypeError, NotImplementedError):
+            told = 0
+        return max(told, 10 * self._source_length)
 
     # ---------------------------------------------------------------- this rank's part
     def local_order(self) -> Tensor:
@@ -294,13 +375,40 @@ class SelectionSampler(DistributedSampler[int]):
             self._local = self._padded(self.first_position)[self.rank :: self.num_replicas]
         return self._local
 
+    def is_alike(self, other: SelectionSampler) -> bool:
+        """Whether positions mean the same samples for both."""
+        return self.num_total == other.num_total and self._fingerprint() == other._fingerprint()
+
+    def dataset_indices(self, positions: Tensor) -> Tensor:
+        """Indices in the data set, int64, of these positions."""
+        return positions if self.pool is None else self.pool[positions]
+
     def __iter__(self) -> Iterator[int]:
         order = self.local_order()
         for start in range(0, len(order), CHUNK):
-            yield from order[start : start + CHUNK].tolist()
+            yield from self.dataset_indices(order[start : start + CHUNK]).tolist()
+
+    def batches(self) -> Iterator[list[int]]:
+        """Data set indices of each batch that this rank feeds, from the first one of a resumed epoch on."""
+        order, ends = self.local_order(), self._ends()
+        for start, end in zip([0, *ends[:-1]], ends, strict=True):
+            yield self.dataset_indices(order[start:end]).tolist()
+
+    def _ends(self) -> list[int]:
+        """Where each batch ends in `local_order`."""
+        size, length = self.step_size, len(self.local_order())
+        if self._groups is not None:
+            if self._group_ends is None:
+                groups = self._groups[self.first_position :]
+                last = torch.ones(len(groups), dtype=torch.bool)
+                last[:-1] = groups[1:] != groups[:-1]
+                self._group_ends = (last.nonzero()[:, 0] + 1).tolist()
+            return self._group_ends
+        whole = list(range(size, length + 1, size))
+        return whole if self.drop_last or length % size == 0 else [*whole, length]
 
     def __len__(self) -> int:
-        total = self.num_total if self._phase.is_undecided else self.count
+        total = self.expected if self._phase.is_undecided else self.count
         remaining = math.ceil(max(0, total - self.first_position) / self.num_replicas)
         return remaining if self.batched else self.first_batch + remaining
 
@@ -316,11 +424,22 @@ class SelectionSampler(DistributedSampler[int]):
             samples: Of all ranks.
             batch_size: Of those batches, if it isn't the loader's; goes with `samples`.
         """
+        if self.own_batches and (samples is not None or self._phase.is_undecided):
+            # How many of them a selection leaves without any sample, nobody knows before.
+            return self._limit_of_batches()
         if samples is not None:
             return self._batches_of(samples, batch_size or self.batch_size)
         if self._phase.is_undecided:
-            return self.first_batch + self._batches_of(self.num_total - self.first_position, self.batch_size)
+            return self.first_batch + self._batches_of(self.expected - self.first_position, self.batch_size)
+        if self._groups is not None:
+            return self.first_batch + len(self._ends())
         return self.first_batch + self._batches_of(self.count - self.first_position, self.step_size)
+
+    def _limit_of_batches(self) -> int:
+        try:
+            return len(self.base)  # type: ignore[arg-type]
+        except (TypeError, NotImplementedError):
+            return math.ceil(self.num_total / self.batch_size)
 
     def _batches_of(self, samples: int, size: int) -> int:
         # The padding of the last batch may have gone past the end.
@@ -329,20 +448,27 @@ class SelectionSampler(DistributedSampler[int]):
 
     # ---------------------------------------------------------------- which batch held what
     def batch(self, batch_idx: int) -> Tensor:
-        """Data set indices of this rank's batch, int64. Known from the order alone, whatever workers prefetch."""
-        start = (batch_idx - self.first_batch) * self.step_size
-        return self.local_order()[start : start + self.step_size]
+        """Positions of this rank's batch, (B,) int64. Known from the order alone, whatever workers prefetch."""
+        number = batch_idx - self.first_batch
+        if self._groups is None:
+            return self.local_order()[number * self.step_size : (number + 1) * self.step_size]
+        ends = [0, *self._ends()]
+        start, end = (ends[min(n, len(ends) - 1)] for n in (number, number + 1))
+        return self.local_order()[start:end]
 
     def used(self, start_batch: int, stop_batch: int) -> Tensor:
-        """Data set indices that all ranks together feed in batches `start_batch` to `stop_batch` - 1, int64."""
+        """Positions that all ranks together feed in batches `start_batch` to `stop_batch` - 1, int64."""
         # Consecutive samples of the order go to consecutive ranks, so one batch of every rank is one run of it.
         run = slice(*(self.position(b) - self.first_position for b in (start_batch, stop_batch)))
         return self._padded(self.first_position)[run]
 
     def position(self, batch_idx: int) -> int:
         """Samples of the (padded) global order used before batch `batch_idx` starts."""
-        local = (batch_idx - self.first_batch) * self.step_size
-        return self.first_position + min(local, len(self.local_order())) * self.num_replicas
+        number = batch_idx - self.first_batch
+        if self._groups is not None:
+            ends = [0, *self._ends()]
+            return self.first_position + ends[min(number, len(ends) - 1)]
+        return self.first_position + min(number * self.step_size, len(self.local_order())) * self.num_replicas
 
     def _padded(self, start: int) -> Tensor:
         order = self.draw()
@@ -370,12 +496,18 @@ class SelectionSampler(DistributedSampler[int]):
             "weights": None if self.weights is None else self.weights.clone(),
             "seed": self.seed,
             "order": None,
+            "groups": None if self._groups is None else self._groups.int(),
+            "pool": self._fingerprint(),
             "shuffle": None if self.base is not None else self.shuffle,
         }
         # An order that came from a user's sampler can't be derived again.
         if self.base is not None and self._order is not None:
             state["order"] = self._order.to(index_dtype(self.num_total))
         return state
+
+    def _fingerprint(self) -> int | None:
+        """Tells pools of the same size apart; None without one."""
+        return None if self.pool is None else zlib.crc32(self.pool.numpy().tobytes())
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue where `state_dict` was taken, also on another number of ranks.
@@ -392,6 +524,10 @@ class SelectionSampler(DistributedSampler[int]):
             raise ValueError(
                 f"the state is of a data set of {state['num_samples']} samples, this one has {self.num_total}"
             )
+        if state["pool"] != self._fingerprint():
+            raise ValueError(
+                "the state is of a sampler that yields other indices: resume with the same fold, or start a new run"
+            )
         self.epoch, self.seed, self.weights = state["epoch"], state["seed"], state["weights"]
         if state["shuffle"] is not None:
             # The order came from the seed, on several ranks perhaps, and goes on as it was.
@@ -401,6 +537,7 @@ class SelectionSampler(DistributedSampler[int]):
         self._begin_epoch()
         if state["order"] is not None:
             self._order = state["order"].long()
+            self._groups = None if state["groups"] is None else state["groups"].long()
             self.count = len(self._order)
         self.first_position, self.first_batch = state["position"], state["batches"]
         self.delivered, self.epoch_batch_size = state["batches"], state["batch_size"]
@@ -429,16 +566,21 @@ class _LeftBehind(Sampler[int]):
         raise RuntimeError("a copy of a selection has no data to feed from: call `wrap(loader)` first")
 
 
-def drawn(sampler: Iterable[int]) -> Tensor:
+def drawn(sampler: Iterable[int], limit: int | None = None) -> Tensor:
     """The whole order of a sampler, (n,) int64, with the very draws that iterating it makes; no loop if it is torch's.
 
     Args:
-        sampler: Yields positions in the data set and ends.
+        sampler: Yields indices.
+        limit: Stop one index after so many, for one that has no end; None = never.
     """
     if type(sampler) is SequentialSampler:
         return torch.arange(len(sampler))
+    if type(sampler) is SubsetRandomSampler:
+        rows = torch.as_tensor(sampler.indices, dtype=torch.int64)
+        return rows[torch.randperm(len(rows), generator=sampler.generator)]
     if type(sampler) is not RandomSampler or sampler.replacement:
-        return torch.from_numpy(np.fromiter(sampler, dtype=np.int64))
+        indices = sampler if limit is None else islice(sampler, limit + 1)
+        return torch.from_numpy(np.fromiter(indices, dtype=np.int64))
     size, generator = len(sampler.data_source), sampler.generator
     if generator is None:
         seed = int(torch.empty((), dtype=torch.int64).random_().item())
@@ -448,7 +590,19 @@ def drawn(sampler: Iterable[int]) -> Tensor:
     # One more pass is drawn also where nothing of it is needed, which a generator of the user's own remembers.
     if rest or sampler.generator is not None:
         passes.append(torch.randperm(size, generator=generator)[:rest])
-    return torch.cat(passes)
+    return passes[0] if len(passes) == 1 else torch.cat(passes)
+
+
+def _drawn_batches(batches: Any, limit: int) -> tuple[Tensor, Tensor]:
+    """What a batch sampler yields, joined, and the number of the batch that each index belongs to."""
+    found, total = [], 0
+    for batch in batches:
+        found.append(torch.as_tensor(list(batch), dtype=torch.int64))
+        total += len(found[-1])
+        if total > limit:
+            break
+    sizes = torch.tensor([len(batch) for batch in found], dtype=torch.int64)
+    return torch.cat([torch.zeros(0, dtype=torch.int64), *found]), torch.repeat_interleave(sizes)
 
 
 def index_dtype(num_samples: int) -> torch.dtype:

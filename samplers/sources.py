@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from torch import Tensor
+from torch.utils.data import Subset
 
 from dynsel._lib.checks import check_keys
 from dynsel.features.arrays import load_features
@@ -43,39 +44,52 @@ class Sources:
         # The epoch before the one that the selector was fitted for.
         self._fitted: int | None = None
 
-    def bind(self, dataset: Any, num_samples: int, seed: int) -> None:
+    def bind(self, dataset: Any, pool: Tensor | None, seed: int) -> None:
         """Bind the selector to a data set, and make what it needs of it.
+
+        Args:
+            dataset: The whole of it.
+            pool: (P,) int64 indices, all that are ever sampled from it and that the selector knows; None = every one.
+            seed: Of the selector's draws, unless it has its own.
 
         Raises:
             ValueError: If features or labels don't fit the data set.
         """
         self._forget()
-        self.codes = self._find_labels(dataset)
-        self.selector.bind(num_samples, self.codes, seed=seed)
+        self.codes = self._find_labels(dataset, pool)
+        self.selector.bind(len(dataset) if pool is None else len(pool), self.codes, seed=seed)
         if self.selector.needs_features:
             with self.books.fitting():
-                self._find_features(dataset, num_samples)
+                self._find_features(dataset, pool)
 
-    def _find_labels(self, dataset: Any) -> Tensor | None:
+    def _find_labels(self, dataset: Any, pool: Tensor | None) -> Tensor | None:
+        part = dataset if pool is None else Subset(dataset, pool.tolist())
+        given = self.labels
+        if given is not None and pool is not None and len(given) == len(dataset):
+            given = [given[i] for i in pool.tolist()]
         if self.selector.needs_labels:
-            return encode_labels(dataset_labels(dataset) if self.labels is None else self.labels)[0]
+            return encode_labels(dataset_labels(part) if given is None else given)[0]
         # Only for the log then: labels that are at hand and are classes, or none.
-        labels = declared_labels(dataset) if self.labels is None else self.labels
+        labels = declared_labels(part) if given is None else given
         try:
             return None if labels is None else encode_labels(labels)[0]
         except (TypeError, ValueError):
             return None
 
-    def _find_features(self, dataset: Any, num_samples: int) -> None:
+    def _find_features(self, dataset: Any, pool: Tensor | None) -> None:
         source = "model" if self.features is None else self.features
         if isinstance(source, str) and source.split(":")[0] == "model":
-            self.capture = CapturedFeatures(num_samples, source.partition(":")[2] or None)
-        elif isinstance(source, str) and source == "pixels":
+            self.capture = CapturedFeatures(self.selector.num_samples, source.partition(":")[2] or None)
+            return
+        if isinstance(source, str) and source == "pixels":
             from dynsel.features.pixels import pixel_features
 
-            self._fixed = pixel_features(dataset)
-        else:
-            self._fixed = load_features(source, num_samples=num_samples, dataset=dataset, labels=self.codes)
+            self._fixed = pixel_features(dataset if pool is None else Subset(dataset, pool.tolist()))
+            return
+        # Codes are of the pool only, and of use to whoever checks that features are the data set's.
+        codes = self.codes if pool is None else None
+        features = load_features(source, num_samples=len(dataset), dataset=dataset, labels=codes)
+        self._fixed = features if pool is None else features[pool if isinstance(features, Tensor) else pool.numpy()]
 
     # ---------------------------------------------------------------- fitting
     def fit_if_needed(self, epoch: int) -> None:

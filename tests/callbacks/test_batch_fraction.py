@@ -33,7 +33,8 @@ from torch.utils.data import DataLoader, Dataset
 from dynsel._lib.batches import Cut, batch_size
 from dynsel.callbacks import BatchFraction, DynamicSelection
 from dynsel.callbacks.batch_fraction import cross_entropy
-from dynsel.samplers import controller
+from dynsel.samplers import SelectionController
+from dynsel.samplers.feedback import EpochFeedback
 from dynsel.schedules import Linear, Step
 from dynsel.selectors import RRD
 
@@ -740,15 +741,12 @@ def test_a_hook_that_changes_the_number_of_samples_is_an_error():
 
 
 def test_where_nothing_is_cut_nothing_is_communicated(monkeypatch):
-    asked: list[Any] = []
-    monkeypatch.setattr(controller, "gather", lambda value: asked.append(value) or [value])
+    asked: list[Tensor] = []
+    monkeypatch.setattr(EpochFeedback, "_of_replicas", lambda self, rows: asked.append(rows) or [rows])
     fit(selection((12, 20)), max_epochs=2)
     assert asked == []
     fit(selection((12, 20)), BatchFraction(0.5, mixed), max_epochs=2)
-    assert [(indices.dtype, len(indices), losses) for indices, losses in asked] == [
-        (torch.int64, 6, []),
-        (torch.int64, 10, []),
-    ]
+    assert [(rows.dtype, len(rows)) for rows in asked] == [(torch.int64, 6), (torch.int64, 10)]
 
 
 @pytest.mark.parametrize("options", [{}, {"accumulate_grad_batches": 2}])
@@ -800,7 +798,7 @@ def test_the_time_of_scoring_counts_as_selection():
 
 # ---------------------------------------------------------------- without a Trainer
 def test_keep_tells_a_plain_loop_as_well():
-    chosen = controller.SelectionController("full", seed=0)
+    chosen = SelectionController("full", seed=0)
     loader = chosen.wrap(train_loader(12, shuffle=False))
     trained: list[int] = []
     for b, (_, _, i) in enumerate(loader):

@@ -26,11 +26,9 @@ from support import (
     trainer,
 )
 from torch.utils.data import (
-    BatchSampler,
     DataLoader,
     DistributedSampler,
     IterableDataset,
-    RandomSampler,
     Subset,
     TensorDataset,
 )
@@ -322,10 +320,6 @@ class Lengthless:
         return Indexed()[i]
 
 
-class Shuffled(BatchSampler):
-    """A batch sampler of the user's own."""
-
-
 class OwnShard(DistributedSampler[Any]):
     pass
 
@@ -345,14 +339,6 @@ UNSUPPORTED = {
     "lengthless": (
         lambda: DataLoader(Lengthless(), 4, sampler=range(N)),
         "needs a map-style data set with a length, got Lengthless; give it",
-    ),
-    "batch_sampler": (
-        lambda: DataLoader(Indexed(), batch_sampler=Shuffled(RandomSampler(Indexed()), 4, False)),
-        r"own batch sampler \(Shuffled\).*pass `batch_size=` and `sampler=`",
-    ),
-    "list_of_batches": (
-        lambda: DataLoader(Indexed(), batch_sampler=[[0, 1], [2, 3]]),
-        r"own batch sampler \(list\).*pass `batch_size=` and `sampler=`",
     ),
     "distributed": (
         lambda: DataLoader(Indexed(), 4, sampler=OwnShard(Indexed(), num_replicas=1, rank=0)),

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from support import Indexed, Listening
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, RandomSampler, SubsetRandomSampler, WeightedRandomSampler
 
 from dynsel.samplers import SelectionController
 from dynsel.selectors import Selector
@@ -89,6 +89,28 @@ def random_states(folder: Path) -> Any:
     return [wanted, torch.rand(3).tolist()]
 
 
+# ---------------------------------------------------------------- samplers of the user's own
+def own_samplers(folder: Path) -> Any:
+    """Four ranks share out what a sampler yields that each of them seeded differently."""
+    group()
+    rare = [9.0] * 8 + [1.0] * 72
+    samplers = {
+        "fold": SubsetRandomSampler(range(10, 50)),
+        "weighted": WeightedRandomSampler(rare, 80),
+        "fewer": RandomSampler(range(80), num_samples=40),
+    }
+    result = {}
+    for name, sampler in samplers.items():
+        torch.manual_seed(RANK)
+        selection = SelectionController("random", keep_ratio=0.5, max_epochs=3, seed=3)
+        loader = DataLoader(Indexed(80), 5, sampler=sampler)
+        loader = selection.wrap(loader, num_replicas=4, rank=RANK)
+        seen = seen_of(loader, 3)
+        selection.finish_epoch()
+        result[name] = {"seen": seen, "usage": int(selection.selector.usage.sum())}
+    return result
+
+
 # ---------------------------------------------------------------- what travels
 @contextmanager
 def counting() -> Any:
@@ -127,4 +149,4 @@ def feedback_bytes(folder: Path) -> Any:
     return result
 
 
-CHECKS = {4: [all_share, mesh, random_states, feedback_bytes]}
+CHECKS = {4: [all_share, mesh, random_states, own_samplers, feedback_bytes]}

@@ -54,3 +54,21 @@ def test_feedback_takes_at_most_12_bytes_for_each_sample_trained_on(ranks):
         whole, part = rank["feedback_bytes"]
         assert 4 <= whole < 4.1
         assert 12 <= part < 12.1
+
+
+@pytest.mark.parametrize(("name", "size"), [("fold", 20), ("weighted", 40), ("fewer", 20)])
+def test_ranks_share_out_what_the_users_sampler_yields(ranks, name, size):
+    found = [rank["own_samplers"][name] for rank in ranks]
+    for epoch in range(3):
+        seen = [[i for batch in rank["seen"][epoch] for i in batch] for rank in found]
+        assert [len(theirs) for theirs in seen] == [size // 4] * 4
+        samples = [i for theirs in seen for i in theirs]
+        if name == "fold":
+            assert set(samples) <= set(range(10, 50))
+        if name != "weighted":
+            assert len(set(samples)) == size
+    assert [rank["usage"] for rank in found] == [3 * size] * 4
+    if name == "weighted":
+        # Drawn to a half, 8 of 80 samples; by chance it is 0.5 within six standard deviations of a binomial of 240.
+        rare = sum(i < 8 for rank in found for epoch in rank["seen"] for batch in epoch for i in batch)
+        assert abs(rare - 60) <= 6 * (240 * 0.25) ** 0.5 / 2
