@@ -392,7 +392,7 @@ class SelectionController:
         self.feedback.check(batch_idx, told)
         if "batch_loss" in self.selector.wants:
             mean = batch_loss if per_sample_loss is None else per_sample_loss.float().nanmean()
-            size = len(self.feedback.indices(batch_idx))
+            size = len(self.feedback.positions(batch_idx))
             told["batch_loss"] = None if mean is None else torch.as_tensor(mean).float().expand(size)
         wanted = {name: values for name in self.selector.wants if (values := told[name]) is not None}
         self.feedback.tell(batch_idx, wanted)
