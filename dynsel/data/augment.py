@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from dynsel._lib.checks import check_flag, check_integer
+
 __all__ = ["RandomCropFlip", "crop_flip"]
 
 
@@ -66,10 +68,8 @@ class RandomCropFlip(nn.Module):
 
     def __init__(self, padding: int = 4, flip: bool = True, generator: torch.Generator | None = None) -> None:
         super().__init__()
-        if padding < 0:
-            raise ValueError(f"`padding` must be 0 or more, got {padding}")
-        self.padding = padding
-        self.flip = flip
+        self.padding = check_integer("padding", padding, at_least=0)
+        self.flip = check_flag("flip", flip)
         self.generator = generator
 
     def forward(self, images: Tensor) -> Tensor:

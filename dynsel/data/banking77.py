@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from dynsel._lib.checks import check_integer
 from dynsel._lib.images import TensorImages
 
 __all__ = ["Banking77DataModule", "TokenTexts"]
@@ -85,11 +86,10 @@ class Banking77DataModule(pl.LightningDataModule):
         self, root: str | Path = "data/banking77", batch_size: int = 64, vocabulary: int = 8000, max_length: int = 64
     ) -> None:
         super().__init__()
-        for name, value in (("batch_size", batch_size), ("vocabulary", vocabulary), ("max_length", max_length)):
-            if value < 1:
-                raise ValueError(f"`{name}` must be at least 1, got {value}")
-        self.root, self.batch_size = Path(root).expanduser(), batch_size
-        self.vocabulary, self.max_length = vocabulary, max_length
+        self.root = Path(root).expanduser()
+        self.batch_size = check_integer("batch_size", batch_size, at_least=1)
+        self.vocabulary = check_integer("vocabulary", vocabulary, at_least=1)
+        self.max_length = check_integer("max_length", max_length, at_least=1)
         self._sets: tuple[TokenTexts, TokenTexts] | None = None
 
     def setup(self, stage: str | None = None) -> None:

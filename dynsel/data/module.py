@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from typing import Any
 
@@ -10,6 +9,7 @@ import lightning.pytorch as pl
 import torch
 from torch.utils.data import DataLoader
 
+from dynsel._lib.checks import check_flag, check_integer, check_number
 from dynsel._lib.images import TensorImages
 from dynsel.data.corrupt import flip_labels, long_tail
 
@@ -44,18 +44,11 @@ class TensorDataModule(pl.LightningDataModule, ABC):
         imbalance: float = 1.0,
     ) -> None:
         super().__init__()
-        for name, value, low, high in (("label_noise", label_noise, 0, 1), ("imbalance", imbalance, 1, math.inf)):
-            if not low <= value < high:
-                raise ValueError(f"`{name}` must be in [{low}, {high}), got {value}")
-        if batch_size < 1:
-            raise ValueError(f"`batch_size` must be at least 1, got {batch_size}")
-        if num_workers < 0:
-            raise ValueError(f"`num_workers` must be 0 or more, got {num_workers}")
-        self.batch_size = batch_size
-        self.num_workers = num_workers
-        self.on_device = on_device
-        self.label_noise = label_noise
-        self.imbalance = imbalance
+        self.batch_size = check_integer("batch_size", batch_size, at_least=1)
+        self.num_workers = check_integer("num_workers", num_workers, at_least=0)
+        self.on_device = check_flag("on_device", on_device)
+        self.label_noise = check_number("label_noise", label_noise, at_least=0, below=1)
+        self.imbalance = check_number("imbalance", imbalance, at_least=1)
         self._loaded: tuple[TensorImages, TensorImages] | None = None
         self._sets: tuple[TensorImages, TensorImages] | None = None
 

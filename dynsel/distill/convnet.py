@@ -6,6 +6,8 @@ import math
 
 from torch import Tensor, nn
 
+from dynsel._lib.checks import check_integer
+
 __all__ = ["ConvNet"]
 
 
@@ -37,8 +39,7 @@ class ConvNet(nn.Module):
         channels, height, side = image_shape[0], image_shape[1], min(image_shape[1:])
         depth = max(2, round(math.log2(max(side, 4) / 4))) if depth is None else depth
         for name, value in (("num_classes", num_classes), ("width", width), ("depth", depth), ("channels", channels)):
-            if value < 1:
-                raise ValueError(f"`{name}` must be at least 1, got {value}")
+            check_integer(name, value, at_least=1)
         if side < 2**depth:
             raise ValueError(
                 f"`depth` must be at most {int(math.log2(max(side, 1)))} for images of {side} px, got {depth}"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from dynsel._lib.checks import import_by_path
+from dynsel._lib.checks import check_flag, check_integer, check_number, import_by_path
 from dynsel._lib.images import TensorImages
 from dynsel.distill._training import Recipe, accuracy, predict, train_classifier
 from dynsel.distill.augment import Augmentation
@@ -70,7 +70,7 @@ class Evaluation:
         augment: Names of operations joined by "_", see `Augmentation`.
         cutmix: Whether half of the batches, drawn at random, are mixed by CutMix.
         tests: How often the accuracy is measured in one training, at least 1.
-        seed: Seed for weights, orders and draws.
+        seed: Seed for weights, orders and draws, in [0, 2^31).
     """
 
     networks: tuple[str, ...] = ("convnet",)
@@ -85,10 +85,12 @@ class Evaluation:
 
     def __post_init__(self) -> None:
         for name in ("repeats", "epochs", "batch_size", "tests"):
-            if (value := getattr(self, name)) < 1:
-                raise ValueError(f"`{name}` must be at least 1, got {value}")
-        if not self.lr > 0:
-            raise ValueError(f"`lr` must be above 0, got {self.lr}")
+            check_integer(name, getattr(self, name), at_least=1)
+        check_integer("seed", self.seed, at_least=0, at_most=2**31 - 1)
+        check_number("lr", self.lr, above=0)
+        check_flag("cutmix", self.cutmix)
+        if isinstance(self.networks, str):
+            raise TypeError(f"`networks` must be a list of names, got the text {self.networks!r}")
         for network in self.networks:
             if network != "convnet":
                 import_by_path("networks", network)

@@ -62,7 +62,7 @@ class NCFM(pl.LightningModule):
         soft_labels: Store what the pool's trained networks say of the images at the end, as shares of the classes.
         class_chunk: Classes computed at a time, which bounds memory; None = all.
         compile: Whether the feature network is compiled.
-        seed: Seed for the first images, the frequencies and every draw.
+        seed: Seed for the first images, the frequencies and every draw, in [0, 2^31).
 
     Attributes:
         images: (C, images_per_class, channels, H, W) in [0, 1].
@@ -98,7 +98,9 @@ class NCFM(pl.LightningModule):
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
-        check_options(images_per_class, real_batch, patience, class_chunk, lr, frequency_lr, amplitude, calibration)
+        check_options(
+            images_per_class, real_batch, patience, class_chunk, lr, frequency_lr, amplitude, calibration, seed
+        )
         check_factor(factor, *data.image_shape[1:])
         check_classes(data, images_per_class)
         self.data, self.pool, self.factor, self.amplitude = data, pool, factor, amplitude

@@ -11,12 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dynsel._lib.checks import check_flag, check_integer, check_number
 from dynsel._lib.files import write_atomically
 from dynsel._lib.images import TensorImages
 from dynsel._lib.normalize import Normalize, usual_statistics
 from dynsel._lib.progress import track
 from dynsel._lib.tensor_files import read_header, read_tensors
 from dynsel.distill._training import Recipe, accuracy, train_classifier
+from dynsel.distill.augment import Augmentation
 from dynsel.distill.blending import LoadedPool, copy_weights
 from dynsel.distill.convnet import ConvNet
 from dynsel.features.fingerprint import describe_difference, fingerprint
@@ -66,7 +68,7 @@ class Pool:
         lr: Learning rate of SGD, a fifth of it after 2/3 and again after 5/6 of the epochs.
         augment: Names of operations joined by "_", see `Augmentation`.
         cutmix: Whether half of the batches, drawn at random, are mixed by CutMix.
-        seed: Seed for weights, order and augmentation of all networks.
+        seed: Seed for weights, order and augmentation of all networks, in [0, 2^31).
 
     Reference:
         Wang et al. (2025), arXiv:2502.20653, and the published code: 20 networks, 60 epochs (80 for
@@ -86,10 +88,13 @@ class Pool:
 
     def __post_init__(self) -> None:
         for name in ("networks", "epochs", "width", "batch_size"):
-            if (value := getattr(self, name)) < 1:
-                raise ValueError(f"`{name}` must be at least 1, got {value}")
-        if not self.lr > 0:
-            raise ValueError(f"`lr` must be above 0, got {self.lr}")
+            check_integer(name, getattr(self, name), at_least=1)
+        if self.depth is not None:
+            check_integer("depth", self.depth, at_least=1)
+        check_integer("seed", self.seed, at_least=0, at_most=2**31 - 1)
+        check_number("lr", self.lr, above=0)
+        check_flag("cutmix", self.cutmix)
+        Augmentation(self.augment)
 
     def path(self, number: int) -> Path:
         """File of a network.

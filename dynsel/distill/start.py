@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from dynsel._lib.checks import check_integer, check_number
 from dynsel._lib.images import TensorImages
 from dynsel.distill.mosaic import encode
 from dynsel.selectors.herding import herding_order
@@ -24,6 +25,7 @@ def check_options(
     frequency_lr: float,
     amplitude: float,
     calibration: float,
+    seed: int,
 ) -> None:
     """Check the numbers that `NCFM` is constructed with.
 
@@ -36,25 +38,20 @@ def check_options(
         frequency_lr: Above 0.
         amplitude: In [0, 1].
         calibration: At least 0.
+        seed: In [0, 2^31).
 
     Raises:
         ValueError: If a number is out of range; names the argument.
     """
-    for name, value in (
-        ("images_per_class", images_per_class),
-        ("real_batch", real_batch),
-        ("patience", patience),
-        ("class_chunk", class_chunk),
-    ):
-        if value is not None and value < 1:
-            raise ValueError(f"`{name}` must be at least 1, got {value}")
-    for name, number in (("lr", lr), ("frequency_lr", frequency_lr)):
-        if not number > 0:
-            raise ValueError(f"`{name}` must be above 0, got {number}")
-    if not 0 <= amplitude <= 1:
-        raise ValueError(f"`amplitude` must be in [0, 1], got {amplitude}")
-    if not calibration >= 0:
-        raise ValueError(f"`calibration` must be at least 0, got {calibration}")
+    for name, value in (("images_per_class", images_per_class), ("real_batch", real_batch), ("patience", patience)):
+        check_integer(name, value, at_least=1)
+    if class_chunk is not None:
+        check_integer("class_chunk", class_chunk, at_least=1)
+    check_number("lr", lr, above=0)
+    check_number("frequency_lr", frequency_lr, above=0)
+    check_number("amplitude", amplitude, at_least=0, at_most=1)
+    check_number("calibration", calibration, at_least=0)
+    check_integer("seed", seed, at_least=0, at_most=2**31 - 1)
 
 
 def check_classes(data: TensorImages, images_per_class: int) -> None:

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from torch.optim import lr_scheduler
 from torchmetrics.classification import MulticlassAccuracy
 
+from dynsel._lib.checks import check_choice, check_integer, check_number
 from dynsel._lib.normalize import Normalize, usual_statistics
 from dynsel.data.augment import RandomCropFlip
 from dynsel.models.backbones import resnet18, resnet50, vgg16, vit_tiny
@@ -49,9 +50,10 @@ def build_model(architecture: str, num_classes: int, in_channels: int = 3, width
     """
     if architecture not in ARCHITECTURES:
         raise ValueError(f"`architecture` must be one of {', '.join(ARCHITECTURES)}, got {architecture!r}")
-    for name, value in (("num_classes", num_classes), ("in_channels", in_channels), ("width", width)):
-        if value is not None and value < 1:
-            raise ValueError(f"`{name}` must be at least 1, got {value}")
+    check_integer("num_classes", num_classes, at_least=1)
+    check_integer("in_channels", in_channels, at_least=1)
+    if width is not None:
+        check_integer("width", width, at_least=1)
     if width is None:
         return ARCHITECTURES[architecture](num_classes, in_channels=in_channels)
     if architecture in FIXED_WIDTH:
@@ -226,15 +228,9 @@ def _scheduler(optimizer: torch.optim.Optimizer, schedule: Schedule, lr: float, 
 def _check(
     lr: float, momentum: float, weight_decay: float, optimizer: str, label_smoothing: float, schedule: str
 ) -> None:
-    if not lr > 0:
-        raise ValueError(f"`lr` must be positive, got {lr}")
-    if not 0 <= momentum < 1:
-        raise ValueError(f"`momentum` must be in [0, 1), got {momentum}")
-    if not weight_decay >= 0:
-        raise ValueError(f"`weight_decay` must be 0 or more, got {weight_decay}")
-    if not 0 <= label_smoothing <= 1:
-        raise ValueError(f"`label_smoothing` must be in [0, 1], got {label_smoothing}")
-    if optimizer not in get_args(Optimizer):
-        raise ValueError(f"`optimizer` must be one of {', '.join(get_args(Optimizer))}, got {optimizer!r}")
-    if schedule not in get_args(Schedule):
-        raise ValueError(f"`schedule` must be one of {', '.join(get_args(Schedule))}, got {schedule!r}")
+    check_number("lr", lr, above=0)
+    check_number("momentum", momentum, at_least=0, below=1)
+    check_number("weight_decay", weight_decay, at_least=0)
+    check_number("label_smoothing", label_smoothing, at_least=0, at_most=1)
+    check_choice("optimizer", optimizer, get_args(Optimizer))
+    check_choice("schedule", schedule, get_args(Schedule))

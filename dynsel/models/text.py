@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics.classification import MulticlassAccuracy
 
+from dynsel._lib.checks import check_integer, check_number
+
 __all__ = ["TextClassifier"]
 
 
@@ -38,12 +40,9 @@ class TextClassifier(pl.LightningModule):
     ) -> None:
         super().__init__()
         for name, value in (("num_classes", num_classes), ("vocabulary", vocabulary), ("width", width)):
-            if value < 1:
-                raise ValueError(f"`{name}` must be at least 1, got {value}")
-        if not 0 <= dropout < 1:
-            raise ValueError(f"`dropout` must be in [0, 1), got {dropout}")
-        if not lr > 0:
-            raise ValueError(f"`lr` must be positive, got {lr}")
+            check_integer(name, value, at_least=1)
+        check_number("dropout", dropout, at_least=0, below=1)
+        check_number("lr", lr, above=0)
         self.save_hyperparameters()
         self.lr = lr
         self.embedding = nn.Embedding(vocabulary + 1, width, padding_idx=0)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from dynsel._lib.array_files import map_array
+from dynsel._lib.checks import check_integer
 from dynsel._lib.files import new_file, only_writer, start_array, write_atomically
 from dynsel._lib.matrices import Matrix, blocks, name_rows, take
 from dynsel.sae.model import TopKSAE
@@ -283,7 +284,8 @@ def load_codes(path: str | os.PathLike[str]) -> SparseCodes:
             raise ValueError(f"{file} is {array.shape} {array.dtype}, {path.name} says otherwise; encode them again")
         found[name] = torch.from_numpy(array)
     try:
-        return SparseCodes(found["indices"], found["values"], manifest.get("num_factors"))
+        num_factors = check_integer("num_factors", manifest.get("num_factors"), at_least=1)
+        return SparseCodes(found["indices"], found["values"], num_factors)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path} or what lies beside it is damaged: {error}; encode the features again") from error
 

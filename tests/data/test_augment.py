@@ -132,7 +132,7 @@ def test_on_a_gpu_with_a_generator_of_the_cpu():
 
 
 def test_wrong_arguments_are_named():
-    with pytest.raises(ValueError, match="`padding` must be 0 or more, got -1"):
+    with pytest.raises(ValueError, match="`padding` must be at least 0, got -1"):
         RandomCropFlip(-1)
     with pytest.raises(ValueError, match="`padding` must be smaller than the image side, got 4 for 4x8"):
         RandomCropFlip()(torch.zeros(1, 1, 4, 8))

@@ -74,7 +74,7 @@ def test_wrong_arguments_are_named():
         DigitsDataModule(seed=-1)
     with pytest.raises(ValueError, match="`batch_size` must be at least 1, got 0"):
         DigitsDataModule(0)
-    with pytest.raises(ValueError, match="`num_workers` must be 0 or more, got -1"):
+    with pytest.raises(ValueError, match="`num_workers` must be at least 0, got -1"):
         DigitsDataModule(num_workers=-1)
     with pytest.raises(RuntimeError, match=r'call `setup\("fit"\)` first'):
         DigitsDataModule().train_dataloader()

@@ -181,12 +181,12 @@ def test_own_mean_and_std():
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({"lr": 0.0}, "`lr` must be positive, got 0.0"),
+        ({"lr": 0.0}, "`lr` must be above 0, got 0.0"),
         ({"momentum": 1.0}, r"`momentum` must be in \[0, 1\), got 1.0"),
-        ({"weight_decay": -1.0}, "`weight_decay` must be 0 or more, got -1.0"),
+        ({"weight_decay": -1.0}, "`weight_decay` must be at least 0, got -1.0"),
         ({"label_smoothing": 1.5}, r"`label_smoothing` must be in \[0, 1\], got 1.5"),
-        ({"schedule": "linear"}, "`schedule` must be one of onecycle, cosine, step, constant, got 'linear'"),
-        ({"architecture": "small_resnett"}, "did you mean 'small_resnet'"),
+        ({"schedule": "linear"}, "`schedule` must be 'onecycle' or 'cosine' or 'step' or 'constant', got 'linear'"),
+        ({"architecture": "small_resnett"}, "got 'small_resnett'"),
     ],
 )
 def test_wrong_arguments_are_named(options, text):

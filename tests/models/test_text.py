@@ -21,5 +21,5 @@ def test_wrong_arguments_are_named() -> None:
             TextClassifier(**{name: value})
     with pytest.raises(ValueError, match=r"`dropout` must be in \[0, 1\), got 1.0"):
         TextClassifier(dropout=1.0)
-    with pytest.raises(ValueError, match="`lr` must be positive, got 0"):
+    with pytest.raises(ValueError, match="`lr` must be above 0, got 0"):
         TextClassifier(lr=0)

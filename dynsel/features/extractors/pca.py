@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dynsel._lib.checks import check_integer
 from dynsel.features._items import as_float_image
 from dynsel.features.extractors.base import Extractor, weights_hash
 from dynsel.features.pixels import fit_components
@@ -30,9 +31,7 @@ class PixelPCA(Extractor):
 
     def __init__(self, components: int = 64) -> None:
         super().__init__()
-        if components < 1:
-            raise ValueError(f"`components` must be at least 1, got {components}")
-        self.components = components
+        self.components = check_integer("components", components, at_least=1)
         self.register_buffer("mean", torch.zeros(0))
         self.register_buffer("loadings", torch.zeros(0, 0))
         self.shape: tuple[int, ...] = ()
