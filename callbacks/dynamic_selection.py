@@ -14,7 +14,7 @@ from torch import Tensor
 from dynsel._lib.batches import batch_size, cut, scored
 from dynsel._lib.operations import FlopTap, can_count
 from dynsel.callbacks.lightning_driver import Callback, LightningDriver, change_train_batches
-from dynsel.callbacks.tap_listener import StepListener, TapListener
+from dynsel.callbacks.listening import Heard, Listener
 from dynsel.samplers.controller import SelectionController
 from dynsel.samplers.epoch_record import EpochRecord
 from dynsel.schedules import Schedule
@@ -79,13 +79,14 @@ class DynamicSelection(Callback):
         self.count_flops = count_flops
         self._told_of_gradients = False
         self._score, self._loader_key = per_sample_loss, loader
+        self._heard = Heard()
         self._be_idle()
         self._trainer: pl.Trainer | None = None
 
     def _be_idle(self) -> None:
         # What there is during a fit only.
         self._driver: LightningDriver | None = None
-        self._listener: StepListener | None = None
+        self._listener: Listener | None = None
         self._flop_tap: FlopTap | None = None
         self._undo_cut: Callable[[], None] | None = None
 
@@ -104,6 +105,11 @@ class DynamicSelection(Callback):
     def cuts_batches(self) -> bool:
         """Whether the selector chooses inside batches."""
         return isinstance(self.selector, BatchSelector | CandidateSelector)
+
+    @property
+    def listening(self) -> Heard:
+        """Where the numbers of the samples come from, as of the last fit; prints as one line."""
+        return self._heard if self._listener is None else self._listener.heard
 
     @property
     def history(self) -> list[EpochRecord]:
@@ -165,6 +171,7 @@ class DynamicSelection(Callback):
 
     def _leave(self, trainer: pl.Trainer) -> None:
         if self._listener is not None:
+            self._heard = self._listener.heard
             self._listener.close()
         self._close_flop_tap()
         if vars(trainer).get("selection") is self:
@@ -218,11 +225,13 @@ class DynamicSelection(Callback):
         if self._driver is None or self._driver.overfits:
             return
         self.controller.begin_training()
-        self._listener = TapListener(
+        self._listener = Listener(
             self.selector,
             pl_module,
             per_sample_loss=self._score,
             automatic=pl_module.automatic_optimization,
+            scale=self._driver.loss_scale,
+            epochs=trainer.max_epochs,
             capture=self.controller.capture,
         )
 

@@ -288,6 +288,12 @@ class LightningDriver:
         steps: int = self.trainer.accumulate_grad_batches
         return steps
 
+    def loss_scale(self) -> float:
+        """What a loss that is about to be differentiated must be multiplied by to be `training_step`'s own."""
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        batches = self.accumulate if self.trainer.lightning_module.automatic_optimization else 1
+        return batches / (1.0 if scaler is None else scaler.get_scale())
+
     def optimizer_steps(self, batches: int) -> int:
         """Optimiser steps of an epoch of so many batches."""
         batches = int(_limited(batches, self.trainer.limit_train_batches))

@@ -2,6 +2,5 @@
 
 from dynsel.callbacks.listening.heard import Heard, Rule
 from dynsel.callbacks.listening.listener import Listener, Told
-from dynsel.callbacks.listening.taps import InputTap, LossTap
 
-__all__ = ["Heard", "InputTap", "Listener", "LossTap", "Rule", "Told"]
+__all__ = ["Heard", "Listener", "Rule", "Told"]

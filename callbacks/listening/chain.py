@@ -82,7 +82,7 @@ class Chain:
             self._misses += 1
             if self._misses >= PATIENCE and self.source is Source.LOSSES:
                 self.source, self.overheard.effort, self._misses = None, Effort.FULL, 0
-        self.overheard.finish()
+        self.overheard.finish(hearing.size)
         return found
 
     def _found(self, hearing: Hearing, loss: Tensor | None, scale: float) -> Tensor | None:
@@ -150,10 +150,11 @@ def described(heard: list[Ingredient], recipe: Recipe, scale: float) -> str:
 
 
 def _rule(heard: list[Ingredient]) -> Rule:
-    """The least exact rule that one of the parts needs."""
-    if not all(isinstance(one.part, LossPart) for one in heard):
+    """The rule that the main part is heard by."""
+    main = max(heard, key=lambda one: abs(float((one.part.coefficient * one.part.result.float()).sum())))
+    if not isinstance(main.part, LossPart):
         return Rule.REDUCTIONS
-    return Rule.LOSSES if all(one.part.first for one in heard) else Rule.ROWS
+    return Rule.LOSSES if main.part.first else Rule.ROWS
 
 
 def _weight(one: Ingredient, how: str) -> float:

@@ -270,7 +270,9 @@ class Hearing(TorchFunctionMode):
         if func in LIGHT:
             follow_shape(self.light, func, args, kwargs, result)
         for r in (result,) if isinstance(result, Tensor) else result if isinstance(result, tuple) else ():
-            if isinstance(r, Tensor) and (tag := self.tags.get(r)) is not None and r.requires_grad:
+            tag = self.tags.get(r)
+            # What belongs to one sample as a whole may be its loss.
+            if isinstance(tag, Tensor) and r.requires_grad:
                 self.nodes[r.grad_fn] = tag
 
     def _noted(self, func: Any, args: Any, kwargs: Any) -> Any:

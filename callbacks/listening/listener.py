@@ -62,6 +62,9 @@ class Listener:
         epochs: Length of the training, where known.
         capture: Collects features while it needs them.
 
+    Raises:
+        ValueError: If the module has no submodule from whose inputs features can be captured.
+
     Attributes:
         heard: What is listened to.
 
@@ -105,6 +108,9 @@ class Listener:
         self._announced_description = ""
         self._probes: list[Tensor] = []
         self._tap: InputTap | None = None
+        if self._needs_features:
+            assert module is not None
+            self._tap = InputTap(module, None if capture is None else capture.module)
         self._hearing: Hearing | None = None
         self._open = False
         self._batch_idx, self._size = 0, 0
@@ -137,7 +143,8 @@ class Listener:
         self._close_batch()
         self._batch_idx, self._size, self._weights = batch_idx, size, weights
         self._passes, self._loss = 0, None
-        self._begin_features()
+        if self._tap is not None:
+            self._tap.begin()
         if weights is None and not self._overhears:
             return
         self._chain.overheard.begin()
@@ -281,7 +288,9 @@ class Listener:
             self._told = "per_sample_loss, as the step returns it"
             return torch.as_tensor(outputs["per_sample_loss"]).detach()
         self._told = ""
-        wanted = "per_sample_loss" in self.selector.wants or self._values == "loss"
+        wants = self.selector.wants
+        instead = "value" in wants and self.selector.value_or_loss and not self._logits.measured
+        wanted = "per_sample_loss" in wants or (instead and self._values != "logits")
         if self._score is None or not wanted:
             return None
         self._told = "per_sample_loss, the function"
@@ -314,26 +323,20 @@ class Listener:
     def _captures(self) -> bool:
         return self._capture is not None and not self._capture.done
 
-    def _begin_features(self) -> None:
-        if not (self.selector.measures_features or self._captures):
-            return
-        if self._tap is None:
-            assert self.module is not None
-            self._tap = InputTap(self.module, None if self._capture is None else self._capture.module)
-        self._tap.begin()
+    @property
+    def _needs_features(self) -> bool:
+        return self.selector.measures_features or self._captures
 
     def _measured_features(self) -> Tensor | None:
         return self._tap.rows(self._size) if self.selector.measures_features and self._tap is not None else None
 
     def _end_features(self) -> Tensor | None:
-        if self._tap is None or not self._tap.active:
+        if self._tap is None:
             return None
         self._tap.active = False
-        if self._captures:
-            return self._tap.rows(self._size)
-        if not self.selector.measures_features:
+        if not self._needs_features:
             self._remove_tap()
-        return None
+        return self._tap.rows(self._size) if self._tap is not None and self._captures else None
 
     def _remove_tap(self) -> None:
         if self._tap is not None:

@@ -12,11 +12,13 @@ from torch import Tensor
 from dynsel.callbacks.listening.graph import has_foreign, nearest
 from dynsel.callbacks.listening.hearing import Effort, Hearing, LossPart, Part
 from dynsel.callbacks.listening.rows import Way, counted, fold, rows_by, spread, way_of
-from dynsel.callbacks.listening.tags import MIXED, Tag
+from dynsel.callbacks.listening.tags import Tag
 
 __all__ = ["Ingredient", "Overheard"]
 
 Kind = tuple[str, str, int]
+# Batches that are listened to as closely as possible: what looks simple in one of them may not be so in all.
+CLOSELY = 2
 
 
 @dataclass(eq=False)
@@ -75,12 +77,13 @@ class Overheard:
         self.recipes: dict[tuple[str, ...], Recipe] = {}
         self.fickle: set[Kind] = set()
         self.met: set[tuple[Kind, int]] = set()
+        self._batches = 0
         self.begin()
 
     # ---------------------------------------------------------------- one batch
     def begin(self) -> None:
         """Before a batch."""
-        self.unsure = self._alone = False
+        self.unsure = False
         self._used: set[Way] = set()
         self.ingredients: list[Ingredient] = []
         self.unheard = self._leaves = False
@@ -96,11 +99,14 @@ class Overheard:
         """
         noted = {part.node: part for part in hearing.parts}
         places = self._places(hearing.parts)
-        met = nearest(
-            [start],
-            lambda node: node in noted and self._resolve(noted[node], places[node], hearing),
-            lambda node: node in hearing.nodes,
-        )
+
+        def resolved(node: Any) -> bool:
+            return self._resolve(noted[node], places[node], hearing)
+
+        met = nearest([start], lambda n: n in noted and resolved(n), hearing.nodes.__contains__)
+        if not met.found and met.stopped:
+            # Only some of the rows may have gone on, as of the hardest pixels.
+            met = nearest([start], lambda n: n in noted and noted[n].kind == "none" and resolved(n), lambda n: False)
         self.unheard |= met.stopped
         self._leaves |= met.leaves
         self._above.update(met.above)
@@ -165,21 +171,26 @@ class Overheard:
         tag = part.targets if part.inputs is None else part.inputs
         if tag is None and part.shape[:1] == (size,) and has_foreign(part.node):
             tag = rows_by(Way.FIRST, part.shape, size)
-        if isinstance(tag, int) and tag == MIXED:
-            tag = None
         if tag is not None:
             way = Way.TAGS if kind in self.fickle else way_of(tag, part.shape, size)
+            if hearing.tags is not None and hearing.tags.masked and not isinstance(part, LossPart):
+                way = Way.TAGS
+            before = self.ways.get(kind, {}).get(number, way)
+            if size > 1 and before not in (way, Way.TARGETS):
+                self.fickle.add(kind)
+                way = Way.TAGS
             if way not in (Way.FIRST, Way.SECOND) and _same(tag, part.light):
                 way = Way.TARGETS
             self._used.add(way)
-        part.tag, part.first = tag, way is Way.FIRST
+        part.tag, part.first = tag, way is Way.FIRST or (size == 1 and len(part.shape) == 1)
         if size > 1:
             self.ways.setdefault(kind, {})[number] = way
-        elif tag is not None:
-            self._alone = True
 
     def _recognise(self, part: Part, kind: Kind, number: int, hearing: Hearing) -> None:
         known = self.ways.get(kind, {})
+        if hearing.size == 1 and self._is_usual(kind):
+            part.tag = 0
+            return
         alike = set(known.values())
         if number in known or len(alike) == 1:
             way = known.get(number, next(iter(alike)))
@@ -196,9 +207,18 @@ class Overheard:
             if known:
                 self.fickle.add(kind)
 
-    def finish(self) -> None:
-        """After a batch: how closely to listen to the next one."""
-        if self.unsure or not self.recipes or Way.TAGS in self._used:
+    def _is_usual(self, kind: Kind) -> bool:
+        """Whether parts of this kind, of whatever shape, have rows that are samples."""
+        return any(
+            way is not None for known, ways in self.ways.items() if known[:2] == kind[:2] for way in ways.values()
+        )
+
+    def finish(self, size: int) -> None:
+        """After a batch of B samples: how closely to listen to the next one."""
+        if size == 1 and not self.unsure:
+            return  # which says nothing about others
+        self._batches += 1
+        if self.unsure or not self.recipes or Way.TAGS in self._used or self._batches < CLOSELY:
             self.effort = Effort.FULL
         else:
             self.effort = Effort.LIGHT if Way.TARGETS in self._used else Effort.BARE
@@ -222,7 +242,9 @@ class Overheard:
             treatments = [self._treatment(one, hearing, scale) for one in heard]
             if any(one.part.kind != "sum" for one in heard) or ("shares", 0) in treatments:
                 treatments = [("shares", 0) if t == ("sum", 0) else t for t in treatments]
-            alone = len(heard) == 1 and not self._leaves and loss is not None and _is_no_summand(heard[0].part, loss)
+            alone = (
+                len(heard) == 1 and not self._leaves and loss is not None and _is_no_summand(heard[0].part, loss, scale)
+            )
             self.recipes[names] = Recipe(treatments, _is_partition(heard, scale), alone, self.unheard)
         return self.recipes[names]
 
@@ -242,6 +264,8 @@ class Overheard:
         if one.divisor is not None and (float(one.divisor) == 1.0 or _near(own, 1.0)):
             one.divisor = None  # the trainer's, where batches are accumulated
         divisor = 1 / max(own, 1e-30) if one.divisor is None else abs(float(one.divisor))
+        if isinstance(part.tag, int) and hearing.size > 1:
+            return ("sum" if one.divisor is None else "shares"), 0
         for k, (values, result) in enumerate(hearing.sums):
             if _near(float(result), divisor) and values.shape == part.shape:
                 return "denominator", k
@@ -366,8 +390,8 @@ def _is_partition(heard: list[Ingredient], scale: float) -> bool:
     return all(_near(weight, share) for weight, share in shares)
 
 
-def _is_no_summand(part: Part, loss: Tensor) -> bool:
+def _is_no_summand(part: Part, loss: Tensor, scale: float) -> bool:
     """Whether the loss is another function of the part than a multiple of it."""
     assert part.coefficient is not None
-    explained = float((part.coefficient * part.result.float()).sum())
+    explained = float((part.coefficient * part.result.float()).sum()) * scale
     return not abs(float(loss) - explained) <= 0.01 * abs(float(loss)) + 1e-9

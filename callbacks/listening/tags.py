@@ -1,8 +1,7 @@
 """Which sample each row of a tensor belongs to: tags that go with tensors through the operations of a step.
 
 A tag is the number of the sample (int) that a whole tensor belongs to, or an int64 tensor on the CPU with as many
-dimensions as the tagged one, each of its size or of size 1 where all along it belongs to the same sample; -1 = none,
-`MIXED` = of several samples.
+dimensions as the tagged one, each of its size or of size 1 where all along it belongs to the same sample; -1 = none.
 """
 
 from __future__ import annotations
@@ -21,8 +20,6 @@ __all__ = ["Tag", "Tags", "drop_dim", "follow", "follow_shape", "tag_batch"]
 
 Tag = Tensor | int
 
-# The tag of what is made of several samples by its position among them.
-MIXED = -2
 # Larger tags are given up: they are what is to be told about logits, and must not be as large as those.
 LARGEST = 2**22
 
@@ -32,10 +29,14 @@ class Tags:
 
     Args:
         size: B.
+
+    Attributes:
+        masked: Whether rows of something differentiable were chosen by a mask: in other batches it may be others.
     """
 
     def __init__(self, size: int) -> None:
         self.size = size
+        self.masked = False
         self._of: dict[int, tuple[weakref.ref[Tensor], Tag]] = {}
 
     def __len__(self) -> int:
@@ -75,9 +76,11 @@ def tag_batch(tags: Tags, batch: Any) -> None:
         for leaf, _ in leaves:
             if leaf.ndim > 1 and leaf.shape[1] == size:
                 tags.set(leaf, _second(leaf, size))
-    elif size > 1 and _is_square(leaves, size) and any(_is_padded_down(leaf) for leaf, _ in leaves):
-        for leaf, _ in leaves:
-            tags.set(leaf, _second(leaf, size))
+    elif size > 1 and _is_square(leaves, size):
+        signs = {_padding(leaf) for leaf, _ in leaves}
+        if 1 in signs and -1 not in signs:
+            for leaf, _ in leaves:
+                tags.set(leaf, _second(leaf, size))
 
 
 def _is_square(leaves: list[tuple[Tensor, int | None]], size: int) -> bool:
@@ -89,12 +92,16 @@ def _second(leaf: Tensor, size: int) -> Tensor:
     return torch.arange(size).view(1, -1, *[1] * (leaf.ndim - 2))
 
 
-def _is_padded_down(leaf: Tensor) -> bool:
-    """Whether more equal values stand at the ends of the columns of (n, n, ...) than at those of the rows."""
+def _padding(leaf: Tensor) -> int:
+    """Whether padding of (n, n, ...) stands at the ends of the columns, 1, or at those of the rows, -1; 0 = unclear."""
     square = leaf.reshape(*leaf.shape[:2], -1)[:, :, 0]
-    fill = square == square[-1, -1]
-    down, right = (fill.flip(d).cummin(d).values.sum() for d in (0, 1))
-    return bool(down > right)
+    for value in (0, -100, square[-1, -1]):
+        fill = square == value
+        # All of it, and not by chance at the ends of the other lines as well.
+        down, right = (torch.equal(fill.flip(d).cummin(d).values.sum(), fill.sum()) for d in (0, 1))
+        if down != right:
+            return 1 if down else -1
+    return 0
 
 
 @dataclass
@@ -198,12 +205,12 @@ COPIES = frozenset(
 INDEXED = frozenset(_both("index_select", "masked_select", "repeat_interleave"))
 RESHAPES = frozenset(_both("view", "reshape", "flatten", "unflatten", "ravel", "view_as", "reshape_as"))
 # Operations that sort along a dimension and tell the order.
-SORTS = frozenset(_both("sort", "msort"))
+SORTS = frozenset(_both("sort", "msort", "topk"))
 # What they give has rows of another meaning.
 OTHERS = frozenset(
     [
         *_both("argsort", "nonzero", "unique", "unique_consecutive", "new_zeros", "new_ones", "new_full", "new_empty"),
-        *_both("new_tensor", "bincount", "topk", "histc", "kthvalue", "multinomial", "searchsorted", "as_strided"),
+        *_both("new_tensor", "bincount", "histc", "kthvalue", "multinomial", "searchsorted", "as_strided"),
     ]
 )
 GATHERS = frozenset(
@@ -217,8 +224,6 @@ OVER_DIMS = frozenset(
         torch.linalg.norm,
     ]
 )
-# Where the dimension that they run along is that of the samples, each result is of all samples before it.
-RUNNING = frozenset(_both("cumsum", "cumprod", "logcumsumexp", "cummax", "cummin"))
 # The rows of the first matrix become those of the result; what is summed over is gone.
 PRODUCTS = frozenset([*_both("mm", "matmul", "bmm", "mv", "__matmul__"), Tensor.__matmul__])
 RECURRENT = frozenset(f for name in ("lstm", "gru", "rnn_tanh", "rnn_relu") if (f := getattr(torch, name, None)))
@@ -254,7 +259,7 @@ def follow(tags: Tags, func: Any, args: Any, kwargs: Any, result: Any) -> None:
     if func in SHAPES:
         _follow(tags, func, args, kwargs, result)
     elif func in SORTS:
-        _sort(tags, args, kwargs, result)
+        _sort(tags, func, args, kwargs, result)
     elif func in GATHERS:
         _gather(tags, args, kwargs, result)
     elif func in OVER_DIMS:
@@ -263,8 +268,6 @@ def follow(tags: Tags, func: Any, args: Any, kwargs: Any, result: Any) -> None:
         _multiply(tags, args, result)
     elif func is torch.einsum:
         _contract(tags, args, result)
-    elif func in RUNNING:
-        _run(tags, args, kwargs, result)
     elif func in PACKS:
         _pack(tags, func, args, kwargs, result)
     elif func in RECURRENT:
@@ -391,12 +394,13 @@ def _taken(tags: Tags, tensor: Tensor, index: Any, shape: torch.Size) -> Tag | N
     if isinstance(tag, int):
         return tag
     moved = _on_cpu(index)
-    copies = any(isinstance(part, (Tensor, list)) for part in (moved if isinstance(moved, tuple) else (moved,)))
+    copies = any(isinstance(part, (Tensor, list)) for part in _parts(moved))
     if not copies:
         return _collapsed(tag.expand(tensor.shape)[moved])
-    consumed = sum(_dims_of(part) for part in (moved if isinstance(moved, tuple) else (moved,)))
+    tags.masked |= tensor.requires_grad and any(isinstance(p, Tensor) and p.dtype == torch.bool for p in _parts(moved))
+    consumed = sum(_dims_of(part) for part in _parts(moved))
     lead = max([consumed, *(d + 1 for d in range(tag.ndim) if tag.shape[d] > 1)])
-    if Ellipsis in _plain(moved):
+    if any(part is Ellipsis for part in _parts(moved)):
         lead = tag.ndim
     small = tag.expand(*tensor.shape[:lead], *tag.shape[lead:])
     if math.prod(shape[: len(shape) - (tag.ndim - lead)]) > LARGEST:
@@ -415,8 +419,8 @@ def _of_index(tags: Tags, index: Any, shape: torch.Size) -> Tag | None:
     return None
 
 
-def _plain(index: Any) -> list[Any]:
-    return [part for part in (index if isinstance(index, tuple) else (index,)) if not isinstance(part, (Tensor, list))]
+def _parts(index: Any) -> tuple[Any, ...]:
+    return index if isinstance(index, tuple) else (index,)
 
 
 def _dims_of(part: Any) -> int:
@@ -443,10 +447,9 @@ def drop_dim(tag: Tag, dim: int) -> Tag | None:
 def _inherit(tags: Tags, args: Any, kwargs: Any, result: Any) -> None:
     """Each result takes the tag of the argument that shares most leading dimensions with it."""
     tagged = [(t, tag) for t in _tensors((*args, *kwargs.values())) if (tag := tags.get(t)) is not None]
-    mixed = any(isinstance(tag, int) and tag == MIXED for _, tag in tagged)
     for r in _tensors((result,) if isinstance(result, Tensor) else result if isinstance(result, tuple) else ()):
-        if mixed or not any(r is t for t, _ in tagged):
-            tags.set(r, MIXED if mixed else _inherited(tagged, r.shape))
+        if not any(r is t for t, _ in tagged):
+            tags.set(r, _inherited(tagged, r.shape))
 
 
 def _inherited(tagged: list[tuple[Tensor, Tag]], shape: torch.Size) -> Tag | None:
@@ -465,16 +468,18 @@ def _inherited(tagged: list[tuple[Tensor, Tag]], shape: torch.Size) -> Tag | Non
     return best
 
 
-def _sort(tags: Tags, args: Any, kwargs: Any, result: Any) -> None:
+def _sort(tags: Tags, func: Any, args: Any, kwargs: Any, result: Any) -> None:
     values, order = result if isinstance(result, tuple) else (result, None)
-    tag = tags.get(args[0])
+    tag, highest = tags.get(args[0]), func in _both("topk")
     if isinstance(tag, int):
         tags.set(values, tag)
     elif tag is not None and order is not None:
-        dim = kwargs.get("dim", args[1] if len(args) > 1 and not isinstance(args[1], bool) else -1)
+        place = 2 if highest and "k" not in kwargs else 1
+        dim = kwargs.get("dim", args[place] if len(args) > place and not isinstance(args[place], bool) else -1)
         if tag.shape[dim] == 1:
             tags.set(values, tag)
-        elif values.numel() <= LARGEST:
+        elif not highest and values.numel() <= LARGEST:
+            # Of the highest alone nothing is said: the others have losses as well.
             tags.set(values, tag.expand(args[0].shape).gather(dim, order.cpu()))
 
 
@@ -578,13 +583,6 @@ def _contract(tags: Tags, args: Any, result: Tensor) -> None:
                     sizes = {letters[d]: tag.shape[d] for d in varying}
                     tags.set(result, tag.reshape([sizes.get(letter, 1) for letter in output]))
                     return
-
-
-def _run(tags: Tags, args: Any, kwargs: Any, result: Any) -> None:
-    tag, dim = tags.get(args[0]), kwargs.get("dim", args[1] if len(args) > 1 else 0)
-    mixed = isinstance(tag, Tensor) and tag.shape[dim] > 1
-    for r in _tensors((result,) if isinstance(result, Tensor) else result):
-        tags.set(r, MIXED if mixed else tag)
 
 
 # Padded sequences, packed and unpacked: what the functions of torch.nn.utils.rnn call.

@@ -139,14 +139,22 @@ class Losses(Module):
 
     def note(self, z: Tensor, batch: Any) -> None:
         with torch.no_grad():
-            values = self.loss(z, batch[1], "none").float()
-        values = values.flatten(1).mean(1) if values.ndim > 1 else values
+            # The loss of a batch of one; class weights cancel out in it, and what is ignored has none.
+            values = torch.stack(
+                [self.loss(z[i : i + 1], y[None], "mean").float().mean() for i, y in enumerate(batch[1])]
+            )
         self.own[self.current_epoch] |= dict(zip(batch[2].tolist(), values.tolist(), strict=True))
 
     def training_step(self, batch: Any, batch_idx: int) -> Any:
         z = self(batch[0])
         self.note(z, batch)
         return self.loss(z, batch[1], self.reduction).mean()
+
+
+def same(told: list[dict[int, float]], own: dict[int, dict[int, float]]) -> bool:
+    """Whether each epoch was told the module's own losses, but for the rounding of a mean."""
+    wanted = [own[epoch] for epoch in range(len(told))]
+    return told == [pytest.approx(losses, rel=1e-5, abs=1e-6, nan_ok=True) for losses in wanted]
 
 
 def heard(
@@ -164,19 +172,19 @@ def heard(
 @pytest.mark.parametrize("name", LOSSES)
 def test_a_usual_loss_is_overheard(name):
     module = Losses(LOSSES[name])
-    assert heard(module) == [module.own[0], module.own[1]]
+    assert same(heard(module), module.own)
     assert len(module.own[0]) == 18
 
 
 @pytest.mark.parametrize("reduction", ["sum", "none"])
 def test_whatever_the_reduction(reduction):
     module = Losses(reduction=reduction)
-    assert heard(module) == [module.own[0], module.own[1]]
+    assert same(heard(module), module.own)
 
 
 def test_the_old_arguments_of_torch():
     module = Losses(lambda z, y, r: F.cross_entropy(z, y, **({"reduction": r} if r == "none" else {"reduce": False})))
-    assert heard(module) == [module.own[0], module.own[1]]
+    assert same(heard(module), module.own)
 
 
 @pytest.mark.parametrize(
@@ -184,7 +192,7 @@ def test_the_old_arguments_of_torch():
 )
 def test_the_scale_is_that_of_training_step(options):
     module = Losses()
-    assert heard(module, **options) == [module.own[0], module.own[1]]
+    assert same(heard(module, **options), module.own)
 
 
 def test_the_mean_is_the_loss():
@@ -238,7 +246,7 @@ class ByKey(Losses):
 
 def test_by_key():
     module = ByKey()
-    assert heard(module, accumulate_grad_batches=2) == [module.own[0], module.own[1]]
+    assert same(heard(module, accumulate_grad_batches=2), module.own)
 
 
 def test_by_function():
@@ -266,16 +274,23 @@ def test_the_key_of_the_wrong_length():
 
 
 class ByHand(Losses):
-    """A hand-written loss, which nothing can overhear."""
+    """A hand-written loss: its mean is overheard."""
 
     def training_step(self, batch: Any, batch_idx: int) -> Any:
-        return (self(batch[0]) - one_hot(batch[1])).square().mean()
+        z = self(batch[0])
+        values = (z.detach() - one_hot(batch[1])).square().mean(1)
+        self.own[self.current_epoch] |= dict(zip(batch[2].tolist(), values.tolist(), strict=True))
+        return (z - one_hot(batch[1])).square().mean()
 
 
 class Twice(Losses):
+    """Two losses with a weight each."""
+
     def training_step(self, batch: Any, batch_idx: int) -> Any:
-        z = self(batch[0])
-        return F.cross_entropy(z, batch[1]) + F.mse_loss(z, one_hot(batch[1]))
+        z, y = self(batch[0]), one_hot(batch[1])
+        values = F.cross_entropy(z, batch[1], reduction="none") + 0.1 * (z - y).square().mean(1)
+        self.own[self.current_epoch] |= dict(zip(batch[2].tolist(), values.tolist(), strict=True))
+        return F.cross_entropy(z, batch[1]) + 0.1 * F.mse_loss(z, y)
 
 
 class TwiceByHand(Losses):
@@ -284,39 +299,40 @@ class TwiceByHand(Losses):
     automatic_optimization = False
 
     def training_step(self, batch: Any, batch_idx: int) -> None:
-        optimizer = self.optimizers()
+        optimizer, total = self.optimizers(), 0.0
         for loss in (F.cross_entropy, F.multi_margin_loss):
             optimizer.zero_grad()
-            self.manual_backward(loss(self(batch[0]), batch[1]))
+            z = self(batch[0])
+            total = total + loss(z.detach(), batch[1], reduction="none")
+            self.manual_backward(loss(z, batch[1]))
             optimizer.step()
+        self.own[self.current_epoch] |= dict(zip(batch[2].tolist(), total.tolist(), strict=True))
 
 
 class Tokens(Losses):
     """As language models do: a row for each token, not for each sample."""
 
     def training_step(self, batch: Any, batch_idx: int) -> Any:
-        return F.cross_entropy(self(batch[0]).repeat_interleave(5, 0), batch[1].repeat_interleave(5))
+        z = self(batch[0])
+        self.note(z, batch)
+        return F.cross_entropy(z.repeat_interleave(5, 0), batch[1].repeat_interleave(5))
 
 
-def test_losses_of_tokens_are_an_error_that_tells_their_shape() -> None:
-    wanted = r"made 0 calls .* of shape \(20, \d+\) don't count, they have no row for each of the 4 samples\. Return"
-    with pytest.raises(RuntimeError, match=wanted):
-        heard(Tokens())
-
-
-@pytest.mark.parametrize(("module", "calls"), [(ByHand, 0), (Twice, 2), (TwiceByHand, 2)])
-def test_a_loss_that_cant_be_told_is_an_error(module, calls):
-    wanted = rf"can't find the per-sample losses: `training_step` made {calls} calls .* `per_sample_loss`"
-    with pytest.raises(RuntimeError, match=wanted):
-        heard(module())
+@pytest.mark.parametrize("module", [ByHand, Twice, TwiceByHand, Tokens])
+def test_the_parts_of_a_loss_are_overheard(module):
+    module = module()
+    assert same(heard(module), module.own)
     assert open_modes() == []
 
 
-@pytest.mark.parametrize(("module", "calls"), [(ByHand, 0), (Twice, 2), (TwiceByHand, 2)])
-def test_weights_that_cant_be_applied_are_an_error(module, calls):
-    wanted = rf"can't apply the selection's loss weights: `training_step` made {calls} calls .* `trainer\.selection"
+def test_weights_that_cant_be_applied_are_an_error():
+    class Norm(Losses):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            return (self(batch[0]) - one_hot(batch[1])).norm()
+
+    wanted = r"can't apply the selection's loss weights: the loss of `training_step` .* `trainer\.selection\.weights"
     with pytest.raises(RuntimeError, match=wanted):
-        fit(DynamicSelection(Fixed([1, 2, 3], weights=[1.0, 2.0, 3.0])), module=module())
+        fit(DynamicSelection(Fixed([1, 2, 3], weights=[1.0, 2.0, 3.0])), module=Norm())
     assert open_modes() == []
 
 
@@ -329,7 +345,7 @@ def test_other_losses_of_the_step_dont_disturb():
             return super().training_step(batch, batch_idx) + F.l1_loss(first, torch.zeros_like(first))
 
     module = Regularised(dropout=0.0)
-    assert heard(module) == [module.own[0], module.own[1]]
+    assert same(heard(module), module.own)
 
 
 def test_manual_optimization_with_one_loss():
@@ -343,7 +359,7 @@ def test_manual_optimization_with_one_loss():
             optimizer.step()
 
     module = Manual()
-    assert heard(module) == [module.own[0], module.own[1]]
+    assert same(heard(module), module.own)
 
 
 def test_a_batch_skipped_by_the_step_has_no_losses():
@@ -353,7 +369,7 @@ def test_a_batch_skipped_by_the_step_has_no_losses():
 
     module = Skips()
     [told] = heard(module, (12,))
-    assert {i: loss for i, loss in told.items() if loss == loss} == module.own[0]
+    assert same([{i: loss for i, loss in told.items() if loss == loss}], module.own)
     assert len(told) == 12
 
 
@@ -431,7 +447,7 @@ def test_skipping_the_rest_of_an_epoch_leaves_no_tap_open():
     module = Skipping()
     told = heard(module, (20, 40), val=False)
     assert module.open == ([("step", 1), ("backward", 0)] * 2 + [("end", 0)]) * 2
-    assert told == [module.own[0], module.own[1]]
+    assert same(told, module.own)
     assert [len(epoch) for epoch in told] == [8, 8]
     assert open_modes() == []
 
@@ -495,9 +511,9 @@ def weighted(module: Losses, *, selector: Any = None, **options: Any) -> Losses:
     return fit(DynamicSelection(selector), module=module, **{"max_epochs": 2, **options})[0]
 
 
-def close(a: nn.Module, b: nn.Module) -> bool:
+def close(a: nn.Module, b: nn.Module, rtol: float = 1e-4, atol: float = 1e-6) -> bool:
     pairs = zip(a.state_dict().values(), b.state_dict().values(), strict=True)
-    return all(torch.allclose(x, y, rtol=1e-4, atol=1e-6) for x, y in pairs)
+    return all(torch.allclose(x, y, rtol=rtol, atol=atol) for x, y in pairs)
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -510,9 +526,12 @@ def test_weights_whatever_the_reduction(reduction):
     assert close(weighted(Losses(reduction=reduction)), weighted(WeightedByHand(reduction=reduction)))
 
 
-@pytest.mark.parametrize("options", [{"accumulate_grad_batches": 2}, {"precision": "bf16-mixed"}])
-def test_weights_with(options):
-    assert close(weighted(Losses(), **options), weighted(WeightedByHand(), **options))
+@pytest.mark.parametrize(
+    ("options", "atol"), [({"accumulate_grad_batches": 2}, 1e-6), ({"precision": "bf16-mixed"}, 2**-7)]
+)
+def test_weights_with(options, atol):
+    # With bfloat16 the gradient is rounded to 8 bits before the weights, or after them; the weights move by 1.
+    assert close(weighted(Losses(), **options), weighted(WeightedByHand(), **options), atol=atol)
 
 
 def test_weights_matter_and_cross_entropy_means_the_formula():
@@ -541,7 +560,7 @@ def test_losses_are_told_without_the_weights():
     selector, module = Both(), Losses()
     weighted(module, selector=selector)
     told = [dict(zip(f.indices.tolist(), f.per_sample_loss.tolist(), strict=True)) for f in selector.heard]
-    assert told == [module.own[0], module.own[1]]
+    assert same(told, module.own)
 
 
 class Cancels(Losses):
@@ -714,7 +733,7 @@ class Regression(Still):
 
 
 def test_without_a_classification_a_measure_is_refused() -> None:
-    with pytest.raises(RuntimeError, match=r"EL2N can't find the logits: .* made 0 calls of F\.cross_entropy"):
+    with pytest.raises(RuntimeError, match=r"EL2N can't find the logits: .* no F\.cross_entropy .* 'random'"):
         fit(DynamicSelection("el2n"), module=Regression())
 
 
@@ -785,26 +804,25 @@ def test_where_there_are_no_classes_the_default_goes_by_the_loss() -> None:
     torch.testing.assert_close(told, outputs.abs().sum(1))
 
 
-@pytest.mark.parametrize("module", [Soft, Mixed, SmoothedByHand])
+@pytest.mark.parametrize("module", [Soft, SmoothedByHand])
 def test_what_needs_classes_is_not_told_mixed_ones(module: type[Still]) -> None:
-    with pytest.raises(RuntimeError, match=r"EL2N can't find the logits: .* made [02] calls .* and \(B,\) classes"):
+    with pytest.raises(RuntimeError, match=r"EL2N can't find the logits: .* with classes"):
         fit(DynamicSelection("el2n"), module=module())
 
 
-def test_of_two_classifications_the_default_does_not_pick_one() -> None:
-    with pytest.raises(RuntimeError, match=r"can't find the per-sample losses: .* 2 calls .* pass `per_sample_loss="):
-        fit(DynamicSelection(), module=TwoHeads())
-    told, logits = told_of(TwoHeads(), per_sample_loss=lambda module, batch: module(batch[0]).abs().sum(1))
-    torch.testing.assert_close(told, logits.abs().sum(1))
+def test_of_two_classifications_the_default_takes_both() -> None:
+    told, logits = told_of(TwoHeads())
+    both = [entropy((sign * logits).softmax(1).numpy(), axis=1) for sign in (1, -1)]
+    torch.testing.assert_close(told.numpy(), (both[0] + both[1]) / 2, rtol=1e-4, atol=1e-5)
 
 
-def test_without_classes_and_losses_the_default_says_what_to_do() -> None:
+def test_without_classes_the_default_goes_by_a_mean_written_by_hand() -> None:
     class Silent(Still):
         def training_step(self, batch: Any, batch_idx: int) -> Tensor:
             return self(batch[0]).square().mean()
 
-    with pytest.raises(RuntimeError, match=r"can't find the per-sample losses: .* 0 calls .* pass `per_sample_loss="):
-        fit(DynamicSelection(), module=Silent())
+    told, outputs = told_of(Silent())
+    torch.testing.assert_close(told, outputs.square().mean(1))
 
 
 # ---------------------------------------------------------------- losses of batches
