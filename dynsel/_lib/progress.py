@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
@@ -10,7 +11,7 @@ from rich.text import Text
 
 from dynsel._lib.console import open_console
 
-__all__ = ["new_bar", "track"]
+__all__ = ["counting", "new_bar", "track"]
 
 T = TypeVar("T")
 
@@ -30,6 +31,23 @@ def track(items: Iterable[T], title: str, total: int | None = None, *, show: boo
 def _tracked(items: Iterable[T], title: str, total: int | None) -> Iterator[T]:
     with new_bar() as bar:
         yield from bar.track(items, total, description=title)
+
+
+@contextmanager
+def counting(title: str, total: int, *, show: bool = True) -> Iterator[Callable[[int], None]]:
+    """A bar for work that is done elsewhere: gives a function to call with the number of steps just done.
+
+    Args:
+        title: What is being done, in a word or two.
+        total: Number of steps in all.
+        show: Whether there is a bar; without one the function does nothing.
+    """
+    if not show:
+        yield lambda done: None
+        return
+    with new_bar() as bar:
+        task = bar.add_task(title, total=total)
+        yield lambda done: bar.advance(task, done)
 
 
 def new_bar(unit: str = "") -> Progress:

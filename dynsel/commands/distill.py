@@ -29,6 +29,7 @@ from dynsel.distill.evaluate import Evaluation, Result, TrainingSet, herding_ima
 from dynsel.distill.ncfm import NCFM
 from dynsel.distill.pool import Pool, one_hot
 from dynsel.distill.sheet import Sheet
+from dynsel.distill.step_bar import show_steps
 
 __all__ = ["evaluate", "export", "fit"]
 
@@ -146,6 +147,7 @@ def fit(args: list[str]) -> int:
         ckpt_path = str(run.out / "checkpoints" / "last.ckpt")
         if not Path(ckpt_path).is_file():
             raise FileNotFoundError(f"there is no checkpoint {ckpt_path} to go on from; leave `--ckpt_path` out")
+    show_steps(trainer)
     start = time.perf_counter()
     try:
         trainer.fit(module, ckpt_path=ckpt_path)

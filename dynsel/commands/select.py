@@ -8,6 +8,7 @@ import json
 import math
 import os
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,18 +71,20 @@ def choose(
     from dynsel.features.label_files import load_labels
     from dynsel.selectors.spec import parse_selector
 
-    console = open_console()
+    console, progress = open_console(), open_console(stderr=True)
     name = selector.partition(":")[0]
     known, arguments = parse_selector(selector)
     rows = load_features(features)
     codes, classes = (None, []) if labels is None else load_labels(labels, len(rows))
     parameters = inspect.signature(known).parameters.values()
     defaults = {p.name: p.default for p in parameters if p.name not in ("seed", "progress_bar")}
-    shown = {"progress_bar": True} if console.is_terminal and "progress_bar" in {p.name for p in parameters} else {}
+    has_bar = "progress_bar" in {p.name for p in parameters}
+    shown = {"progress_bar": True} if has_bar and progress.is_terminal else {}
     start = time.perf_counter()
-    indices = select_coreset(name, rows, codes, keep_ratio, seed, **shown | arguments)
+    with nullcontext() if has_bar else progress.status(f"{name}: choosing from {len(rows):,} samples …"):
+        indices = select_coreset(name, rows, codes, keep_ratio, seed, **shown | arguments)
     seconds = time.perf_counter() - start
-    with console.status("comparing with random subsets …"):
+    with progress.status("comparing with random subsets …"):
         report = coreset_report(rows, indices, codes, seed)
     manifest = {
         "indices": indices.tolist(),

@@ -9,7 +9,7 @@ from statistics import fmean
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import isotonic_regression
+from sklearn.isotonic import isotonic_regression
 
 from dynsel.compare.record import RunRecord, by_selector
 from dynsel.compare.stats import lower_is_better
@@ -148,7 +148,7 @@ def monotone(values: Array) -> Array:
 
     Reference: Barlow, Bartholomew, Bremner and Brunk (1972), Statistical inference under order restrictions.
     """
-    return np.asarray(isotonic_regression(values).x, dtype=np.float64)
+    return np.asarray(isotonic_regression(values), dtype=np.float64)
 
 
 def length_reaching(value: float, lengths: Sequence[float], fitted: Array) -> float:

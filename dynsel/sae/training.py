@@ -5,7 +5,6 @@ Not imported by `dynsel.sae` until something is trained, for the sake of its imp
 
 from __future__ import annotations
 
-import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -18,6 +17,7 @@ from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
+from dynsel._lib.quiet import quiet
 from dynsel.sae.batches import Batches
 from dynsel.sae.model import TopKSAE
 
@@ -148,20 +148,13 @@ def train(
 
 @contextmanager
 def _without_trace(cuda_devices: list[int]) -> Iterator[None]:
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with (
-            warnings.catch_warnings(),
-            torch.random.fork_rng(cuda_devices),
-            torch.cuda.device(cuda_devices[0]) if cuda_devices else nullcontext(),
-            # The caller may be a validation hook, where gradients are off.
-            torch.enable_grad(),
-        ):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+    with (
+        quiet(),
+        warnings.catch_warnings(),
+        torch.random.fork_rng(cuda_devices),
+        torch.cuda.device(cuda_devices[0]) if cuda_devices else nullcontext(),
+        # The caller may be a validation hook, where gradients are off.
+        torch.enable_grad(),
+    ):
+        warnings.simplefilter("ignore")
+        yield

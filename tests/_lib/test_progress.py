@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from dynsel._lib.progress import new_bar, track
+from dynsel._lib.progress import counting, new_bar, track
 
 
 @pytest.mark.parametrize("show", [True, False])
@@ -33,3 +33,11 @@ def test_the_rate_is_shown_in_its_unit() -> None:
     assert str(rate.render(SimpleNamespace(speed=1234.4))) == "1,234 samples/s"  # type: ignore[arg-type]
     assert str(rate.render(SimpleNamespace(speed=None))) == ""  # type: ignore[arg-type]
     assert [type(column).__name__ for column in new_bar().columns][-2] == "MofNCompleteColumn"
+
+
+@pytest.mark.parametrize("show", [True, False])
+def test_work_done_elsewhere_is_counted(show: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    with counting("steps", 5, show=show) as advance:
+        advance(2)
+        advance(3)
+    assert capsys.readouterr().out == ""

@@ -23,6 +23,18 @@ from torch import Tensor
 from dynsel.sae import SAEFit, encode, fit_sae
 
 
+def test_its_trainer_says_nothing_by_either_name(
+    rows: np.ndarray, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Notices go through the package that was imported last.
+    for name in ("lightning.pytorch", "pytorch_lightning"):
+        logger = logging.getLogger(f"{name}.utilities.rank_zero")
+        monkeypatch.setattr("lightning.pytorch.utilities.rank_zero.rank_zero_module.log", logger)
+        with caplog.at_level(logging.INFO):
+            fit_sae(rows[:200], num_factors=8, epochs=1, seed=0)
+    assert caplog.text == ""
+
+
 # ---------------------------------------------------------------- what it learns
 def test_finds_the_planted_directions(fit: SAEFit) -> None:
     atoms = planted()[1]

@@ -6,6 +6,7 @@ Shapes: N samples, M points, d embedding dim, F frequencies.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ def optimise(
     *,
     band: Tensor | None = None,
     penalty: Tensor | None = None,
+    advance: Callable[[int], None] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Move points until their characteristic function is that of the reference, near real samples of their own.
 
@@ -47,6 +49,7 @@ def optimise(
         generator: Source of frequencies.
         band: (F,) bool, the frequencies to draw from; None lets them rise from low to high.
         penalty: (N,) dearness of each sample in the assignment, in units of the distance to the second nearest.
+        advance: Called after each round with the number of its steps.
 
     Returns:
         (M, d) points, and the sample assigned to each: (M,) int64, each at most once.
@@ -74,6 +77,8 @@ def optimise(
                 optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
+            if advance is not None:
+                advance(step + 1 - first)
     points = y.detach()
     return points, assign(points, problem, penalty)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dynsel._lib.checks import check_choice, check_flag, check_integer
 from dynsel._lib.matrices import check_matrix, take
-from dynsel._lib.progress import track
+from dynsel._lib.progress import counting, track
 from dynsel.cfd import frequency_bands, median_scale
 from dynsel.schedules import Schedule, check_schedule
 from dynsel.selection import Selection, balanced_top_k, largest_remainder, top_k
@@ -77,7 +77,7 @@ class FAST(Selector):
         degree_exponent: Samples of large degree are the cheaper, by the degree to this power.
         swaps: Whether to exchange samples at the end.
         class_balance: Keep the same share of every class; else one problem of all samples, at most 20,000.
-        progress_bar: Show one, by rich, over the classes.
+        progress_bar: Show one, by rich, over the classes' graphs and then over the steps.
         seed: Seed of all draws; None takes the run's seed.
 
     Raises:
@@ -234,12 +234,14 @@ class FAST(Selector):
         if not again:
             self._problems.clear()
         starts = torch.split(self.points, quotas) if again and self.points is not None else [None] * len(classes)
-        done = [
-            self._solve_class(c, members, quota, start, gamma)
-            for c, (members, quota, start) in track(
-                list(enumerate(zip(classes, quotas, starts, strict=True))), "FAST: coreset", show=self.progress_bar
-            )
-        ]
+        steps = self.steps_again if again else self.steps
+        # Small classes take next to no time.
+        moved = [len(members) >= _SMALL and 0 < q < len(members) for members, q in zip(classes, quotas, strict=True)]
+        with counting("FAST: coreset, steps", steps * sum(moved), show=self.progress_bar) as advance:
+            done = [
+                self._solve_class(c, members, quota, start, gamma, advance)
+                for c, (members, quota, start) in enumerate(zip(classes, quotas, starts, strict=True))
+            ]
         self.points = torch.cat([points for points, _ in done])
         self.chosen = torch.cat([chosen for _, chosen in done])
         self.solved = torch.tensor(int(self.solved) + 1 if self.solved is not None else 1)
@@ -248,7 +250,7 @@ class FAST(Selector):
         self._problems = {key: replace(problem, laplacian=None) for key, problem in self._problems.items()}
 
     def _solve_class(
-        self, c: int, members: Tensor, quota: int, start: Tensor | None, gamma: float
+        self, c: int, members: Tensor, quota: int, start: Tensor | None, gamma: float, advance: Callable[[int], None]
     ) -> tuple[Tensor, Tensor]:
         """Points (M, dim) and the samples chosen (M,) of one class."""
         assert self.embedding is not None
@@ -263,21 +265,36 @@ class FAST(Selector):
                 chosen = self._swap(c, rows[:, : len(members) - 2], None, chosen, usage)
             return points, members[chosen]
         problem = self._problem(c, members, quota)
-        points, chosen = self._move(problem, quota, start, usage, gamma)
+        points, chosen = self._move(problem, quota, start, usage, gamma, advance)
         if self.swaps:
             chosen = self._swap(c, problem.reference, problem, chosen, usage)
         return points, members[chosen]
 
     def _move(
-        self, problem: Problem, quota: int, start: Tensor | None, usage: Tensor, gamma: float
+        self,
+        problem: Problem,
+        quota: int,
+        start: Tensor | None,
+        usage: Tensor,
+        gamma: float,
+        advance: Callable[[int], None],
     ) -> tuple[Tensor, Tensor]:
         if start is None:
             begin = problem.reference[top_k(rotation_scores(usage, self.generator), quota)]
-            return optimise(begin, problem, self.settings, self.steps, self.generator)
+            return optimise(begin, problem, self.settings, self.steps, self.generator, advance=advance)
         epoch = int(self.solved) if self.solved is not None else 0
         band = frequency_bands(problem.bank, _BANDS) == epoch % _BANDS
         penalty = usage_penalty(usage) * gamma if gamma else None
-        return optimise(start, problem, self.settings, self.steps_again, self.generator, band=band, penalty=penalty)
+        return optimise(
+            start,
+            problem,
+            self.settings,
+            self.steps_again,
+            self.generator,
+            band=band,
+            penalty=penalty,
+            advance=advance,
+        )
 
     def _problem(self, c: int, members: Tensor, quota: int) -> Problem:
         assert self.embedding is not None
