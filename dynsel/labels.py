@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Hashable, Mapping, Sequence, Set
 from typing import Any
 
@@ -14,6 +15,8 @@ from dynsel._lib.matrices import name_rows
 from dynsel._lib.progress import track
 
 __all__ = ["dataset_labels", "declared_labels", "encode_labels"]
+
+logger = logging.getLogger("dynsel")
 
 
 def encode_labels(labels: Any) -> tuple[Tensor, list[Hashable]]:
@@ -69,7 +72,11 @@ def dataset_labels(dataset: Any, *, progress_bar: bool = True) -> Any:
 
 
 def declared_labels(dataset: Any) -> Any:
-    """The labels that a data set tells of itself (`targets`, `labels`, a TensorDataset's last tensor), or None."""
+    """The labels that a data set tells of itself, or None.
+
+    They are its `targets` or `labels`, or of a `TensorDataset` the last tensor that can be classes: one number per
+    sample, and no more than half as many different ones as samples. Which one that is goes to the log of `dynsel`.
+    """
     if isinstance(dataset, Subset):
         inner = declared_labels(dataset.dataset)
         return None if inner is None else _take(inner, dataset.indices)
@@ -79,8 +86,23 @@ def declared_labels(dataset: Any) -> Any:
             return labels
     tensors = getattr(dataset, "tensors", None)
     if isinstance(tensors, tuple) and len(tensors) > 1:
-        return tensors[-1]
+        return _classes_among(tensors)
     return None
+
+
+def _classes_among(tensors: Sequence[Tensor]) -> Tensor | None:
+    # Numbers of the samples, lengths and weights stand behind the classes as often as not.
+    for place in range(len(tensors) - 1, 0, -1):
+        if _may_be_classes(tensors[place]):
+            if len(tensors) > 2:
+                logger.info("the classes of a TensorDataset are taken from its tensor %d of %d", place, len(tensors))
+            return tensors[place]
+    return None
+
+
+def _may_be_classes(numbers: Tensor) -> bool:
+    """Whether they are one per sample and at most half as many different ones as samples, or two."""
+    return numbers.ndim == 1 and len(np.unique(numbers.detach().cpu().numpy())) <= max(2, len(numbers) // 2)
 
 
 def _take(labels: Any, indices: Sequence[int]) -> Any:
@@ -102,8 +124,15 @@ def _labels_by_pass(dataset: Any, progress_bar: bool) -> list[Any]:
             f"class balance needs labels, and items of {type(dataset).__name__} are no (input, label) pairs; {way_out}"
         )
     rows = track(range(len(dataset)), "reading labels (one pass over the data set)", show=progress_bar)
-    labels = [dataset[i][-1] for i in rows]
-    return [_plain(label) for label in labels]
+    labels = [_plain(dataset[i][-1]) for i in rows]
+    # Of a handful nothing follows.
+    hashable = all(isinstance(label, Hashable) for label in labels)
+    if hashable and len(labels) >= 10 and len(set(labels)) == len(labels):
+        raise ValueError(
+            f"class balance needs labels, and the last entries of the items of {type(dataset).__name__} are no "
+            f"classes: {len(labels)} different ones in {len(labels)} samples; {way_out}"
+        )
+    return labels
 
 
 def _check_container(labels: Any) -> None:

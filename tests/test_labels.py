@@ -143,3 +143,25 @@ def test_masked_labels_are_named():
     with pytest.raises(ValueError, match="`labels` must be known for every sample, got masked ones in rows 2, 4"):
         encode_labels(labels)
     assert encode_labels(np.ma.masked_array([3, 4]))[0].tolist() == [0, 1]
+
+
+def test_the_last_tensor_that_can_be_classes_is_taken_and_named(caplog):
+    """Numbers of samples, targets of a regression and pairs of numbers are none."""
+    classes = torch.arange(40) % 3
+    caplog.set_level("INFO", logger="dynsel")
+    for others in ((torch.arange(40),), (torch.rand(40), torch.rand(40, 2)), (torch.randperm(40) // 1,)):
+        caplog.clear()
+        data = TensorDataset(torch.rand(40, 2), classes, *others)
+        assert declared_labels(data) is classes
+        assert dataset_labels(Subset(data, [3, 4])).tolist() == [0, 1]
+        assert f"taken from its tensor 1 of {2 + len(others)}" in caplog.text
+    caplog.clear()
+    assert declared_labels(TensorDataset(torch.rand(40, 2), classes)) is classes
+    assert caplog.text == ""
+
+
+def test_as_many_classes_as_samples_are_none():
+    data = TensorDataset(torch.rand(40, 2), torch.arange(40))
+    assert declared_labels(data) is None
+    with pytest.raises(ValueError, match="no classes: 40 different ones in 40 samples; give the data set an attribute"):
+        dataset_labels(data)
