@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import lightning.pytorch as pl
-from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
 from dynsel._lib.batches import batch_size, cut, scored
@@ -225,6 +225,11 @@ class DynamicSelection(Callback):
         if self._driver is None or self._driver.overfits:
             return
         self.controller.begin_training()
+        if self.controller.sources.lacks_labels:
+            rank_zero_info(
+                "DynamicSelection: no class labels found, so `class_balance` isn't logged; if there are classes, give "
+                "them by `labels=`, or the data set an attribute `targets`."
+            )
         self._listener = Listener(
             self.selector,
             pl_module,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Subset
+from torch.utils.data import ConcatDataset, Subset
 
 from dynsel._lib.matrices import name_rows
 from dynsel._lib.progress import track
@@ -17,6 +17,13 @@ from dynsel._lib.progress import track
 __all__ = ["dataset_labels", "declared_labels", "encode_labels"]
 
 logger = logging.getLogger("dynsel")
+
+# What labels are called by, in columns and in items that are dictionaries.
+_NAMES = ("label", "labels", "target", "targets", "y", "fine_label")
+_WAY_OUT = (
+    "give the data set an attribute `targets` or `labels`, pass `labels=` to DynamicSelection, "
+    "or `class_balance=False` to the selector"
+)
 
 
 def encode_labels(labels: Any) -> tuple[Tensor, list[Hashable]]:
@@ -53,41 +60,67 @@ def encode_labels(labels: Any) -> tuple[Tensor, list[Hashable]]:
 
 
 def dataset_labels(dataset: Any, *, progress_bar: bool = True) -> Any:
-    """The labels of a map-style data set: its `targets` or `labels`, or else a pass over its items.
-
-    A `Subset` is followed to the data set underneath, a `TensorDataset` to its last tensor.
+    """The labels of a map-style data set: those that it tells of itself, or else a pass over its items.
 
     Args:
-        dataset: Any map-style data set. In a pass over it the label is the last entry of each item.
+        dataset: Any map-style data set. In a pass over it the label is the last entry of each pair, or what stands
+            under one of the usual names in each dictionary.
         progress_bar: Whether to show a progress bar while passing over the data set.
 
     Returns:
         (N,) labels of any type that `encode_labels` takes.
 
     Raises:
-        ValueError: If no labels can be found.
+        ValueError: If no labels can be found, or all of them differ.
     """
     labels = declared_labels(dataset)
-    return _labels_by_pass(dataset, progress_bar) if labels is None else labels
+    if labels is not None:
+        return labels
+    return _labels_by_pass(dataset, progress_bar)
 
 
 def declared_labels(dataset: Any) -> Any:
-    """The labels that a data set tells of itself, or None.
+    """The labels that a data set tells of itself, without a pass over its items; None if it tells none.
 
-    They are its `targets` or `labels`, or of a `TensorDataset` the last tensor that can be classes: one number per
-    sample, and no more than half as many different ones as samples. Which one that is goes to the log of `dynsel`.
+    Where they are looked for: the attributes `targets` and `labels`; the column `label`, `labels`, `target`, `targets`,
+    `y` or `fine_label` of a Hugging Face data set; and, where they can be classes (one a sample, and no more than half
+    as many different ones as samples), the attributes `y`, `_labels`, `label` and `target`, and of a `TensorDataset`
+    the last such tensor. Which one that is goes to the log of `dynsel`. A `Subset` and a `ConcatDataset` are followed
+    to what is underneath.
+
+    Args:
+        dataset: Any map-style data set.
     """
     if isinstance(dataset, Subset):
         inner = declared_labels(dataset.dataset)
         return None if inner is None else _take(inner, dataset.indices)
+    if isinstance(dataset, ConcatDataset):
+        parts = [declared_labels(part) for part in dataset.datasets]
+        known = all(part is not None for part in parts)
+        return [_plain(label) for part in parts for label in part] if known else None
     for name in ("targets", "labels"):
         labels = getattr(dataset, name, None)
-        if labels is not None and hasattr(labels, "__len__") and len(labels) == len(dataset):
+        if _is_one_each(labels, dataset):
             return labels
+    if (labels := _column(dataset)) is not None:
+        return labels
+    candidates = [getattr(dataset, name, None) for name in ("y", "_labels", "label", "target")]
+    candidates = [labels for labels in candidates if _is_one_each(labels, dataset)]
+    found = next((labels for labels in candidates if _are_classes(labels)), None)
     tensors = getattr(dataset, "tensors", None)
-    if isinstance(tensors, tuple) and len(tensors) > 1:
-        return _classes_among(tensors)
-    return None
+    return _classes_among(tensors) if found is None and isinstance(tensors, tuple) else found
+
+
+def _column(dataset: Any) -> Any:
+    """The labels of a Hugging Face data set."""
+    columns = getattr(dataset, "column_names", None)
+    name = next((name for name in _NAMES if name in columns), None) if isinstance(columns, list) else None
+    if name is None:
+        return None
+    # A format may decode every image only to give their labels.
+    plain = dataset.with_format(None) if hasattr(dataset, "with_format") else dataset
+    labels = plain[name]
+    return labels if isinstance(labels, Tensor | np.ndarray) else list(labels)
 
 
 def _classes_among(tensors: Sequence[Tensor]) -> Tensor | None:
@@ -105,6 +138,25 @@ def _may_be_classes(numbers: Tensor) -> bool:
     return numbers.ndim == 1 and len(np.unique(numbers.detach().cpu().numpy())) <= max(2, len(numbers) // 2)
 
 
+def _is_one_each(labels: Any, dataset: Any) -> bool:
+    # What has a length may still refuse to tell it, as a tensor without dimensions does.
+    try:
+        return len(labels) == len(dataset)
+    except TypeError:
+        return False
+
+
+def _are_classes(labels: Any) -> bool:
+    """Whether they are one a sample and come up again; what all differ are names of the samples, or measurements."""
+    if labels is None:
+        return False
+    try:
+        codes, names = encode_labels(labels)
+    except (TypeError, ValueError):
+        return False
+    return len(names) <= max(2, len(codes) // 2)
+
+
 def _take(labels: Any, indices: Sequence[int]) -> Any:
     if isinstance(labels, Tensor):
         return labels[torch.as_tensor(indices, device=labels.device)]
@@ -114,23 +166,23 @@ def _take(labels: Any, indices: Sequence[int]) -> Any:
 
 
 def _labels_by_pass(dataset: Any, progress_bar: bool) -> list[Any]:
-    way_out = (
-        "give the data set an attribute `targets` or `labels`, pass `labels=` to DynamicSelection, "
-        "or `class_balance=False` to the selector"
-    )
-    first = dataset[0]
-    if not isinstance(first, (tuple, list)) or len(first) < 2:
+    first: Any = dataset[0]
+    key: Any = -1
+    if isinstance(first, Mapping):
+        key = next((name for name in _NAMES if name in first), None)
+    if key is None or not isinstance(first, (tuple, list, Mapping)) or len(first) < 2:
         raise ValueError(
-            f"class balance needs labels, and items of {type(dataset).__name__} are no (input, label) pairs; {way_out}"
+            f"class balance needs labels, and items of {type(dataset).__name__} are no (input, label) pairs, nor "
+            f"dictionaries with a key `label`; {_WAY_OUT}"
         )
     rows = track(range(len(dataset)), "reading labels (one pass over the data set)", show=progress_bar)
-    labels = [_plain(dataset[i][-1]) for i in rows]
+    labels = [_plain(dataset[i][key]) for i in rows]
     # Of a handful nothing follows.
     hashable = all(isinstance(label, Hashable) for label in labels)
     if hashable and len(labels) >= 10 and len(set(labels)) == len(labels):
         raise ValueError(
             f"class balance needs labels, and the last entries of the items of {type(dataset).__name__} are no "
-            f"classes: {len(labels)} different ones in {len(labels)} samples; {way_out}"
+            f"classes: {len(labels)} different ones in {len(labels)} samples; {_WAY_OUT}"
         )
     return labels
 

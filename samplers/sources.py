@@ -30,6 +30,7 @@ class Sources:
         codes: (N,) int64 class codes, for the selector or for the log only; None if there are none.
         capture: Collects features from the model in training; None if the selector needs none, or has them already.
         is_gathering: Whether this epoch began without a row of features from every sample, which training is to give.
+        lacks_labels: Whether labels were looked for only for the log, and not found.
     """
 
     def __init__(self, selector: Selector, features: Any, labels: Any, books: Books) -> None:
@@ -39,7 +40,7 @@ class Sources:
     def _forget(self) -> None:
         self.codes: Tensor | None = None
         self.capture: CapturedFeatures | None = None
-        self.is_gathering = False
+        self.is_gathering = self.lacks_labels = False
         self._fixed: Any = None
         # The epoch before the one that the selector was fitted for.
         self._fitted: int | None = None
@@ -71,6 +72,7 @@ class Sources:
             return encode_labels(dataset_labels(part) if given is None else given)[0]
         # Only for the log then: labels that are at hand and are classes, or none.
         labels = declared_labels(part) if given is None else given
+        self.lacks_labels = labels is None
         try:
             return None if labels is None else encode_labels(labels)[0]
         except (TypeError, ValueError):

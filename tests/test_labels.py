@@ -66,15 +66,15 @@ class Items(Dataset):
     """Pairs without any list of labels; counts how often it is read."""
 
     def __init__(self, labels, /, **attributes):
-        self.y, self.read = labels, 0
+        self.values, self.read = labels, 0
         self.__dict__.update(attributes)
 
     def __len__(self):
-        return len(self.y)
+        return len(self.values)
 
     def __getitem__(self, i):
         self.read += 1
-        return 0.0, self.y[i]
+        return 0.0, self.values[i]
 
 
 @pytest.mark.parametrize("name", ["targets", "labels"])
@@ -93,6 +93,66 @@ def test_tensor_dataset_has_its_last_tensor():
     data = TensorDataset(torch.rand(3, 2), torch.tensor([1, 0, 1]))
     assert declared_labels(data).tolist() == [1, 0, 1]
     assert declared_labels(TensorDataset(torch.rand(3, 2))) is None
+
+
+@pytest.mark.parametrize("name", ["y", "_labels", "label", "target"])
+def test_other_usual_names_are_taken_if_they_are_classes(name):
+    data = Items([9] * 4)
+    setattr(data, name, np.array([0, 1, 1, 0]))
+    assert declared_labels(data).tolist() == [0, 1, 1, 0]
+    assert declared_labels(Subset(data, [2, 0])).tolist() == [1, 0]
+    setattr(data, name, np.array([0.1, 0.4, 1.2, 0.7]))
+    assert declared_labels(data) is None
+    setattr(data, name, "abcd")
+    assert declared_labels(data) is None
+
+
+class Columns(Dataset):
+    """Behaves as a data set of Hugging Face does: a column by its name, an item by its number."""
+
+    def __init__(self, name, labels, format="torch"):
+        self.column_names, self.name, self.values, self.format = ["image", name], name, labels, format
+
+    def __len__(self):
+        return len(self.values)
+
+    def __getitem__(self, key):
+        if isinstance(key, int):
+            return {"image": 0.0, self.name: self.values[key]}
+        assert self.format is None, "every image would be decoded"
+        assert key == self.name
+        return iter(self.values)  # newer versions give a column that is no list
+
+    def with_format(self, format):
+        return Columns(self.name, self.values, format)
+
+
+@pytest.mark.parametrize("name", ["label", "labels", "target", "fine_label"])
+def test_columns_by_their_usual_names(name):
+    assert declared_labels(Columns(name, [3, 1, 3])) == [3, 1, 3]
+    assert declared_labels(Subset(Columns(name, [3, 1, 3]), [1, 2])) == [1, 3]
+    assert declared_labels(Columns("caption", ["a", "b"])) is None
+
+
+def test_items_that_are_dictionaries():
+    class Dictionaries(Items):
+        def __getitem__(self, i):
+            return {"pixel_values": 0.0, "labels": torch.tensor(self.values[i])}
+
+    assert dataset_labels(Dictionaries([5, 7, 5, 6]), progress_bar=False) == [5, 7, 5, 6]
+
+    class Captioned(Items):
+        def __getitem__(self, i):
+            return {"pixel_values": 0.0, "caption": self.values[i]}
+
+    with pytest.raises(ValueError, match=r"items of Captioned are no .* pairs, nor dictionaries with a key `label`;"):
+        dataset_labels(Captioned(["a", "b"]))
+
+
+def test_parts_of_a_whole_tell_theirs():
+    parts = [Items([0, 0], targets=torch.tensor([1, 0])), Items([0], targets=["cat"])]
+    assert declared_labels(ConcatDataset(parts)) == [1, 0, "cat"]
+    assert declared_labels(ConcatDataset([parts[0], Items([4])])) is None
 
 
 def test_labels_of_another_length_are_not_those_of_the_samples():
@@ -117,7 +177,7 @@ def test_no_labels_anywhere():
             return torch.zeros(3)
 
     with pytest.raises(
-        ValueError, match=r"items of Bare are no \(input, label\) pairs; give the data set .* `targets`"
+        ValueError, match=r"items of Bare are no \(input, label\) pairs, nor .*; give the data set .* `targets`"
     ):
         dataset_labels(Bare([0, 1]))
 
