@@ -273,9 +273,9 @@ def _draw(
         points: Largest number of samples on the map.
         seed: Seed of the autoencoder and of the map.
     """
+    from dynsel._lib.figures import DPI
     from dynsel.compare.report.atlas import embed, load_usage, map_figure
     from dynsel.compare.report.factors import factor_figure
-    from dynsel.compare.report.style import DPI
     from dynsel.features.arrays import load_features
 
     console = open_console()

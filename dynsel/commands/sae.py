@@ -70,8 +70,8 @@ def fit(args: list[str]) -> int:
         f"{found.fvu:.4f}, dead {100 * found.dead_share:.1f} %, {found.seconds:.1f} s",
     )
     if options.plot:
+        from dynsel._lib.figures import DPI
         from dynsel.compare.report.factors import frequency_figure
-        from dynsel.compare.report.style import DPI
 
         path = options.out.with_suffix(".png")
         frequency_figure(codes.frequency(), fvu=found.fvu).savefig(path, dpi=DPI)

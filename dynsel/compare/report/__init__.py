@@ -1,8 +1,8 @@
 """The report of a comparison: pictures, the numbers behind them as CSV, and all of it on one page."""
 
+from dynsel._lib.sheets import image_sheet
 from dynsel.compare.report.bars import overlap_figure, ranking_figure, time_figure, usage_figure, wrong_labels_figure
 from dynsel.compare.report.curves import accuracy_figure, class_balance_figure
-from dynsel.compare.report.images import image_sheet
 from dynsel.compare.report.page import page_html
 from dynsel.compare.report.pictures import Picture, pictures
 from dynsel.compare.report.style import selector_style

@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
+from dynsel._lib.figures import BLUE, Array, new_figure
 from dynsel._lib.matrices import Matrix
-from dynsel.compare.report.style import BLUE, Array, new_figure
 
 __all__ = ["embed", "load_usage", "map_figure"]
 

@@ -9,16 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from dynsel._lib.figures import new_figure, plain_axes, plain_text
 from dynsel.compare.record import RunRecord, by_selector
 from dynsel.compare.report.data import PARTS, mean_of, overlaps, time_parts
-from dynsel.compare.report.style import (
-    metric_label,
-    new_figure,
-    plain_axes,
-    plain_text,
-    selector_style,
-    shown_names,
-)
+from dynsel.compare.report.style import metric_label, selector_style, shown_names
 from dynsel.compare.stats import half_width, lower_is_better
 from dynsel.compare.summary import BASELINES
 from dynsel.compare.table import is_share

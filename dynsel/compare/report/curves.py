@@ -10,16 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter, StrMethodFormatter
 
+from dynsel._lib.figures import Array, new_figure, plain_axes, plain_text
 from dynsel.compare.record import RunRecord, by_selector
-from dynsel.compare.report.style import (
-    Array,
-    metric_label,
-    new_figure,
-    plain_axes,
-    plain_text,
-    selector_style,
-    shown_names,
-)
+from dynsel.compare.report.style import metric_label, selector_style, shown_names
 from dynsel.compare.table import is_share, value_text
 
 __all__ = ["accuracy_figure", "class_balance_figure"]

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from dynsel._lib.figures import Array
 from dynsel.compare.record import RunRecord, by_selector
-from dynsel.compare.report.style import Array
 from dynsel.compare.table import Table
 from dynsel.usage import gini
 

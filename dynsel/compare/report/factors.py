@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 from torch import Tensor
 
-from dynsel.compare.report.images import pixels
-from dynsel.compare.report.style import BLUE, ORANGE, Array, new_figure, plain_axes
+from dynsel._lib.figures import BLUE, ORANGE, Array, new_figure, plain_axes
+from dynsel._lib.sheets import pixels
 from dynsel.features._items import get_items, input_of
 from dynsel.sae import SparseCodes
 

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
+from dynsel._lib.figures import DPI
+from dynsel._lib.sheets import image_sheet, is_image, sheet_data
 from dynsel._lib.tables import csv_table
 from dynsel.compare.record import RunRecord, by_selector
 from dynsel.compare.report.bars import overlap_figure, ranking_figure, time_figure, usage_figure, wrong_labels_figure
@@ -28,8 +30,7 @@ from dynsel.compare.report.data import (
     value_data,
     wrong_data,
 )
-from dynsel.compare.report.images import image_sheet, is_image, sheet_data
-from dynsel.compare.report.style import DPI, metric_label
+from dynsel.compare.report.style import metric_label
 from dynsel.compare.report.worth import worth_data, worth_figure
 from dynsel.compare.store import file_name
 from dynsel.compare.table import labels, value_text

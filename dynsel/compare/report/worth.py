@@ -9,14 +9,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, PercentFormatter
 
-from dynsel.compare.report.style import (
-    metric_label,
-    new_figure,
-    plain_axes,
-    plain_text,
-    selector_style,
-    shown_names,
-)
+from dynsel._lib.figures import new_figure, plain_axes, plain_text
+from dynsel.compare.report.style import metric_label, selector_style, shown_names
 from dynsel.compare.stats import lower_is_better
 from dynsel.compare.table import is_share
 from dynsel.compare.worth import Worth, Worths, monotone

@@ -9,8 +9,9 @@ from typing import Any
 from torch import Tensor
 
 from dynsel._lib.messages import first_line, suggest
+from dynsel._lib.rgb import as_rgb
 from dynsel._lib.tensor_files import check_suffix
-from dynsel.features.extractors.base import Extractor, as_rgb, weights_hash
+from dynsel.features.extractors.base import Extractor, weights_hash
 
 __all__ = ["OpenCLIP"]
 

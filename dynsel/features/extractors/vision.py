@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from dynsel._lib.messages import suggest
+from dynsel._lib.rgb import as_rgb
 from dynsel._lib.tensor_files import load_weights
-from dynsel.features.extractors.base import Extractor, as_rgb, weights_hash
+from dynsel.features.extractors.base import Extractor, weights_hash
 
 __all__ = ["Torchvision"]
 

@@ -1,4 +1,4 @@
-"""Images of any kind that extractors take."""
+"""Images of any kind as RGB."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import torch
 from features.extractors.conftest import picture
 
-from dynsel.features.extractors.base import as_rgb
+from dynsel._lib.rgb import as_rgb
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "P", "LA", "1", "CMYK"])

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from dynsel.compare.report.style import Array, new_figure, plain_text
-from dynsel.features.extractors.base import as_rgb
+from dynsel._lib.figures import Array, new_figure, plain_text
+from dynsel._lib.rgb import as_rgb
 
 __all__ = ["class_name", "image_sheet", "is_image", "most_and_least", "pixels", "sheet_data"]
 

@@ -1,0 +1,54 @@
+"""What all figures share: size, font, plain axes.
+
+They are drawn without pyplot: nothing global is changed, no display is needed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+__all__ = ["BLUE", "DPI", "ORANGE", "Array", "new_figure", "plain_axes", "plain_text"]
+
+DPI = 150
+# Okabe and Ito's, which people with any kind of colour vision tell apart.
+BLUE, ORANGE = "#0072B2", "#D55E00"
+
+Array = NDArray[Any]
+
+
+def plain_text(text: str) -> str:
+    """Text without what matplotlib takes for mathematics, and legends for a hidden entry.
+
+    Args:
+        text: Text of a user, such as the name of a selector.
+    """
+    return ("\u200b" if text.startswith("_") else "") + text.replace("$", r"\$")
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """A figure without pyplot.
+
+    Args:
+        width: Width in inches.
+        height: Height in inches.
+    """
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def plain_axes(axes: Axes, grid: str = "y") -> None:
+    """A frame on two sides, and a light grid.
+
+    Args:
+        axes: Axes to be changed.
+        grid: Axis whose values are read off: "x" or "y".
+    """
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="x" if grid == "x" else "y", color="0.9", linewidth=0.8)
+    axes.set_axisbelow(True)
