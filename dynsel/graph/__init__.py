@@ -4,6 +4,7 @@ The usual chain is `nearest_neighbours` → `fuzzy_graph` → `connect` → `spe
 `fiedler_vectors` are for many small graphs at once.
 """
 
+from dynsel.graph.descent import improve_neighbours
 from dynsel.graph.fiedler import cosine_graphs, fiedler_vectors
 from dynsel.graph.fuzzy import connect, fuzzy_graph
 from dynsel.graph.neighbours import nearest_neighbours
@@ -14,6 +15,7 @@ __all__ = [
     "cosine_graphs",
     "fiedler_vectors",
     "fuzzy_graph",
+    "improve_neighbours",
     "laplacian",
     "nearest_neighbours",
     "spectral_embedding",

@@ -16,6 +16,7 @@ from dynsel.selectors.fast import FAST
 from dynsel.selectors.feedback import Feedback
 from dynsel.selectors.forgetting import Forgetting
 from dynsel.selectors.full import Full
+from dynsel.selectors.geometry import Geometry
 from dynsel.selectors.grand import GraNd
 from dynsel.selectors.gstds import GSTDS
 from dynsel.selectors.herding import Herding
@@ -53,6 +54,7 @@ __all__ = [
     "Feedback",
     "Forgetting",
     "Full",
+    "Geometry",
     "GraNd",
     "Herding",
     "Hybrid",
@@ -81,6 +83,7 @@ SELECTORS: dict[str, type[Selector]] = {
     "fast": FAST,
     "forgetting": Forgetting,
     "full": Full,
+    "geometry": Geometry,
     "grand": GraNd,
     "gstds": GSTDS,
     "herding": Herding,

@@ -129,10 +129,14 @@ class Hybrid(ScoreSelector):
         Args:
             features: (N, d) floating-point tensor, array or memory map; row i describes sample i.
         """
-        within = self.labels if self.class_balance else None
-        material = Material(features, self.labels, within, self.generator.initial_seed(), self.sae_epochs)
+        material = self._material(features)
         for term in [term for term in self.terms.values() if not term.ready] or self.terms.values():
             term.fit(material)
+
+    def _material(self, features: Any) -> Material:
+        """What the terms are made from."""
+        within = self.labels if self.class_balance else None
+        return Material(features, self.labels, within, self.generator.initial_seed(), self.sae_epochs)
 
     def measure(self, logits: Tensor, targets: Tensor | None, features: Tensor | None) -> Tensor:
         """(B,) entropies of the predicted classes, in nats."""

@@ -84,3 +84,24 @@ def test_more_columns_than_there_are():
     with pytest.raises(ValueError, match="`dim` must be between 1 and N - 2 = 4, got 5; lower it"):
         spectral_embedding(graph, 5, seed=0)
     assert spectral_embedding(graph, 4, seed=0).shape == (6, 4)
+
+
+def test_from_the_last_embedding_it_takes_few_steps_to_the_next():
+    """Beside the exact one: the same space, nearly, and quotients that are hardly larger."""
+    x = blobs(700)
+    moved = x + 0.02 * torch.randn(x.shape, generator=torch.Generator().manual_seed(3))
+    before, after = graph_of(x), connect(graph_of(moved), moved)[0]
+    last = spectral_embedding(connect(before, x)[0], 4, seed=0)
+    found, true = spectral_embedding(after, 4, seed=0, start=last), spectral_embedding(after, 4, seed=0)
+    matrix = laplacian(after.astype(np.float64)).toarray()
+    quotients = [np.diag(v.T @ matrix @ v) / (v * v).sum(0) for v in (found.double().numpy(), true.double().numpy())]
+    assert (quotients[0] <= quotients[1] * 1.05 + 1e-4).all()
+    cosines = np.cos(scipy.linalg.subspace_angles(found.double().numpy(), true.double().numpy()))
+    assert cosines.min() > 0.99
+    torch.testing.assert_close(found.std(0, correction=0), torch.ones(4), rtol=1e-4, atol=0)
+
+
+def test_of_a_small_graph_the_last_embedding_is_not_looked_at():
+    graph = connect(graph_of(blobs(60)), blobs(60))[0]
+    start = torch.zeros(60, 3)
+    assert torch.equal(spectral_embedding(graph, 3, seed=0, start=start), spectral_embedding(graph, 3, seed=0))
