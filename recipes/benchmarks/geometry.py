@@ -3,8 +3,8 @@
     python recipes/benchmarks/geometry.py                       # 50,000 × 64
     python recipes/benchmarks/geometry.py --samples 10000 100000 1000000
 
-One thread of a virtual AMD EPYC, two cores, float32, n = 1, 2026-11-29. The machine was busy (load 11), so what counts is
-the process time, and its sum is an upper bound of what two free cores would take:
+One thread of a virtual AMD EPYC of two cores, float32, n = 1, 2026-11-29. The machine was busy (load 11), so what
+counts is the process time: about what one thread takes that has a core to itself. On two free cores it wasn't measured.
 
 | 50,000 × 64 | process seconds | nearly |
 |---|---|---|
