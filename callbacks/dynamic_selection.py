@@ -52,6 +52,9 @@ class DynamicSelection(Callback):
         loader: Which loader, by key or position, where `train_dataloader` gives several.
         seed: Seed of selection and order; default: that of `seed_everything`.
         count_flops: Count floating-point operations, of one batch by torch's counter, and log them.
+        indices: Where a batch holds the data set indices of its samples: a key, attribute or position of it, or a
+            function of it that returns (B,) whole numbers. Needed where a collate function changes the samples' order
+            or leaves some out.
 
     Raises:
         ValueError: If `keep_ratio` leaves (0, 1].
@@ -74,8 +77,12 @@ class DynamicSelection(Callback):
         loader: str | int | None = None,
         seed: int | None = None,
         count_flops: bool = False,
+        indices: str | int | Callable[[Any], Any] | None = None,
     ) -> None:
-        self.controller = SelectionController(selector, keep_ratio, features=features, labels=labels, seed=seed)
+        self.controller = SelectionController(
+            selector, keep_ratio, features=features, labels=labels, seed=seed, indices=indices
+        )
+        self._is_only_loader = True
         self.count_flops = count_flops
         self._told_of_gradients = False
         self._score, self._loader_key = per_sample_loss, loader
@@ -155,12 +162,12 @@ class DynamicSelection(Callback):
         vars(trainer)["selection"] = self
         if isinstance(self.selector, Proxy):
             self.selector.follow(pl_module)
-        if self.controller.cuts_batches:
+        if self.controller.cuts_batches or self.controller.where is not None:
             self._undo_cut = change_train_batches(
                 trainer,
                 pl_module,
-                lambda batch, i: self._cut(trainer, pl_module, batch, i),
-                by=type(self.selector).__name__,
+                lambda batch, i: self._arrived(trainer, pl_module, batch, i),
+                by=type(self.selector).__name__ if self.controller.cuts_batches else "`indices=`",
             )
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -204,6 +211,7 @@ class DynamicSelection(Callback):
 
     def _which(self, loaders: Any, count: int) -> int:
         key = self._loader_key
+        self._is_only_loader = count == 1
         if count == 1:
             return 0
         names = list(loaders) if isinstance(loaders, dict) and len(loaders) == count else []
@@ -263,9 +271,13 @@ class DynamicSelection(Callback):
                 "sample, so its scores were never used. Train for more epochs, or give features by `features=FILE`."
             )
 
-    def _cut(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int) -> Any:
-        """The part of a batch of candidates that its losses select."""
+    def _arrived(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int) -> Any:
+        """A batch, or the part of it that its losses select, once it is known which samples it holds."""
         if self._listener is None or batch is None:
+            return batch
+        if self.controller.where is not None:
+            self.controller.look_at(batch_idx, batch)
+        if not self.controller.cuts_batches:
             return batch
         size, draws = batch_size(batch), (trainer.current_epoch, batch_idx, trainer.global_rank)
         kept = self.controller.cut(batch_idx, size, lambda: self._losses_of(pl_module, batch, size, draws))
@@ -293,6 +305,8 @@ class DynamicSelection(Callback):
         if self._listener is None:
             return
         self._close_flop_tap()
+        if self.controller.where is None and self._is_only_loader:
+            self.controller.look_at(batch_idx, batch)
         if self.count_flops and self.controller.books.trained_flops is None and can_count(pl_module):
             self._flop_tap = FlopTap().__enter__()
         size = len(self.controller.indices(batch_idx))

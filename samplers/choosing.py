@@ -208,7 +208,7 @@ class Chooser:
         """
         selector, sampler = self.selector, feedback.sampler
         assert isinstance(selector, CandidateSelector)
-        candidates, kept = sampler.batch(batch_idx), None
+        candidates, kept = feedback.rows(batch_idx), None
         count = sample_count(ratio, len(candidates))
         if count < len(candidates):
             # No state to keep: the draws of a batch are its own, on each rank others.

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader
 from dynsel._lib.checks import check_integer, check_keys
 from dynsel.features.capture import CapturedFeatures
 from dynsel.samplers.choosing import Chooser
+from dynsel.samplers.collation import Collation, collation_of, read_indices
 from dynsel.samplers.driver import Driver, Phase, PlainDriver
 from dynsel.samplers.epoch_record import Books, EpochRecord
 from dynsel.samplers.feedback import EpochFeedback
@@ -58,6 +59,9 @@ class SelectionController:
             if the selector needs them, a pass over the data set.
         max_epochs: Length of training in epochs, from which progress follows, when no trainer gives it.
         seed: Seed of selector and order; default: Lightning's `seed_everything` seed, else 0.
+        indices: Where a batch holds the data set indices of its samples: a key, attribute or position of it, or a
+            function of it that returns (B,) whole numbers. Needed where a collate function changes the samples' order
+            or leaves some out; default: row k of a batch is the k-th sample that was fed.
 
     Attributes:
         epoch: The current one, from 0; -1 before the first.
@@ -90,6 +94,7 @@ class SelectionController:
         labels: Any = None,
         max_epochs: int | None = None,
         seed: int | None = None,
+        indices: str | int | Callable[[Any], Any] | None = None,
     ) -> None:
         if isinstance(selector, str):
             selector = selector_class(selector)()
@@ -97,6 +102,7 @@ class SelectionController:
             raise TypeError(f"`selector` must be a dynsel.selectors.Selector or a short name, got {selector!r}")
         self.selector: Selector = Hybrid() if selector is None else selector
         self.keep_ratio, self.seed = as_keep_ratio(keep_ratio), seed
+        self.where, self._collation = indices, Collation(None)
         self._plain = PlainDriver(max_epochs)
         self.driver: Driver = self._plain
         self.books = Books(scores_batches=self.cuts_batches)
@@ -222,6 +228,7 @@ class SelectionController:
         sampler.follow(self._told_epoch)
         wrapped = wrap_loader(loader, sampler, self)
         self.chooser.bind(sampler)
+        self._look_at_collation(loader)
         if self.driver.announces_epochs:
             sampler.enter(Phase.AWAITED if before.selects else Phase.OFF)
         elif self.epoch < 0:
@@ -252,6 +259,20 @@ class SelectionController:
         if self._state_to_load is not None:
             state, self._state_to_load = self._state_to_load, None
             self._load(state)
+
+    def _look_at_collation(self, loader: DataLoader[Any]) -> None:
+        """Refuse what would have numbers told of other samples; nobody asks where nothing is told of single ones."""
+        asks = self.selector.wants or self.capture is not None or self.cuts_batches
+        if self.where is not None or not asks:
+            return
+        self._collation = collation_of(loader, self.sampler.pool)
+        if self._collation.keeps_order is False:
+            name = getattr(loader.collate_fn, "__qualname__", type(loader.collate_fn).__name__)
+            raise ValueError(
+                f"the collate function {name} puts the samples of a batch into another order than they were fed in, so "
+                "that what a row tells would be taken for another sample's: let the batch hold each sample's index in "
+                "the data set and say where by `indices=`, a key of the batch or a function of it"
+            )
 
     # ---------------------------------------------------------------- epochs
     def set_epoch(self, epoch: int) -> None:
@@ -329,6 +350,27 @@ class SelectionController:
     def weights(self, batch_idx: int) -> Tensor | None:
         """(B,) float32 loss weights of that batch; None when every sample counts alike."""
         return self.feedback.weights(batch_idx)
+
+    def look_at(self, batch_idx: int, batch: Any) -> None:
+        """Find out which samples a batch holds: to be called before anything is told of it, if `indices` are given.
+
+        Args:
+            batch_idx: Batch of the current epoch.
+            batch: As it came from the loader.
+
+        Raises:
+            ValueError: If it holds others than were fed, or fewer without `indices` to tell which.
+        """
+        if self.where is not None:
+            self.feedback.arrange(batch_idx, self.sampler.positions_of(read_indices(self.where, batch)))
+            return
+        rows, known = self._collation.rows(batch), len(self.feedback.positions(batch_idx))
+        if rows not in (None, known):
+            raise ValueError(
+                f"batch {batch_idx} holds {rows} samples, but {known} were fed: where a collate function leaves some "
+                "out, nobody can tell which; let the batch hold each sample's index in the data set and say where by "
+                "`indices=`, a key of the batch or a function of it"
+            )
 
     def keep(self, batch_idx: int, positions: Tensor | None, size: int = 0) -> None:
         """Tell that only a part of a batch is trained on: see `EpochFeedback.keep`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -34,6 +35,8 @@ class EpochFeedback:
         self.counted = counted
         # Batches that were cut: which positions stayed, None = all.
         self._kept: dict[int, Tensor | None] = {}
+        # Positions of batches that tell them by themselves, row by row.
+        self._rows: dict[int, Tensor] = {}
         self._told: dict[int, dict[str, Tensor]] = {}
 
     def of(self, sampler: SelectionSampler) -> EpochFeedback:
@@ -41,14 +44,41 @@ class EpochFeedback:
         twin = EpochFeedback(sampler)
         twin.begin(self.counted)
         twin._kept.update(self._kept)
+        twin._rows.update(self._rows)
         twin._told.update(self._told)
         return twin
 
     # ---------------------------------------------------------------- a batch
     def positions(self, batch_idx: int) -> Tensor:
         """(B,) int64 positions (see `SelectionSampler`) of this rank's batch, or of the part that is trained on."""
-        indices, kept = self.sampler.batch(batch_idx), self._kept.get(batch_idx)
-        return indices if kept is None else indices[kept]
+        rows, kept = self.rows(batch_idx), self._kept.get(batch_idx)
+        return rows if kept is None else rows[kept]
+
+    def rows(self, batch_idx: int) -> Tensor:
+        """(B,) int64 positions of this rank's batch before any of it was cut."""
+        rows = self._rows.get(batch_idx)
+        return self.sampler.batch(batch_idx) if rows is None else rows
+
+    def arrange(self, batch_idx: int, positions: Tensor) -> None:
+        """Enter which samples a batch holds, row by row: in another order than they were fed, or not all of them.
+
+        As with `keep`, if any batch is told of, on any rank, every one must be.
+
+        Raises:
+            ValueError: If there is one that the sampler didn't feed.
+        """
+        fed, counts = np.unique(self.sampler.batch(batch_idx).numpy(), return_counts=True)
+        held, times = np.unique(positions.numpy(), return_counts=True)
+        places = np.searchsorted(fed, held).clip(max=len(fed) - 1)
+        wrong = (fed[places] != held) | (times > counts[places])
+        if wrong.any():
+            index = int(self.sampler.dataset_indices(torch.from_numpy(held[wrong]))[0])
+            raise ValueError(
+                f"batch {batch_idx} holds sample {index} by its own account, which was not fed (so often): "
+                "`indices` must give the positions in the data set that its items were read from"
+            )
+        self._rows[batch_idx] = positions
+        self._kept.pop(batch_idx, None)
 
     def weights(self, batch_idx: int) -> Tensor | None:
         """(B,) float32 loss weights of them; None when every sample counts alike."""
@@ -68,7 +98,7 @@ class EpochFeedback:
         Raises:
             ValueError: If the sampler fed another number of samples.
         """
-        fed = len(self.sampler.batch(batch_idx))
+        fed = len(self.rows(batch_idx))
         if positions is not None and size != fed:
             raise ValueError(
                 f"batch {batch_idx} has {size} samples, but the sampler fed {fed}: where a collate function or a "
@@ -112,13 +142,18 @@ class EpochFeedback:
             wants: Names of the values to collect; NaN stands for what wasn't told.
         """
         batches = range(self.counted, done)
-        if self._kept:
+        if self._is_known_here_only:
             used = torch.cat(self._of_replicas(torch.cat([self.positions(b) for b in batches])))
         else:
             used = self.sampler.used(self.counted, done)
         values = {name: self._in_order(self._of_replicas(self._own(name, batches)), used) for name in sorted(wants)}
         self._told, self.counted = {}, done
         return Feedback(used, **{name: self._by_sample(used, numbers) for name, numbers in values.items()})
+
+    @property
+    def _is_known_here_only(self) -> bool:
+        """Whether no other rank can know what this one's batches held."""
+        return bool(self._kept or self._rows)
 
     def _own(self, name: str, batches: range) -> Tensor:
         """(b,) float32, what this rank was told of its samples, copied from the device once for all batches."""
@@ -138,7 +173,7 @@ class EpochFeedback:
 
     def _in_order(self, parts: list[Tensor], used: Tensor) -> Tensor:
         """(U,) float32 in the order of the samples used: rank by rank if batches were cut, else ranks take turns."""
-        if self._kept:
+        if self._is_known_here_only:
             return torch.cat(parts)
         turns = torch.full((len(used) // self.sampler.num_replicas, self.sampler.num_replicas), math.nan)
         # Without a process group a rank knows its own only.

@@ -375,6 +375,14 @@ class SelectionSampler(DistributedSampler[int]):
             self._local = self._padded(self.first_position)[self.rank :: self.num_replicas]
         return self._local
 
+    def positions_of(self, indices: Tensor) -> Tensor:
+        """Positions, int64, of these data set indices; those that aren't in the pool get one past its end."""
+        if self.pool is None:
+            return indices
+        places = torch.searchsorted(self.pool, indices)
+        inside = self.pool[places.clamp(max=self.num_total - 1)] == indices
+        return torch.where(inside, places, self.num_total)
+
     def is_alike(self, other: SelectionSampler) -> bool:
         """Whether positions mean the same samples for both."""
         return self.num_total == other.num_total and self._fingerprint() == other._fingerprint()

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["Cut", "batch_size", "cross_entropy", "cut", "described", "evaluating", "own_draws", "scored"]
+__all__ = ["Cut", "batch_size", "cross_entropy", "cut", "described", "evaluating", "own_draws", "parts_of", "scored"]
 
 
 def cross_entropy(module: nn.Module, batch: Any) -> Tensor:
@@ -122,7 +122,7 @@ def _sizes(value: Any, *, inner: bool = False) -> tuple[set[int], set[int]]:
     if inner and _may_hold_samples(value):
         return set(), {len(value)}
     rows, lengths = set[int](), set[int]()
-    for part in (_parts(value) or {}).values():
+    for part in (parts_of(value) or {}).values():
         for found, more in zip((rows, lengths), _sizes(part, inner=True), strict=True):
             found |= more
     return rows, lengths
@@ -161,7 +161,7 @@ class Cut:
             return value[self.kept.numpy()] if value.ndim and len(value) == self.size else value
         if inner and _may_hold_samples(value) and len(value) == self.size:
             return self._of_samples(value)
-        parts = _parts(value)
+        parts = parts_of(value)
         if not parts:
             return value
         return _rebuilt(value, {key: self(part, inner=True) for key, part in parts.items()})
@@ -176,7 +176,7 @@ class Cut:
         return type(value)(value[i] for i in self.kept.tolist())
 
 
-def _parts(value: Any) -> dict[Any, Any] | None:
+def parts_of(value: Any) -> dict[Any, Any] | None:
     """What a collection holds; None for everything else."""
     if isinstance(value, Mapping):
         return dict(value)

@@ -1,0 +1,228 @@
+"""Whether a collate function keeps samples in the order in which they were fed, and where a batch says which they are.
+
+Symbols: B samples of a batch, n copies of an item.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, default_collate
+
+from dynsel._lib.batches import parts_of
+from dynsel.samplers.rng import get_rng_state, set_rng_state
+
+__all__ = ["Collation", "collation_of", "keeps_order", "read_indices"]
+
+logger = logging.getLogger("dynsel")
+
+# Unlike most other sizes, so that a dimension of this size is that of the samples.
+COPIES = 11
+PLACES = (1, COPIES - 2)
+MOST_ITEMS = 8
+
+
+def keeps_order(collate: Callable[[list[Any]], Any], items: Sequence[Any]) -> bool | None:
+    """Whether row k of a collated batch is item k.
+
+    Found out by the odd one: of a batch of equal items with another one at place j only the rows that it changes can
+    be its own, so j must be among them. Reversing a list instead would miss functions that sort or reverse.
+
+    Args:
+        collate: Takes a list of items. Called about six times for each further item; it may draw at random.
+        items: Two or more, best of unlike sizes. The first is compared with each of the others.
+
+    Returns:
+        None if no field of the batch tells: none changes, or all do.
+    """
+    state = get_rng_state()
+    verdicts = set[bool | None]()
+    try:
+        for other in items[1:]:
+            for common, odd in ((items[0], other), (other, items[0])):
+                verdicts |= {_verdict(collate, common, odd, place, state) for place in PLACES}
+    finally:
+        set_rng_state(state)
+    # A sorting function keeps the order of items that are alike.
+    return False if False in verdicts else True if True in verdicts else None
+
+
+def _verdict(collate: Callable[[list[Any]], Any], common: Any, odd: Any, place: int, state: Any) -> bool | None:
+    plain, mixed = [common] * COPIES, [common] * COPIES
+    mixed[place] = odd
+    found = []
+    for batch in (plain, mixed):
+        # One that draws at random must draw the same.
+        set_rng_state(state)
+        found.append(dict(_fields(collate([copy.copy(item) for item in batch]))))
+    tells = [_changed(rows, found[1][path]) for path, rows in found[0].items() if path in found[1]]
+    tells = [rows for rows in tells if 0 < len(rows) < COPIES]
+    if not tells:
+        return None
+    return any(place in rows for rows in tells)
+
+
+class _Rows(list[Any]):
+    """A field's rows, and the axis that they were taken from."""
+
+    axis = 0
+
+
+def _fields(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], _Rows]]:
+    """What of a batch has one row per sample, with the path to it."""
+    if isinstance(value, (Tensor, np.ndarray)):
+        for axis in (0, 1):
+            if value.ndim > axis and value.shape[axis] == COPIES:
+                rows = _Rows(value[(slice(None),) * axis + (i,)] for i in range(COPIES))
+                rows.axis = axis
+                yield path, rows
+                return
+    elif isinstance(value, (list, tuple)) and len(value) == COPIES:
+        yield path, _Rows(value)
+    else:
+        for key, part in (parts_of(value) or {}).items():
+            yield from _fields(part, (*path, key))
+
+
+def _changed(before: list[Any], after: list[Any]) -> list[int]:
+    return [i for i, (one, other) in enumerate(zip(before, after, strict=False)) if not _same(one, other)]
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, (Tensor, np.ndarray)) and isinstance(other, (Tensor, np.ndarray)):
+        one, other = (np.asarray(x.detach().cpu() if isinstance(x, Tensor) else x) for x in (one, other))
+        if one.ndim != other.ndim:
+            return False
+        # A longer item pads all the others.
+        common = tuple(slice(min(sizes)) for sizes in zip(one.shape, other.shape, strict=True))
+        return bool(np.array_equal(one[common], other[common], equal_nan=one.dtype.kind in "fc"))
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(_same(x, y) for x, y in zip(one, other, strict=True))
+    return bool(one == other)
+
+
+@dataclass(frozen=True)
+class Collation:
+    """What is known of a loader's batches.
+
+    Args:
+        keeps_order: Whether row k is the k-th index that was fed; None = nothing told.
+        fields: Paths to what has one row per sample; empty if that isn't known.
+    """
+
+    keeps_order: bool | None
+    fields: tuple[tuple[Any, ...], ...] = ()
+
+    def rows(self, batch: Any) -> int | None:
+        """Number of samples in a batch; None if it isn't known."""
+        for path in self.fields:
+            value = batch
+            for key in path:
+                value = (parts_of(value) or {}).get(key)
+            if hasattr(value, "__len__"):
+                return len(value)
+        return None
+
+
+def collation_of(loader: DataLoader[Any], pool: Tensor | None = None) -> Collation:
+    """Find out what a loader's collate function does to its samples.
+
+    Reads a few items of the data set, in this process and from a shallow copy: files that it opens when it is first
+    read aren't shared with workers.
+
+    Args:
+        loader: A DataLoader over a map-style data set.
+        pool: (P,) int64 indices to take items from; None = all.
+    """
+    original = getattr(loader, "original", loader)
+    collate = original.collate_fn
+    if collate is default_collate or (original.batch_size is None and original.batch_sampler is None):
+        return Collation(True)
+    state = get_rng_state()
+    try:
+        items = _unlike_items(copy.copy(original.dataset), pool)
+        fields = _fields(collate([copy.copy(items[0]) for _ in range(COPIES)]))
+        found = Collation(keeps_order(collate, items), tuple(path for path, rows in fields if rows.axis == 0))
+    except Exception:
+        # What it does with lists like these is nobody's concern; with the user's own it works.
+        found = Collation(None)
+    finally:
+        set_rng_state(state)
+    if found.keeps_order is None:
+        logger.info(
+            "whether the collate function %s keeps the samples' order couldn't be found out; it is taken to. If it "
+            "doesn't, say by `indices=` where a batch holds the samples' indices",
+            getattr(collate, "__qualname__", type(collate).__name__),
+        )
+    return found
+
+
+def _unlike_items(dataset: Any, pool: Tensor | None) -> list[Any]:
+    """Four items or fewer, those that differ in size first."""
+    length = len(dataset) if pool is None else len(pool)
+    places = np.unique(np.linspace(0, length - 1, MOST_ITEMS).round().astype(np.int64)).tolist()
+    items = [dataset[i if pool is None else int(pool[i])] for i in places]
+    first, rest = items[0], items[1:]
+    rest.sort(key=lambda item: (_shapes(item) == _shapes(first), _numbers(item) == _numbers(first)))
+    return [first, *rest[:3]]
+
+
+def _shapes(item: Any) -> list[Any]:
+    """Shapes and lengths of all that an item holds."""
+    if isinstance(item, (Tensor, np.ndarray)):
+        return [tuple(item.shape)]
+    if isinstance(item, (str, bytes)):
+        return [len(item)]
+    parts = parts_of(item) or {}
+    return [len(parts), *[shape for part in parts.values() for shape in _shapes(part)]]
+
+
+def _numbers(item: Any) -> list[Any]:
+    """Single numbers in an item, one of which may be its length."""
+    if isinstance(item, (Tensor, np.ndarray)):
+        return [item.item()] if item.ndim == 0 else []
+    parts = parts_of(item)
+    if parts is None:
+        return [item] if isinstance(item, (int, float)) else []
+    return [number for part in parts.values() for number in _numbers(part)]
+
+
+def read_indices(where: str | int | Callable[[Any], Any], batch: Any) -> Tensor:
+    """The data set indices of a batch's samples, as the batch itself tells them.
+
+    Args:
+        where: A key, an attribute or a position of the batch, or a function of it.
+        batch: As the loader gives it.
+
+    Returns:
+        (B,) int64 on the CPU.
+
+    Raises:
+        ValueError: If the batch has no such part, or it isn't one whole number per sample.
+    """
+    try:
+        if callable(where):
+            found = where(batch)
+        else:
+            found = getattr(batch, where) if isinstance(where, str) and hasattr(batch, where) else batch[where]
+        indices = torch.as_tensor(found).cpu()
+    except (KeyError, IndexError, TypeError, AttributeError, ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"`indices={where!r}` finds no indices in a batch of type {type(batch).__name__} ({error}); give a key or "
+            "position of the batch, or a function of it that returns (B,) data set indices"
+        ) from error
+    if indices.ndim != 1 or indices.is_floating_point() or indices.dtype == torch.bool:
+        raise ValueError(
+            f"`indices={where!r}` must give one whole number per sample, got shape {tuple(indices.shape)} of "
+            f"{indices.dtype}"
+        )
+    return indices.long()
