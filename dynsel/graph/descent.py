@@ -45,7 +45,8 @@ def improve_neighbours(features: Matrix, indices: Tensor, seed: int, *, looks: i
     x = take(features, slice(0, count))
     indices, generator = indices.to(x.device), torch.Generator().manual_seed(seed)
     distances, found = torch.empty(count, k, device=x.device), torch.empty_like(indices)
-    for rows in torch.arange(count, device=x.device).split(max(1, _BLOCK_VALUES // ((k + looks) * x.shape[1]))):
+    size = max(1, _BLOCK_VALUES // ((k + looks) * x.shape[1]))
+    for rows in torch.split(torch.arange(count, device=x.device), size):
         own = indices[rows]
         first, second = torch.randint(k, (2, len(rows), looks), generator=generator).to(x.device)
         candidates = torch.cat([own, indices[own.gather(1, first), second]], dim=1).sort(dim=1).values

@@ -85,7 +85,9 @@ def spectral_embedding(graph: Sparse, dim: int, seed: int, *, start: Tensor | No
         raise ValueError(f"`graph` must be connected, got {parts} parts; `connect` joins them")
     null = np.sqrt(np.asarray(graph.sum(1)).ravel())
     if start is not None and start.shape == (count, dim) and not _is_small(count, dim):
-        return _scaled(_improved(graph, null, start.numpy()))
+        vectors = _improved(graph, null, start.numpy())
+        if vectors is not None:
+            return _scaled(vectors)
     adjacency = eye_array(count, format="csr") - laplacian(graph)
     return _scaled(_largest(adjacency, null / np.linalg.norm(null), dim, seed))
 
@@ -121,8 +123,8 @@ def _is_small(count: int, dim: int) -> bool:
     return count <= _DENSE or 4 * dim > count
 
 
-def _improved(graph: Sparse, null: Array, start: Array) -> Array:
-    """Eigenvectors of D^-½ W D^-½ for its largest eigenvalues besides that of `null`, nearly, (N, dim), descending."""
+def _improved(graph: Sparse, null: Array, start: Array) -> Array | None:
+    """Eigenvectors as of `_largest`, nearly; None if the start is of no use."""
     from scipy.sparse import diags_array
     from scipy.sparse.linalg import lobpcg
 
@@ -131,7 +133,14 @@ def _improved(graph: Sparse, null: Array, start: Array) -> Array:
     known = (null / np.linalg.norm(null)).astype(np.float32)[:, None]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that it hasn't converged to the last digit
-        values, vectors = lobpcg(adjacency, start.astype(np.float32), Y=known, tol=1e-4, maxiter=_STEPS, largest=True)
+        try:
+            values, vectors = lobpcg(
+                adjacency, start.astype(np.float32), Y=known, tol=1e-4, maxiter=_STEPS, largest=True
+            )
+        except (np.linalg.LinAlgError, ValueError):  # columns that depend on each other
+            return None
+    if not np.isfinite(vectors).all():
+        return None
     found: Array = vectors[:, np.argsort(-values, kind="stable")]
     return found
 

@@ -4,6 +4,7 @@ A new one is a file, its import and a row of `SELECTORS` here, and a row of the 
 with `SELECTORS` and with what each class says that it needs.
 """
 
+from dynsel.selectors.alignprune import AlignPrune
 from dynsel.selectors.aum import AUM
 from dynsel.selectors.base import Selector
 from dynsel.selectors.batch import BatchSelector, CandidateSelector
@@ -26,6 +27,7 @@ from dynsel.selectors.jest import JEST
 from dynsel.selectors.kcenter import KCenter
 from dynsel.selectors.loss import LossRank
 from dynsel.selectors.orderdp import OrderDP
+from dynsel.selectors.pfb import PFB
 from dynsel.selectors.proxy import Proxy
 from dynsel.selectors.random import Random
 from dynsel.selectors.random_in_batch import RandomInBatch
@@ -44,10 +46,12 @@ __all__ = [
     "FAST",
     "GSTDS",
     "JEST",
+    "PFB",
     "RCAP",
     "RRD",
     "SELECTORS",
     "UCB",
+    "AlignPrune",
     "BatchSelector",
     "CandidateSelector",
     "EpsilonGreedy",
@@ -75,6 +79,7 @@ __all__ = [
 
 # By the short names that commands and YAML take.
 SELECTORS: dict[str, type[Selector]] = {
+    "alignprune": AlignPrune,
     "aum": AUM,
     "bls": BLS,
     "ccs": CCS,
@@ -93,6 +98,7 @@ SELECTORS: dict[str, type[Selector]] = {
     "k-center": KCenter,
     "loss": LossRank,
     "orderdp": OrderDP,
+    "pfb": PFB,
     "proxy": Proxy,
     "random": Random,
     "random-in-batch": RandomInBatch,

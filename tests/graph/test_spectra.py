@@ -105,3 +105,9 @@ def test_of_a_small_graph_the_last_embedding_is_not_looked_at():
     graph = connect(graph_of(blobs(60)), blobs(60))[0]
     start = torch.zeros(60, 3)
     assert torch.equal(spectral_embedding(graph, 3, seed=0, start=start), spectral_embedding(graph, 3, seed=0))
+
+
+def test_a_start_of_no_use_is_left():
+    graph = connect(graph_of(blobs(700)), blobs(700))[0]
+    for start in (torch.zeros(700, 3), torch.ones(700, 3), torch.full((700, 3), torch.nan)):
+        assert torch.equal(spectral_embedding(graph, 3, seed=0, start=start), spectral_embedding(graph, 3, seed=0))

@@ -16,7 +16,11 @@ from dynsel.schedules import Linear
 from dynsel.selectors import SELECTORS, Hybrid, Random, RandomInBatch, Selector
 
 N = 12
-NEEDED: dict[str, Any] = {"jest": {"reference": torch.linspace(0, 1, N)}, "proxy": {"model": "torch.nn.Identity"}}
+NEEDED: dict[str, Any] = {
+    "alignprune": {"trusted": [0]},
+    "jest": {"reference": torch.linspace(0, 1, N)},
+    "proxy": {"model": "torch.nn.Identity"},
+}
 
 
 def made(name: str) -> Selector:

@@ -31,6 +31,7 @@ def features() -> torch.Tensor:
 def new(name: str, n: int = N) -> Selector:
     """A selector with what it can't do without on a data set of n samples."""
     needed = {
+        "alignprune": {"trusted": [0]},
         "jest": {"reference": torch.linspace(0, 1, n)},
         "proxy": {"model": "torch.nn.Linear", "arguments": {"in_features": D, "out_features": C}},
     }

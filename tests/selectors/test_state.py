@@ -125,7 +125,11 @@ def test_an_attribute_that_nobody_declared_is_missing_as_ever() -> None:
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda selector: pickle.loads(pickle.dumps(selector))])
 @pytest.mark.parametrize("name", list(SELECTORS))
 def test_a_copy_goes_on_by_itself(name: str, copied: Any) -> None:
-    needed = {"jest": {"reference": torch.linspace(0, 1, N)}, "proxy": {"model": "torch.nn.Identity"}}
+    needed = {
+        "alignprune": {"trusted": [0]},
+        "jest": {"reference": torch.linspace(0, 1, N)},
+        "proxy": {"model": "torch.nn.Identity"},
+    }
     selector = SELECTORS[name](seed=1, **needed.get(name, {}))
     unbound = copied(selector)
     selector.bind(N, torch.arange(N) % 2)
