@@ -46,7 +46,7 @@ def test_the_seed_decides():
 @pytest.mark.parametrize(
     ("selector", "why"),
     [
-        ("hybrid", "hybrid chooses by logits, which only training gives; try fast or herding or k-c"),
+        ("hybrid", "hybrid chooses by logits, which only training gives; try fast or geometry or herding or k-c"),
         ("infobatch", "infobatch chooses by losses"),
         ("full", "full chooses no given number of samples"),
         ("gstds", "gstds chooses inside the batches of a training"),

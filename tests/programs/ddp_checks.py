@@ -20,6 +20,7 @@ from dynsel.selectors import (
     GSTDS,
     JEST,
     SELECTORS,
+    AlignPrune,
     CandidateSelector,
     Full,
     Hybrid,
@@ -218,11 +219,17 @@ def capture(folder: Path) -> dict[str, Any]:
 def methods(folder: Path) -> dict[str, Any]:
     """The epochs' selections by each method, and by all terms of the hybrid together."""
     # Those that choose from losses of the model in training cut each rank's own batches: not these, see `candidates`.
-    known = {name: cls for name, cls in SELECTORS.items() if not issubclass(cls, CandidateSelector)}
+    # Nor those that go by the mean loss of a batch, which is that of each rank's own.
+    known = {
+        name: cls
+        for name, cls in SELECTORS.items()
+        if not issubclass(cls, CandidateSelector) and "batch_loss" not in cls.wants
+    }
     everything = dict.fromkeys(
         ("uncertainty", "loss", "representativeness", "rarity", "witness", "boundary", "region"), 0.5
     )
     selectors = {name: cls() for name, cls in known.items()} | {
+        "alignprune": AlignPrune(trusted=[5, 20]),
         "proxy": Proxy(model="support.Module"),
         "hybrid, all terms": Hybrid(terms=everything),
         "hybrid, refreshed": Hybrid(terms={"rarity": 0.5, "witness": 0.5}, refresh=1),
