@@ -10,11 +10,14 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
+from torch.utils.data import Subset
 
 from dynsel._lib.batches import batch_size, cut, scored
+from dynsel._lib.checks import check_flag, check_integer
 from dynsel._lib.operations import FlopTap, can_count
 from dynsel.callbacks.lightning_driver import Callback, LightningDriver, change_train_batches
 from dynsel.callbacks.listening import Heard, Listener
+from dynsel.callbacks.showing import is_monitored, log_images, show_metrics
 from dynsel.samplers.controller import SelectionController
 from dynsel.samplers.epoch_record import EpochRecord
 from dynsel.schedules import Schedule
@@ -34,7 +37,8 @@ class DynamicSelection(Callback):
     Logged at the end of each epoch, under `selection/`: keep_ratio, coverage (share of samples used so far),
     usage_gini, class_balance, selection_seconds with its part fit_seconds, data_seconds (waiting for batches),
     samples_trained and samples_scored (all epochs together), with `count_flops` also flops and selection_flops; see
-    `dynsel.samplers.EpochRecord`.
+    `dynsel.samplers.EpochRecord`. keep_ratio, coverage, usage_gini and samples_trained can be monitored, with or
+    without a logger: `EarlyStopping(monitor="selection/coverage", mode="max")`.
 
     Args:
         selector: What decides; a `Selector` or a short name ("random", "rrd", ...). Default: `Hybrid`.
@@ -55,6 +59,9 @@ class DynamicSelection(Callback):
         indices: Where a batch holds the data set indices of its samples: a key, attribute or position of it, or a
             function of it that returns (B,) whole numbers. Needed where a collate function changes the samples' order
             or leaves some out.
+        prog_bar: Show keep ratio and coverage in the progress bar, as "keep" and "seen".
+        log_images_every: Epochs after which TensorBoard and Weights & Biases get the images used most and least, and a
+            histogram of uses; 0 = never.
 
     Raises:
         ValueError: If `keep_ratio` leaves (0, 1].
@@ -78,12 +85,17 @@ class DynamicSelection(Callback):
         seed: int | None = None,
         count_flops: bool = False,
         indices: str | int | Callable[[Any], Any] | None = None,
+        prog_bar: bool = False,
+        log_images_every: int = 0,
     ) -> None:
         self.controller = SelectionController(
             selector, keep_ratio, features=features, labels=labels, seed=seed, indices=indices
         )
         self._is_only_loader = True
         self.count_flops = count_flops
+        self.prog_bar = check_flag("prog_bar", prog_bar)
+        why = "it is a number of epochs, 0 = never"
+        self.log_images_every = check_integer("log_images_every", log_images_every, at_least=0, why=why)
         self._told_of_gradients = False
         self._score, self._loader_key = per_sample_loss, loader
         self._heard = Heard()
@@ -251,6 +263,17 @@ class DynamicSelection(Callback):
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._listener is not None:
             self.controller.ensure_epoch(trainer.current_epoch)
+            self._show(trainer)
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # Monitors go by what is known after validation, which comes before the epoch's end.
+        if self._listener is not None and not trainer.sanity_checking and is_monitored(trainer):
+            self.controller.flush()
+            self._show(trainer)
+
+    def _show(self, trainer: pl.Trainer) -> None:
+        if not trainer.barebones:
+            show_metrics(trainer, self.controller, prog_bar=self.prog_bar)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._close_flop_tap()
@@ -262,6 +285,11 @@ class DynamicSelection(Callback):
             metrics = {f"selection/{k}": v for k, v in vars(record).items() if k != "epoch" and not math.isnan(v)}
             for logger in trainer.loggers:
                 logger.log_metrics(metrics, step=trainer.global_step)
+            self._show(trainer)
+            if self.log_images_every and (record.epoch + 1) % self.log_images_every == 0 and trainer.is_global_zero:
+                sampler = self.controller.sampler
+                data = sampler.dataset if sampler.pool is None else Subset(sampler.dataset, sampler.pool.tolist())
+                log_images(trainer.loggers, data, self.selector.usage, trainer.global_step)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.controller.end_training()

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-__all__ = ["BLUE", "DPI", "ORANGE", "Array", "new_figure", "plain_axes", "plain_text"]
+__all__ = ["BLUE", "DPI", "ORANGE", "Array", "as_pixels", "new_figure", "plain_axes", "plain_text"]
 
 DPI = 150
 # Okabe and Ito's, which people with any kind of colour vision tell apart.
@@ -52,3 +53,17 @@ def plain_axes(axes: Axes, grid: str = "y") -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="x" if grid == "x" else "y", color="0.9", linewidth=0.8)
     axes.set_axisbelow(True)
+
+
+def as_pixels(figure: Figure) -> Array:
+    """A figure as an image.
+
+    Args:
+        figure: As `new_figure` makes them.
+
+    Returns:
+        (H, W, 3) uint8.
+    """
+    canvas: Any = figure.canvas
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()

@@ -1,0 +1,90 @@
+"""What a training shows of its selection: metrics that other callbacks monitor, the progress bar, images in loggers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor
+
+from dynsel.samplers.controller import SelectionController
+from dynsel.usage import coverage, gini
+
+__all__ = ["is_monitored", "log_images", "show_metrics"]
+
+PREFIX = "selection/"
+
+
+def is_monitored(trainer: pl.Trainer) -> bool:
+    """Whether another callback, such as EarlyStopping, goes by a metric of the selection."""
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]
+    return any(str(getattr(callback, "monitor", "")).startswith(PREFIX) for callback in callbacks)
+
+
+def show_metrics(trainer: pl.Trainer, controller: SelectionController, *, prog_bar: bool) -> None:
+    """Put what is known by now into the Trainer's metrics; every rank has the same numbers.
+
+    Not by `log`: it needs a running loop and a hook that may log, and under DDP it advises to reduce what is equal.
+
+    Args:
+        trainer: Where `callback_metrics` and `progress_bar_metrics` are.
+        controller: What decides the selections, all that was trained on counted.
+        prog_bar: Whether the progress bar shows keep ratio and coverage, as "keep" and "seen".
+    """
+    books, usage = controller.books, controller.selector.usage
+    record = books.record or (books.history[-1] if books.history else None)
+    if record is None:
+        return
+    numbers = {
+        "keep_ratio": record.keep_ratio,
+        "coverage": coverage(usage),
+        "usage_gini": gini(usage),
+        "samples_trained": books.samples_trained,
+    }
+    # float64: more than 16 million samples are no whole number in float32.
+    trainer.callback_metrics.update(
+        {f"{PREFIX}{name}": torch.tensor(value, dtype=torch.float64) for name, value in numbers.items()}
+    )
+    if prog_bar:
+        trainer.progress_bar_metrics.update({"keep": record.keep_ratio, "seen": numbers["coverage"]})
+
+
+def log_images(loggers: list[Any], dataset: Any, usage: Tensor, step: int) -> None:
+    """Give TensorBoard and Weights & Biases the images used most and least, and a histogram of uses.
+
+    Args:
+        loggers: The Trainer's; those that take no images are left out.
+        dataset: Map-style data set; unless its items are images with classes there is only the histogram.
+        usage: (N,) uses of each sample.
+        step: Optimiser steps so far.
+    """
+    takers = [logger for logger in loggers if _takes_images(logger)]
+    if not takers:
+        return
+    from dynsel._lib.figures import as_pixels
+    from dynsel._lib.sheets import image_sheet, is_image
+    from dynsel.features._items import preserved_rng
+    from dynsel.samplers.pictures import uses_figure
+
+    counts = usage.numpy()
+    with preserved_rng():  # the data set may augment
+        images = {"uses": as_pixels(uses_figure(counts))}
+        if len(counts) > 1 and is_image(dataset[0]):
+            images["images"] = as_pixels(image_sheet(counts, dataset, title=f"uses after {step:,} steps"))
+    for logger in takers:
+        for name, pixels in images.items():
+            if callable(getattr(logger, "log_image", None)):
+                logger.log_image(f"{PREFIX}{name}", [pixels], step=step)
+            elif name == "uses":
+                logger.experiment.add_histogram(f"{PREFIX}{name}", counts, step)
+            else:
+                logger.experiment.add_image(f"{PREFIX}{name}", pixels, step, dataformats="HWC")
+
+
+def _takes_images(logger: Any) -> bool:
+    """Whether a logger is one of Weights & Biases, or of TensorBoard, by what it can do."""
+    if callable(getattr(logger, "log_image", None)):
+        return True
+    writer = getattr(logger, "experiment", None)
+    return all(callable(getattr(writer, name, None)) for name in ("add_image", "add_histogram"))
