@@ -8,12 +8,16 @@ from contextlib import ExitStack
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
+from torch import Tensor
 
 from dynsel._lib.batches import batch_size, cross_entropy, cut, scored
 from dynsel.callbacks.dynamic_selection import DynamicSelection, ScoreFunction
 from dynsel.callbacks.lightning_driver import Callback, change_train_batches, training_progress
+from dynsel.samplers.collation import Where, read_numbers
 from dynsel.schedules import Schedule, as_keep_ratio, sample_count
 from dynsel.selection import top_k
+from dynsel.selectors import JEST, CandidateSelector, selector_class
 
 __all__ = ["BatchFraction", "cross_entropy"]
 
@@ -21,12 +25,13 @@ __all__ = ["BatchFraction", "cross_entropy"]
 class BatchFraction(Callback):
     """Trains on a part of every batch: the samples with the highest score under the model as it is.
 
-    Add it to the Trainer's callbacks, alone or with `DynamicSelection`, whose indices, loss weights, feedback and
-    usage are then those of the part that stays. Each training batch is cut when it has arrived on the device, so
-    that `training_step`, callbacks and `self.log` see the reduced one; validation, test and predict see all.
-    Scoring costs a forward pass of the whole batch and saves the rest's forward and backward; beside
-    `DynamicSelection` it is counted in its records, as time, samples scored and operations of selection. While that one
-    captures features from the model for a selector that needs them, batches stay whole.
+    Add it to the Trainer's callbacks: alone, then with any loader, streams (`IterableDataset`) among them; or with
+    `DynamicSelection`, whose indices, loss weights, feedback and usage are then those of the part that stays. Each
+    training batch is cut when it has arrived on the device, so that `training_step`, callbacks and `self.log` see the
+    reduced one; validation, test and predict see all. Scoring costs a forward pass of the whole batch and saves the
+    rest's forward and backward; beside `DynamicSelection` it is counted in its records, as time, samples scored and
+    operations of selection. While that one captures features from the model for a selector that needs them, batches
+    stay whole.
 
     The batch is cut along its first dimension: in every tensor and array with a row per sample, in every list or
     tuple with an entry per sample, within dicts, dataclasses, namedtuples and lists of unlike things. The batch size
@@ -41,10 +46,14 @@ class BatchFraction(Callback):
             `dynsel.schedules.Schedule` over the progress of training. At 1.0 nothing is scored.
         score: Function of (module, batch) that returns (B,) numbers, higher = rather keep it, NaN = lowest. Called
             with the LightningModule itself, at the Trainer's precision. Default: the loss of a classifier.
+        selector: What chooses by these scores instead of taking the highest: `SelectiveBackprop` or `JEST`, which need
+            no data set with indices here. Of B samples loaded ρ B stay, as with their `shrink=True`.
+        reference: Where a batch holds the losses of its samples under a reference model, which `JEST` subtracts: a
+            key, attribute or position of it, or a function of it that returns (B,) numbers.
 
     Raises:
-        ValueError: If `keep_ratio` leaves (0, 1].
-        TypeError: If `score` is no function.
+        ValueError: If `keep_ratio` leaves (0, 1], or `reference` and `selector` don't go together.
+        TypeError: If `score` is no function, or `selector` doesn't choose by losses.
 
     Reference:
         Jiang et al. (2019), "Accelerating Deep Learning by Focusing on the Biggest Losers", arXiv:1910.00762.
@@ -56,11 +65,29 @@ class BatchFraction(Callback):
         >>> # Trainer(callbacks=[callback]).fit(your_module, your_datamodule)
     """
 
-    def __init__(self, keep_ratio: float | Schedule, score: ScoreFunction = cross_entropy) -> None:
+    def __init__(
+        self,
+        keep_ratio: float | Schedule,
+        score: ScoreFunction = cross_entropy,
+        *,
+        selector: CandidateSelector | str | None = None,
+        reference: Where | None = None,
+    ) -> None:
         self.keep_ratio = as_keep_ratio(keep_ratio)
         if not callable(score):
             raise TypeError(f"`score` must be a function of (module, batch), got {score!r}")
-        self.score = score
+        self.score, self.reference = score, reference
+        self.selector = selector_class(selector)() if isinstance(selector, str) else selector
+        if self.selector is not None and not isinstance(self.selector, CandidateSelector):
+            raise TypeError(
+                "`selector` must choose by the losses of a batch's samples, as SelectiveBackprop and JEST do, got "
+                f"{type(self.selector).__name__}"
+            )
+        if isinstance(self.selector, JEST) != (reference is not None):
+            raise ValueError(
+                "`reference` is where batches hold the reference losses that JEST subtracts: give both or neither, got "
+                f"selector={selector!r} and reference={reference!r}"
+            )
         self._undo: Callable[[], None] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -111,10 +138,25 @@ class BatchFraction(Callback):
                 with ExitStack() as stack:
                     for selection in selections:
                         stack.enter_context(selection.counting_scoring(pl_module, size))
-                    kept = top_k(scored(self.score, pl_module, batch, size, key=draws), count)
+                    scores = scored(self.score, pl_module, batch, size, key=draws)
+                kept = self._chosen(scores, batch, count, draws)
                 seconds = time.perf_counter() - start
                 for selection in selections:
                     selection.controller.add_scoring(size, seconds)
         for selection in selections:
             selection.controller.keep(batch_idx, kept, size)
         return batch if kept is None else cut(batch, kept, size)
+
+    def _chosen(self, scores: Tensor, batch: Any, count: int, draws: tuple[int, ...]) -> Tensor:
+        """(count,) int64 positions in the batch, ascending."""
+        selector = self.selector
+        if selector is None:
+            return top_k(scores, count)
+        if self.reference is not None:
+            scores = scores.detach().cpu().double() - read_numbers(self.reference, batch, "reference").double()
+        seed = torch.initial_seed() if selector.seed is None else selector.seed
+        generator = torch.Generator().manual_seed(hash((seed, *draws)))
+        if self.reference is None:
+            return selector.keep(torch.arange(len(scores)), scores, count, generator)
+        finite = torch.isfinite(scores)
+        return selector.choose(torch.where(finite, scores, -torch.inf), count, generator)

@@ -4,6 +4,7 @@ from dynsel.samplers.batch import BatchSelectionSampler
 from dynsel.samplers.controller import SelectionController
 from dynsel.samplers.driver import Driver, Phase, PlainDriver
 from dynsel.samplers.epoch_record import EpochRecord
+from dynsel.samplers.indexed_view import IndexedView
 from dynsel.samplers.loader import sampler_for, wrap_loader
 from dynsel.samplers.selection_sampler import SelectionSampler
 
@@ -11,6 +12,7 @@ __all__ = [
     "BatchSelectionSampler",
     "Driver",
     "EpochRecord",
+    "IndexedView",
     "Phase",
     "PlainDriver",
     "SelectionController",

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, default_collate
 from dynsel._lib.batches import parts_of
 from dynsel.samplers.rng import get_rng_state, set_rng_state
 
-__all__ = ["Collation", "collation_of", "keeps_order", "read_indices"]
+__all__ = ["Collation", "collation_of", "keeps_order", "read_indices", "read_numbers"]
 
 logger = logging.getLogger("dynsel")
 
@@ -196,33 +196,47 @@ def _numbers(item: Any) -> list[Any]:
     return [number for part in parts.values() for number in _numbers(part)]
 
 
-def read_indices(where: str | int | Callable[[Any], Any], batch: Any) -> Tensor:
-    """The data set indices of a batch's samples, as the batch itself tells them.
+Where = str | int | Callable[[Any], Any]
+
+
+def read_numbers(where: Where, batch: Any, argument: str) -> Tensor:
+    """(B,) numbers that a batch itself tells of its samples, on the CPU.
 
     Args:
         where: A key, an attribute or a position of the batch, or a function of it.
         batch: As the loader gives it.
-
-    Returns:
-        (B,) int64 on the CPU.
+        argument: What `where` was given as, for messages.
 
     Raises:
-        ValueError: If the batch has no such part, or it isn't one whole number per sample.
+        ValueError: If the batch has no such part, or it isn't one number per sample.
     """
     try:
         if callable(where):
             found = where(batch)
         else:
             found = getattr(batch, where) if isinstance(where, str) and hasattr(batch, where) else batch[where]
-        indices = torch.as_tensor(found).cpu()
+        numbers = torch.as_tensor(found).detach().cpu()
     except (KeyError, IndexError, TypeError, AttributeError, ValueError, RuntimeError) as error:
         raise ValueError(
-            f"`indices={where!r}` finds no indices in a batch of type {type(batch).__name__} ({error}); give a key or "
-            "position of the batch, or a function of it that returns (B,) data set indices"
+            f"`{argument}={where!r}` finds nothing in a batch of type {type(batch).__name__} ({error}); give a key or "
+            "position of the batch, or a function of it that returns (B,) numbers"
         ) from error
-    if indices.ndim != 1 or indices.is_floating_point() or indices.dtype == torch.bool:
-        raise ValueError(
-            f"`indices={where!r}` must give one whole number per sample, got shape {tuple(indices.shape)} of "
-            f"{indices.dtype}"
-        )
+    if numbers.ndim != 1:
+        raise ValueError(f"`{argument}={where!r}` must give one number per sample, got shape {tuple(numbers.shape)}")
+    return numbers
+
+
+def read_indices(where: Where, batch: Any) -> Tensor:
+    """(B,) int64 data set indices of a batch's samples, as the batch itself tells them.
+
+    Args:
+        where: A key, an attribute or a position of the batch, or a function of it.
+        batch: As the loader gives it.
+
+    Raises:
+        ValueError: If the batch has no such part, or it isn't one whole number per sample.
+    """
+    indices = read_numbers(where, batch, "indices")
+    if indices.is_floating_point() or indices.dtype == torch.bool:
+        raise ValueError(f"`indices={where!r}` must give one whole number per sample, got {indices.dtype}")
     return indices.long()

@@ -12,15 +12,15 @@ from torch import Tensor
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
+    Dataset,
     DistributedSampler,
     IterableDataset,
-    RandomSampler,
     SequentialSampler,
     SubsetRandomSampler,
 )
 
 from dynsel.samplers.rng import get_rng_state, set_rng_state
-from dynsel.samplers.selection_sampler import SelectionSampler
+from dynsel.samplers.selection_sampler import SelectionSampler, is_shuffle
 
 if TYPE_CHECKING:
     _Base = DataLoader[Any]
@@ -265,7 +265,7 @@ class _Source:
         base = self.base
         if type(base) is SubsetRandomSampler:
             return len(base.indices) == (len(self.dataset) if self.pool is None else len(self.pool))
-        full = type(base) is RandomSampler and not base.replacement and base.num_samples == len(self.dataset)
+        full = is_shuffle(base) and base.num_samples == len(self.dataset)
         return full or type(base) is SequentialSampler
 
 
@@ -294,10 +294,19 @@ def _check_selectable(loader: Any) -> None:
             f"selection needs a torch DataLoader, got {type(loader).__name__}; put the samples into a data set and "
             "that into a DataLoader, or leave this loader out of the selection"
         )
-    if isinstance(loader.dataset, IterableDataset) or not hasattr(loader.dataset, "__len__"):
+    dataset = loader.dataset
+    if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
+        readable = hasattr(dataset, "__len__") and hasattr(type(dataset), "__getitem__")
+        # Dataset itself has a `__getitem__` that raises.
+        readable = readable and type(dataset).__getitem__ is not Dataset.__getitem__
+        way_out = (
+            "it can be read by index, so that `IndexedView(dataset)` of dynsel.samplers makes one of it"
+            if readable
+            else "give it `__getitem__` and `__len__`, leave this loader out of the selection, or select inside its "
+            "batches: `BatchFraction(keep_ratio, selector=...)`"
+        )
         raise TypeError(
-            f"selection by index needs a map-style data set with a length, got {type(loader.dataset).__name__}; "
-            "give it `__getitem__` and `__len__`, or leave this loader out of the selection"
+            f"selection by index needs a map-style data set with a length, got {type(dataset).__name__}; {way_out}"
         )
     base = loader.sampler
     if isinstance(base, DistributedSampler) and not (

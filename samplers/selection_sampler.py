@@ -327,7 +327,7 @@ class SelectionSampler(DistributedSampler[int]):
         base = self.base
         if type(base) is SubsetRandomSampler:
             return len(base.indices) == self.num_total and self._subset_is_a_set
-        return type(base) is RandomSampler and not base.replacement and base.num_samples == self.num_total
+        return is_shuffle(base) and base.num_samples == self.num_total  # type: ignore[union-attr]
 
     def _full_order(self) -> tuple[Tensor, Tensor | None]:
         if self.base is not None and not (self._by_seed and self._shuffles_all):
@@ -611,6 +611,12 @@ def _drawn_batches(batches: Any, limit: int) -> tuple[Tensor, Tensor]:
             break
     sizes = torch.tensor([len(batch) for batch in found], dtype=torch.int64)
     return torch.cat([torch.zeros(0, dtype=torch.int64), *found]), torch.repeat_interleave(sizes)
+
+
+def is_shuffle(sampler: Any) -> bool:
+    """Whether it is torch's RandomSampler, or torchdata's, which draws the same, without replacement."""
+    known = type(sampler) is RandomSampler or type(sampler).__module__.startswith("torchdata.")
+    return known and isinstance(sampler, RandomSampler) and not sampler.replacement
 
 
 def index_dtype(num_samples: int) -> torch.dtype:

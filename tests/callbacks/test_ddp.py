@@ -150,6 +150,12 @@ def test_what_stayed_of_the_batches_of_all_ranks_is_counted(results):
             assert dict(zip(indices, losses, strict=True)) == dict(zip(seen, own, strict=True))
 
 
+def test_each_rank_trains_on_a_part_of_its_own_stream(results):
+    for number, seen in enumerate(each(results, "stream")):
+        assert [[len(batch) for batch in epoch] for epoch in seen] == [[3] * 4] * 2
+        assert {i % 2 for epoch in seen for batch in epoch for i in batch} == {number}
+
+
 def test_exact_resume_on_two_ranks(results):
     assert [(rank["checkpoints"], rank["different"]) for rank in each(results, "batch_fraction")] == [(7, [])] * 2
 

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from support import Fixed, Listening, Module, SaveEvery, Sizes, fit, same_weights, selection, train_loader
 from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset
 
 from dynsel.callbacks import BatchFraction, DynamicSelection
 from dynsel.schedules import Constant
@@ -276,6 +277,19 @@ def cut_and_resumed(folder: Path, make: Callable[[], Selector]) -> dict[str, Any
     return {**whole, "checkpoints": len(saver.paths), "different": different}
 
 
+class Stream(IterableDataset[Any]):
+    """Each rank reads every second sample."""
+
+    def __iter__(self) -> Any:
+        data = train_loader().dataset
+        return (data[i] for i in range(RANK, 40, WORLD))
+
+
+def stream(folder: Path) -> Any:
+    fraction = BatchFraction(0.5, loss_score, selector="selective-backprop")
+    return train(None, fraction, loader=DataLoader(Stream(), 5), max_epochs=2, val=False)[0]["seen"]
+
+
 # ---------------------------------------------------------------- errors
 class Locked(Exception):
     """Does not pickle."""
@@ -351,6 +365,7 @@ CHECKS = {
         full_equals_plain,
         feedback,
         batch_fraction,
+        stream,
         capture,
         methods,
         candidates,

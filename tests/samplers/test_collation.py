@@ -238,10 +238,11 @@ def test_samples_that_were_not_fed_are_refused():
 @pytest.mark.parametrize(
     ("where", "problem"),
     [
-        ("idx", "finds no indices in a batch of type dict"),
-        (lambda batch: batch["x"], "must give one whole number per sample, got shape"),
-        (lambda batch: torch.tensor([True]), "must give one whole number per sample, got shape"),
-        (lambda batch: "abc", "finds no indices in a batch of type dict"),
+        ("idx", "finds nothing in a batch of type dict"),
+        (lambda batch: batch["x"], "must give one whole number per sample, got torch.float32"),
+        (lambda batch: torch.tensor([True]), "must give one whole number per sample, got torch.bool"),
+        (lambda batch: torch.zeros(2, 2), "must give one number per sample, got shape"),
+        (lambda batch: "abc", "finds nothing in a batch of type dict"),
     ],
 )
 def test_indices_that_are_none_are_refused(where, problem):

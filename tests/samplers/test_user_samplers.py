@@ -424,3 +424,28 @@ def test_a_schedule_of_sizes_is_that_of_the_sampler():
     assert len(loader) == 10
     assert [len(flat(batches)) for batches in train(selection, loader, 4)] == [12, 40, 20, 8]
     assert [record.keep_ratio for record in selection.history] == [0.3, 1.0, 0.5, 0.2]
+
+
+# ---------------------------------------------------------------- torchdata's loader
+@pytest.mark.parametrize("options", [{}, {"num_workers": 1}, {"num_workers": 1, "persistent_workers": True}])
+def test_a_stateful_loader_is_selected_from_and_resumes_by_the_selections_own_state(options):
+    loaders = pytest.importorskip("torchdata.stateful_dataloader")
+
+    def fed(selection: SelectionController) -> Any:
+        return selection.wrap(loaders.StatefulDataLoader(DATA, batch_size=8, shuffle=True, **options))
+
+    whole = controller()
+    loader = fed(whole)
+    assert [[len(batch) for batch in batches] for batches in train(whole, loader, 2)] == [[8] * 12 + [4]] * 2
+    assert set(whole.selector.usage.tolist()) == {1}
+    loader.sampler.set_epoch(2)
+    seen, state = [], None
+    for step, (_, i, _) in enumerate(loader):
+        seen.append(i.tolist())
+        if step == 4:
+            state = whole.state_dict()
+    again = controller()
+    rest = fed(again)
+    again.load_state_dict(state)
+    rest.sampler.set_epoch(2)
+    assert [i.tolist() for _, i, _ in rest] == seen[5:]
