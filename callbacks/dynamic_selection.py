@@ -18,6 +18,7 @@ from dynsel._lib.operations import FlopTap, can_count
 from dynsel.callbacks.lightning_driver import Callback, LightningDriver, change_train_batches
 from dynsel.callbacks.listening import Heard, Listener
 from dynsel.callbacks.showing import is_monitored, log_images, show_metrics
+from dynsel.callbacks.steps import count_steps, schedulers_built_for_more, summary
 from dynsel.samplers.controller import SelectionController
 from dynsel.samplers.epoch_record import EpochRecord
 from dynsel.schedules import Schedule
@@ -29,21 +30,25 @@ ScoreFunction = Callable[[pl.LightningModule, Any], Tensor]
 
 
 class DynamicSelection(Callback):
-    """Trains each epoch on a selection of the training set, chosen anew every epoch.
+    """Trains on selections of the training set, each chosen from what training told before it.
 
     Add it to the Trainer's callbacks; the LightningModule, the DataModule and the loaders stay as they are. The
     train loader's samples must be selectable by index (a map-style data set); its sampler's order is kept.
 
-    Logged at the end of each epoch, under `selection/`: keep_ratio, coverage (share of samples used so far),
-    usage_gini, class_balance, selection_seconds with its part fit_seconds, data_seconds (waiting for batches),
-    samples_trained and samples_scored (all epochs together), with `count_flops` also flops and selection_flops; see
-    `dynsel.samplers.EpochRecord`. keep_ratio, coverage, usage_gini and samples_trained can be monitored, with or
-    without a logger: `EarlyStopping(monitor="selection/coverage", mode="max")`.
+    Logged at the end of each epoch, under `selection/`: keep_ratio, rounds (selections of the epoch), coverage (share
+    of samples used so far), usage_gini, class_balance, selection_seconds with its part fit_seconds, data_seconds
+    (waiting for batches), samples_trained and samples_scored (all epochs together), with `count_flops` also flops and
+    selection_flops; see `dynsel.samplers.EpochRecord`. keep_ratio, coverage, usage_gini and samples_trained can be
+    monitored, with or without a logger: `EarlyStopping(monitor="selection/coverage", mode="max")`.
 
     Args:
         selector: What decides; a `Selector` or a short name ("random", "rrd", ...). Default: `Hybrid`.
-        keep_ratio: Share of the training set that an epoch trains on, in (0, 1]; a number or a
-            `dynsel.schedules.Schedule` over the progress of training.
+        keep_ratio: Share of the training set that a selection holds, in (0, 1]; a number or a
+            `dynsel.schedules.Schedule` over the progress of training. Given without `budget`, an epoch is one selection
+            and as much shorter. Default: 0.5, or the budget if that is smaller.
+        budget: Share of the full training's batches to spend, in (0, 1]. An epoch has `budget` times its own number of
+            batches and consists of rounds, each a fresh selection of `keep_ratio` of the data. Default: 1, the very
+            steps of the training without this callback, unless `keep_ratio` is given.
         features: For selectors that need features: an (N, d) array or tensor, row i describing sample i; the path
             of a `.npy` or `.npz` file; "pixels"; "model" (default: captured in training, at no extra forward
             pass, from the input of the last linear layer) or "model:NAME" for another submodule's input.
@@ -64,7 +69,7 @@ class DynamicSelection(Callback):
             histogram of uses; 0 = never.
 
     Raises:
-        ValueError: If `keep_ratio` leaves (0, 1].
+        ValueError: If `keep_ratio` or `budget` leaves (0, 1].
         TypeError: If `selector` is no selector.
 
     Example:
@@ -76,8 +81,9 @@ class DynamicSelection(Callback):
     def __init__(
         self,
         selector: Selector | str | None = None,
-        keep_ratio: float | Schedule = 0.5,
+        keep_ratio: float | Schedule | None = None,
         *,
+        budget: float | None = None,
         features: Any = None,
         labels: Any = None,
         per_sample_loss: ScoreFunction | None = None,
@@ -89,7 +95,7 @@ class DynamicSelection(Callback):
         log_images_every: int = 0,
     ) -> None:
         self.controller = SelectionController(
-            selector, keep_ratio, features=features, labels=labels, seed=seed, indices=indices
+            selector, keep_ratio, budget=budget, features=features, labels=labels, seed=seed, indices=indices
         )
         self._is_only_loader = True
         self.count_flops = count_flops
@@ -237,6 +243,8 @@ class DynamicSelection(Callback):
         trainer, driver = self._trainer, self._driver
         if trainer is None or driver is None or trainer.max_epochs in (None, -1) or driver.overfits:
             return None
+        if self.controller.budget is not None:
+            return None  # epochs have one length, which Lightning has read
         steps = self.controller.plan(trainer.max_epochs, trainer.max_steps, driver.optimizer_steps)
         return driver.batches_for_estimate(steps, trainer.max_epochs)
 
@@ -259,6 +267,19 @@ class DynamicSelection(Callback):
             epochs=trainer.max_epochs,
             capture=self.controller.capture,
         )
+
+        self._say_what_becomes_of_steps(trainer)
+
+    def _say_what_becomes_of_steps(self, trainer: pl.Trainer) -> None:
+        # With several loaders another one may decide how long an epoch is.
+        if self._driver is None or not self._is_only_loader or trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
+        steps = count_steps(self.controller, self._driver)
+        rank_zero_info(summary(self.controller, self._driver, steps))
+        # Without a budget the estimate is that of the mean epoch, rounded up.
+        slack = 0 if self.controller.budget is not None else trainer.max_epochs or 0
+        for message in schedulers_built_for_more(trainer, steps, slack):
+            rank_zero_warn(message)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._listener is not None:

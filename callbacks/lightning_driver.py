@@ -120,8 +120,15 @@ class LightningDriver:
         """
         loop = self.trainer.fit_loop
         source, setup_data = loop._data_source, loop.setup_data
-        request = source.dataloader
-        source.dataloader = lambda: transform(request())
+        request, interval = source.dataloader, self.trainer.val_check_interval
+
+        def request_and_transform() -> Any:
+            loaders = request()
+            transformed = transform(loaders)
+            self._lower_interval(loaders, transformed)
+            return transformed
+
+        source.dataloader = request_and_transform
 
         def setup_and_plan() -> None:
             before = loop._combined_loader
@@ -130,6 +137,7 @@ class LightningDriver:
                 setup_data()
             finally:
                 self._loading = False
+                self.trainer.val_check_interval = interval
             # Only a fresh request counted the epoch's batches anew. What it counted are the whole data set's, for
             # checks; the estimate of all steps, which schedulers ask for from here on, needs the mean epoch.
             if loop._combined_loader is not before and loop._combined_loader is not None:
@@ -139,6 +147,18 @@ class LightningDriver:
                     self._until_first_batch(planned)
 
         loop.setup_data = setup_and_plan
+
+    def _lower_interval(self, loaders: Any, transformed: Any) -> None:
+        """While Lightning checks it, an interval of validation that only the loader's new length falls short of is
+        that length: such an epoch validates at its end.
+        """
+        trainer = self.trainer
+        interval, whole_run = trainer.val_check_interval, trainer.check_val_every_n_epoch is None
+        flat = [self.combined(each).flattened for each in (loaders, transformed)]
+        if isinstance(interval, int) and not whole_run and len(flat[0]) == 1:
+            full, now = (_limited(_length(each[0]), trainer.limit_train_batches) for each in flat)
+            if now < interval <= full:
+                trainer.val_check_interval = int(now)
 
     def uninstall(self) -> None:
         """Undo `install`; calling it again, or without it, does nothing."""
@@ -274,13 +294,15 @@ class LightningDriver:
         current = self.trainer.fit_loop.epoch_loop.batch_progress.current
         return int(min(delivered, current.started, current.processed))
 
-    def progress(self, epoch: int) -> float:
-        """Share of training done at the start of `epoch`, by epochs or by steps, whichever ends first."""
-        return training_progress(self.trainer, epoch)
+    def progress(self, epoch: float, ahead: int = 0) -> float:
+        """Share of training done when `epoch` epochs are, `ahead` batches from now; by epochs or by steps, whichever
+        ends first.
+        """
+        return training_progress(self.trainer, epoch, steps=self.optimizer_steps(ahead) if ahead else 0)
 
-    def progress_after(self, epoch: int, batches: int) -> float:
-        """The same at its end, when it has so many batches."""
-        return training_progress(self.trainer, epoch + 1, steps=self.optimizer_steps(batches))
+    def epoch_length(self, batches: int) -> int:
+        """Batches of an epoch of so many, with `limit_train_batches`."""
+        return int(_limited(batches, self.trainer.limit_train_batches))
 
     @property
     def accumulate(self) -> int:
@@ -296,8 +318,7 @@ class LightningDriver:
 
     def optimizer_steps(self, batches: int) -> int:
         """Optimiser steps of an epoch of so many batches."""
-        batches = int(_limited(batches, self.trainer.limit_train_batches))
-        return math.ceil(batches / self.accumulate)
+        return math.ceil(self.epoch_length(batches) / self.accumulate)
 
     def batches_for_estimate(self, steps: list[int], max_epochs: int) -> int:
         """Batches an epoch for which Lightning's estimate of the whole fit is at least the sum of `steps`, and
@@ -321,7 +342,7 @@ class LightningDriver:
             state.pop("combined_loader", None)
 
 
-def training_progress(trainer: pl.Trainer, epoch: int, steps: int = 0) -> float:
+def training_progress(trainer: pl.Trainer, epoch: float, steps: int = 0) -> float:
     """Share of training done in `epoch`, by epochs or by steps so far and these, whichever ends first."""
     by_epochs = epoch / trainer.max_epochs if trainer.max_epochs not in (None, -1) else 0.0
     by_steps = (trainer.global_step + steps) / trainer.max_steps if trainer.max_steps > 0 else 0.0

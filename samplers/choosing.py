@@ -17,7 +17,7 @@ from dynsel.samplers.batch import check_candidates, keep_in_batches
 from dynsel.samplers.driver import Driver
 from dynsel.samplers.epoch_record import Books
 from dynsel.samplers.feedback import EpochFeedback
-from dynsel.samplers.planning import Fed, fed, small_last_batch
+from dynsel.samplers.planning import Fed, Rounds, fed, fed_in_round, share_of_round, small_last_batch
 from dynsel.samplers.ranks import decide_once
 from dynsel.samplers.rng import get_rng_state, set_rng_state
 from dynsel.samplers.selection_sampler import SelectionSampler
@@ -38,10 +38,14 @@ class Chooser:
         keep_ratio: Share of the data set that an epoch trains on, over the progress of training.
         sources: Fits the selector where it must be.
         books: Where the work of a selector's own network is entered.
+        rounds: How long selections are, where an epoch may have several; None = as long as an epoch.
     """
 
-    def __init__(self, selector: Selector, keep_ratio: Schedule, sources: Sources, books: Books) -> None:
+    def __init__(
+        self, selector: Selector, keep_ratio: Schedule, sources: Sources, books: Books, rounds: Rounds | None = None
+    ) -> None:
         self.selector, self.keep_ratio, self.sources, self.books = selector, keep_ratio, sources, books
+        self.rounds = rounds
         self._warned = False
 
     @property
@@ -68,40 +72,69 @@ class Chooser:
         check_candidates(self.keep_ratio, sampler.batch_size, sampler.num_total, shrink=self.selector.shrink)
 
     def fed(self, progress: float, sampler: SelectionSampler) -> Fed:
-        """What an epoch feeds that begins at this progress."""
-        return fed(self.selector, self.keep_ratio(progress), sampler.expected, sampler.batch_size)
+        """What a selection feeds that begins at this progress."""
+        ratio = self.keep_ratio(progress)
+        if self.rounds is None:
+            return fed(self.selector, ratio, sampler.expected, sampler.batch_size)
+        return fed_in_round(
+            self.selector,
+            ratio,
+            sampler.expected,
+            sampler.batch_size,
+            batches=self.rounds.length(self.share_of_round(ratio, sampler)),
+            ranks=sampler.num_replicas,
+            drop_last=sampler.drop_last,
+        )
+
+    def share_of_round(self, ratio: float, sampler: SelectionSampler) -> float:
+        """Share of an epoch's batches without a selection that are trained on one of this keep ratio."""
+        # Batches of the user's own making get smaller, not fewer.
+        return 1.0 if sampler.own_batches else share_of_round(self.selector, ratio)
 
     def in_batches(self, progress: float, sampler: SelectionSampler) -> bool:
-        """Whether an epoch that begins at this progress is chosen inside batches, before they are loaded."""
+        """Whether what begins at this progress is chosen inside batches, before they are loaded."""
         selector = self.selector
         if not isinstance(selector, BatchSelector):
             return False
         return selector.needs_stream or self.fed(progress, sampler).samples < sampler.expected
 
-    def choose(self, epoch: int, last: int, sampler: SelectionSampler, driver: Driver, loader: Any) -> Selection:
-        """Choose the samples of an epoch. A collective: every rank must call it.
+    def choose(
+        self, epoch: int, last: int, sampler: SelectionSampler, driver: Driver, loader: Any, batch: int = 0
+    ) -> Selection:
+        """Choose the samples of an epoch, or of the round of it that begins with `batch`. A collective: every rank
+        must call it.
 
         Args:
             epoch: Its number, from 0.
-            last: Number of the epoch before; -1 if there was none.
+            last: Number of the last epoch that was trained to its end; -1 if there was none.
             sampler: Told of the selection.
             driver: Whoever trains.
             loader: The wrapped loader.
+            batch: Batch of the epoch.
 
         Raises:
             ValueError: If nothing is chosen, or less than `drop_last` leaves out.
         """
-        progress = driver.progress(epoch)
+        progress = self.progress(epoch, batch, driver)
         if self.in_batches(progress, sampler):
-            chosen = self._in_batches(epoch, last, progress, sampler, driver, loader)
-            _check_length(sampler)
+            chosen = self._in_batches(epoch, last, progress, sampler, driver, loader, batch)
         else:
-            sampler.begin(epoch, batch_size=self.fed(progress, sampler).batch_size)
+            sampler.begin(epoch, batch=batch, batch_size=self.fed(progress, sampler).batch_size)
             choose = self._from_all if sampler.is_permutation else self._from_drawn
             chosen = choose(epoch, last, progress, sampler)
-            _check_length(sampler)
+        if self.rounds is not None:
+            share = self.share_of_round(self.keep_ratio(progress), sampler)
+            self.rounds.take(share, sampler.limit(self.rounds.length(share)))
+        _check_length(sampler)
+        if self.rounds is None and not isinstance(self.selector, BatchSelector):
             self._warn_of_small_batch(sampler)
         return chosen
+
+    def progress(self, epoch: int, batch: int, driver: Driver, ahead: int = 0) -> float:
+        """Share of training done before this batch of an epoch, or `ahead` batches later."""
+        if self.rounds is None:
+            return driver.progress(epoch + (ahead > 0), ahead)
+        return driver.progress(epoch + (batch + ahead) / driver.epoch_length(self.rounds.epoch_batches), ahead)
 
     def _from_all(self, epoch: int, last: int, progress: float, sampler: SelectionSampler) -> Selection:
         size = self.fed(progress, sampler)
@@ -121,12 +154,12 @@ class Chooser:
         order = sampler.draw()
         once = len(order) == sampler.num_total == len(np.unique(order.numpy()))
         strata = strata_of(sampler.base, order, sampler.pool, self.sources.codes)
-        ratio = self.keep_ratio(progress)
+        size = self._size(progress, sampler, len(order))
 
         def decide() -> tuple[Tensor, Tensor | None]:
             self.sources.fit_if_needed(last)
             if not once:
-                return choose_among(self.selector, order, sample_count(ratio, len(order)), progress, strata)
+                return choose_among(self.selector, order, size, progress, strata)
             chosen = checked_selection(self.selector, progress, self.fed(progress, sampler).samples)
             taken = torch.zeros(sampler.num_total, dtype=torch.bool)
             taken[chosen.indices.long()] = True
@@ -139,6 +172,13 @@ class Chooser:
         if once:
             self._check_not_empty(epoch, len(places))
         return Selection(sampler.keep(places, weights))
+
+    def _size(self, progress: float, sampler: SelectionSampler, drawn: int) -> int:
+        """How many of the samples drawn to take."""
+        ratio = self.keep_ratio(progress)
+        if self.rounds is None or sampler.own_batches:
+            return sample_count(ratio, drawn)
+        return drawn if ratio == 1 else min(drawn, self.fed(progress, sampler).samples)
 
     def _check_not_empty(self, epoch: int, count: int) -> None:
         if not count:
@@ -164,18 +204,18 @@ class Chooser:
 
     # ---------------------------------------------------------------- before batches are loaded
     def _in_batches(
-        self, epoch: int, last: int, progress: float, sampler: SelectionSampler, driver: Driver, loader: Any
+        self, epoch: int, last: int, progress: float, sampler: SelectionSampler, driver: Driver, loader: Any, batch: int
     ) -> Selection:
         """Cut the epoch's order into batches of candidates, and keep of each what the selector says."""
         selector = self.selector
         assert isinstance(selector, BatchSelector)
-        sampler.begin(epoch, batch_size=self.fed(progress, sampler).batch_size, by_seed=True)
+        sampler.begin(epoch, batch=batch, batch_size=self.fed(progress, sampler).batch_size, by_seed=True)
         sampler.select(None)
         order = sampler.draw()
-        size = sample_count(self.keep_ratio(progress), len(order))
+        size = self._size(progress, sampler, len(order))
         if selector.needs_stream:
-            until = driver.progress_after(epoch, sampler.num_batches(size, sampler.step_size))
-            selector.lend(stream_of(loader, driver, until))
+            ahead = sampler.num_batches(size, sampler.step_size)
+            selector.lend(stream_of(loader, driver, self.progress(epoch, batch, driver, ahead)))
 
         def decide() -> tuple[Tensor, Tensor | None]:
             self.sources.fit_if_needed(last)
@@ -224,7 +264,7 @@ class Chooser:
 def _check_length(sampler: SelectionSampler) -> None:
     if not sampler.is_permutation:
         sampler.draw()  # only the draw tells the epoch's length
-    if sampler.num_batches() == 0:
+    if not sampler.has_left(sampler.first_batch):
         raise ValueError(
             f"epoch {sampler.epoch}: {sampler.count} selected samples are less than one batch of "
             f"{sampler.step_size} on each of {sampler.num_replicas} ranks and drop_last=True drops "

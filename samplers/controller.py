@@ -1,4 +1,4 @@
-"""Decides each epoch's selection and keeps the books: the part of dynsel that knows no trainer.
+"""Decides selections and keeps the books: the part of dynsel that knows no trainer.
 
 `dynsel.callbacks.DynamicSelection` is this, driven by Lightning's hooks; a plain loop or Fabric drives it by hand.
 """
@@ -23,12 +23,12 @@ from dynsel.samplers.driver import Driver, Phase, PlainDriver
 from dynsel.samplers.epoch_record import Books, EpochRecord
 from dynsel.samplers.feedback import EpochFeedback
 from dynsel.samplers.loader import sampler_for, wrap_loader
-from dynsel.samplers.planning import steps_by_epoch
+from dynsel.samplers.planning import Rounds, knobs, steps_by_epoch
 from dynsel.samplers.ranks import decide_once, gather, num_ranks, this_rank
 from dynsel.samplers.rng import RandomStates
 from dynsel.samplers.selection_sampler import SelectionSampler
 from dynsel.samplers.sources import Sources
-from dynsel.schedules import Schedule, as_keep_ratio
+from dynsel.schedules import Schedule
 from dynsel.selection import class_balance
 from dynsel.selectors import CandidateSelector, Hybrid, Selector, selector_class
 
@@ -36,7 +36,7 @@ __all__ = ["SelectionController"]
 
 
 # Keys of the selection's state.
-_STATE = ("epoch", "selector", "sampler", "books", "sources", "rng")
+_STATE = ("epoch", "selector", "sampler", "books", "sources", "rng", "round", "rest")
 
 
 def _nothing() -> None:
@@ -44,14 +44,20 @@ def _nothing() -> None:
 
 
 class SelectionController:
-    """Chooses the samples of each epoch, feeds them, and learns from what was trained on.
+    """Chooses the samples to train on, feeds them, and learns from what was trained on.
+
+    With a budget an epoch keeps that share of its batches, whatever is selected, and consists of rounds: each is a
+    fresh selection of `keep_ratio` of the data, and rounds go on over the ends of epochs. Without one, an epoch is one
+    selection and has as many batches as that.
 
     A copy (`copy.deepcopy`, `pickle`) has its own selector, books and position, and goes on from there once it wraps a
     loader; loader and Trainer stay with the original.
 
     Args:
         selector: A `Selector` or its short name ("random", "rrd", ...); default: `Hybrid`.
-        keep_ratio: Share of the training set that an epoch trains on, in (0, 1]; a number or a schedule.
+        keep_ratio: Share of the training set that a selection holds, in (0, 1]; a number or a schedule. Default: 0.5,
+            or the budget if that is smaller.
+        budget: Share of the full training's batches to spend, in (0, 1]. Default: 1, unless `keep_ratio` is given.
         features: Where features come from, if the selector needs them: an (N, d) array or tensor; a path to a
             `.npy` or `.npz` file; "pixels" (PCA of the raw inputs); "model" (default: what the trained model's
             last linear layer takes in, captured while training) or "model:NAME" for a submodule's input.
@@ -69,7 +75,7 @@ class SelectionController:
 
     Raises:
         TypeError: If `selector` is no selector.
-        ValueError: If `keep_ratio` leaves (0, 1], or `max_epochs` is below 1.
+        ValueError: If `keep_ratio` or `budget` leaves (0, 1], or `max_epochs` is below 1.
 
     Example:
         >>> import torch
@@ -88,8 +94,9 @@ class SelectionController:
     def __init__(
         self,
         selector: Selector | str | None = None,
-        keep_ratio: float | Schedule = 0.5,
+        keep_ratio: float | Schedule | None = None,
         *,
+        budget: float | None = None,
         features: Any = None,
         labels: Any = None,
         max_epochs: int | None = None,
@@ -101,13 +108,15 @@ class SelectionController:
         if selector is not None and not isinstance(selector, Selector):
             raise TypeError(f"`selector` must be a dynsel.selectors.Selector or a short name, got {selector!r}")
         self.selector: Selector = Hybrid() if selector is None else selector
-        self.keep_ratio, self.seed = as_keep_ratio(keep_ratio), seed
+        self.keep_ratio, self.budget = knobs(keep_ratio, budget)
+        self.seed = seed
         self.where, self._collation = indices, Collation(None)
         self._plain = PlainDriver(max_epochs)
         self.driver: Driver = self._plain
         self.books = Books(scores_batches=self.cuts_batches)
         self.sources = Sources(self.selector, features, labels, self.books)
-        self.chooser = Chooser(self.selector, self.keep_ratio, self.sources, self.books)
+        self.rounds = None if self.budget is None else Rounds(self.budget)
+        self.chooser = Chooser(self.selector, self.keep_ratio, self.sources, self.books, self.rounds)
         # Weak: workers of a loader that is part of a cycle take five seconds to stop when it is collected.
         self._loader: Callable[[], Any] = _nothing
         self._sampler: SelectionSampler | None = None
@@ -119,6 +128,10 @@ class SelectionController:
         self.epoch = -1
         self.books.clear()
         self._rng = RandomStates()
+        # Of the selection at hand: the keep ratio asked for, the share selected, how alike its classes are to all.
+        self._round = (math.nan, math.nan, math.nan)
+        if self.rounds is not None:
+            self.rounds.rest = 0.0
 
     def forget(self) -> None:
         """Start afresh with the next loader, as a new controller would."""
@@ -224,6 +237,9 @@ class SelectionController:
         world = num_ranks() if num_replicas is None else num_replicas
         place = this_rank() if rank is None and world > 1 else rank or 0
         sampler = sampler_for(loader, num_replicas=world, rank=place, shuffle=shuffle, shared=num_ranks() > 1)
+        if self.rounds is not None:
+            self.rounds.lay_out(sampler.full_batches())
+        sampler.keep_length(None if self.rounds is None else self.rounds.epoch_batches)
         self._exchange(sampler)
         sampler.follow(self._told_epoch)
         wrapped = wrap_loader(loader, sampler, self)
@@ -299,14 +315,21 @@ class SelectionController:
 
     def _start(self, epoch: int) -> None:
         with self.books.preparing():
-            chosen = self.chooser.choose(epoch, self.epoch, self.sampler, self.driver, self._loader())
-            self.sources.begin_epoch()
+            if self.rounds is not None and self.epoch >= 0 and self.sampler.has_left(self.feedback.counted):
+                self.sampler.go_on(epoch, self.feedback.counted)
+            else:
+                self._choose(epoch, self.epoch)
             self.epoch = epoch
             self.feedback.begin()
-        ratio = self.keep_ratio(self.driver.progress(epoch))
+        self.books.open(epoch, *self._round[1:])
+
+    def _choose(self, epoch: int, last: int, batch: int = 0) -> None:
+        chosen = self.chooser.choose(epoch, last, self.sampler, self.driver, self._loader(), batch)
+        self.sources.selected()
+        ratio = self.keep_ratio(self.chooser.progress(epoch, batch, self.driver))
         share = ratio if self.cuts_batches else self.sampler.count / self.sampler.offered
         codes = None if self.cuts_batches else self.sources.codes
-        self.books.open(epoch, share, math.nan if codes is None else class_balance(codes, chosen.indices))
+        self._round = ratio, share, math.nan if codes is None else class_balance(codes, chosen.indices)
 
     def finish_epoch(self) -> EpochRecord | None:
         """Close the books of the current epoch; calling it again changes nothing.
@@ -337,6 +360,16 @@ class SelectionController:
             self.sampler.repeat()
         self._rng.hand_over(self._loader())
         self.driver.before_first_batch()
+
+    def next_round(self) -> None:
+        """The epoch goes on after its selection is used up: choose the next one, from all that was trained before."""
+        self.flush()
+        with self.books.preparing():
+            self.feedback.leave_order()
+            self._choose(self.epoch, self.epoch - 1, self.sampler.delivered)
+            # Now, whatever the workers: it may be drawn from the global generator.
+            self.sampler.draw()
+        self.books.add_round(*self._round[1:])
 
     def waited(self, seconds: float) -> None:
         """Training waited so long for data."""
@@ -390,11 +423,10 @@ class SelectionController:
         Raises:
             ValueError: If the sampler fed another number of samples, or too few losses are finite.
         """
-        assert self.books.record is not None
         start = time.perf_counter()
         # Told whether or not all stay, so that a batch of another size is refused at once.
         self.keep(batch_idx, torch.arange(size), size)
-        kept = self.chooser.cut(self.feedback, batch_idx, self.books.record.keep_ratio, losses)
+        kept = self.chooser.cut(self.feedback, batch_idx, self._round[0], losses)
         self.add_scoring(0 if kept is None else size, time.perf_counter() - start)
         return kept
 
@@ -416,7 +448,7 @@ class SelectionController:
         features: Tensor | None = None,
         batch_loss: Tensor | float | None = None,
     ) -> None:
-        """Tell what training computed for a batch. Nothing is copied off the device before the epoch ends.
+        """Tell what training computed for a batch. Nothing is copied off the device before the next selection.
 
         Args:
             batch_idx: Batch of the current epoch.
@@ -459,6 +491,8 @@ class SelectionController:
         """Optimiser steps of each epoch, as far as the keep ratio decides them; see `planning.steps_by_epoch`."""
 
         def batches_at(progress: float) -> int:
+            if self.rounds is not None:
+                return self.rounds.epoch_batches
             return self.sampler.num_batches(*self.chooser.fed(progress, self.sampler))
 
         return steps_by_epoch(batches_at, max_epochs, max_steps, steps)
@@ -480,6 +514,8 @@ class SelectionController:
             "books": self.books.state_dict(),
             "sources": self.sources.state_dict(),
             "rng": self._rng.state_dict(self._loader()),
+            "round": list(self._round),
+            "rest": None if self.rounds is None else self.rounds.rest,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -515,3 +551,7 @@ class SelectionController:
         self.epoch = state["epoch"]
         self.feedback.begin(state["sampler"]["batches"])
         self._rng.load_state_dict(state["rng"])
+        ratio, share, balance = state["round"]
+        self._round = ratio, share, balance
+        if self.rounds is not None:
+            self.rounds.rest = state["rest"] or 0.0

@@ -89,11 +89,16 @@ class Driver(Protocol):
     def device(self) -> torch.device:
         """Where the model in training is."""
 
-    def progress(self, epoch: int) -> float:
-        """Share of training done at the start of `epoch`, in [0, 1]."""
+    def progress(self, epoch: float, ahead: int = 0) -> float:
+        """Share of training done when `epoch` epochs are, in [0, 1].
 
-    def progress_after(self, epoch: int, batches: int) -> float:
-        """Share of training done at the end of `epoch`, in [0, 1], when it has so many batches."""
+        Args:
+            epoch: Epochs, the last of them in part perhaps.
+            ahead: Batches from now till then.
+        """
+
+    def epoch_length(self, batches: int) -> int:
+        """Batches that training takes of the so many that the loader has in an epoch."""
 
     def batches_trained(self, delivered: int) -> int:
         """Batches of the current epoch that training finished, of those that the loader delivered."""
@@ -134,11 +139,11 @@ class PlainDriver:
             raise ValueError(f"`max_epochs` must be at least 1, got {max_epochs}")
         self.max_epochs = max_epochs
 
-    def progress(self, epoch: int) -> float:
+    def progress(self, epoch: float, ahead: int = 0) -> float:
         return min(1.0, epoch / self.max_epochs) if self.max_epochs else 0.0
 
-    def progress_after(self, epoch: int, batches: int) -> float:
-        return self.progress(epoch + 1)
+    def epoch_length(self, batches: int) -> int:
+        return batches
 
     def batches_trained(self, delivered: int) -> int:
         return delivered

@@ -23,11 +23,11 @@ class EpochRecord:
 
     Attributes:
         epoch: Number of the epoch, from 0.
-        keep_ratio: Share of the data set selected, in (0, 1].
+        keep_ratio: Share of the data set selected, in (0, 1]; of several rounds in an epoch the mean.
         coverage: Share of the data set trained on at least once so far.
         usage_gini: Gini coefficient of the uses so far; 0 = all alike.
         class_balance: 1 minus the total variation distance between the class shares of selection and data set;
-            NaN without labels, and where batches are cut once they are loaded.
+            NaN without labels, and where batches are cut once they are loaded; of several rounds the mean.
         selection_seconds: Time that choosing took before this epoch and inside its batches; in the first one with the
             making of labels and features, and where the selector is fitted with that.
         fit_seconds: The part of it that making features and fitting the selector to them took (autoencoder, graph,
@@ -38,6 +38,7 @@ class EpochRecord:
         flops: Floating-point operations of networks since the run began, all ranks together, by torch's counter: what
             the first batch takes per sample, times the samples. NaN where they aren't counted.
         selection_flops: The part of them that choosing took.
+        rounds: Selections that the epoch was trained on; the first may have begun, and the last go on, beyond it.
     """
 
     epoch: int
@@ -52,6 +53,7 @@ class EpochRecord:
     samples_scored: int = 0
     flops: float = math.nan
     selection_flops: float = math.nan
+    rounds: int = 1
 
 
 class Books:
@@ -93,6 +95,20 @@ class Books:
         self.record = EpochRecord(
             epoch, keep_ratio, class_balance=balance, selection_seconds=self._preparing, fit_seconds=self._fitting
         )
+        self._preparing = self._fitting = 0.0
+
+    def add_round(self, keep_ratio: float, balance: float) -> None:
+        """Enter another selection of the same epoch, with the time spent for it."""
+        if self.record is not None:
+            record, count = self.record, self.record.rounds + 1
+            self.record = replace(
+                record,
+                rounds=count,
+                keep_ratio=record.keep_ratio + (keep_ratio - record.keep_ratio) / count,
+                class_balance=record.class_balance + (balance - record.class_balance) / count,
+                selection_seconds=record.selection_seconds + self._preparing,
+                fit_seconds=record.fit_seconds + self._fitting,
+            )
         self._preparing = self._fitting = 0.0
 
     def close(self, usage: Tensor) -> EpochRecord:

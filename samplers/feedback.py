@@ -37,6 +37,9 @@ class EpochFeedback:
         self._kept: dict[int, Tensor | None] = {}
         # Positions of batches that tell them by themselves, row by row.
         self._rows: dict[int, Tensor] = {}
+        # Batches of a selection that was followed by another before they were collected: this rank's samples, those of
+        # all ranks, and the weights.
+        self._former: dict[int, tuple[Tensor, Tensor, Tensor | None]] = {}
         self._told: dict[int, dict[str, Tensor]] = {}
 
     def of(self, sampler: SelectionSampler) -> EpochFeedback:
@@ -45,8 +48,15 @@ class EpochFeedback:
         twin.begin(self.counted)
         twin._kept.update(self._kept)
         twin._rows.update(self._rows)
+        twin._former.update(self._former)
         twin._told.update(self._told)
         return twin
+
+    def leave_order(self) -> None:
+        """The epoch goes on with another selection: remember batches that were handed out and not collected yet."""
+        sampler, weights = self.sampler, self.sampler.weights
+        for b in range(max(self.counted, sampler.first_batch), sampler.delivered):
+            self._former[b] = sampler.batch(b), sampler.used(b, b + 1), weights
 
     # ---------------------------------------------------------------- a batch
     def positions(self, batch_idx: int) -> Tensor:
@@ -57,7 +67,18 @@ class EpochFeedback:
     def rows(self, batch_idx: int) -> Tensor:
         """(B,) int64 positions of this rank's batch before any of it was cut."""
         rows = self._rows.get(batch_idx)
-        return self.sampler.batch(batch_idx) if rows is None else rows
+        return self._fed(batch_idx) if rows is None else rows
+
+    def _fed(self, batch_idx: int) -> Tensor:
+        if batch_idx in self._former:
+            return self._former[batch_idx][0]
+        if batch_idx < self.sampler.first_batch and self.sampler.epoch_batches is not None:
+            raise ValueError(
+                f"batch {batch_idx} was one of a selection that is over: tell of a batch before the next one is asked "
+                "for. Where batches are fetched ahead of training, give `keep_ratio` without `budget`: an epoch then "
+                "has one selection"
+            )
+        return self.sampler.batch(batch_idx)
 
     def arrange(self, batch_idx: int, positions: Tensor) -> None:
         """Enter which samples a batch holds, row by row: in another order than they were fed, or not all of them.
@@ -67,7 +88,7 @@ class EpochFeedback:
         Raises:
             ValueError: If there is one that the sampler didn't feed.
         """
-        fed, counts = np.unique(self.sampler.batch(batch_idx).numpy(), return_counts=True)
+        fed, counts = np.unique(self._fed(batch_idx).numpy(), return_counts=True)
         held, times = np.unique(positions.numpy(), return_counts=True)
         places = np.searchsorted(fed, held).clip(max=len(fed) - 1)
         wrong = (fed[places] != held) | (times > counts[places])
@@ -82,7 +103,7 @@ class EpochFeedback:
 
     def weights(self, batch_idx: int) -> Tensor | None:
         """(B,) float32 loss weights of them; None when every sample counts alike."""
-        weights = self.sampler.weights
+        weights = self._former[batch_idx][2] if batch_idx in self._former else self.sampler.weights
         return None if weights is None else weights[self.positions(batch_idx)]
 
     def keep(self, batch_idx: int, positions: Tensor | None, size: int = 0) -> None:
@@ -145,9 +166,11 @@ class EpochFeedback:
         if self._is_known_here_only:
             used = torch.cat(self._of_replicas(torch.cat([self.positions(b) for b in batches])))
         else:
-            used = self.sampler.used(self.counted, done)
+            former = [self._former[b][1] for b in batches if b in self._former]
+            used = torch.cat([*former, self.sampler.used(self.counted + len(former), done)])
         values = {name: self._in_order(self._of_replicas(self._own(name, batches)), used) for name in sorted(wants)}
         self._told, self.counted = {}, done
+        self._former = {b: known for b, known in self._former.items() if b >= done}
         return Feedback(used, **{name: self._by_sample(used, numbers) for name, numbers in values.items()})
 
     @property

@@ -36,6 +36,9 @@ class Follower(Protocol):
     def before_first_batch(self) -> None:
         """Told before the first batch of an epoch is fetched."""
 
+    def next_round(self) -> None:
+        """Told before the first batch of another selection of the same epoch: to decide it and draw its order."""
+
     def waited(self, seconds: float) -> None:
         """Told for how long training waited for a batch, or for the start of the workers."""
 
@@ -64,16 +67,29 @@ class _BatchSampler(BatchSampler):
 
 
 class _LazyIterator(Iterator[Any]):
-    """Begins at the first `next`: an iterator made before the epoch's selection is known reads nothing."""
+    """Begins at the first `next`: an iterator made before the epoch's selection is known reads nothing.
+
+    Where the epoch goes on after its selection is used up, the user's loader is begun anew with the same workers:
+    between two batches, so that the next selection knows everything before it, whatever workers prefetch.
+    """
 
     def __init__(self, loader: SelectedLoader) -> None:
         self._loader = loader
         self._iterator: Iterator[Any] | None = None
+        # The iterator whose workers go on; they end with this one.
+        self._workers: Any = None
+        self._begun = False
 
     def __next__(self) -> Any:
-        if self._iterator is None:
-            self._iterator = self._loader.begin()
         sampler: Any = self._loader.sampler
+        if not self._begun:
+            self._begun = True
+            self._iterator, self._workers = self._loader.begin()
+        elif sampler.at_edge and sampler.delivered < sampler.num_batches():
+            self._iterator, self._workers = self._loader.next_round(self._workers)
+        if self._iterator is None:
+            sampler.end()
+            raise StopIteration
         start = time.perf_counter()
         try:
             batch = next(self._iterator)
@@ -83,6 +99,9 @@ class _LazyIterator(Iterator[Any]):
         finally:
             self._loader.tell_wait(start)
         sampler.deliver()
+        if sampler.epoch_batches is not None and sampler.delivered >= sampler.num_batches():
+            # Now, for nobody has to ask for a batch after the last one.
+            self._iterator = self._workers = None
         return batch
 
 
@@ -126,8 +145,12 @@ class SelectedLoader(_Base):
         """The state restored just now must outlive the start of the next iterator."""
         self._keep_rng = True
 
-    def begin(self) -> Iterator[Any]:
-        """Start the user's loader for real."""
+    def begin(self) -> tuple[Iterator[Any], Any]:
+        """Start the user's loader for real.
+
+        Returns:
+            Its iterator, and that which has the workers, if they are to go on with another selection.
+        """
         if self._follower is not None:
             self._follower.before_first_batch()
         start = time.perf_counter()
@@ -136,16 +159,50 @@ class SelectedLoader(_Base):
         if sampler.num_batches() == sampler.first_batch:
             # Resumed at the very end of an epoch; a start would draw a base seed for nothing.
             self._continue_rng()
-            return iter(())
+            return iter(()), None
+        if sampler.at_edge:
+            # Resumed between two selections.
+            self._continue_rng()
+            return self.next_round(None)
         if self._keep_rng and self.persistent_workers and self._batches is not None:
             # With persistent workers an uninterrupted run draws no base seed here, a fresh iterator does.
             state, generators = get_rng_state(self.generators), self.generators
             self._batches.call_before_order(lambda: set_rng_state(state, generators))
         self._keep_rng = False
-        iterator = super().__iter__()
+        iterator = self._iterate(None)
         self._continue_rng()
         self.tell_wait(start)
         return iterator
+
+    def next_round(self, workers: Any) -> tuple[Iterator[Any], Any]:
+        """The same for another selection inside an epoch, with the workers of the former one."""
+        assert self._follower is not None
+        self._follower.next_round()
+        start = time.perf_counter()
+        sampler: Any = self.sampler
+        sampler.start()
+        # Only fresh workers, or none, draw a base seed here; training must not depend on their number.
+        generators = [torch.default_generator, *self.generators]
+        states = [generator.get_state() for generator in generators]
+        iterator = self._iterate(workers)
+        for generator, state in zip(generators, states, strict=True):
+            generator.set_state(state)
+        self.tell_wait(start)
+        return iterator
+
+    def _iterate(self, workers: Any) -> tuple[Iterator[Any], Any]:
+        sampler: Any = self.sampler
+        if sampler.epoch_batches is None or self.num_workers == 0 or self.persistent_workers:
+            return super().__iter__(), None
+        # Workers that persist from selection to selection, and end with the epoch as the user has it.
+        own: Any = self
+        object.__setattr__(own, "persistent_workers", True)
+        own._iterator = workers
+        try:
+            return super().__iter__(), own._iterator
+        finally:
+            object.__setattr__(own, "persistent_workers", False)
+            own._iterator = None
 
     def tell_wait(self, start: float) -> None:
         """That data were waited for since `start`, by `time.perf_counter`."""

@@ -1,4 +1,4 @@
-"""How many samples, batches and steps a keep ratio stands for. Pure functions.
+"""How many samples, batches and steps a keep ratio and a budget stand for. Pure.
 
 Symbols: N samples of the data set, B size of the loader's batches, ρ keep ratio.
 """
@@ -9,11 +9,43 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
+from dynsel._lib.checks import check_number
 from dynsel.samplers.batch import batch_of_candidates
-from dynsel.schedules import sample_count
+from dynsel.schedules import Schedule, as_keep_ratio, sample_count
 from dynsel.selectors import BatchSelector, CandidateSelector, Selector
 
-__all__ = ["Fed", "fed", "small_last_batch", "steps_by_epoch"]
+__all__ = ["Fed", "Rounds", "fed", "fed_in_round", "knobs", "share_of_round", "small_last_batch", "steps_by_epoch"]
+
+# Share of the data that a selection holds if nobody says.
+DEFAULT_KEEP_RATIO = 0.5
+
+
+def knobs(keep_ratio: float | Schedule | None, budget: float | None) -> tuple[Schedule, float | None]:
+    """Keep ratio and budget as they are meant, given one of them, both, or none.
+
+    | given      | keep ratio           | budget                                |
+    |------------|----------------------|---------------------------------------|
+    | nothing    | 0.5                  | 1                                     |
+    | budget     | min(0.5, budget)     | as given                              |
+    | keep ratio | as given             | None: an epoch is one selection, once |
+    | both       | as given             | as given                              |
+
+    Args:
+        keep_ratio: Share of the data that a selection holds, in (0, 1]; a number or a schedule.
+        budget: Share of the full training's batches to spend, in (0, 1].
+
+    Raises:
+        TypeError: If one of them is of another type.
+        ValueError: If one of them is out of range.
+    """
+    if budget is None and keep_ratio is None:
+        budget = 1.0
+    if budget is not None:
+        why = "it is the share of the full training's steps to spend, so 0.7 spends 70 %"
+        budget = check_number("budget", budget, above=0, at_most=1, why=why)
+    if keep_ratio is None:
+        keep_ratio = DEFAULT_KEEP_RATIO if budget is None else min(DEFAULT_KEEP_RATIO, budget)
+    return as_keep_ratio(keep_ratio), budget
 
 
 class Fed(NamedTuple):
@@ -43,6 +75,96 @@ def fed(selector: Selector, keep_ratio: float, num_samples: int, batch_size: int
     if isinstance(selector, CandidateSelector) and not selector.shrink:
         return Fed(samples, batch_of_candidates(keep_ratio, batch_size))
     return Fed(samples, None)
+
+
+def fed_in_round(
+    selector: Selector,
+    keep_ratio: float,
+    num_samples: int,
+    batch_size: int,
+    *,
+    batches: int,
+    ranks: int,
+    drop_last: bool,
+) -> Fed:
+    """What a round of so many batches feeds: whole batches, so that no short one comes in the middle of an epoch.
+
+    Only a selection of everything keeps its short last batch, and one of less than a batch is short itself.
+
+    Args:
+        selector: What decides; only its kind is looked at.
+        keep_ratio: ρ in (0, 1].
+        num_samples: N.
+        batch_size: B.
+        batches: Batches of the round, on one rank.
+        ranks: Number of ranks that share its samples.
+        drop_last: Whether the loader leaves out a last batch that isn't full.
+    """
+    wanted = fed(selector, keep_ratio, num_samples, batch_size)
+    together = (wanted.batch_size or batch_size) * ranks
+    if not selector.exact or wanted.samples == num_samples or (wanted.samples < together and not drop_last):
+        return wanted
+    return Fed(min(num_samples, batches * together), wanted.batch_size)
+
+
+def share_of_round(selector: Selector, keep_ratio: float) -> float:
+    """Share of the full training's batches of an epoch that a selection is trained on in.
+
+    It is ρ; but 1 where batches shrink instead, or the selector itself says how many samples it takes.
+    """
+    in_batches = isinstance(selector, (BatchSelector, CandidateSelector))
+    takes_all = selector.shrink if in_batches else not selector.exact
+    return 1.0 if takes_all else keep_ratio
+
+
+class Rounds:
+    """Lays out rounds one after another, over the ends of epochs.
+
+    With n batches in an epoch of the full training, an epoch has E = max(1, ⌊budget n + ½⌋), the same for all epochs,
+    and a round that takes the share ρ of the data ρ E / budget. That is seldom a whole number: the end of a round is
+    rounded and what that leaves goes to the next one, so that nothing is lost over the run. Where an epoch is a whole
+    number of rounds each epoch begins with one.
+
+    Args:
+        budget: Share of the full training's batches to spend, in (0, 1].
+
+    Attributes:
+        full_batches: n.
+        epoch_batches: E.
+
+    Example:
+        >>> rounds = Rounds(budget=1.0)
+        >>> rounds.lay_out(13)
+        >>> [rounds.take(0.5) for _ in range(4)]
+        [7, 6, 7, 6]
+    """
+
+    def __init__(self, budget: float) -> None:
+        self.budget = budget
+        self.full_batches = self.epoch_batches = 1
+        # Where the last round would have ended, less where it did, in batches; in [-1/2, 1/2].
+        self.rest = 0.0
+
+    def lay_out(self, full_batches: int) -> None:
+        """Divide epochs that have so many batches without dynsel."""
+        self.full_batches = full_batches
+        self.epoch_batches = max(1, math.floor(self.budget * full_batches + 0.5))
+
+    def length(self, share: float) -> int:
+        """Batches of the next round, if it takes this share of the data; at least one, at most a full epoch's."""
+        return max(1, math.floor(self.rest + self._exact(share) + 0.5))
+
+    def take(self, share: float, batches: int | None = None) -> int:
+        """Begin that round; with fewer `batches` where the selection hasn't as many."""
+        planned = self.length(share)
+        if batches is None or batches == planned:
+            self.rest += self._exact(share) - planned
+            return planned
+        self.rest = 0.0
+        return batches
+
+    def _exact(self, share: float) -> float:
+        return max(1.0, min(self.full_batches, share * self.epoch_batches / self.budget))
 
 
 def steps_by_epoch(

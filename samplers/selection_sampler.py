@@ -38,6 +38,8 @@ _STATE = (
     "groups",
     "pool",
     "shuffle",
+    "begun",
+    "limit",
 )
 NONE_DRAWN = "epoch {epoch}: the sampler drew none of the selected samples"
 
@@ -72,6 +74,8 @@ class SelectionSampler(DistributedSampler[int]):
         offered: Number of samples of this epoch if all of them stayed; N, unless a `base` draws its own number.
         count: Number of samples of this epoch over all ranks, M (for a `base` that draws its own number: theirs).
         delivered: Batches of this epoch handed out so far, those before a resume included.
+        epoch_batches: Batches of every epoch, which then goes on from one selection to the next; None = as many as the
+            selection of the epoch has.
         phase: Where the epoch stands.
         epoch_batch_size: Samples in a batch of this epoch, where it isn't the loader's number; else None.
         weights: (N,) loss weights of this epoch, or None.
@@ -122,6 +126,11 @@ class SelectionSampler(DistributedSampler[int]):
         self.weights: Tensor | None = None
         self.epoch_batch_size: int | None = None
         self.make_batches(batch_size, drop_last)
+        self.epoch_batches: int | None = None
+        self._passes = 1
+        # Epoch and batch with which the selection at hand began, and how many samples of its order are fed.
+        self._begun = (0, 0)
+        self._limit: int | None = None
         self._phase = Phase.DECIDED
         self._by_seed = False
         self._follow: Callable[[int], None] | None = None
@@ -139,6 +148,10 @@ class SelectionSampler(DistributedSampler[int]):
         """Count in batches of this size, as the loader makes them; None = it makes none and takes single samples."""
         self.batched = batch_size is not None
         self.batch_size, self.drop_last = batch_size or 1, drop_last
+
+    def keep_length(self, batches: int | None) -> None:
+        """Give every epoch so many batches, whatever is selected; None = as many as the selection has."""
+        self.epoch_batches = batches
 
     def share(self, num_replicas: int, rank: int) -> None:
         """Feed the part of this rank of so many."""
@@ -242,35 +255,80 @@ class SelectionSampler(DistributedSampler[int]):
         else:
             self._follow(epoch)
 
-    def begin(self, epoch: int, *, batch_size: int | None = None, by_seed: bool = False) -> None:
+    def begin(self, epoch: int, *, batch: int = 0, batch_size: int | None = None, by_seed: bool = False) -> None:
         """Take the order of this epoch; going on with the one at hand keeps it.
 
         Args:
             epoch: Its number, from 0.
+            batch: The batch of it with which this order begins; inside an epoch it is always another order.
             batch_size: Samples in its batches, on one rank; None = the loader's number.
             by_seed: Whether a shuffled order comes from (seed, epoch) whatever the `base` draws. One that is drawn
                 before the epoch begins must not depend on when that is: resumed after an epoch, Lightning iterates
                 the loader of validation later than it would have.
         """
         self.epoch_batch_size, self._by_seed = batch_size, by_seed
-        if epoch != self.epoch:
-            self.epoch = epoch
+        if epoch != self.epoch or batch:
+            self._passes = 1 if epoch != self.epoch else self._passes
+            self.epoch, self._begun = epoch, (epoch, batch)
             self._begin_epoch()
+        self._tell_base()
+
+    def _tell_base(self) -> None:
         tell = getattr(self.base, "set_epoch", None)
         if tell is not None:
-            tell(epoch)
+            tell(self.epoch)
+
+    def go_on(self, epoch: int, trained: int) -> None:
+        """Begin an epoch with what the selection at hand has left after so many batches of the epoch before."""
+        self._skip_to(trained)
+        self.epoch, self._passes = epoch, 1
+        self.first_batch = self.delivered = 0
+        self._tell_base()
+        self.enter(Phase.DECIDED)
+
+    def _skip_to(self, batch: int) -> None:
+        self.first_position, self.first_batch = self.position(batch), batch
+        self._local = self._group_ends = None
+
+    def limit(self, batches: int) -> int:
+        """Feed no more than so many batches of the selection at hand, and whole ones unless it is of everything.
+
+        Returns:
+            How many there are; 0 if none is left.
+        """
+        if not self.is_permutation:
+            self.draw()  # only the draw tells its length
+        together, ends = self.step_size * self.num_replicas, None if self._groups is None else self._ends()
+        there = self._batches_of(self.count, self.step_size) if ends is None else len(ends)
+        if ends is None and not (self.count == self.offered and self.step_size == self.batch_size):
+            there = min(there, max(1, self.count // together))
+        batches = min(batches, there)
+        samples = ends[batches - 1] if ends else batches * together
+        if batches and samples < self.count:
+            self._limit = self.count = samples
+            self._order, self._groups = _cut(self._order, samples), _cut(self._groups, samples)
+            self._local = self._group_ends = None
+        return batches
 
     def repeat(self) -> None:
-        """Feed the epoch's selection once more: its loader is cycled beside a longer one."""
+        """Go on after an epoch's end, for its loader is cycled beside a longer one: with its selection once more, or
+        with more batches of the same kind where epochs have a length of their own.
+        """
         delivered = self.delivered
+        if self.epoch_batches is not None:
+            self._passes += 1
+            self._skip_to(delivered)
+            self.enter(Phase.DECIDED)
+            return
         self._begin_epoch()
         self.first_batch = self.delivered = delivered
         self.enter(Phase.DECIDED)
 
     def _begin_epoch(self) -> None:
-        self._order = self._local = self._groups = self._group_ends = None
-        # Where a resumed epoch goes on: samples of the global order already used, in how many batches.
-        self.first_position = self.first_batch = self.delivered = 0
+        self._order = self._local = self._groups = self._group_ends = self._limit = None
+        # Where the order goes on: samples of it that were used already, in how many batches of this epoch.
+        self.first_position, self.first_batch = 0, self._begun[1]
+        self.delivered = self.first_batch
         self.offered = self.num_total if self.is_permutation else self.offered
         self.count = self.num_total if self._mask is None else int(np.count_nonzero(self._mask.numpy()))
 
@@ -307,7 +365,8 @@ class SelectionSampler(DistributedSampler[int]):
                 groups = None if groups is None else groups[torch.from_numpy(stay)]
             if not len(order):
                 raise ValueError(NONE_DRAWN.format(epoch=self.epoch))
-            self._order, self._groups, self.count = order, groups, len(order)
+            self._order, self._groups = order[: self._limit], None if groups is None else groups[: self._limit]
+            self.count = len(self._order)
         return self._order
 
     @property
@@ -334,12 +393,14 @@ class SelectionSampler(DistributedSampler[int]):
             return decide_once(self._drawn) if self.shared else self._drawn()
         if not self.shuffle:
             return torch.arange(self.num_total), None
-        # The same permutation as torch's DistributedSampler draws from this seed and epoch.
-        generator = torch.Generator().manual_seed(self.seed + self.epoch)
+        # The same permutation as torch's DistributedSampler draws from this seed and epoch; later ones of an epoch are
+        # others.
+        epoch, batch = self._begun
+        generator = torch.Generator().manual_seed(self.seed + epoch + (batch << 32))
         return torch.randperm(self.num_total, generator=generator), None
 
     def _drawn(self) -> tuple[Tensor, Tensor | None]:
-        limit, groups = self._limit(), None
+        limit, groups = self._most(), None
         try:
             if self.own_batches:
                 order, groups = _drawn_batches(self.base, limit)
@@ -361,7 +422,7 @@ class SelectionSampler(DistributedSampler[int]):
             )
         return order if self.pool is None else torch.searchsorted(self.pool, order), groups
 
-    def _limit(self) -> int:
+    def _most(self) -> int:
         try:
             told = len(self.base)  # type: ignore[arg-type]
         except (TypeError, NotImplementedError):
@@ -391,14 +452,33 @@ class SelectionSampler(DistributedSampler[int]):
         """Indices in the data set, int64, of these positions."""
         return positions if self.pool is None else self.pool[positions]
 
+    def coming(self) -> Tensor:
+        """What of `local_order` this epoch still has room for."""
+        return self.local_order()[: None if self._room is None else self._room * self.step_size]
+
+    @property
+    def _room(self) -> int | None:
+        return None if self.epoch_batches is None else self.num_batches() - self.first_batch
+
+    @property
+    def at_edge(self) -> bool:
+        """Whether the selection at hand is used up, and the next batch of the epoch belongs to another one."""
+        return self.epoch_batches is not None and self._phase.selects and not self.has_left(self.delivered)
+
+    def has_left(self, batch_idx: int) -> bool:
+        """Whether there is a batch of this number in the selection at hand, be it one of the next epoch."""
+        if self._groups is not None:
+            return batch_idx < self.first_batch + len(self._ends())
+        return batch_idx < self.first_batch + self._batches_of(self.count - self.first_position, self.step_size)
+
     def __iter__(self) -> Iterator[int]:
-        order = self.local_order()
+        order = self.coming()
         for start in range(0, len(order), CHUNK):
             yield from self.dataset_indices(order[start : start + CHUNK]).tolist()
 
     def batches(self) -> Iterator[list[int]]:
         """Data set indices of each batch that this rank feeds, from the first one of a resumed epoch on."""
-        order, ends = self.local_order(), self._ends()
+        order, ends = self.local_order(), self._ends()[: self._room]
         for start, end in zip([0, *ends[:-1]], ends, strict=True):
             yield self.dataset_indices(order[start:end]).tolist()
 
@@ -416,6 +496,8 @@ class SelectionSampler(DistributedSampler[int]):
         return whole if self.drop_last or length % size == 0 else [*whole, length]
 
     def __len__(self) -> int:
+        if self.epoch_batches is not None and not self.batched:
+            return self.num_batches()
         total = self.expected if self._phase.is_undecided else self.count
         remaining = math.ceil(max(0, total - self.first_position) / self.num_replicas)
         return remaining if self.batched else self.first_batch + remaining
@@ -432,6 +514,8 @@ class SelectionSampler(DistributedSampler[int]):
             samples: Of all ranks.
             batch_size: Of those batches, if it isn't the loader's; goes with `samples`.
         """
+        if samples is None and self.epoch_batches is not None:
+            return self.epoch_batches * self._passes
         if self.own_batches and (samples is not None or self._phase.is_undecided):
             # How many of them a selection leaves without any sample, nobody knows before.
             return self._limit_of_batches()
@@ -442,6 +526,10 @@ class SelectionSampler(DistributedSampler[int]):
         if self._groups is not None:
             return self.first_batch + len(self._ends())
         return self.first_batch + self._batches_of(self.count - self.first_position, self.step_size)
+
+    def full_batches(self) -> int:
+        """Batches of this rank in an epoch without a selection."""
+        return self._limit_of_batches() if self.own_batches else self._batches_of(self.expected, self.batch_size)
 
     def _limit_of_batches(self) -> int:
         try:
@@ -507,6 +595,8 @@ class SelectionSampler(DistributedSampler[int]):
             "groups": None if self._groups is None else self._groups.int(),
             "pool": self._fingerprint(),
             "shuffle": None if self.base is not None else self.shuffle,
+            "begun": list(self._begun),
+            "limit": self._limit,
         }
         # An order that came from a user's sampler can't be derived again.
         if self.base is not None and self._order is not None:
@@ -542,11 +632,16 @@ class SelectionSampler(DistributedSampler[int]):
             self.base, self.shuffle = None, state["shuffle"]
         mask = state["mask"]
         self._mask = None if mask is None else torch.from_numpy(np.unpackbits(mask.numpy())[: self.num_total]).bool()
+        self._begun = (state["begun"][0], state["begun"][1])
         self._begin_epoch()
+        # Without a length of their own epochs are as long as the selection.
+        self._limit = None if self.epoch_batches is None else state["limit"]
+        self.count = self.count if self._limit is None else self._limit
         if state["order"] is not None:
             self._order = state["order"].long()
             self._groups = None if state["groups"] is None else state["groups"].long()
             self.count = len(self._order)
+        self._passes = max(1, math.ceil(state["batches"] / self.epoch_batches)) if self.epoch_batches else 1
         self.first_position, self.first_batch = state["position"], state["batches"]
         self.delivered, self.epoch_batch_size = state["batches"], state["batch_size"]
         # Before training has begun a state can wait; afterwards its epoch is the one that stands.
@@ -565,6 +660,10 @@ class SelectionSampler(DistributedSampler[int]):
         if np.count_nonzero(mask) != len(rows):
             raise ValueError("a selection must hold each index at most once, got duplicates")
         return torch.from_numpy(mask)
+
+
+def _cut(rows: Tensor | None, count: int) -> Tensor | None:
+    return None if rows is None else rows[:count]
 
 
 class _LeftBehind(Sampler[int]):

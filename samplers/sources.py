@@ -29,7 +29,8 @@ class Sources:
     Attributes:
         codes: (N,) int64 class codes, for the selector or for the log only; None if there are none.
         capture: Collects features from the model in training; None if the selector needs none, or has them already.
-        is_gathering: Whether this epoch began without a row of features from every sample, which training is to give.
+        is_gathering: Whether the selection at hand was chosen without a row of features from every sample, which
+            training is to give.
         lacks_labels: Whether labels were looked for only for the log, and not found.
     """
 
@@ -118,8 +119,8 @@ class Sources:
         with self.books.fitting():
             self.selector.fit(features)
 
-    def begin_epoch(self) -> None:
-        """The epoch's samples are chosen: captured features that have served are let go."""
+    def selected(self) -> None:
+        """Samples are chosen: captured features that have served are let go."""
         if self.capture is None:
             return
         self.is_gathering = not (self.capture.done or self.capture.is_complete)

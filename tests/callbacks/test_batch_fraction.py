@@ -466,7 +466,7 @@ def test_a_batch_of_none_is_passed_over():
         return None if samples[0][2] == 4 else torch.utils.data.default_collate(samples)
 
     loader = train_loader(12, shuffle=False, collate_fn=collate)
-    module, _ = fit(DynamicSelection("full"), BatchFraction(0.5, mixed), loader=loader, max_epochs=1)
+    module, _ = fit(DynamicSelection("full", keep_ratio=0.5), BatchFraction(0.5, mixed), loader=loader, max_epochs=1)
     assert module.seen[0] == [highest([0, 1, 2, 3], 2), highest([8, 9, 10, 11], 2)]
 
 
@@ -722,7 +722,7 @@ def test_loss_weights_are_of_what_stayed():
             return (weights * F.cross_entropy(self(batch[0]), batch[1], reduction="none")).mean()
 
     def run(module: Module) -> Module:
-        chosen = DynamicSelection(Fixed(list(range(18)), weights=[0.5 + i / 4 for i in range(18)]))
+        chosen = DynamicSelection(Fixed(list(range(18)), weights=[0.5 + i / 4 for i in range(18)]), keep_ratio=0.5)
         return fit(chosen, BatchFraction(0.5, mixed), module=module, max_epochs=2)[0]
 
     pairs = zip(run(initial(Module)).parameters(), run(initial(ByHand)).parameters(), strict=True)
@@ -798,7 +798,7 @@ def test_the_time_of_scoring_counts_as_selection():
 
 # ---------------------------------------------------------------- without a Trainer
 def test_keep_tells_a_plain_loop_as_well():
-    chosen = SelectionController("full", seed=0)
+    chosen = SelectionController("full", keep_ratio=0.5, seed=0)
     loader = chosen.wrap(train_loader(12, shuffle=False))
     trained: list[int] = []
     for b, (_, _, i) in enumerate(loader):

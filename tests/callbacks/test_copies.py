@@ -24,7 +24,7 @@ PROGRAM = Path(__file__).parents[1] / "programs" / "spawn.py"
 
 
 def test_a_new_callback_can_be_pickled():
-    again = pickle.loads(pickle.dumps(DynamicSelection()))
+    again = pickle.loads(pickle.dumps(DynamicSelection(keep_ratio=0.5)))
     assert isinstance(again.selector, Hybrid)
     module, _ = fit(again, max_epochs=2)
     assert module.batches() == [5, 5]

@@ -74,7 +74,9 @@ def last_once(batches: list[int]) -> list[list[bool]]:
 @pytest.mark.parametrize("options", WORKERS)
 def test_exactly_the_selected_samples(module, options):
     chosen = draws()
-    seen = fit(DynamicSelection(Fixed(*chosen)), module=module(), loader=train_loader(**options))[0].seen
+    seen = fit(DynamicSelection(Fixed(*chosen), keep_ratio=0.5), module=module(), loader=train_loader(**options))[
+        0
+    ].seen
     assert {e: Counter(flat(batches)) for e, batches in seen.items()} == {e: Counter(c) for e, c in enumerate(chosen)}
 
 
@@ -207,7 +209,7 @@ def test_empty_selection_names_the_epoch(epoch, options):
     chosen[epoch] = []
     module = Module()
     with pytest.raises(ValueError, match=f"epoch {epoch}: Fixed returned an empty selection"):
-        fit(DynamicSelection(Fixed(*chosen)), module=module, loader=train_loader(**options))
+        fit(DynamicSelection(Fixed(*chosen), keep_ratio=0.5), module=module, loader=train_loader(**options))
     assert module.batches() == BATCHES[:epoch]
 
 
@@ -216,7 +218,7 @@ def test_user_sampler_that_draws_none_of_the_selected():
     weights[:5] = 1
     loader = train_loader(shuffle=False, sampler=WeightedRandomSampler(weights, 8))
     with pytest.raises(ValueError, match="epoch 1: the sampler drew none of the selected samples"):
-        fit(DynamicSelection(Fixed([0, 1, 2, 3, 4], [20, 30])), loader=loader)
+        fit(DynamicSelection(Fixed([0, 1, 2, 3, 4], [20, 30]), keep_ratio=0.5), loader=loader)
 
 
 @pytest.mark.parametrize("options", WORKERS[:2])
@@ -224,7 +226,7 @@ def test_less_than_one_batch(options):
     lengths = Lengths()
     module, _ = fit(
         lengths,
-        DynamicSelection(Fixed([7], [8, 3], [5])),
+        DynamicSelection(Fixed([7], [8, 3], [5]), keep_ratio=0.5),
         loader=train_loader(shuffle=False, **options),
         max_epochs=3,
     )
@@ -241,7 +243,7 @@ def test_less_than_one_batch_that_is_dropped(epoch):
     with pytest.raises(
         ValueError, match=rf"epoch {epoch}: 3 selected samples are less than one batch of 4 .*drop_last"
     ):
-        fit(DynamicSelection(Fixed(*chosen)), module=module, loader=train_loader(drop_last=True))
+        fit(DynamicSelection(Fixed(*chosen), keep_ratio=0.5), module=module, loader=train_loader(drop_last=True))
     assert module.batches() == BATCHES[:epoch]
 
 
@@ -262,7 +264,7 @@ class Recorded(WeightedRandomSampler):
 def test_sampler_with_replacement(options):
     chosen, sampler, lengths = draws(), Recorded(), Lengths()
     loader = train_loader(shuffle=False, sampler=sampler, **options)
-    module, _ = fit(lengths, DynamicSelection(Fixed(*chosen)), loader=loader)
+    module, _ = fit(lengths, DynamicSelection(Fixed(*chosen), keep_ratio=0.5), loader=loader)
     wanted = [[i for i in drawn if i in chosen[e]] for e, drawn in enumerate(sampler.drawn)]
     assert [flat(module.seen[e]) for e in range(4)] == wanted
     assert lengths.at_start == module.batches()
@@ -289,7 +291,7 @@ class Curriculum(Sampler[int]):
 def test_order_of_a_custom_sampler(options):
     chosen, order = draws(), Curriculum()
     loader = train_loader(shuffle=False, sampler=Curriculum(), **options)
-    module, _ = fit(DynamicSelection(Fixed(*chosen)), loader=loader)
+    module, _ = fit(DynamicSelection(Fixed(*chosen), keep_ratio=0.5), loader=loader)
     for e in range(4):
         order.set_epoch(e)
         assert flat(module.seen[e]) == [i for i in order if i in chosen[e]]
@@ -297,7 +299,7 @@ def test_order_of_a_custom_sampler(options):
 
 def test_sequential_order():
     chosen = draws()
-    module, _ = fit(DynamicSelection(Fixed(*chosen)), loader=train_loader(shuffle=False))
+    module, _ = fit(DynamicSelection(Fixed(*chosen), keep_ratio=0.5), loader=train_loader(shuffle=False))
     assert [flat(module.seen[e]) for e in range(4)] == [sorted(c) for c in chosen]
 
 
@@ -312,7 +314,7 @@ class Rows(Indexed):
 def test_batch_size_none(workers):
     chosen, lengths = draws(), Lengths()
     loader = DataLoader(Rows(), batch_size=None, shuffle=True, num_workers=workers)
-    module, t = fit(lengths, DynamicSelection(Fixed(*chosen)), loader=loader)
+    module, t = fit(lengths, DynamicSelection(Fixed(*chosen), keep_ratio=0.5), loader=loader)
     assert {e: Counter(flat(batches)) for e, batches in module.seen.items()} == {
         e: Counter(c) for e, c in enumerate(chosen)
     }

@@ -332,7 +332,7 @@ def test_weights_that_cant_be_applied_are_an_error():
 
     wanted = r"can't apply the selection's loss weights: the loss of `training_step` .* `trainer\.selection\.weights"
     with pytest.raises(RuntimeError, match=wanted):
-        fit(DynamicSelection(Fixed([1, 2, 3], weights=[1.0, 2.0, 3.0])), module=Norm())
+        fit(DynamicSelection(Fixed([1, 2, 3], weights=[1.0, 2.0, 3.0]), keep_ratio=0.5), module=Norm())
     assert open_modes() == []
 
 
@@ -508,7 +508,7 @@ class WeightedByHand(Losses):
 
 def weighted(module: Losses, *, selector: Any = None, **options: Any) -> Losses:
     selector = WeightedOnce() if selector is None else selector
-    return fit(DynamicSelection(selector), module=module, **{"max_epochs": 2, **options})[0]
+    return fit(DynamicSelection(selector, keep_ratio=0.5), module=module, **{"max_epochs": 2, **options})[0]
 
 
 def close(a: nn.Module, b: nn.Module, rtol: float = 1e-4, atol: float = 1e-6) -> bool:
@@ -590,7 +590,7 @@ class Cancels(Losses):
 def test_weights_of_a_loss_that_cancels_out(reduction):
     runs = [Cancels(reduction, by_hand=by_hand) for by_hand in (False, True)]
     for module in runs:
-        fit(DynamicSelection(Fixed([0, 1], weights=[1.0, 5.0])), module=module, max_epochs=1)
+        fit(DynamicSelection(Fixed([0, 1], weights=[1.0, 5.0]), keep_ratio=0.5), module=module, max_epochs=1)
     assert len(runs[0].gradients) == 1
     assert torch.allclose(runs[0].gradients[0], runs[1].gradients[0], rtol=1e-4, atol=1e-6)
 
@@ -734,7 +734,7 @@ class Regression(Still):
 
 def test_without_a_classification_a_measure_is_refused() -> None:
     with pytest.raises(RuntimeError, match=r"EL2N can't find the logits: .* no F\.cross_entropy .* 'random'"):
-        fit(DynamicSelection("el2n"), module=Regression())
+        fit(DynamicSelection("el2n", keep_ratio=0.5), module=Regression())
 
 
 def test_a_batch_skipped_by_the_step_is_not_measured() -> None:
@@ -807,7 +807,7 @@ def test_where_there_are_no_classes_the_default_goes_by_the_loss() -> None:
 @pytest.mark.parametrize("module", [Soft, SmoothedByHand])
 def test_what_needs_classes_is_not_told_mixed_ones(module: type[Still]) -> None:
     with pytest.raises(RuntimeError, match=r"EL2N can't find the logits: .* with classes"):
-        fit(DynamicSelection("el2n"), module=module())
+        fit(DynamicSelection("el2n", keep_ratio=0.5), module=module())
 
 
 def test_of_two_classifications_the_default_takes_both() -> None:

@@ -288,7 +288,7 @@ def test_own_generator_gives_the_order(options):
 
     chosen = [list(range(0, 40, 3)), list(range(0, 40, 2))]
     plain, _ = fit(loader=loader(), max_epochs=2)
-    ours, _ = fit(DynamicSelection(Fixed(*chosen)), loader=loader(), max_epochs=2)
+    ours, _ = fit(DynamicSelection(Fixed(*chosen), keep_ratio=0.5), loader=loader(), max_epochs=2)
     for e in range(2):
         order = sum(plain.seen[e], [])  # noqa: RUF017
         assert sum(ours.seen[e], []) == [i for i in order if i in chosen[e]]  # noqa: RUF017
@@ -303,7 +303,9 @@ def test_views_of_a_data_set():
             return self(batch[0]).sum()
 
     view = Subset(Indexed(80), list(range(79, 39, -1)))
-    module, _ = fit(DynamicSelection(Fixed([0, 1, 39])), module=Position(), loader=DataLoader(view, 4), max_epochs=1)
+    module, _ = fit(
+        DynamicSelection(Fixed([0, 1, 39]), keep_ratio=0.5), module=Position(), loader=DataLoader(view, 4), max_epochs=1
+    )
     assert dict(module.seen) == {0: [[79, 78, 40]]}
 
 

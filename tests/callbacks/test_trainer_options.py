@@ -164,7 +164,7 @@ def test_estimate_without_an_end():
 
 
 def test_estimate_of_a_selector_that_decides_the_size_itself_is_an_upper_bound():
-    module, t = fit(DynamicSelection(Fixed(list(range(12)), list(range(30)))))
+    module, t = fit(DynamicSelection(Fixed(list(range(12)), list(range(30))), keep_ratio=0.5))
     assert module.estimate == 40
     assert t.global_step == 3 + 3 * 8
 

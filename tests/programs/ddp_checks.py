@@ -92,7 +92,7 @@ class RankDependent(Fixed):
 
 
 def rank_dependent_selector(folder: Path) -> Any:
-    return train(DynamicSelection(RankDependent()), max_epochs=2)[0]
+    return train(DynamicSelection(RankDependent(), keep_ratio=0.5), max_epochs=2)[0]
 
 
 def seeded_differently(folder: Path) -> Any:
@@ -105,7 +105,7 @@ def full_equals_plain(folder: Path) -> dict[str, Any]:
         # 39 samples: the last ones are filled up, in the same way.
         runs = [
             train(chosen, loader=train_loader(39, drop_last=drop_last), max_epochs=2)
-            for chosen in (None, DynamicSelection(Full()), DynamicSelection(Random(), Constant(1.0)))
+            for chosen in (None, DynamicSelection(Full(), keep_ratio=0.5), DynamicSelection(Random(), Constant(1.0)))
         ]
         result[f"drop_last={drop_last}"] = {
             "seen": [seen["seen"] for seen, _ in runs],
@@ -315,7 +315,7 @@ def errors(folder: Path) -> list[str]:
     messages = []
     for error in (ValueError("no more samples"), Locked()):
         try:
-            train(DynamicSelection(FailsOnRankZero(error)), max_epochs=3)
+            train(DynamicSelection(FailsOnRankZero(error), keep_ratio=0.5), max_epochs=3)
         except Exception as caught:
             messages.append(f"{type(caught).__name__}: {caught}")
     return messages

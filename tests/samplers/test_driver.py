@@ -138,7 +138,7 @@ def test_a_training_has_at_least_one_epoch(epochs):
 def test_progress_of_a_plain_loop_is_that_of_its_epochs():
     driver = PlainDriver(4)
     assert [driver.progress(epoch) for epoch in (0, 1, 4, 5)] == [0.0, 0.25, 1.0, 1.0]
-    assert driver.progress_after(0, 7) == 0.25
+    assert driver.progress(1, ahead=7) == 0.25
     assert PlainDriver().progress(3) == 0.0
     assert driver.batches_trained(3) == 3
     logits = torch.eye(3)

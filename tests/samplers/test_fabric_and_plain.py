@@ -193,7 +193,7 @@ def test_by_hand_the_loss_is_enough_for_the_default():
 
 def test_a_controller_without_a_loader_says_so():
     with pytest.raises(RuntimeError, match="no loader yet"):
-        SelectionController("random").set_epoch(0)
+        SelectionController("random", keep_ratio=0.5).set_epoch(0)
 
 
 # ---------------------------------------------------------------- Fabric, one process

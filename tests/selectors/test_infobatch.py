@@ -175,7 +175,7 @@ class Weighs(Module):
 
 
 def run(*callbacks: pl.Callback, **options: Any) -> tuple[Weighs, DynamicSelection]:
-    selection = DynamicSelection(InfoBatch(drop_probability=0.5, anneal=0.25))
+    selection = DynamicSelection(InfoBatch(drop_probability=0.5, anneal=0.25), keep_ratio=0.5)
     module, _ = fit(selection, *callbacks, module=Weighs(), max_epochs=4, val=False, **options)
     return module, selection
 
@@ -205,7 +205,7 @@ def test_a_training_drops_what_its_losses_say():
             return super().training_step(batch, batch_idx)
 
     module = Notes()
-    fit(DynamicSelection(InfoBatch()), module=module, max_epochs=2, val=False)
+    fit(DynamicSelection(InfoBatch(), keep_ratio=0.5), module=module, max_epochs=2, val=False)
     mean = float(np.mean(list(losses.values())))
     second = module.weights[1]
     assert {i for i, weight in second.items() if weight == 2.0} == {i for i in second if losses[i] < mean}
