@@ -120,7 +120,7 @@ class LightningDriver:
         """
         loop = self.trainer.fit_loop
         source, setup_data = loop._data_source, loop.setup_data
-        request, interval = source.dataloader, self.trainer.val_check_interval
+        request, interval = source.dataloader, getattr(self.trainer, "val_check_interval", None)
 
         def request_and_transform() -> Any:
             loaders = request()
@@ -137,7 +137,8 @@ class LightningDriver:
                 setup_data()
             finally:
                 self._loading = False
-                self.trainer.val_check_interval = interval
+                if interval is not None:
+                    self.trainer.val_check_interval = interval
             # Only a fresh request counted the epoch's batches anew. What it counted are the whole data set's, for
             # checks; the estimate of all steps, which schedulers ask for from here on, needs the mean epoch.
             if loop._combined_loader is not before and loop._combined_loader is not None:
@@ -153,7 +154,8 @@ class LightningDriver:
         that length: such an epoch validates at its end.
         """
         trainer = self.trainer
-        interval, whole_run = trainer.val_check_interval, trainer.check_val_every_n_epoch is None
+        # There is none where validation goes by the clock.
+        interval, whole_run = getattr(trainer, "val_check_interval", None), trainer.check_val_every_n_epoch is None
         flat = [self.combined(each).flattened for each in (loaders, transformed)]
         if isinstance(interval, int) and not whole_run and len(flat[0]) == 1:
             full, now = (_limited(_length(each[0]), trainer.limit_train_batches) for each in flat)
