@@ -140,4 +140,4 @@ def _positions(trusted: Any, num_samples: int) -> Tensor:
         raise ValueError(
             f"`trusted` must be positions in 0 .. {num_samples - 1}, got {int(rows.min())} .. {int(rows.max())}"
         )
-    return rows.long().unique()
+    return torch.from_numpy(np.unique(rows.long().numpy()))

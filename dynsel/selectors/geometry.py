@@ -58,6 +58,9 @@ class Geometry(Hybrid):
             and there are no labels.
     """
 
+    sae_encoder: Tensor | None
+    neighbours: Tensor | None
+
     def __init__(
         self,
         *,
@@ -157,5 +160,5 @@ class _Refreshed(Material):
     def embedding(self) -> Tensor:
         from dynsel.graph import spectral_embedding
 
-        last = self.selector.terms["region"].embedding
+        last = getattr(self.selector.terms["region"], "embedding", None)
         return spectral_embedding(self.graph, min(_DIM, len(self.features) - 2), self.seed, start=last)
