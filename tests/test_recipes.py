@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import runpy
 import warnings
 from pathlib import Path
 
 import pytest
 import yaml
 
+from dynsel import DynamicSelection
 from dynsel.compare.run import Comparison
 from dynsel.compare.store import flatten
 
@@ -46,3 +48,16 @@ def test_a_stress_setting_changes_one_thing(path: Path) -> None:
 def test_there_are_recipes() -> None:
     assert len(RECIPES) >= 3
     assert len(STRESS) >= 13
+
+
+def test_the_language_models_recipe_trains_and_is_listened_to(tmp_path: Path) -> None:
+    pytest.importorskip("transformers", reason="transformers comes with the extra `kinds`")
+    recipe = runpy.run_path(str(ROOT / "language_model.py"))
+    text = tmp_path / "text.txt"
+    text.write_text("the quick brown fox jumps over the lazy dog; " * 200)
+    rows = recipe["pieces"](text)
+    selection = DynamicSelection(keep_ratio=0.5)
+    loss, seconds = recipe["bits"](rows, selection, steps=6, seed=0)
+    assert 0 < loss < 8.5  # a byte that nothing is known of has 8 bits
+    assert seconds > 0
+    assert "cross_entropy" in str(selection.listening)

@@ -43,7 +43,7 @@ def unet(classes: int) -> nn.Module:
     return without_batch_norm(net)
 
 
-@kind(LOSSES, ROWS, hears="cross_entropy", also=("random", "infobatch"), ranks=True)
+@kind(LOSSES, ROWS, hears="cross_entropy", also=("random", "infobatch"))
 def segmentation() -> Training:
     return Training(
         Module(lambda m, b: F.cross_entropy(m(b[0]), b[1]), net=fully_convolutional()), load(images(), masks())

@@ -34,7 +34,7 @@ def _regression(loss: Any, outputs: int = 2, targets: Tensor | None = None) -> T
     )
 
 
-@kind(LOSSES, hears="mse_loss", also=("random", "infobatch"), ranks=True, resumes=True)
+@kind(LOSSES, hears="mse_loss", also=("random", "infobatch"), resumes=True)
 def squared_error() -> Training:
     return _regression(nn.MSELoss())
 

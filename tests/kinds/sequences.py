@@ -287,7 +287,7 @@ def _series() -> Tensor:
     return steps.sin() * (0.5 + torch.rand(N, 1)) + 0.3 * torch.rand(N, 1) * torch.randn(N, 20)
 
 
-@kind(LOSSES, hears="mse_loss", also=("random",), ranks=True)
+@kind(LOSSES, hears="mse_loss", also=("random",))
 def forecast_of_a_horizon() -> Training:
     return Training(Module(lambda m, b: F.mse_loss(m(b[0][:, :14]), b[0][:, 14:]), net=mlp(14, 6)), load(_series()))
 
