@@ -8,7 +8,6 @@ import torch
 from kinds.table import (
     LOSSES,
     REDUCTIONS,
-    ROWS,
     Module,
     Training,
     classes,
@@ -78,7 +77,7 @@ def summed_loss() -> Training:
     )
 
 
-@kind(LOSSES, REDUCTIONS)
+@kind(REDUCTIONS)
 def unreduced_loss_summed_by_hand() -> Training:
     return Training(
         Module(lambda m, b: F.cross_entropy(m(b[0]), b[1], reduction="none").sum() / len(b[1]), net=mlp()),
@@ -121,7 +120,7 @@ def small_regulariser_beside_a_loss_by_hand() -> Training:
     return Training(Module(step, net=mlp()), load(vectors(), classes(), torch.randn(40, 3)))
 
 
-@kind(LOSSES, REDUCTIONS)
+@kind(LOSSES)
 def mse_of_the_weights_beside() -> Training:
     def step(m: Any, batch: Any) -> Tensor:
         weight = m.net[0].weight
@@ -236,7 +235,7 @@ def _mixup_truth(m: Any, batch: Any) -> Tensor:
     return share * own + (1 - share) * other
 
 
-@kind(LOSSES, ROWS, hears="cross_entropy", truth=_mixup_truth)
+@kind(LOSSES, hears="cross_entropy", truth=_mixup_truth)
 def mixup_in_the_step() -> Training:
     def step(m: Any, batch: Any) -> Tensor:
         logits, y, partner, share = _mixed(m, batch)
@@ -247,7 +246,6 @@ def mixup_in_the_step() -> Training:
 
 @kind(
     LOSSES,
-    ROWS,
     hears="cross_entropy",
     replays=False,
     truth=lambda m, b: F.cross_entropy(m(b[0]), b[1], reduction="none"),
@@ -308,7 +306,7 @@ def _timm_soft(m: Any, batch: Any) -> Tensor:
     return -(y * m(x).log_softmax(1)).sum(1)
 
 
-@kind(LOSSES, ROWS, hears="cross_entropy", needs=("timm",))
+@kind(LOSSES, hears="cross_entropy", needs=("timm",))
 def timm_binary_cross_entropy() -> Training:
     from timm.loss import BinaryCrossEntropy
 

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from kinds.table import (
     BATCH_LOSS,
-    EXACT,
     LOSSES,
     NORM,
     REDUCTIONS,
@@ -178,7 +177,7 @@ def _consistent_of_samples(m: Any, batch: Any) -> Tensor:
     return F.cross_entropy(student, batch[1], reduction="none") + 2 * apart
 
 
-@kind(REDUCTIONS, LOSSES, hears="cross_entropy")
+@kind(LOSSES, hears="cross_entropy")
 def cross_entropy_with_an_entropy_bonus() -> Training:
     def step(m: Any, batch: Any) -> Tensor:
         logits = m(batch[0])
@@ -188,7 +187,7 @@ def cross_entropy_with_an_entropy_bonus() -> Training:
     return Training(Module(step, net=mlp()), load(vectors(), classes()))
 
 
-@kind(REDUCTIONS, LOSSES, hears="cross_entropy")
+@kind(LOSSES, hears="cross_entropy")
 def gradient_penalty_on_the_inputs() -> Training:
     """The step differentiates the loss once more than the trainer does: that must not count twice."""
 
@@ -223,7 +222,7 @@ def _adversarial_of_samples(m: Any, batch: Any) -> Tensor:
     return F.cross_entropy(m(x), batch[1], reduction="none")
 
 
-@kind(REDUCTIONS, LOSSES)
+@kind(REDUCTIONS)
 def physics_informed() -> Training:
     """The residual of u' = −u at each point, by a derivative of the network."""
 
@@ -295,7 +294,7 @@ def fused_absolute_error() -> Training:
     )
 
 
-@kind(NORM, BATCH_LOSS, *EXACT)
+@kind(NORM)
 def loss_by_vmap() -> Training:
     def step(m: Any, batch: Any) -> Tensor:
         weights = dict(m.net.named_parameters())
@@ -328,7 +327,7 @@ def losses_by_a_function_of_the_user() -> Training:
     return training
 
 
-@kind(ROWS, LOSSES, hears="cross_entropy")
+@kind(ROWS, hears="cross_entropy")
 def batch_repeated_in_the_step() -> Training:
     """Four noisy copies of each sample in one forward."""
 
@@ -339,7 +338,7 @@ def batch_repeated_in_the_step() -> Training:
     return Training(Module(step, net=mlp(), noise=torch.randn(4, 6) * 0.3), load(vectors(), classes()))
 
 
-@kind(ROWS, LOSSES, hears="cross_entropy")
+@kind(ROWS, hears="cross_entropy")
 def batch_permuted_in_the_step() -> Training:
     def step(m: Any, batch: Any) -> Tensor:
         order = torch.randperm(len(batch[0]))
@@ -348,7 +347,7 @@ def batch_permuted_in_the_step() -> Training:
     return Training(Module(step, net=mlp()), load(vectors(), classes()))
 
 
-@kind(ROWS, LOSSES, hears="cross_entropy")
+@kind(ROWS, hears="cross_entropy")
 def few_shot_episodes() -> Training:
     """A sample is an episode of five support and four query points a class; Snell et al. (2017), arXiv:1703.05175."""
 

@@ -44,7 +44,7 @@ def _nt_xent_of_samples(m: Any, batch: Any) -> Tensor:
     return _nt_xent(m(batch[0]), m(batch[1])).view(2, -1).mean(0)
 
 
-@kind(ROWS, LOSSES, hears="cross_entropy", truth=_nt_xent_of_samples, needs=("lightly",))
+@kind(ROWS, hears="cross_entropy", truth=_nt_xent_of_samples, needs=("lightly",))
 def simclr_of_lightly() -> Training:
     from lightly.loss import NTXentLoss
 
@@ -59,7 +59,7 @@ def simclr_by_hand() -> Training:
     return Training(Module(lambda m, b: _nt_xent(m(b[0]), m(b[1])).mean(), net=mlp(outputs=8)), load(*views()))
 
 
-@kind(ROWS, LOSSES, hears="cross_entropy", truth=_nt_xent_of_samples)
+@kind(ROWS, hears="cross_entropy", truth=_nt_xent_of_samples)
 def simclr_in_one_forward_of_both_views() -> Training:
     def step(m: Any, batch: Any) -> Tensor:
         z = F.normalize(m(torch.cat([batch[0], batch[1]])), dim=1)
@@ -75,7 +75,7 @@ def _clip_of_samples(m: Any, batch: Any) -> Tensor:
     return (F.cross_entropy(scores, own, reduction="none") + F.cross_entropy(scores.T, own, reduction="none")) / 2
 
 
-@kind(LOSSES, ROWS, hears="cross_entropy", truth=_clip_of_samples)
+@kind(LOSSES, hears="cross_entropy", truth=_clip_of_samples)
 def clip_of_open_clip() -> Training:
     from open_clip.loss import ClipLoss
 
@@ -162,21 +162,26 @@ def _per_row(m: Any, batch: Any) -> Tensor:
     return losses
 
 
-@kind(REDUCTIONS, LOSSES, ROWS, truth=_per_row, needs=PML)
+@kind(REDUCTIONS, truth=_per_row, needs=PML)
 def arcface_of_metric_learning() -> Training:
     from pytorch_metric_learning.losses import ArcFaceLoss
 
     return _metric(ArcFaceLoss(3, 8))
 
 
-@kind(REDUCTIONS, LOSSES, ROWS, truth=_per_row, needs=PML)
+@kind(REDUCTIONS, truth=_per_row, needs=PML)
 def proxies_of_metric_learning() -> Training:
     from pytorch_metric_learning.losses import NormalizedSoftmaxLoss
 
     return _metric(NormalizedSoftmaxLoss(3, 8))
 
 
-@kind(REDUCTIONS, LOSSES, ROWS, truth=_per_row, needs=PML)
+def _of_those_with_a_partner(m: Any, batch: Any) -> Tensor:
+    losses = _per_row(m, batch)
+    return torch.where(losses > 0, losses, torch.nan)  # the loss is the mean over these
+
+
+@kind(REDUCTIONS, truth=_of_those_with_a_partner, needs=PML)
 def supervised_contrast_of_metric_learning() -> Training:
     from pytorch_metric_learning.losses import SupConLoss
 

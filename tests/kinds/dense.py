@@ -43,14 +43,14 @@ def unet(classes: int) -> nn.Module:
     return without_batch_norm(net)
 
 
-@kind(LOSSES, ROWS, hears="cross_entropy", also=("random", "infobatch"))
+@kind(LOSSES, hears="cross_entropy", also=("random", "infobatch"))
 def segmentation() -> Training:
     return Training(
         Module(lambda m, b: F.cross_entropy(m(b[0]), b[1]), net=fully_convolutional()), load(images(), masks())
     )
 
 
-@kind(LOSSES, ROWS, hears="cross_entropy", resumes=True, classifies=True)
+@kind(LOSSES, hears="cross_entropy", resumes=True, classifies=True)
 def segmentation_with_ignored_pixels() -> Training:
     labels = masks(ignored=True)
     labels[7] = 255  # nothing to learn from: no loss of its own
@@ -60,7 +60,7 @@ def segmentation_with_ignored_pixels() -> Training:
     )
 
 
-@kind(LOSSES, ROWS, hears="cross_entropy")
+@kind(ROWS, hears="cross_entropy")
 def segmentation_flattened_with_channels_last() -> Training:
     def step(m: Any, batch: Any) -> Tensor:
         logits = m(batch[0]).permute(0, 2, 3, 1).reshape(-1, 4)
@@ -69,7 +69,7 @@ def segmentation_flattened_with_channels_last() -> Training:
     return Training(Module(step, net=fully_convolutional()), load(images(), masks(ignored=True)))
 
 
-@kind(LOSSES, ROWS, hears="cross_entropy", needs=SMP, classifies=True)
+@kind(LOSSES, hears="cross_entropy", needs=SMP, classifies=True)
 def unet_of_segmentation_models() -> Training:
     return Training(
         Module(lambda m, b: F.cross_entropy(m(b[0]), b[1], ignore_index=255), net=unet(4)),
@@ -77,7 +77,7 @@ def unet_of_segmentation_models() -> Training:
     )
 
 
-@kind(LOSSES, ROWS, hears="cross_entropy")
+@kind(LOSSES, hears="cross_entropy")
 def segmentation_of_torchvision_with_an_auxiliary_head() -> Training:
     from torchvision.models._utils import IntermediateLayerGetter
     from torchvision.models.resnet import BasicBlock, ResNet
@@ -119,7 +119,7 @@ def dice_of_each_sample() -> Training:
     )
 
 
-@kind(REDUCTIONS, LOSSES)
+@kind(LOSSES)
 def cross_entropy_and_dice() -> Training:
     def step(m: Any, batch: Any) -> Tensor:
         logits = m(batch[0])
@@ -149,7 +149,7 @@ def dice_of_segmentation_models() -> Training:
     )
 
 
-@kind(REDUCTIONS, LOSSES, ROWS, needs=SMP)
+@kind(REDUCTIONS, needs=SMP)
 def focal_of_segmentation_models() -> Training:
     from segmentation_models_pytorch.losses import FocalLoss
 
@@ -187,7 +187,7 @@ def focal_of_kornia() -> Training:
     )
 
 
-@kind(REDUCTIONS, LOSSES, ROWS)
+@kind(REDUCTIONS)
 def segmentation_with_hard_pixels_only() -> Training:
     """The hardest quarter of each image's pixels."""
 
@@ -198,7 +198,7 @@ def segmentation_with_hard_pixels_only() -> Training:
     return Training(Module(step, net=fully_convolutional()), load(images(), masks()))
 
 
-@kind(REDUCTIONS, ROWS)
+@kind(REDUCTIONS)
 def depth_where_it_was_measured() -> Training:
     def step(m: Any, batch: Any) -> Tensor:
         x, depth = batch
@@ -211,7 +211,7 @@ def depth_where_it_was_measured() -> Training:
     )
 
 
-@kind(LOSSES, REDUCTIONS, needs=("kornia",))
+@kind(LOSSES, needs=("kornia",))
 def restoration_with_l1_and_structural_similarity() -> Training:
     from kornia.losses import SSIMLoss
 
@@ -248,7 +248,7 @@ def keypoints_by_heatmaps() -> Training:
     )
 
 
-@kind(REDUCTIONS, LOSSES)
+@kind(REDUCTIONS)
 def visible_keypoints_by_coordinates() -> Training:
     from kinds.table import convnet
 

@@ -18,7 +18,7 @@ def autoencoder() -> Training:
     return Training(Module(lambda m, b: F.mse_loss(m(b[0]), b[0]), net=mlp(outputs=6, width=3)), load(vectors()))
 
 
-@kind(REDUCTIONS, LOSSES, truth=lambda m, b: F.mse_loss(m(_noisy(b[0])), b[0], reduction="none").mean((1, 2, 3)))
+@kind(REDUCTIONS, truth=lambda m, b: F.mse_loss(m(_noisy(b[0])), b[0], reduction="none").mean((1, 2, 3)))
 def denoising_autoencoder_with_masked_patches() -> Training:
     def step(m: Any, batch: Any) -> Tensor:
         return ((m(_noisy(batch[0])) - batch[0]) ** 2).mean((1, 2, 3)).mean()
@@ -51,7 +51,7 @@ def _vae_parts() -> dict[str, nn.Module]:
     return {"encoder": mlp(6, 4), "decoder": mlp(2, 6)}
 
 
-@kind(LOSSES, REDUCTIONS, hears="mse_loss", truth=_vae_of_samples)
+@kind(LOSSES, hears="mse_loss", truth=_vae_of_samples)
 def variational_autoencoder() -> Training:
     def step(m: Any, batch: Any) -> Tensor:
         restored, mean, log_variance = _vae(m, batch[0])
@@ -61,7 +61,7 @@ def variational_autoencoder() -> Training:
     return Training(Module(step, **_vae_parts(), lr=0.01), load(vectors()))
 
 
-@kind(REDUCTIONS, truth=_vae_of_samples)
+@kind(LOSSES, truth=_vae_of_samples)
 def variational_autoencoder_summed() -> Training:
     """As in many tutorials: both parts summed over the whole batch, the divergence in one expression."""
 
@@ -73,7 +73,7 @@ def variational_autoencoder_summed() -> Training:
     return Training(Module(step, **_vae_parts(), lr=0.001), load(vectors()))
 
 
-@kind(LOSSES, REDUCTIONS, hears="mse_loss", truth=None)
+@kind(LOSSES, hears="mse_loss", truth=None)
 def vector_quantized_autoencoder() -> Training:
     """The straight-through estimator: gradients pass a choice; van den Oord et al. (2017), arXiv:1711.00937."""
 
@@ -117,7 +117,7 @@ def _gan_of_samples(m: Any, batch: Any) -> Tensor:
     return F.softplus(-on_real) + F.softplus(on_fake) + F.softplus(-on_fake)
 
 
-@kind(LOSSES, REDUCTIONS, hears="binary_cross_entropy_with_logits", truth=_gan_of_samples, ranks=True)
+@kind(LOSSES, hears="binary_cross_entropy_with_logits", truth=_gan_of_samples, ranks=True)
 def adversarial_with_cross_entropy() -> Training:
     def judged(m: Any, x: Tensor, real: float) -> Tensor:
         return F.binary_cross_entropy_with_logits(m.critic(x), torch.full((len(x), 1), real))
@@ -218,7 +218,7 @@ def normalizing_flow() -> Training:
     return Training(Module(step, net=mlp(3, 6), lr=0.01), load(vectors()))
 
 
-@kind(*EXACT, hears="cross_entropy")
+@kind(LOSSES, hears="cross_entropy")
 def pixels_one_after_the_other() -> Training:
     """The value of a pixel among 16 from the rows above it."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from kinds.table import BATCH, LOSSES, REDUCTIONS, ROWS, Module, Training, kind
+from kinds.table import BATCH, LOSSES, ROWS, Module, Training, kind
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -51,14 +51,12 @@ def training(step: Any, graphs: list[Any], net: nn.Module) -> Training:
     return Training(Module(step, net=net), DataLoader(graphs, batch_size=BATCH, shuffle=True), dataset=graphs)
 
 
-@kind(
-    LOSSES, ROWS, hears="cross_entropy", also=("random", "el2n", "infobatch"), ranks=True, resumes=True, classifies=True
-)
+@kind(LOSSES, hears="cross_entropy", also=("random", "el2n", "infobatch"), ranks=True, resumes=True, classifies=True)
 def graph_classification() -> Training:
     return training(lambda m, graph: F.cross_entropy(m(graph), graph.y), molecules(), Network())
 
 
-@kind(LOSSES, ROWS, hears="mse_loss")
+@kind(LOSSES, hears="mse_loss")
 def graph_regression() -> Training:
     return training(lambda m, graph: F.mse_loss(m(graph).squeeze(-1), graph.y), molecules(target=True), Network(1))
 
@@ -78,7 +76,7 @@ def node_classification_of_the_labelled() -> Training:
     return training(step, molecules(node_labels=True), Network(pooled=False))
 
 
-@kind(ROWS, REDUCTIONS)
+@kind(LOSSES)
 def forces_at_the_nodes() -> Training:
     """Energy of the graph and its derivative at each node, as force fields are trained."""
 

@@ -25,24 +25,36 @@ EPOCHS, KEEP = 2, 0.5
 
 
 class Recorder(Random):
-    """Selects at random, so that two epochs of a half see each sample once, and keeps what it is told."""
+    """Selects at random, so that two epochs of a half see each sample once, and keeps what it is told.
 
-    wants = frozenset({"per_sample_loss"})
+    Args:
+        field: Of `Feedback`: "per_sample_loss", or "value", for which it measures the entropy of the logits.
+    """
 
-    def __init__(self) -> None:
+    needs_targets: ClassVar[bool] = False
+
+    def __init__(self, field: str = "per_sample_loss") -> None:
         super().__init__()
+        self.wants = frozenset({field})
+        self.field = field
         self.told: dict[int, float] = {}
 
+    def measure(self, logits: Tensor, targets: Any, features: Any) -> Tensor:
+        return entropies(logits)
+
     def learn(self, feedback: Feedback) -> None:
-        if feedback.per_sample_loss is not None:
-            losses = feedback.per_sample_loss.float().tolist()
-            self.told |= dict(zip(feedback.indices.tolist(), losses, strict=True))
+        told = getattr(feedback, self.field)
+        if told is not None:
+            self.told |= dict(zip(feedback.indices.tolist(), told.tolist(), strict=True))
 
-    if not hasattr(Random, "learn"):
+    def of_samples(self, training: Training) -> dict[int, float]:
+        """The numbers that it was told, by the samples' indices in the data set."""
+        return {training.pool[k]: x for k, x in self.told.items() if x == x}
 
-        def observe(self, feedback: Feedback) -> None:
-            super().observe(feedback)
-            self.learn(feedback)
+
+def entropies(logits: Tensor) -> Tensor:
+    """Of each row, or pixel, of (rows, C, ...) logits."""
+    return -(logits.softmax(1) * logits.log_softmax(1)).sum(1)
 
 
 class Watch(pl.Callback):
@@ -170,7 +182,7 @@ def faults_of_training(done: Fit) -> list[str]:
             faults.append(f"epoch {epoch} had samples that the sampler never yields: {set(indices) - allowed}")
     flat = torch.tensor([i for indices in watch.epochs.values() for i in indices], dtype=torch.int64)
     uses = flat.bincount(minlength=len(training.dataset))
-    if not torch.equal(uses, done.selection.selector.usage.long()):
+    if not torch.equal(uses[training.pool], done.selection.selector.usage.long()):
         faults.append("the selector's account of uses is not what was trained on")
     if len(watch.epochs) != EPOCHS:
         faults.append(f"{len(watch.epochs)} epochs, not {EPOCHS}")
@@ -232,7 +244,7 @@ def listen(kind: Kind) -> Report:
     truth = done.watch.truth
     if kind.truth == "alone":
         truth = {i: alone(done, i) for i in trained}
-    told = {i: x for i, x in recorder.told.items() if x == x}
+    told = recorder.of_samples(done.training)
     have = [i for i in trained if kind.truth is None or truth[i] == truth[i]]
     missing, both = [i for i in have if i not in told], [i for i in have if i in told]
     invented = set(told) - set(have)
@@ -273,24 +285,6 @@ def false_claims(kind: Kind, report: Report) -> list[str]:
     return [] if right else [f"{report.claim}: correlation {report.pearson:.3f}, of the ranks {report.spearman:.3f}"]
 
 
-class Uncertainties(Random):
-    """Selects at random and keeps the entropies of the logits that it is told."""
-
-    wants = frozenset({"value"})
-    needs_targets: ClassVar[bool] = False
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.told: dict[int, float] = {}
-
-    def measure(self, logits: Tensor, targets: Any, features: Any) -> Tensor:
-        return -(logits.softmax(1) * logits.log_softmax(1)).sum(1)
-
-    def learn(self, feedback: Feedback) -> None:
-        if feedback.value is not None:
-            self.told |= dict(zip(feedback.indices.tolist(), feedback.value.tolist(), strict=True))
-
-
 class Logits(TorchFunctionMode):
     """Mean entropy of the valid logits of the only cross entropy that is computed while it is active."""
 
@@ -298,14 +292,13 @@ class Logits(TorchFunctionMode):
         if func is F.cross_entropy:
             logits, targets = args[:2]
             valid = targets != (kwargs or {}).get("ignore_index", -100)
-            entropies = -(logits.softmax(1) * logits.log_softmax(1)).sum(1)
-            self.found = float(entropies[valid].mean())
+            self.found = float(entropies(logits)[valid].mean())
         return func(*args, **(kwargs or {}))
 
 
 def check_values(kind: Kind) -> list[str]:
     """Whether what a selector makes of logits is the mean over the sample's own valid rows."""
-    recorder = Uncertainties()
+    recorder = Recorder("value")
     done = fit(kind, recorder, frozen=True)
     truth = {}
     for i in done.watch.epochs[0] + done.watch.epochs[1]:
@@ -313,7 +306,7 @@ def check_values(kind: Kind) -> list[str]:
             alone(done, i)
         if mode.found == mode.found:
             truth[i] = mode.found
-    told = {i: x for i, x in recorder.told.items() if x == x}
+    told = recorder.of_samples(done.training)
     if told.keys() != truth.keys():
         return [f"told of {len(told)} samples, not of {len(truth)}"]
     found = correlation([told[i] for i in truth], list(truth.values()))

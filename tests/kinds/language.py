@@ -160,38 +160,38 @@ def token_classification() -> Training:
     return own_loss(bert("BertForTokenClassification", num_labels=4), Rows(**rows, labels=labels))
 
 
-@kind(LOSSES, ROWS, hears="cross_entropy", needs=HF, also=("random", "el2n", "infobatch"), classifies=True)
+@kind(LOSSES, hears="cross_entropy", needs=HF, also=("random", "el2n", "infobatch"), classifies=True)
 def sequence_classification() -> Training:
     return own_loss(
         bert("BertForSequenceClassification", num_labels=3), Rows(**text(), labels=torch.randint(0, 3, (N,)))
     )
 
 
-@kind(LOSSES, ROWS, hears="mse_loss", needs=HF)
+@kind(LOSSES, hears="mse_loss", needs=HF)
 def sequence_regression() -> Training:
     return own_loss(bert("BertForSequenceClassification", num_labels=1), Rows(**text(), labels=torch.randn(N)))
 
 
-@kind(LOSSES, ROWS, hears="binary_cross_entropy_with_logits", needs=HF)
+@kind(LOSSES, hears="binary_cross_entropy_with_logits", needs=HF)
 def sequence_multilabel() -> Training:
     model = bert("BertForSequenceClassification", num_labels=4, problem_type="multi_label_classification")
     return own_loss(model, Rows(**text(), labels=torch.rand(N, 4).round()))
 
 
-@kind(LOSSES, ROWS, hears="cross_entropy", needs=HF)
+@kind(LOSSES, hears="cross_entropy", needs=HF)
 def question_answering() -> Training:
     starts, ends = torch.randint(0, 3, (N,)), torch.randint(3, LONGEST, (N,))
     return own_loss(bert("BertForQuestionAnswering"), Rows(**text(), start_positions=starts, end_positions=ends))
 
 
-@kind(LOSSES, ROWS, hears="cross_entropy", needs=HF)
+@kind(LOSSES, hears="cross_entropy", needs=HF)
 def multiple_choice() -> Training:
     ids = torch.randint(3, VOCABULARY, (N, 3, LONGEST))
     rows = Rows(input_ids=ids, attention_mask=torch.ones_like(ids), labels=torch.randint(0, 3, (N,)))
     return own_loss(bert("BertForMultipleChoice"), rows)
 
 
-@kind(LOSSES, ROWS, hears="cross_entropy", needs=HF)
+@kind(LOSSES, hears="cross_entropy", needs=HF)
 def vision_transformer() -> Training:
     from transformers import ViTConfig, ViTForImageClassification
 
@@ -199,7 +199,7 @@ def vision_transformer() -> Training:
     return own_loss(ViTForImageClassification(config), Rows(pixel_values=images(), labels=torch.randint(0, 5, (N,))))
 
 
-@kind(ROWS, LOSSES, hears="cross_entropy", needs=HF)
+@kind(LOSSES, hears="cross_entropy", needs=HF)
 def segformer() -> Training:
     from kinds.table import without_batch_norm
     from transformers import SegformerConfig, SegformerForSemanticSegmentation
@@ -232,7 +232,7 @@ def _own_negatives(m: Any, batch: Any) -> Tensor:
     return (both[0] + both[1]) / 2
 
 
-@kind(LOSSES, ROWS, hears="cross_entropy", needs=HF, truth=_own_negatives)
+@kind(LOSSES, hears="cross_entropy", needs=HF, truth=_own_negatives)
 def clip_of_transformers() -> Training:
     from transformers import CLIPConfig, CLIPModel
 
@@ -244,7 +244,7 @@ def clip_of_transformers() -> Training:
     )
 
 
-@kind(ROWS, LOSSES, REDUCTIONS, hears="ctc_loss", needs=HF)
+@kind(LOSSES, hears="ctc_loss", needs=HF)
 def speech_recognition_with_wav2vec2() -> Training:
     from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
 

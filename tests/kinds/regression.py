@@ -6,11 +6,8 @@ from typing import Any
 
 import torch
 from kinds.table import (
-    BATCH_LOSS,
     LOSSES,
-    NORM,
     REDUCTIONS,
-    ROWS,
     Module,
     Training,
     classes,
@@ -138,10 +135,10 @@ def _cox_of_samples(m: Any, batch: Any) -> Tensor:
     risk = m(batch[0])[:, 0]
     at_risk = batch[1][None] >= batch[1][:, None]
     losses = torch.where(at_risk, risk, -torch.inf).logsumexp(1) - risk
-    return losses * batch[2]
+    return torch.where(batch[2] > 0, losses, torch.nan)
 
 
-@kind(REDUCTIONS, NORM, BATCH_LOSS, truth=_cox_of_samples)
+@kind(REDUCTIONS, truth=_cox_of_samples)
 def survival_by_cox() -> Training:
     """Cox's partial likelihood: rows are sorted inside the loss, and only who had the event has a term."""
 
@@ -153,7 +150,7 @@ def survival_by_cox() -> Training:
     return Training(Module(step, net=mlp(outputs=1)), load(vectors(), torch.rand(40), torch.rand(40).round()))
 
 
-@kind(LOSSES, REDUCTIONS)
+@kind(REDUCTIONS)
 def survival_by_discrete_hazards() -> Training:
     """One hazard an interval, those after the end masked; Gensheimer & Narasimhan (2019), arXiv:1805.00917."""
 
@@ -176,7 +173,7 @@ def ranking_of_pairs() -> Training:
     return Training(Module(step, net=mlp(outputs=1)), load(vectors(), vectors()))
 
 
-@kind(LOSSES, ROWS, hears="cross_entropy")
+@kind(LOSSES, hears="cross_entropy")
 def ranking_of_lists() -> Training:
     """One query with five documents a sample, the softmax over its documents."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from kinds.table import BATCH, BATCH_LOSS, LOSSES, NORM, REDUCTIONS, ROWS, Module, Training, classes, kind, load, mlp
+from kinds.table import BATCH, LOSSES, REDUCTIONS, ROWS, Module, Training, classes, kind, load, mlp
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pack_sequence, pad_packed_sequence, pad_sequence
@@ -45,7 +45,7 @@ def recurrent_classifier() -> Training:
     )
 
 
-@kind(ROWS, LOSSES, hears="cross_entropy", resumes=True, classifies=True)
+@kind(ROWS, hears="cross_entropy", resumes=True, classifies=True)
 def tags_flattened() -> Training:
     def step(m: Any, batch: Any) -> Tensor:
         logits = m(batch[0])
@@ -54,7 +54,7 @@ def tags_flattened() -> Training:
     return Training(Module(step, net=Tagger()), load(tokens(), padded(tokens(), lengths())))
 
 
-@kind(ROWS, LOSSES, hears="cross_entropy", classifies=True)
+@kind(LOSSES, hears="cross_entropy", classifies=True)
 def tags_with_classes_in_the_second_dimension() -> Training:
     return Training(
         Module(lambda m, b: F.cross_entropy(m(b[0]).transpose(1, 2), b[1], ignore_index=0), net=Tagger()),
@@ -62,7 +62,7 @@ def tags_with_classes_in_the_second_dimension() -> Training:
     )
 
 
-@kind(ROWS, LOSSES, hears="cross_entropy")
+@kind(ROWS, hears="cross_entropy")
 def tags_with_class_weights_and_smoothing() -> Training:
     def step(m: Any, batch: Any) -> Tensor:
         logits = m(batch[0]).flatten(0, 1)
@@ -110,7 +110,7 @@ def time_first_from_the_collate() -> Training:
     return Training(Module(step, net=Tagger(batch_first=False)), load(rows, collate_fn=collate))
 
 
-@kind(ROWS, LOSSES, hears="cross_entropy")
+@kind(LOSSES, hears="cross_entropy")
 def packed_classifier() -> Training:
     """Padded by the collate function, packed for the network, the last state classified."""
 
@@ -145,12 +145,9 @@ def _packed_truth(m: Any, batch: Any) -> Tensor:
     return torch.stack(losses)
 
 
-@kind(ROWS, NORM, BATCH_LOSS, truth=_packed_truth, replays=False)
+@kind(ROWS, truth=_packed_truth, replays=False)
 def packed_rows_all_the_way() -> Training:
-    """The head sees the packed rows, sorted by length and time first; targets are packed likewise.
-
-    Packing is one operation to Python, so the way from rows to samples may stay unknown.
-    """
+    """The head sees the packed rows, sorted by length and time first; targets are packed likewise."""
 
     def step(m: Any, batch: Any) -> Tensor:
         ids, targets = batch
@@ -174,7 +171,7 @@ def valid_rows_selected_before_the_head() -> Training:
     return Training(Module(step, net=Tagger()), load(tokens(), padded(tokens(), lengths())))
 
 
-@kind(LOSSES, ROWS, hears="cross_entropy")
+@kind(LOSSES, hears="cross_entropy")
 def a_loss_for_each_step_of_a_loop() -> Training:
     def step(m: Any, batch: Any) -> Tensor:
         ids, targets = batch
@@ -199,7 +196,7 @@ def masked_mean_by_hand() -> Training:
     return Training(Module(step, net=Tagger()), load(tokens(), tokens(), mask))
 
 
-@kind(REDUCTIONS, ROWS)
+@kind(REDUCTIONS)
 def mean_of_the_valid_by_a_mask() -> Training:
     def step(m: Any, batch: Any) -> Tensor:
         ids, targets, mask = batch
@@ -209,7 +206,7 @@ def mean_of_the_valid_by_a_mask() -> Training:
     return Training(Module(step, net=Tagger()), load(tokens(), tokens(), mask))
 
 
-@kind(ROWS, LOSSES, hears="cross_entropy")
+@kind(LOSSES, hears="cross_entropy")
 def encoder_of_torch_with_a_padding_mask() -> Training:
     class Encoder(nn.Module):
         def __init__(self) -> None:
@@ -229,7 +226,7 @@ def encoder_of_torch_with_a_padding_mask() -> Training:
     return Training(Module(step, net=Encoder()), load(tokens(), padded(tokens(), lengths())))
 
 
-@kind(ROWS, LOSSES, hears="cross_entropy")
+@kind(ROWS, hears="cross_entropy")
 def translation_with_teacher_forcing() -> Training:
     class Translator(nn.Module):
         def __init__(self) -> None:
@@ -272,12 +269,12 @@ def _speech(reduction: str) -> Training:
     return Training(Module(step, net=Speech(), lr=0.01), load(signal, tokens(), lengths()))
 
 
-@kind(LOSSES, REDUCTIONS, hears="ctc_loss")
+@kind(LOSSES, hears="ctc_loss")
 def speech_with_ctc() -> Training:
     return _speech("mean")
 
 
-@kind(REDUCTIONS, LOSSES)
+@kind(REDUCTIONS)
 def speech_with_ctc_averaged_by_hand() -> Training:
     return _speech("none")
 
@@ -303,7 +300,7 @@ def forecast_of_quantiles() -> Training:
     return Training(Module(step, net=mlp(14, 18)), load(_series()))
 
 
-@kind(REDUCTIONS, ROWS, LOSSES)
+@kind(REDUCTIONS)
 def forecast_step_by_step_with_time_first() -> Training:
     """A recurrent network over (T, B, 1), its squared error summed over time and divided by T·B by hand."""
 

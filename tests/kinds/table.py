@@ -107,6 +107,11 @@ class Training:
         if self.epoch is None:
             self.epoch = len(self.allowed)
 
+    @property
+    def pool(self) -> list[int]:
+        """What the selector chooses from: its sample k is the data set's sample `pool[k]`."""
+        return sorted(self.allowed)
+
 
 @dataclass(frozen=True)
 class Kind:

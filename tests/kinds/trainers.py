@@ -139,7 +139,7 @@ def two_optimizers() -> Training:
     return Training(Module(step, automatic=False, optimizers=optimizers, **parts), load(vectors(), classes()))
 
 
-@kind(LOSSES, ROWS, hears="cross_entropy", truth=lambda m, b: F.cross_entropy(m(b[0]), b[1], reduction="none"))
+@kind(ROWS, hears="cross_entropy", truth=lambda m, b: F.cross_entropy(m(b[0]), b[1], reduction="none"))
 def micro_batches_in_the_step() -> Training:
     """Each batch in parts of two, as where memory is short."""
 
@@ -175,7 +175,7 @@ def sharpness_aware_minimization() -> Training:
     return classifier(step, automatic=False)
 
 
-@kind(LOSSES, ROWS, hears="cross_entropy", also=("el2n",))
+@kind(LOSSES, hears="cross_entropy", also=("el2n",))
 def compiled_network() -> Training:
     training = classifier()
     training.module.net = torch.compile(training.module.net, backend="eager")
@@ -193,7 +193,7 @@ def compiled_loss_and_network() -> Training:
     return classifier(lambda m, b: compiled(m.net, b[0], b[1]))
 
 
-@kind(LOSSES, ROWS, hears="cross_entropy")
+@kind(LOSSES, hears="cross_entropy")
 def checkpointing_of_the_network() -> Training:
     return classifier(
         lambda m, b: F.cross_entropy(m.head(checkpoint(m.net, b[0], use_reentrant=False)), b[1]),
@@ -202,7 +202,7 @@ def checkpointing_of_the_network() -> Training:
     )
 
 
-@kind(LOSSES, ROWS, hears="cross_entropy")
+@kind(LOSSES, hears="cross_entropy")
 def checkpointing_with_the_loss_inside() -> Training:
     return classifier(lambda m, b: checkpoint(lambda x, y: F.cross_entropy(m(x), y), b[0], b[1], use_reentrant=False))
 

@@ -41,7 +41,7 @@ def _listen(kind: Kind) -> dict[str, Any]:
         "allowed": done.training.allowed,
         "strangers": done.watch.strangers,
         "usage": recorder.usage.tolist(),
-        "told": sorted(recorder.told.items()),
+        "told": sorted(recorder.of_samples(done.training).items()),
         "truth": sorted(truth.items()),
         "line": str(done.selection.listening),
     }
