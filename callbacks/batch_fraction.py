@@ -77,12 +77,13 @@ class BatchFraction(Callback):
         if not callable(score):
             raise TypeError(f"`score` must be a function of (module, batch), got {score!r}")
         self.score, self.reference = score, reference
-        self.selector = selector_class(selector)() if isinstance(selector, str) else selector
-        if self.selector is not None and not isinstance(self.selector, CandidateSelector):
+        chooser: Any = selector_class(selector)() if isinstance(selector, str) else selector
+        if chooser is not None and not isinstance(chooser, CandidateSelector):
             raise TypeError(
                 "`selector` must choose by the losses of a batch's samples, as SelectiveBackprop and JEST do, got "
-                f"{type(self.selector).__name__}"
+                f"{type(chooser).__name__}"
             )
+        self.selector: CandidateSelector | None = chooser
         if isinstance(self.selector, JEST) != (reference is not None):
             raise ValueError(
                 "`reference` is where batches hold the reference losses that JEST subtracts: give both or neither, got "

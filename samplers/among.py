@@ -117,12 +117,13 @@ def strata_of(base: Any, order: Tensor, pool: Tensor | None, codes: Tensor | Non
     if len(np.unique(order.numpy())) == len(order):
         return None
     weights = getattr(base, "weights", None)
-    if weights is None:
+    numbers = torch.zeros(0) if weights is None else torch.as_tensor(weights).double()
+    if numbers.ndim != 1 or len(numbers) <= int(order.max() if pool is None else pool.max()):
         return codes
-    numbers = torch.as_tensor(weights).double()
     numbers = numbers if pool is None else numbers[pool]
+    kinds: Tensor
     kinds, found = torch.unique(numbers, return_inverse=True)
-    if len(kinds) <= MOST_STRATA:
-        return found
-    edges = np.quantile(numbers.numpy(), np.linspace(0, 1, 17)[1:-1])
-    return torch.bucketize(numbers, torch.from_numpy(edges))
+    if len(kinds) > MOST_STRATA:
+        edges = np.quantile(numbers.numpy(), np.linspace(0, 1, 17)[1:-1])
+        found = torch.bucketize(numbers, torch.from_numpy(edges))
+    return torch.as_tensor(found)

@@ -301,6 +301,7 @@ class _Source:
 
     def __init__(self, loader: DataLoader[Any]) -> None:
         self.dataset: Any = loader.dataset
+        self.length = len(self.dataset)
         self.base: Any = loader.sampler
         self.lists = loader.batch_sampler is None and isinstance(self.base, BatchSampler)
         batches: Any = self.base if self.lists else loader.batch_sampler
@@ -314,15 +315,15 @@ class _Source:
         else:
             self.base = batches.sampler
             self.batches = {"batch_size": batches.batch_size, "drop_last": batches.drop_last}
-        self.pool = None if self.own_batches else _pool(self.base, len(self.dataset))
+        self.pool = None if self.own_batches else _pool(self.base, self.length)
 
     @property
     def permutes(self) -> bool:
         """Whether an epoch has each sample of the pool once, in an order that is as good as any other."""
         base = self.base
         if type(base) is SubsetRandomSampler:
-            return len(base.indices) == (len(self.dataset) if self.pool is None else len(self.pool))
-        full = is_shuffle(base) and base.num_samples == len(self.dataset)
+            return len(base.indices) == (self.length if self.pool is None else len(self.pool))
+        full = is_shuffle(base) and base.num_samples == self.length
         return full or type(base) is SequentialSampler
 
 

@@ -400,12 +400,13 @@ class SelectionSampler(DistributedSampler[int]):
         return torch.randperm(self.num_total, generator=generator), None
 
     def _drawn(self) -> tuple[Tensor, Tensor | None]:
-        limit, groups = self._most(), None
+        limit, groups, base = self._most(), None, self.base
+        assert base is not None
         try:
             if self.own_batches:
-                order, groups = _drawn_batches(self.base, limit)
+                order, groups = _drawn_batches(base, limit)
             else:
-                order = drawn(self.base, limit)
+                order = drawn(base, limit)
         except (TypeError, ValueError) as error:
             raise TypeError(
                 f"selection by index needs a sampler of whole numbers; {type(self.base).__name__} yields something "

@@ -59,6 +59,7 @@ class Sources:
         """
         self._forget()
         self.codes = self._find_labels(dataset, pool)
+        self.selector.restrict(pool, len(dataset))
         self.selector.bind(len(dataset) if pool is None else len(pool), self.codes, seed=seed)
         if self.selector.needs_features:
             with self.books.fitting():
@@ -92,7 +93,7 @@ class Sources:
         # Codes are of the pool only, and of use to whoever checks that features are the data set's.
         codes = self.codes if pool is None else None
         features = load_features(source, num_samples=len(dataset), dataset=dataset, labels=codes)
-        self._fixed = features if pool is None else features[pool if isinstance(features, Tensor) else pool.numpy()]
+        self._fixed = features if pool is None else features[pool.numpy()]
 
     # ---------------------------------------------------------------- fitting
     def fit_if_needed(self, epoch: int) -> None:

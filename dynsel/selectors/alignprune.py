@@ -78,7 +78,14 @@ class AlignPrune(ScoreSelector):
         self._trusted = torch.zeros(0, dtype=torch.int64)
 
     def prepare(self) -> None:
-        self._trusted = _positions(self.trusted, self.num_samples)
+        self._trusted = _positions(self.trusted, self._dataset_length or self.num_samples)
+        if self._pool is not None:
+            inside = torch.isin(self._trusted, self._pool)
+            if not inside.any():
+                raise ValueError(
+                    "`trusted` must name samples that the loader's sampler yields, and none of them is one"
+                )
+            self._trusted = torch.searchsorted(self._pool, self._trusted[inside])
 
     def _losses(self, epoch: int) -> Tensor:
         """(N,) float32, last known loss of each sample in that epoch; NaN = none."""

@@ -52,6 +52,8 @@ class Selector(Stateful, ABC):
         ValueError: If `seed` is negative.
     """
 
+    _pool: Tensor | None = None
+    _dataset_length: int | None = None
     wants: frozenset[str] = frozenset()
     measures_features: ClassVar[bool] = False
     needs_targets: ClassVar[bool] = True
@@ -108,6 +110,15 @@ class Selector(Stateful, ABC):
     def num_samples(self) -> int:
         """N of the data set bound to; 0 before `bind`."""
         return self._state_size
+
+    def restrict(self, pool: Tensor | None, length: int) -> None:
+        """Told before `bind` where it is bound to a part of a data set only, to find its own arguments in it.
+
+        Args:
+            pool: (N,) int64 indices in the data set, ascending, that positions 0 .. N-1 stand for; None = all.
+            length: Number of samples of the whole data set.
+        """
+        self._pool, self._dataset_length = pool, length
 
     # A generator is pickled as bytes: of a tensor made on the way a process that is started afresh finds nothing left.
     def __getstate__(self) -> dict[str, Any]:

@@ -76,6 +76,8 @@ class JEST(CandidateSelector):
         if self.reference is None:
             raise ValueError(f"JEST needs `reference`, {WAY_OUT}")
         losses = _load(self.reference)
+        if self._pool is not None and len(losses) == self._dataset_length:
+            losses = losses[self._pool]
         if losses.shape != (self.num_samples,):
             raise ValueError(
                 f"`reference` must have one loss per sample, shape ({self.num_samples},), got {tuple(losses.shape)}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -68,7 +69,8 @@ EXACT = sorted(
 
 @pytest.mark.parametrize("name", EXACT)
 def test_every_method_chooses_among_the_samples_of_a_fold(name):
-    selection = controller(SELECTORS[name](), 0.3, features=FEATURES)
+    arguments = {"trusted": FOLD[:9]} if name == "alignprune" else {}
+    selection = controller(SELECTORS[name](**arguments), 0.3, features=FEATURES)
     loader = selection.wrap(DataLoader(DATA, 8, sampler=SubsetRandomSampler(FOLD)))
     seen = [flat(batches) for batches in train(selection, loader, 4)]
     assert [len(set(epoch)) for epoch in seen] == [30] * 4
@@ -110,6 +112,19 @@ def test_at_keep_ratio_1_a_fold_is_trained_as_without_selection(sampler, workers
     selection = controller("full", 1.0)
     torch.manual_seed(3)
     assert train(selection, selection.wrap(loader), 3) == plain
+
+
+def test_a_selectors_own_arguments_are_of_the_data_set():
+    fold = SubsetRandomSampler([3, 5, 50, 199])
+    trusted = SELECTORS["alignprune"](trusted=[4, 5, 199])
+    controller(trusted, 0.5).wrap(DataLoader(DATA, 2, sampler=fold))
+    assert trusted._trusted.tolist() == [1, 3]
+    with pytest.raises(ValueError, match="`trusted` must name samples that the loader's sampler yields"):
+        controller(SELECTORS["alignprune"](trusted=[4]), 0.5).wrap(DataLoader(DATA, 2, sampler=fold))
+    for reference in (torch.arange(float(N)), torch.tensor([3.0, 5.0, 50.0, 199.0])):
+        jest = SELECTORS["jest"](reference=reference)
+        controller(jest, 0.5).wrap(DataLoader(DATA, 2, sampler=fold))
+        assert jest._losses.tolist() == [3.0, 5.0, 50.0, 199.0]
 
 
 def test_a_fold_is_gone_through_evenly():
@@ -285,6 +300,8 @@ def test_kinds_are_told_by_weights_or_else_by_classes_where_something_is_drawn_t
     assert strata_of(sampler, once, None, codes) is None
     assert strata_of(sampler, twice, None, codes).tolist() == [0, 1, 0]
     assert strata_of(object(), twice, None, codes) is codes
+    # Weights of something else than samples.
+    assert strata_of(SimpleNamespace(weights=[0.5, 0.5]), twice, None, codes) is codes
     many = WeightedRandomSampler(torch.linspace(0.1, 1, 1000), 3)
     kinds = strata_of(many, torch.tensor([0, 0]), None, None)
     assert sorted(Counter(kinds.tolist()).values()) == [62] * 8 + [63] * 8
