@@ -120,6 +120,7 @@ class Geometry(Hybrid):
             factors, dim = self.sae_encoder.shape
             sae = TopKSAE(dim, factors, min(_ACTIVE, factors // 2))
             sae.load_state_dict({name: getattr(self, f"sae_{name}") for name in _WEIGHTS})
+            sae.to(features.device if isinstance(features, Tensor) else "cpu")
             train_again(sae, features, seed=seed)
         for name, weight in sae.state_dict().items():
             setattr(self, f"sae_{name}", weight.detach().cpu().clone())

@@ -22,7 +22,7 @@ counts is the process time: about what one thread takes that has a core to itsel
 Features lie on a curved surface of 12 dimensions, in ten classes by their place there, and move by a tenth of the
 distance to the nearest neighbour from one epoch to the next. "nearly" says how near the quick ways come: of the true
 ten neighbours of 500 samples the share that is found, and that of the neighbours before the move; the mean Rayleigh
-quotient of the eigenvectors beside that of the exact ones, with what these cost, which is too much beyond 100,000.
+quotient of the eigenvectors beside that of the exact ones, with what these cost, which is too much for more samples than 50,000.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ from dynsel.selectors.terms.region import Region
 
 DIM, K, COLUMNS = 64, 10, 16
 GOAL = 3.0  # seconds an epoch of 50,000 samples on two cores
-LANCZOS = 100_000
+LANCZOS = 50_000
 
 
 def timed(work: Callable[[], Any]) -> tuple[float, float, Any]:
@@ -149,16 +149,16 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     measure(3000, args.seed)  # what the libraries set up at their first call isn't ours
-    table = Table(title=f"{torch.get_num_threads()} threads of {os.cpu_count()} cores, {platform.processor()}")
-    for name in ("work", "seconds", "process seconds", "nearly"):
-        table.add_column(name, justify="right" if "seconds" in name else "left")
-    for count in args.samples:
-        for row in measure(count, args.seed):
-            table.add_row(*row)
     console = Console()
     if not console.is_terminal:
         console = Console(width=140)  # a file or pipe has no width of its own
-    console.print(table)
+    for count in args.samples:
+        table = Table(title=f"{torch.get_num_threads()} threads of {os.cpu_count()} cores, {platform.processor()}")
+        for name in ("work", "seconds", "process seconds", "nearly"):
+            table.add_column(name, justify="right" if "seconds" in name else "left")
+        for row in measure(count, args.seed):
+            table.add_row(*row)
+        console.print(table)
     console.print(
         f"Python {platform.python_version()}, torch {torch.__version__}, seed {args.seed}, n = 1, "
         f"load {os.getloadavg()[0]:.1f}; goal at 50,000 samples: {GOAL:g} s on two cores"
