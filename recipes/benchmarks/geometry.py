@@ -22,7 +22,7 @@ counts is the process time: about what one thread takes that has a core to itsel
 Features lie on a curved surface of 12 dimensions, in ten classes by their place there, and move by a tenth of the
 distance to the nearest neighbour from one epoch to the next. "nearly" says how near the quick ways come: of the true
 ten neighbours of 500 samples the share that is found, and that of the neighbours before the move; the mean Rayleigh
-quotient of the eigenvectors beside that of the exact ones, with what these cost, which is too much for more samples than 50,000.
+quotient of the eigenvectors beside that of the exact ones, with what these cost, which is left out beyond 50,000.
 """
 
 from __future__ import annotations
