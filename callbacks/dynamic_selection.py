@@ -69,8 +69,8 @@ class DynamicSelection(Callback):
             histogram of uses; 0 = never.
 
     Raises:
-        ValueError: If `keep_ratio` or `budget` leaves (0, 1].
-        TypeError: If `selector` is no selector.
+        ValueError: If `keep_ratio` or `budget` leaves (0, 1], or `seed` is below 0.
+        TypeError: If `selector` is no selector, or another argument is of another type.
 
     Example:
         >>> from dynsel.callbacks import DynamicSelection
@@ -98,7 +98,11 @@ class DynamicSelection(Callback):
             selector, keep_ratio, budget=budget, features=features, labels=labels, seed=seed, indices=indices
         )
         self._is_only_loader = True
-        self.count_flops = count_flops
+        self.count_flops = check_flag("count_flops", count_flops)
+        if per_sample_loss is not None and not callable(per_sample_loss):
+            raise TypeError(f"`per_sample_loss` must be a function of (module, batch), got {per_sample_loss!r}")
+        if loader is not None and (isinstance(loader, bool) or not isinstance(loader, str | int)):
+            raise TypeError(f"`loader` must be the key or the position of a train loader, got {loader!r}")
         self.prog_bar = check_flag("prog_bar", prog_bar)
         why = "it is a number of epochs, 0 = never"
         self.log_images_every = check_integer("log_images_every", log_images_every, at_least=0, why=why)

@@ -6,13 +6,14 @@ Shapes: N samples, d feature dim, B any number of samples.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from dynsel._lib.matrices import Matrix
+from dynsel._lib.checks import check_choice, check_integer, check_number, check_seed, check_tensor
+from dynsel._lib.matrices import Matrix, check_matrix
 from dynsel.cfd import (
     CharacteristicSums,
     Mode,
@@ -81,8 +82,11 @@ class CharacteristicFunctionDistance(Metric):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if repeats < 2:
-            raise ValueError(f"`repeats` must be at least 2, got {repeats}")
+        check_matrix(reference_features, "reference_features")
+        repeats = check_integer("repeats", repeats, at_least=2)
+        num_frequencies = check_integer("num_frequencies", num_frequencies, at_least=1)
+        scale = None if scale is None else check_number("scale", scale, above=0)
+        seed = check_seed("seed", seed)
         generator = torch.Generator().manual_seed(seed)
         scale = median_scale(reference_features, generator) if scale is None else scale
         self.reference_features, self.seed, self.repeats = reference_features, seed, repeats
@@ -151,8 +155,7 @@ class _Usage(Metric):
 
     def __init__(self, num_samples: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if num_samples < 1:
-            raise ValueError(f"`num_samples` must be at least 1, got {num_samples}")
+        num_samples = check_integer("num_samples", num_samples, at_least=1)
         self.add_state("usage", torch.zeros(num_samples, dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, indices: Tensor) -> None:
@@ -205,6 +208,8 @@ class FactorCoverage(_Usage):
     higher_is_better = True
 
     def __init__(self, codes: SparseCodes, **kwargs: Any) -> None:
+        if not isinstance(codes, SparseCodes):
+            raise TypeError(f"`codes` must be dynsel.sae.SparseCodes, got {type(codes).__name__}")
         super().__init__(len(codes), **kwargs)
         self.codes = codes
         self.live = int((codes.frequency() > 0).sum())
@@ -253,14 +258,15 @@ class NeuralCFDMetric(_Usage):
         repeats: int = 20,
         **kwargs: Any,
     ) -> None:
+        check_matrix(features)
         super().__init__(len(features), **kwargs)
         self.features = features
         self.options: dict[str, Any] = {
-            "num_frequencies": num_frequencies,
-            "mode": mode,
-            "steps": steps,
-            "seed": seed,
-            "repeats": repeats,
+            "num_frequencies": check_integer("num_frequencies", num_frequencies, at_least=2),
+            "mode": check_choice("mode", mode, get_args(Mode)),
+            "steps": check_integer("steps", steps, at_least=1),
+            "seed": check_seed("seed", seed),
+            "repeats": check_integer("repeats", repeats, at_least=2),
         }
 
     def compute(self) -> dict[str, Tensor]:
@@ -289,6 +295,12 @@ class ClassBalance(_Usage):
     higher_is_better = True
 
     def __init__(self, labels: Tensor, **kwargs: Any) -> None:
+        check_tensor("labels", labels)
+        if labels.ndim != 1 or labels.is_floating_point() or labels.is_complex() or not len(labels):
+            raise ValueError(
+                f"`labels` must be (N,) integer class codes, got shape {tuple(labels.shape)} of {labels.dtype}"
+            )
+        check_integer("labels", int(labels.min()), at_least=0)
         super().__init__(len(labels), **kwargs)
         self.labels = labels.cpu()
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import bisect
 import math
+import numbers
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
-from dynsel._lib.checks import check_integer, check_number
+from dynsel._lib.checks import check_integer, check_number, check_numbers
 
 __all__ = [
     "Constant",
@@ -36,10 +37,18 @@ class Schedule(ABC):
 
 
 class Constant(Schedule):
-    """The same value throughout."""
+    """The same value throughout.
+
+    Args:
+        value: The value, finite.
+
+    Raises:
+        TypeError: If it is no number.
+        ValueError: If it is not finite.
+    """
 
     def __init__(self, value: float) -> None:
-        self.value = float(value)
+        self.value = check_number("value", value)
 
     def __call__(self, progress: float) -> float:
         return self.value
@@ -55,13 +64,15 @@ class _Ramp(Schedule):
         finish: Progress at which it is complete.
 
     Raises:
-        ValueError: Unless 0 <= begin < finish <= 1.
+        TypeError: If one is no number.
+        ValueError: Unless all are finite and 0 <= begin < finish <= 1.
     """
 
     def __init__(self, start: float, end: float, begin: float = 0.0, finish: float = 1.0) -> None:
-        if not 0 <= begin < finish <= 1:
+        self.start, self.end = check_number("start", start), check_number("end", end)
+        self.begin, self.finish = check_number("begin", begin), check_number("finish", finish)
+        if not 0 <= self.begin < self.finish <= 1:
             raise ValueError(f"`begin` and `finish` must satisfy 0 <= begin < finish <= 1, got {begin} and {finish}")
-        self.start, self.end, self.begin, self.finish = float(start), float(end), begin, finish
 
     def __call__(self, progress: float) -> float:
         done = min(1.0, max(0.0, (progress - self.begin) / (self.finish - self.begin)))
@@ -115,7 +126,8 @@ class Step(Schedule):
         milestones: Progress values in (0, 1), ascending.
 
     Raises:
-        ValueError: If the lengths don't fit, or the milestones don't ascend within (0, 1).
+        TypeError: If they are no lists of numbers.
+        ValueError: If the lengths don't fit, a value isn't finite, or the milestones don't ascend within (0, 1).
 
     Example:
         >>> schedule = Step([1.0, 0.5, 0.3], milestones=[0.25, 0.75])
@@ -124,13 +136,14 @@ class Step(Schedule):
     """
 
     def __init__(self, values: Sequence[float], milestones: Sequence[float]) -> None:
-        if len(values) != len(milestones) + 1:
+        self.values = check_numbers("values", values)
+        self.milestones = check_numbers("milestones", milestones)
+        if len(self.values) != len(self.milestones) + 1:
             raise ValueError(
                 f"`values` must have one entry more than `milestones`, got {len(values)} and {len(milestones)}"
             )
-        if list(milestones) != sorted(set(milestones)) or not all(0 < m < 1 for m in milestones):
-            raise ValueError(f"`milestones` must ascend within (0, 1), got {list(milestones)}")
-        self.values, self.milestones = [float(v) for v in values], list(milestones)
+        if self.milestones != sorted(set(self.milestones)) or not all(0 < m < 1 for m in self.milestones):
+            raise ValueError(f"`milestones` must ascend within (0, 1), got {self.milestones}")
 
     def __call__(self, progress: float) -> float:
         return self.values[bisect.bisect_right(self.milestones, progress)]
@@ -184,9 +197,12 @@ def as_keep_ratio(value: float | Schedule) -> Schedule:
         TypeError: If `value` is neither a number nor a `Schedule`.
         ValueError: If it leaves (0, 1] at any of 1,001 points of progress.
     """
-    if isinstance(value, bool) or not isinstance(value, (int, float, Schedule)):
+    if isinstance(value, bool) or not isinstance(value, numbers.Real | Schedule):
         raise TypeError(f"`keep_ratio` must be a number in (0, 1] or a dynsel.schedules.Schedule, got {value!r}")
-    schedule = as_schedule(value)
+    why = "it is the share of the training set to train on, so 0.3 keeps 30 %"
+    if not isinstance(value, Schedule):
+        return Constant(check_number("keep_ratio", value, above=0, at_most=1, why=why))
+    schedule = value
     for i in range(1001):
         ratio = schedule(i / 1000)
         if not 0 < ratio <= 1:

@@ -18,6 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dynsel._lib.checks import check_tensor
+
 __all__ = [
     "Selection",
     "balanced_top_k",
@@ -38,6 +40,7 @@ class Selection:
         weights: (M,) float32 loss weight of each selected sample; None stands for 1.
 
     Raises:
+        TypeError: If one is no tensor.
         ValueError: If `indices` is not a one-dimensional integer tensor, or `weights` does not match it
             or holds a negative, NaN or infinite value.
     """
@@ -46,6 +49,7 @@ class Selection:
     weights: Tensor | None = None
 
     def __post_init__(self) -> None:
+        check_tensor("indices", self.indices)
         if self.indices.ndim != 1 or self.indices.dtype not in (torch.int64, torch.int32):
             raise ValueError(
                 "`indices` must be a one-dimensional integer tensor, got "
@@ -53,6 +57,7 @@ class Selection:
             )
         if self.weights is None:
             return
+        check_tensor("weights", self.weights)
         if self.weights.shape != self.indices.shape:
             raise ValueError(
                 f"`weights` must have one entry a selected sample: expected shape "

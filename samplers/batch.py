@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Sampler
 
-from dynsel._lib.checks import check_keys
+from dynsel._lib.checks import check_integer, check_keys
 from dynsel.samplers.ranks import decide_once
 from dynsel.samplers.selection_sampler import SelectionSampler
 from dynsel.schedules import Schedule, as_keep_ratio, sample_count
@@ -94,8 +94,8 @@ def check_candidates(keep_ratio: Schedule, batch_size: int, num_samples: int, *,
     if size > num_samples:
         made = f"{size}" if shrink else f"{batch_size} / {ratio:g} = {size}"
         raise ValueError(
-            f"batches of {made} candidates are larger than the data set of {num_samples} samples; lower the batch size"
-            + ("" if shrink else ", raise the keep ratio, or pass shrink=True to the selector")
+            f"batches of {made} candidates are larger than the data set of {num_samples} samples; lower `batch_size`"
+            + ("" if shrink else ", raise `keep_ratio`, or pass shrink=True to the selector")
         )
 
 
@@ -120,6 +120,10 @@ class BatchSelectionSampler(Sampler[list[int]]):
         seed: Of order and selector.
         num_replicas: Number of ranks. A run of candidates belongs to no rank: what stays of all is shared out.
         rank: This one.
+
+    Raises:
+        TypeError: If an argument is of another type.
+        ValueError: If a number is out of range, or a batch of candidates larger than the data set.
 
     Example:
         >>> from torch.utils.data import DataLoader
@@ -148,7 +152,9 @@ class BatchSelectionSampler(Sampler[list[int]]):
                 "`selector` must be a BatchSelector, which chooses before anything is loaded, "
                 f"got {type(selector).__name__}"
             )
-        self.selector, self.keep_ratio, self.max_epochs = selector, as_keep_ratio(keep_ratio), max_epochs
+        self.selector, self.keep_ratio = selector, as_keep_ratio(keep_ratio)
+        self.max_epochs = check_integer("max_epochs", max_epochs, at_least=1)
+        check_integer("batch_size", batch_size, at_least=1)
         self.sampler = SelectionSampler(
             data_source,
             shuffle=shuffle,

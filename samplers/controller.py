@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from dynsel._lib.checks import check_integer, check_keys
+from dynsel._lib.checks import check_integer, check_keys, check_seed
 from dynsel.features.capture import CapturedFeatures
 from dynsel.samplers.choosing import Chooser
 from dynsel.samplers.collation import Collation, collation_of, read_indices
@@ -74,8 +74,8 @@ class SelectionController:
         driver: Whoever trains; `attach` another one than a loop written by hand.
 
     Raises:
-        TypeError: If `selector` is no selector.
-        ValueError: If `keep_ratio` or `budget` leaves (0, 1], or `max_epochs` is below 1.
+        TypeError: If `selector` is no selector, or a number is none.
+        ValueError: If `keep_ratio` or `budget` leaves (0, 1], `max_epochs` is below 1 or `seed` below 0.
 
     Example:
         >>> import torch
@@ -109,7 +109,7 @@ class SelectionController:
             raise TypeError(f"`selector` must be a dynsel.selectors.Selector or a short name, got {selector!r}")
         self.selector: Selector = Hybrid() if selector is None else selector
         self.keep_ratio, self.budget = knobs(keep_ratio, budget)
-        self.seed = seed
+        self.seed = None if seed is None else check_seed("seed", seed)
         self.where, self._collation = indices, Collation(None)
         self._plain = PlainDriver(max_epochs)
         self.driver: Driver = self._plain

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from dynsel._lib.batches import cross_entropy
+from dynsel._lib.checks import check_integer
 
 __all__ = ["Driver", "Phase", "PlainDriver"]
 
@@ -126,7 +127,8 @@ class PlainDriver:
         max_epochs: Length of the training in epochs; without it progress stays 0.
 
     Raises:
-        ValueError: If `max_epochs` is below 1.
+        TypeError: If `max_epochs` is no whole number.
+        ValueError: If it is below 1.
     """
 
     announces_epochs = False
@@ -135,9 +137,7 @@ class PlainDriver:
     device = torch.device("cpu")
 
     def __init__(self, max_epochs: int | None = None) -> None:
-        if max_epochs is not None and max_epochs < 1:
-            raise ValueError(f"`max_epochs` must be at least 1, got {max_epochs}")
-        self.max_epochs = max_epochs
+        self.max_epochs = None if max_epochs is None else check_integer("max_epochs", max_epochs, at_least=1)
 
     def progress(self, epoch: float, ahead: int = 0) -> float:
         return min(1.0, epoch / self.max_epochs) if self.max_epochs else 0.0

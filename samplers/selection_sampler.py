@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DistributedSampler, RandomSampler, Sampler, SequentialSampler, SubsetRandomSampler
 
-from dynsel._lib.checks import check_flag, check_integer, check_keys
+from dynsel._lib.checks import check_flag, check_integer, check_keys, check_seed, check_sized, check_tensor
 from dynsel.samplers.driver import Phase
 from dynsel.samplers.ranks import decide_once
 from dynsel.selection import Selection
@@ -80,6 +80,10 @@ class SelectionSampler(DistributedSampler[int]):
         epoch_batch_size: Samples in a batch of this epoch, where it isn't the loader's number; else None.
         weights: (N,) loss weights of this epoch, or None.
 
+    Raises:
+        TypeError: If an argument is of another type.
+        ValueError: If the data set is empty, or a number is out of range.
+
     Example:
         >>> import torch
         >>> from torch.utils.data import DataLoader
@@ -105,22 +109,33 @@ class SelectionSampler(DistributedSampler[int]):
         shared: bool = False,
         own_batches: bool = False,
     ) -> None:
+        self.num_replicas = check_integer("num_replicas", num_replicas, at_least=1)
+        self.rank = check_integer("rank", rank)
         if not 0 <= rank < num_replicas:
             raise ValueError(f"`rank` must be in 0 .. num_replicas - 1 = {num_replicas - 1}, got {rank}")
+        if base is not None and not isinstance(base, Iterable):
+            raise TypeError(f"`base` must be a sampler, or anything that yields positions, got {base!r}")
         if base is not None and num_replicas > 1 and not shared:
             raise ValueError(
                 "`base` orders differ between processes; with several ranks leave it out, for the order then comes "
                 "from (seed, epoch) and is the same everywhere, or let rank 0 draw for all by `shared=True`"
             )
+        self._source_length = len(check_sized("data_source", data_source, "a data set"))
         self.dataset = data_source  # type: ignore[assignment]
         self._source = data_source
-        self.base, self.shuffle, self.num_replicas, self.rank = base, shuffle, num_replicas, rank
-        self.seed = int(os.getenv("PL_GLOBAL_SEED", "0")) if seed is None else seed
-        self.pool, self.shared, self.own_batches = pool, shared, own_batches
-        self._source_length = len(data_source)
+        self.base, self.shuffle = base, check_flag("shuffle", shuffle)
+        self.seed = int(os.getenv("PL_GLOBAL_SEED", "0")) if seed is None else check_seed("seed", seed)
+        if pool is not None and (check_tensor("pool", pool).ndim != 1 or pool.dtype != torch.int64):
+            raise ValueError(f"`pool` must be (n,) int64, got shape {tuple(pool.shape)} of {pool.dtype}")
+        self.pool = pool
+        self.shared, self.own_batches = check_flag("shared", shared), check_flag("own_batches", own_batches)
         self.num_total = self._source_length if pool is None else len(pool)
         if self.num_total == 0:
-            raise ValueError("the data set is empty" if pool is None else "the loader's sampler has no index to yield")
+            raise ValueError(
+                "the data set is empty"
+                if pool is None
+                else "`pool` is empty: the loader's sampler has no index to yield"
+            )
         self._subset_is_a_set = type(base) is SubsetRandomSampler and len(set(base.indices)) == len(base.indices)
         self.epoch = 0
         self.weights: Tensor | None = None
@@ -146,8 +161,8 @@ class SelectionSampler(DistributedSampler[int]):
 
     def make_batches(self, batch_size: int | None, drop_last: bool) -> None:
         """Count in batches of this size, as the loader makes them; None = it makes none and takes single samples."""
-        self.batched = batch_size is not None
-        self.batch_size, self.drop_last = batch_size or 1, drop_last
+        self.batched, self.drop_last = batch_size is not None, check_flag("drop_last", drop_last)
+        self.batch_size = 1 if batch_size is None else check_integer("batch_size", batch_size, at_least=1)
 
     def keep_length(self, batches: int | None) -> None:
         """Give every epoch so many batches, whatever is selected; None = as many as the selection has."""

@@ -191,7 +191,7 @@ def test_before_anything_was_trained_on():
 
 WRONG = [
     (lambda: distance(repeats=1), "`repeats` must be at least 2, got 1"),
-    (lambda: CharacteristicFunctionDistance(WHOLE, 0), "`count` and `dim` must be at least 1, got 0 and 5"),
+    (lambda: CharacteristicFunctionDistance(WHOLE, 0), "`num_frequencies` must be at least 1, got 0"),
     (lambda: CharacteristicFunctionDistance(torch.ones(9, 2)), "`features` must differ between samples"),
     (lambda: distance().update(WHOLE[:, :3]), r"`frequencies` must be \(F, 3\) for these features"),
     (lambda: UsageGini(0), "`num_samples` must be at least 1, got 0"),

@@ -6,7 +6,11 @@ import importlib
 import math
 import numbers
 from collections.abc import Collection
+from pathlib import Path
 from typing import Any
+
+import numpy as np
+from torch import Tensor
 
 __all__ = [
     "check_choice",
@@ -14,7 +18,12 @@ __all__ = [
     "check_integer",
     "check_keys",
     "check_number",
+    "check_numbers",
+    "check_path",
     "check_seed",
+    "check_sized",
+    "check_tensor",
+    "check_text",
     "import_by_path",
 ]
 
@@ -102,6 +111,98 @@ def check_seed(name: str, value: Any, *, at_most: int = 2**63 - 1) -> int:
         ValueError: If it is out of bounds.
     """
     return check_integer(name, value, at_least=0, at_most=at_most)
+
+
+def check_numbers(name: str, values: Any, **bounds: Any) -> list[float]:
+    """Several finite numbers within bounds, as plain floats.
+
+    Args:
+        name: The parameter, as its user writes it.
+        values: A list, a tuple or a one-dimensional array.
+        **bounds: Of each number, as of `check_number`.
+
+    Raises:
+        TypeError: If it is no such list, or holds something else than numbers.
+        ValueError: If one is not finite, or out of bounds.
+    """
+    if isinstance(values, np.ndarray | Tensor):
+        values = values.tolist()
+    if not isinstance(values, list | tuple):
+        raise TypeError(f"`{name}` must be a list of numbers, got {values!r}")
+    return [check_number(name, value, **bounds) for value in values]
+
+
+def check_tensor(name: str, value: Any, what: str = "a tensor") -> Tensor:
+    """A tensor, of whatever kind.
+
+    Args:
+        name: The parameter, as its user writes it.
+        value: What was given.
+        what: What is expected, for the error.
+
+    Raises:
+        TypeError: If it is anything else.
+    """
+    if not isinstance(value, Tensor):
+        raise TypeError(f"`{name}` must be {what}, got {value if isinstance(value, str) else type(value).__name__!r}")
+    return value
+
+
+def check_sized(name: str, value: Any, what: str) -> Any:
+    """Something that has a length above 0, such as a data set.
+
+    Args:
+        name: The parameter, as its user writes it.
+        value: What was given.
+        what: What is expected, for the error.
+
+    Raises:
+        TypeError: If it has none, is a class or a text.
+        ValueError: If it is empty.
+    """
+    try:
+        length = 0 if isinstance(value, type | str | bytes) else len(value)
+    except TypeError:
+        length = -1
+    if length < 0 or isinstance(value, type | str | bytes):
+        raise TypeError(f"`{name}` must be {what}, got {value!r}")
+    if not length:
+        raise ValueError(f"`{name}` must be {what} with at least one entry: it is empty")
+    return value
+
+
+def check_text(name: str, value: Any, what: str = "a text") -> str:
+    """A text.
+
+    Args:
+        name: The parameter, as its user writes it.
+        value: What was given.
+        what: What is expected, for the error.
+
+    Raises:
+        TypeError: If it is anything else.
+    """
+    if not isinstance(value, str):
+        raise TypeError(f"`{name}` must be {what}, got {value!r}")
+    return value
+
+
+def check_path(name: str, value: Any) -> Path:
+    """A path of a file or folder, which need not be there; `~` is the user's home.
+
+    Args:
+        name: The parameter, as its user writes it.
+        value: A text or a `Path`.
+
+    Raises:
+        TypeError: If it is anything else.
+        ValueError: If it is empty, or no file system takes it.
+    """
+    if not isinstance(value, str | Path):
+        raise TypeError(f"`{name}` must be a path, got {value!r}")
+    if not str(value) or "\0" in str(value):
+        raise ValueError(f"`{name}` must be a path, got {value!r}")
+    return Path(value).expanduser()
 
 
 def check_flag(name: str, value: Any) -> bool:

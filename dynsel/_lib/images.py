@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
+from dynsel._lib.checks import check_tensor
+
 __all__ = ["TensorImages"]
 
 
@@ -38,6 +40,8 @@ class TensorImages(Dataset[tuple[Tensor, int]]):
     """
 
     def __init__(self, images: Tensor, targets: Tensor, classes: Sequence[str], wrong: Tensor | None = None) -> None:
+        check_tensor("images", images)
+        check_tensor("targets", targets)
         if images.dtype != torch.uint8:
             raise TypeError(f"`images` must be uint8, got {images.dtype}: scale them to 0..255 and round")
         if targets.dtype != torch.int64:
@@ -48,6 +52,10 @@ class TensorImages(Dataset[tuple[Tensor, int]]):
             raise ValueError(f"`targets` must be ({len(images)},), got {tuple(targets.shape)}")
         if targets.device != images.device:
             raise ValueError(f"`targets` must be on {images.device} like the images, got {targets.device}")
+        if not isinstance(classes, list | tuple):
+            raise TypeError(f"`classes` must be a list of names, got {classes!r}")
+        if wrong is not None:
+            check_tensor("wrong", wrong)
         if len(targets) and not (0 <= int(targets.min()) <= int(targets.max()) < len(classes)):
             raise ValueError(
                 f"`targets` must be in [0, {len(classes)}), one name in `classes` for each, "

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from dynsel._lib.checks import check_flag, check_numbers
+
 __all__ = ["CIFAR10_MEAN", "CIFAR10_STD", "Normalize", "usual_statistics"]
 
 CIFAR10_MEAN = (0.4914, 0.4822, 0.4465)
@@ -26,6 +28,7 @@ class Normalize(nn.Module):
             tensor cores prefer.
 
     Raises:
+        TypeError: If they are no lists of numbers.
         ValueError: If the lengths differ or a standard deviation is not positive.
     """
 
@@ -34,10 +37,10 @@ class Normalize(nn.Module):
 
     def __init__(self, mean: Sequence[float], std: Sequence[float], channels_last: bool = True) -> None:
         super().__init__()
-        if len(mean) != len(std) or not len(mean):
+        mean, std = check_numbers("mean", mean), check_numbers("std", std, above=0)
+        if len(mean) != len(std) or not mean:
             raise ValueError(f"`mean` and `std` must be of one length, got {len(mean)} and {len(std)}")
-        if min(std) <= 0:
-            raise ValueError(f"`std` must be positive, got {tuple(std)}")
+        check_flag("channels_last", channels_last)
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, -1, 1, 1), persistent=False)
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format

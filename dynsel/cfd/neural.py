@@ -21,6 +21,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from dynsel._lib.checks import check_choice, check_integer, check_number, check_seed
 from dynsel._lib.matrices import Matrix, check_matrix, take
 from dynsel.cfd.distances import amplitude_phase, cfd, characteristic_function, discrepancy, random_floor
 from dynsel.cfd.frequencies import median_scale
@@ -67,15 +68,11 @@ class FrequencyNetwork(nn.Module):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if dim < 1 or num_frequencies < 2:
-            raise ValueError(
-                f"`dim` must be at least 1 and `num_frequencies` at least 2, got {dim} and {num_frequencies}"
-            )
-        if mode not in get_args(Mode):
-            raise ValueError(f"`mode` must be one of {', '.join(get_args(Mode))}, got {mode!r}")
-        if not 0 < scale < math.inf:
-            raise ValueError(f"`scale` must be above 0 and finite, got {scale}")
-        components = max(2, num_frequencies // 16) if components is None else components
+        dim, seed = check_integer("dim", dim, at_least=1), check_seed("seed", seed)
+        num_frequencies = check_integer("num_frequencies", num_frequencies, at_least=2)
+        check_choice("mode", mode, get_args(Mode))
+        scale = check_number("scale", scale, above=0)
+        components = max(2, num_frequencies // 16) if components is None else check_integer("components", components)
         if not 2 <= components <= num_frequencies:
             raise ValueError(f"`components` must be between 2 and {num_frequencies} frequencies, got {components}")
         self.dim, self.num_frequencies, self.components = dim, num_frequencies, components

@@ -70,6 +70,8 @@ class RandomCropFlip(nn.Module):
         super().__init__()
         self.padding = check_integer("padding", padding, at_least=0)
         self.flip = check_flag("flip", flip)
+        if generator is not None and not isinstance(generator, torch.Generator):
+            raise TypeError(f"`generator` must be a torch.Generator, got {generator!r}")
         self.generator = generator
 
     def forward(self, images: Tensor) -> Tensor:

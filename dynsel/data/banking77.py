@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from dynsel._lib.checks import check_integer
+from dynsel._lib.checks import check_integer, check_path, check_tensor
 from dynsel._lib.images import TensorImages
 
 __all__ = ["Banking77DataModule", "TokenTexts"]
@@ -40,8 +40,16 @@ class TokenTexts(Dataset[tuple[Tensor, int]]):
     """
 
     def __init__(self, texts: Sequence[str], tokens: Tensor, targets: Tensor, classes: Sequence[str]) -> None:
-        if not len(texts) == len(tokens) == len(targets):
-            raise ValueError(f"there must be as many texts as rows, got {len(texts)}, {len(tokens)} and {len(targets)}")
+        for name, values in (("texts", texts), ("classes", classes)):
+            if not isinstance(values, list | tuple):
+                raise TypeError(f"`{name}` must be a list of texts, got {values!r}")
+        check_tensor("tokens", tokens)
+        check_tensor("targets", targets)
+        if not tokens.ndim or not targets.ndim or not len(texts) == len(tokens) == len(targets):
+            raise ValueError(
+                f"`texts`, `tokens` and `targets` must have a row for each text, got {len(texts)} texts, "
+                f"{tuple(tokens.shape)} tokens and {tuple(targets.shape)} targets"
+            )
         self.texts, self.tokens, self.targets, self.classes = list(texts), tokens, targets, list(classes)
         # What a fingerprint looks at: the texts, whatever the vocabulary.
         self.data = np.array(self.texts)
@@ -86,7 +94,7 @@ class Banking77DataModule(pl.LightningDataModule):
         self, root: str | Path = "data/banking77", batch_size: int = 64, vocabulary: int = 8000, max_length: int = 64
     ) -> None:
         super().__init__()
-        self.root = Path(root).expanduser()
+        self.root = check_path("root", root)
         self.batch_size = check_integer("batch_size", batch_size, at_least=1)
         self.vocabulary = check_integer("vocabulary", vocabulary, at_least=1)
         self.max_length = check_integer("max_length", max_length, at_least=1)

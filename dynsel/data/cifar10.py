@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from numpy.typing import NDArray
 
+from dynsel._lib.checks import check_path
 from dynsel._lib.images import TensorImages
 from dynsel.data.cache import cache_folders, cached_arrays
 from dynsel.data.module import TensorDataModule
@@ -64,7 +65,7 @@ class CIFAR10DataModule(TensorDataModule):
         imbalance: float = 1.0,
     ) -> None:
         super().__init__(batch_size, num_workers, on_device, label_noise, imbalance)
-        self.root = Path(root).expanduser()
+        self.root = check_path("root", root)
         self.download = download
 
     @property

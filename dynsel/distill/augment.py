@@ -20,6 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dynsel._lib.checks import check_text
+
 __all__ = ["Augmentation", "Draw", "cutmix"]
 
 Operation = Literal["color", "crop", "cutout", "flip", "scale", "rotate"]
@@ -56,6 +58,7 @@ class Augmentation:
     """
 
     def __init__(self, operations: str) -> None:
+        check_text("augment", operations, "names joined by '_'")
         self.operations = tuple(name for name in operations.split("_") if name)
         if unknown := [name for name in self.operations if name not in get_args(Operation)]:
             raise ValueError(

@@ -36,6 +36,13 @@ class ConvNet(nn.Module):
         self, num_classes: int, image_shape: tuple[int, int, int], width: int = 128, depth: int | None = None
     ) -> None:
         super().__init__()
+        if not isinstance(image_shape, list | tuple) or len(image_shape) != 3:
+            raise TypeError(f"`image_shape` must be (channels, height, width), got {image_shape!r}")
+        image_shape = (
+            check_integer("image_shape", image_shape[0], at_least=1),
+            check_integer("image_shape", image_shape[1], at_least=1),
+            check_integer("image_shape", image_shape[2], at_least=1),
+        )
         channels, height, side = image_shape[0], image_shape[1], min(image_shape[1:])
         depth = max(2, round(math.log2(max(side, 4) / 4))) if depth is None else depth
         for name, value in (("num_classes", num_classes), ("width", width), ("depth", depth), ("channels", channels)):

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from dynsel._lib.checks import check_flag, check_path
 from dynsel._lib.files import only_writer, write_atomically
 from dynsel._lib.tensor_files import read_tensors
 from dynsel.distill.mosaic import decode as cut_mosaics
@@ -46,6 +47,9 @@ class DistilledDataset(Dataset[tuple[Tensor, int | Tensor]]):
     """
 
     def __init__(self, path: str | Path, decode: bool = True, soft: bool = False) -> None:
+        check_path("path", path)
+        check_flag("decode", decode)
+        check_flag("soft", soft)
         manifest_path = Path(path) / f"{_NAME}.json" if Path(path).is_dir() else Path(path)
         self.manifest, tensors = _read(manifest_path)
         images, targets, shares = tensors["images"], tensors["targets"], tensors.get("soft_targets")

@@ -89,8 +89,8 @@ class Evaluation:
         check_integer("seed", self.seed, at_least=0, at_most=2**31 - 1)
         check_number("lr", self.lr, above=0)
         check_flag("cutmix", self.cutmix)
-        if isinstance(self.networks, str):
-            raise TypeError(f"`networks` must be a list of names, got the text {self.networks!r}")
+        if not isinstance(self.networks, list | tuple):
+            raise TypeError(f"`networks` must be a list of names, got {self.networks!r}")
         for network in self.networks:
             if network != "convnet":
                 import_by_path("networks", network)

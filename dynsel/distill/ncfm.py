@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dynsel._lib.checks import check_integer, check_seed, check_text
 from dynsel._lib.images import TensorImages
 from dynsel.cfd import FrequencyNetwork, Mode
 from dynsel.distill._training import autocast, predict
@@ -98,6 +99,12 @@ class NCFM(pl.LightningModule):
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
+        if not isinstance(data, TensorImages):
+            raise TypeError(f"`data` must be dynsel.data.TensorImages, got {type(data).__name__}")
+        if not isinstance(pool, Pool):
+            raise TypeError(f"`pool` must be a dynsel.distill.Pool, got {type(pool).__name__}")
+        check_text("init", init, "'real', 'herding', 'noise' or a path")
+        factor, seed = check_integer("factor", factor, at_least=1), check_seed("seed", seed, at_most=2**31 - 1)
         check_options(
             images_per_class, real_batch, patience, class_chunk, lr, frequency_lr, amplitude, calibration, seed
         )

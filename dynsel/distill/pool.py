@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dynsel._lib.checks import check_flag, check_integer, check_number
+from dynsel._lib.checks import check_flag, check_integer, check_number, check_path, check_seed
 from dynsel._lib.files import write_atomically
 from dynsel._lib.images import TensorImages
 from dynsel._lib.normalize import Normalize, usual_statistics
@@ -87,14 +87,20 @@ class Pool:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("networks", "epochs", "width", "batch_size"):
-            check_integer(name, getattr(self, name), at_least=1)
+        check_path("folder", self.folder)
+        checked: dict[str, Any] = {
+            name: check_integer(name, getattr(self, name), at_least=1)
+            for name in ("networks", "epochs", "width", "batch_size")
+        }
         if self.depth is not None:
-            check_integer("depth", self.depth, at_least=1)
-        check_integer("seed", self.seed, at_least=0, at_most=2**31 - 1)
-        check_number("lr", self.lr, above=0)
-        check_flag("cutmix", self.cutmix)
+            checked["depth"] = check_integer("depth", self.depth, at_least=1)
+        checked["seed"] = check_seed("seed", self.seed, at_most=2**31 - 1)
+        checked["lr"] = check_number("lr", self.lr, above=0)
+        checked["cutmix"] = check_flag("cutmix", self.cutmix)
         Augmentation(self.augment)
+        # As plain numbers, whatever kind was given: the folder's facts are JSON.
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
 
     def path(self, number: int) -> Path:
         """File of a network.

@@ -9,7 +9,7 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
-from dynsel._lib.checks import check_integer
+from dynsel._lib.checks import check_integer, check_path
 from dynsel._lib.files import write_atomically
 from dynsel.distill.ncfm import NCFM
 
@@ -30,7 +30,7 @@ class Sheet(pl.Callback):
     """
 
     def __init__(self, folder: str | Path, every: int = 1000) -> None:
-        self.folder, self.every = Path(folder), check_integer("every", every, at_least=1)
+        self.folder, self.every = check_path("folder", folder), check_integer("every", every, at_least=1)
         self.history: dict[int, Tensor] = {}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dynsel._lib.checks import check_keys
+from dynsel._lib.checks import check_integer, check_keys, check_text
 from dynsel._lib.messages import suggest
 
 __all__ = ["CapturedFeatures", "find_module"]
@@ -31,7 +31,8 @@ class CapturedFeatures:
     """
 
     def __init__(self, num_samples: int, module: str | None = None) -> None:
-        self.num_samples, self.module = num_samples, module
+        self.num_samples = check_integer("num_samples", num_samples, at_least=1)
+        self.module = None if module is None else check_text("module", module, "a submodule's name")
         self.features: Tensor | None = None
         self.seen = torch.zeros(num_samples, dtype=torch.bool)
         self.done = False

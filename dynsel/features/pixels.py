@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dynsel._lib.checks import check_integer
 from dynsel._lib.progress import track
 from dynsel.features._items import check_dataset, get_images, preserved_rng
 
@@ -70,10 +71,8 @@ def fit_components(
     from sklearn.decomposition import IncrementalPCA
 
     check_dataset(dataset)
-    if components < 1:
-        raise ValueError(f"`components` must be at least 1, got {components}")
-    if batch_size is not None and batch_size < 1:
-        raise ValueError(f"`batch_size` must be at least 1, got {batch_size}")
+    components = check_integer("components", components, at_least=1)
+    batch_size = None if batch_size is None else check_integer("batch_size", batch_size, at_least=1)
     # Images that are all the same have no variance to divide by.
     with preserved_rng(), np.errstate(invalid="ignore"):
         shape = get_images(dataset, [0])[0].shape

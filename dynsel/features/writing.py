@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dynsel._lib.checks import check_integer, check_path
 from dynsel._lib.files import array_header, full_disk, start_array, write_atomically
 from dynsel._lib.matrices import LARGEST, name_rows
 from dynsel.features.layout import (
@@ -46,7 +47,11 @@ class StoreWriter:
     """
 
     def __init__(self, path: str | os.PathLike[str], writer: int = 0) -> None:
-        self.path, self.part = Path(path), part_path(Path(path))
+        writer = check_integer("writer", writer, at_least=0)
+        self.path = check_path("path", path)
+        if self.path.suffix != ".npy":
+            raise ValueError(f"`path` must end in .npy, got {self.path.name!r}")
+        self.part = part_path(self.path)
         self.plan: dict[str, Any] = read_plan(self.part)
         self._journal = self.part / f"journal-{writer}.jsonl"
         self._offset = len(array_header(np.dtype(self.plan["dtype"]), (self.plan["N"], self.plan["d"])))

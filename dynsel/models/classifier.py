@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from torch.optim import lr_scheduler
 from torchmetrics.classification import MulticlassAccuracy
 
-from dynsel._lib.checks import check_choice, check_integer, check_number
+from dynsel._lib.checks import check_choice, check_flag, check_integer, check_number, check_numbers, check_text
 from dynsel._lib.normalize import Normalize, usual_statistics
 from dynsel.data.augment import RandomCropFlip
 from dynsel.models.backbones import resnet18, resnet50, vgg16, vit_tiny
@@ -113,6 +113,14 @@ class ImageClassifier(pl.LightningModule):
         std: tuple[float, ...] | None = None,
     ) -> None:
         super().__init__()
+        check_text("architecture", architecture)
+        in_channels = check_integer("in_channels", in_channels, at_least=1)
+        num_classes = check_integer("num_classes", num_classes, at_least=1)
+        width = None if width is None else check_integer("width", width, at_least=1)
+        crop_padding = check_integer("crop_padding", crop_padding, at_least=0)
+        check_flag("augment", augment)
+        mean = None if mean is None else tuple(check_numbers("mean", mean))
+        std = None if std is None else tuple(check_numbers("std", std, above=0))
         _check(lr, momentum, weight_decay, optimizer, label_smoothing, schedule)
         self.save_hyperparameters()
         self.lr = lr
@@ -123,7 +131,7 @@ class ImageClassifier(pl.LightningModule):
         self.schedule: Schedule = schedule
         usual_mean, usual_std = usual_statistics(in_channels)
         self.augment = RandomCropFlip(crop_padding) if augment else nn.Identity()
-        self.normalize = Normalize(mean or usual_mean, std or usual_std)
+        self.normalize = Normalize(usual_mean if mean is None else mean, usual_std if std is None else std)
         self.model = build_model(architecture, num_classes, in_channels, width)
         self.val_accuracy = MulticlassAccuracy(num_classes, average="micro")
         self.test_accuracy = MulticlassAccuracy(num_classes, average="micro")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dynsel._lib.checks import check_integer
+
 __all__ = ["CIFARResNet", "ResidualBlock", "SmallCNN", "SmallResNet", "small_cnn", "small_resnet"]
 
 
@@ -154,6 +156,7 @@ class CIFARResNet(nn.Module):
 
     def __init__(self, depth: int = 56, num_classes: int = 10) -> None:
         super().__init__()
+        depth, num_classes = check_integer("depth", depth), check_integer("num_classes", num_classes, at_least=1)
         if depth < 8 or (depth - 2) % 6:
             raise ValueError(f"`depth` must be 6n + 2, as in 20, 32, 44, 56, got {depth}")
         self.conv1 = nn.Conv2d(3, 16, 3, 1, 1, bias=False)

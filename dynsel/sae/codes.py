@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from dynsel._lib.array_files import map_array
-from dynsel._lib.checks import check_integer
+from dynsel._lib.checks import check_integer, check_tensor
 from dynsel._lib.files import new_file, only_writer, start_array, write_atomically
 from dynsel._lib.matrices import Matrix, blocks, name_rows, take
 from dynsel.sae.model import TopKSAE
@@ -53,6 +53,9 @@ class SparseCodes:
     num_factors: int
 
     def __post_init__(self) -> None:
+        check_tensor("indices", self.indices)
+        check_tensor("values", self.values)
+        check_integer("num_factors", self.num_factors, at_least=1)
         if self.indices.ndim != 2 or self.indices.shape != self.values.shape:
             raise ValueError(
                 "`indices` and `values` must both be (N, k), "
@@ -67,7 +70,7 @@ class SparseCodes:
             return
         low, high = (int(bound) for bound in torch.aminmax(self.indices))
         if low < 0 or high >= self.num_factors:
-            raise ValueError(f"`indices` must be in [0, {self.num_factors}), got {low} to {high}")
+            raise ValueError(f"`indices` must be in [0, num_factors) = [0, {self.num_factors}), got {low} to {high}")
         if not float(self.values.min()) >= 0:
             raise ValueError(f"`values` must be at least 0, got {float(self.values.min())}")
 

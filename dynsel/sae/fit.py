@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dynsel._lib.checks import check_flag, check_integer, check_number, check_seed, check_tensor
 from dynsel._lib.matrices import Matrix, blocks, check_matrix, moments, take
 from dynsel.sae.batches import Batches
 from dynsel.sae.model import TopKSAE
@@ -92,10 +93,17 @@ def fit_sae(
     check_matrix(features)
     count, dim = features.shape
     factors = max(2, min(8 * dim, 4096, count)) if num_factors is None else num_factors
-    batch_size = min(max(32, count // 16), 1024) if batch_size is None else batch_size
+    batch_size = min(max(32, count // 16), 1024) if batch_size is None else check_integer("batch_size", batch_size)
     if epochs is None:
         epochs = min(max(3, -(-1000 // -(-count // max(1, batch_size)))), 50)
     _check_options(count, factors, k, epochs, batch_size, lr)
+    seed, devices = check_seed("seed", seed), check_integer("devices", devices, at_least=1)
+    num_nodes, progress_bar = (
+        check_integer("num_nodes", num_nodes, at_least=1),
+        check_flag("progress_bar", progress_bar),
+    )
+    if mask is not None:
+        check_tensor("mask", mask)
     if mask is not None and (mask.shape != (count,) or mask.dtype != torch.bool or not bool(mask.any())):
         raise ValueError(f"`mask` must be ({count},) bool and keep a row, got {tuple(mask.shape)} {mask.dtype}")
     if not 1 <= devices * num_nodes <= batch_size:
@@ -135,15 +143,25 @@ def _check_options(count: int, num_factors: int, k: int, epochs: int, batch_size
         ("epochs", epochs, 1),
         ("batch_size", batch_size, 1),
     ):
-        if value < least:
-            raise ValueError(f"`{name}` must be at least {least}, got {value}")
-    if not lr > 0:
-        raise ValueError(f"`lr` must be above 0, got {lr}")
+        check_integer(name, value, at_least=least)
+    check_number("lr", lr, above=0)
+
+
+def _place(device: str | torch.device) -> torch.device:
+    try:
+        place = torch.device(device)
+        torch.empty(0, device=place)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        why = str(error).splitlines()[0]
+        raise ValueError(f"`device` must be one that this machine has, got {device!r}: {why}") from error
+    return place
 
 
 def _device(device: str | torch.device, features: Matrix) -> torch.device:
+    if not isinstance(device, str | torch.device):
+        raise TypeError(f"`device` must be 'auto', 'cpu', 'cuda' or the like, got {device!r}")
     if device != "auto":
-        place = torch.device(device)
+        place = _place(device)
     elif isinstance(features, Tensor) and features.device.type != "cpu":
         place = features.device
     else:

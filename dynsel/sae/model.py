@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dynsel._lib.checks import check_integer
+
 __all__ = ["TopKSAE"]
 
 
@@ -39,8 +41,10 @@ class TopKSAE(nn.Module):
 
     def __init__(self, dim: int, num_factors: int, k: int, *, generator: torch.Generator | None = None) -> None:
         super().__init__()
-        if dim < 1 or num_factors < 1:
-            raise ValueError(f"`dim` and `num_factors` must be at least 1, got {dim} and {num_factors}")
+        dim = check_integer("dim", dim, at_least=1)
+        num_factors, k = check_integer("num_factors", num_factors, at_least=1), check_integer("k", k)
+        if generator is not None and not isinstance(generator, torch.Generator):
+            raise TypeError(f"`generator` must be a torch.Generator, got {generator!r}")
         if not 1 <= k <= num_factors:
             raise ValueError(f"`k` must be in [1, num_factors] = [1, {num_factors}], got {k}")
         self.dim, self.num_factors, self.k = dim, num_factors, k

@@ -7,6 +7,8 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 
+from dynsel._lib.checks import check_tensor
+
 __all__ = ["Feedback"]
 
 
@@ -21,12 +23,20 @@ class Feedback:
             if the selector doesn't want it.
         batch_loss: (B,) float32 mean losses of the batches that the samples were in, NaN where none was told; None if
             the selector doesn't want them.
+
+    Raises:
+        TypeError: If one is no tensor.
     """
 
     indices: Tensor
     per_sample_loss: Tensor | None = None
     value: Tensor | None = None
     batch_loss: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            if (values := getattr(self, field.name)) is not None or field.name == "indices":
+                check_tensor(field.name, values)
 
     def finite(self) -> Feedback:
         """Only the samples whose values are all finite, so that one NaN loss can't poison a running mean."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -98,6 +98,10 @@ class Proxy(BatchSelector):
         self.lr = check_number("lr", lr, above=0)
         self.momentum = check_number("momentum", momentum, at_least=0, below=1)
         self.weight_decay = check_number("weight_decay", weight_decay, at_least=0)
+        if arguments is not None and not (
+            isinstance(arguments, Mapping) and all(isinstance(k, str) for k in arguments)
+        ):
+            raise TypeError(f"`arguments` must be keyword arguments by name, such as {{'width': 8}}, got {arguments!r}")
         self.arguments = dict(arguments or {})
         # Class and arguments, once they are known.
         self._recipe = None if model is None else (import_by_path("model", model), self.arguments)

@@ -369,5 +369,5 @@ def test_unsupported_beside_the_selected_one_is_left_alone():
 
 
 def test_empty_data_set():
-    with pytest.raises(ValueError, match="the data set is empty"):
+    with pytest.raises(ValueError, match="`data_source` must be a data set with at least one entry"):
         fit(selection(), loader=DataLoader(TensorDataset(torch.zeros(0, 4)), 4))

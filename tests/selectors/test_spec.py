@@ -73,7 +73,7 @@ def test_terms_of_ones_own_and_schedules_in_yaml() -> None:
         "uncertainty": 1.0,
         "dynsel.selectors.terms.region.Region": 0.15,
     }
-    with pytest.raises(ValueError, match="unknown term 'rarty'; did you mean 'rarity'"):
+    with pytest.raises(ValueError, match="`terms` has the unknown term 'rarty'; did you mean 'rarity'"):
         parse_selector('hybrid:terms={"rarty":0.5}')
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dynsel._lib.checks import check_path, check_text
 from dynsel._lib.normalize import Normalize
 from dynsel._lib.tensor_files import load_weights
 from dynsel.features.capture import find_module
@@ -44,15 +45,24 @@ class ModuleInput(Extractor):
         std: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
+        if not isinstance(model, nn.Module):
+            raise TypeError(f"`model` must be a torch.nn.Module, got {model!r}")
+        if weights is not None:
+            check_path("weights", weights)
+        if layer is not None:
+            check_text("layer", layer, "a submodule's name")
         if (mean is None) != (std is None):
-            raise ValueError(f"`mean` and `std` go together, got {mean} and {std}")
+            raise ValueError(f"`mean` and `std` go together, got {mean!r} and {std!r}")
         if weights is not None:
             load_weights(model, weights)
         self.model, self.layer = model, layer
         self.normalize: nn.Module = nn.Identity()
         if mean is not None and std is not None:
             self.normalize = Normalize(mean, std)
-        find_module(model, layer)  # complains now rather than at the first batch
+        try:
+            find_module(model, layer)  # now rather than at the first batch
+        except ValueError as error:
+            raise ValueError(f"`layer` must name a submodule: {error}") from error
 
     def prepare(self, value: Any) -> Any:
         """A tensor of an image or array; anything else as it is.

@@ -33,12 +33,18 @@ class Settings:
     degree_exponent: float
 
     def __post_init__(self) -> None:
-        check_integer("num_frequencies", self.num_frequencies, at_least=12, why="1024 is usual")
+        checked: dict[str, float] = {}
+        checked["num_frequencies"] = check_integer(
+            "num_frequencies", self.num_frequencies, at_least=12, why="1024 is usual"
+        )
         for name in ("frequencies_per_step", "assign_every"):
-            check_integer(name, getattr(self, name), at_least=1)
-        check_number("lr", self.lr, above=0)
+            checked[name] = check_integer(name, getattr(self, name), at_least=1)
+        checked["lr"] = check_number("lr", self.lr, above=0)
         for name in ("diversity", "matching", "graph", "strength", "attenuation", "degree_exponent"):
-            check_number(name, getattr(self, name), at_least=0)
+            checked[name] = check_number(name, getattr(self, name), at_least=0)
+        # As plain numbers, whatever kind was given.
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
 
 
 @dataclass(frozen=True, eq=False)

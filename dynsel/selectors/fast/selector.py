@@ -122,7 +122,10 @@ class FAST(Selector):
         self.mode = check_choice("mode", mode, ("static", "rotating"))
         self.gamma = check_schedule("gamma", gamma)
         self.dim = check_integer("dim", dim, at_least=1)
-        self.scales = [check_integer("scales", k, at_least=1) for k in ([5, 15, 30] if scales is None else scales)]
+        scales = [5, 15, 30] if scales is None else scales
+        if not isinstance(scales, list | tuple):
+            raise TypeError(f"`scales` must be a list of numbers of neighbours, got {scales!r}")
+        self.scales = [check_integer("scales", k, at_least=1) for k in scales]
         if not self.scales:
             raise ValueError("`scales` must hold at least one number of neighbours, got none")
         self.steps = check_integer("steps", steps, at_least=1)

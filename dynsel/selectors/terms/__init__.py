@@ -58,4 +58,6 @@ def term_class(name: str) -> type[Term]:
             raise ValueError(f"`terms` must name subclasses of dynsel.selectors.terms.Term, {name!r} is none")
         return found
     near = get_close_matches(name.lower(), TERMS) or TERMS
-    raise ValueError(f"unknown term {name!r}; did you mean {' or '.join(map(repr, near))}? Your own has a class path")
+    raise ValueError(
+        f"`terms` has the unknown term {name!r}; did you mean {' or '.join(map(repr, near))}? Your own has a class path"
+    )
