@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 __all__ = [
+    "as_tensor",
     "check_choice",
     "check_flag",
     "check_integer",
@@ -146,6 +148,35 @@ def check_tensor(name: str, value: Any, what: str = "a tensor") -> Tensor:
     if not isinstance(value, Tensor):
         raise TypeError(f"`{name}` must be {what}, got {value if isinstance(value, str) else type(value).__name__!r}")
     return value
+
+
+def as_tensor(name: str, value: Any, what: str) -> Tensor:
+    """Numbers as a tensor on the CPU: a tensor, an array, a list, or the path of an .npy file.
+
+    Args:
+        name: The parameter, as its user writes it.
+        value: What was given.
+        what: What is expected, for the error.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        TypeError: If it is anything else.
+        ValueError: If the file is damaged.
+    """
+    if isinstance(value, str | Path):
+        path = check_path(name, value)
+        if not path.is_file():
+            raise FileNotFoundError(f"`{name}` must be {what}, or an .npy file of them: there is no {str(path)!r}")
+        try:
+            value = np.load(path, allow_pickle=False)
+        except (OSError, ValueError, EOFError, MemoryError) as error:
+            raise ValueError(f"`{name}`: {path} is no .npy file of numbers, or damaged; write it again") from error
+    if isinstance(value, Tensor | np.ndarray | list | tuple):
+        try:
+            return torch.as_tensor(value).detach().cpu()
+        except (TypeError, ValueError, RuntimeError):
+            pass
+    raise TypeError(f"`{name}` must be {what}, or an .npy file of them, got {type(value).__name__}")
 
 
 def check_sized(name: str, value: Any, what: str) -> Any:

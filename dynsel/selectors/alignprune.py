@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from dynsel._lib.checks import check_integer
+from dynsel._lib.checks import as_tensor, check_integer
 from dynsel.selection import Selection
 from dynsel.selectors.feedback import Feedback
 from dynsel.selectors.ranking import put_first, rotation_scores, update_average
@@ -136,12 +135,8 @@ def _positions(trusted: Any, num_samples: int) -> Tensor:
             "AlignPrune needs `trusted`, the positions of samples whose labels are right (1 % of the data are enough): "
             "integers, or the path of an .npy file that holds them"
         )
-    if isinstance(trusted, str | Path):
-        if not Path(trusted).is_file():
-            raise FileNotFoundError(f"there is no file {trusted} of trusted samples' positions")
-        trusted = np.load(trusted, allow_pickle=False)
-    rows = torch.as_tensor(trusted).detach().cpu()
-    if rows.ndim != 1 or rows.is_floating_point() or rows.dtype == torch.bool or not len(rows):
+    rows = as_tensor("trusted", trusted, "positions of samples")
+    if rows.ndim != 1 or rows.is_complex() or rows.is_floating_point() or rows.dtype == torch.bool or not len(rows):
         raise ValueError(f"`trusted` must be a list of whole numbers, got shape {tuple(rows.shape)} of {rows.dtype}")
     if not 0 <= int(rows.min()) <= int(rows.max()) < num_samples:
         raise ValueError(

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from dynsel._lib.checks import check_integer, check_number
+from dynsel._lib.checks import as_tensor, check_integer, check_number
 from dynsel.selection import gumbel, top_k
 from dynsel.selectors.batch import CandidateSelector
 
@@ -120,9 +118,7 @@ def draw_in_chunks(logits: Tensor, count: int, chunks: int, generator: torch.Gen
 
 
 def _load(source: Any) -> Tensor:
-    if isinstance(source, str | Path):
-        path = Path(source)
-        if not path.is_file():
-            raise FileNotFoundError(f"there are no reference losses {path}; give {WAY_OUT}")
-        source = np.load(path, allow_pickle=False)
-    return torch.as_tensor(source).detach().cpu().double()
+    losses = as_tensor("reference", source, "a loss for each sample under a reference model")
+    if losses.is_complex():
+        raise TypeError(f"`reference` must be real losses, got {losses.dtype}")
+    return losses.double()

@@ -165,7 +165,7 @@ SUBJECTS: dict[str, Subject] = {
             cls,
             CHEAP.get(name, {}),
             short_life,
-            late=("reference", "arguments", "class_balance", "max_keep_ratio", "model", "num_factors"),
+            late=("trusted", "reference", "arguments", "class_balance", "max_keep_ratio", "model", "num_factors"),
             # An autoencoder or network as large as it is told.
             allocates=name in ("rrd", "fast", "hybrid"),
         )
@@ -178,9 +178,9 @@ SUBJECTS: dict[str, Subject] = {
     "Step": Subject(Step, {"values": [1.0, 0.5], "milestones": [0.5]}, schedule_life),
     "Selection": Subject(Selection, {"indices": torch.tensor([1, 2])}),
     "Feedback": Subject(Feedback, {"indices": torch.tensor([1, 2])}),
-    "SelectionController": Subject(SelectionController, {}, controller_life, late=("features", "labels")),
+    "SelectionController": Subject(SelectionController, {}, controller_life, late=("features", "labels", "indices")),
     "DynamicSelection": Subject(
-        DynamicSelection, {}, lambda c: controller_life(c.controller), late=("features", "labels")
+        DynamicSelection, {}, lambda c: controller_life(c.controller), late=("features", "labels", "indices")
     ),
     "BatchFraction": Subject(BatchFraction, {"keep_ratio": 0.5}),
     "PlainDriver": Subject(PlainDriver, {}, lambda d: d.progress(1)),
@@ -367,7 +367,18 @@ def test_no_public_class_is_left_out() -> None:
     tried = {subject.make for subject in SUBJECTS.values()}
     # What is abstract, made by dynsel itself, or loads weights that are not there.
     known = {StoreWriter, OpenCLIP, SentenceTransformerText, Torchvision}
-    names = {"EpochRecord", "FeatureStore", "Material", "MiniLM", "Phase", "Row", "SAEFit", "Stream", "Driver"}
+    names = {
+        "EpochRecord",
+        "FeatureStore",
+        "IndexedView",
+        "Material",
+        "MiniLM",
+        "Phase",
+        "Row",
+        "SAEFit",
+        "Stream",
+        "Driver",
+    }
     for room in rooms:
         for name in room.__all__:
             thing = getattr(room, name)
