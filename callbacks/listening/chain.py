@@ -13,8 +13,10 @@ from torch import Tensor
 
 from dynsel.callbacks.listening.gradients import LEAST_SPREAD, GradientNorms
 from dynsel.callbacks.listening.heard import Rule
-from dynsel.callbacks.listening.hearing import Effort, Hearing, LossPart, Part
-from dynsel.callbacks.listening.overheard import Ingredient, Overheard, Recipe
+from dynsel.callbacks.listening.hearing import Effort, Hearing
+from dynsel.callbacks.listening.overheard import Overheard
+from dynsel.callbacks.listening.parts import LossPart, Part
+from dynsel.callbacks.listening.recipes import Ingredient, Recipe, per_sample
 from dynsel.callbacks.listening.rows import Way
 
 __all__ = ["Chain"]
@@ -110,7 +112,7 @@ class Chain:
             return None
         new = len(self.overheard.recipes)
         recipe = self.overheard.recipe(heard, hearing, loss, scale)
-        found = self.overheard.per_sample(heard, recipe, hearing, scale)
+        found = per_sample(heard, recipe, hearing, scale)
         if self.source is None:
             if found is None or not bool(torch.isfinite(found).any()):
                 return None
@@ -151,7 +153,12 @@ def described(heard: list[Ingredient], recipe: Recipe, scale: float) -> str:
 
 def _rule(heard: list[Ingredient]) -> Rule:
     """The rule that the main part is heard by."""
-    main = max(heard, key=lambda one: abs(float((one.part.coefficient * one.part.result.float()).sum())))
+
+    def contribution(one: Ingredient) -> float:
+        assert one.part.coefficient is not None
+        return abs(float((one.part.coefficient * one.part.result.float()).sum()))
+
+    main = max(heard, key=contribution)
     if not isinstance(main.part, LossPart):
         return Rule.REDUCTIONS
     return Rule.LOSSES if main.part.first else Rule.ROWS

@@ -15,9 +15,10 @@ from dynsel.callbacks.listening.chain import Chain
 from dynsel.callbacks.listening.features import InputTap
 from dynsel.callbacks.listening.graph import nearest
 from dynsel.callbacks.listening.heard import Heard, Rule
-from dynsel.callbacks.listening.hearing import Hearing, LossPart, Part
+from dynsel.callbacks.listening.hearing import Hearing
 from dynsel.callbacks.listening.logits import Logits
 from dynsel.callbacks.listening.overheard import weighed
+from dynsel.callbacks.listening.parts import LossPart, Part
 from dynsel.features.capture import CapturedFeatures
 from dynsel.selectors import Selector
 
@@ -115,7 +116,8 @@ class Listener:
         self._open = False
         self._batch_idx, self._size = 0, 0
         self._weights: Tensor | None = None
-        self._passes, self._loss, self._factor = 0, None, 1.0
+        self._passes, self._factor = 0, 1.0
+        self._loss: Tensor | None = None
 
     @property
     def heard(self) -> Heard:

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from dynsel.callbacks.listening.graph import nearest
-from dynsel.callbacks.listening.hearing import Effort, Hearing, LossPart, Part
+from dynsel.callbacks.listening.hearing import Effort, Hearing
 from dynsel.callbacks.listening.losses import CLASSIFIERS
+from dynsel.callbacks.listening.parts import LossPart, Part
 from dynsel.callbacks.listening.rows import Way, fold, rows_by, way_of
 from dynsel.callbacks.listening.tags import Tag, drop_dim
 from dynsel.selectors import Selector
@@ -160,7 +161,8 @@ class Logits:
 
     def value(self) -> Tensor | None:
         """(B,) the measures together, each by the weight of its loss; after the backward pass."""
-        total = weight = None
+        total: Tensor | None = None
+        weight: Tensor | None = None
         for one in self.measured:
             if one.part is None or len(self.measured) == 1:
                 return one.values
@@ -168,7 +170,8 @@ class Logits:
                 continue
             share = one.part.coefficient.sum().abs() * torch.isfinite(one.values)
             summand = torch.where(torch.isfinite(one.values), one.values, 0.0) * share
-            total, weight = (summand, share) if total is None else (total + summand, weight + share)
+            total = summand if total is None else total + summand
+            weight = share if weight is None else weight + share
         return None if total is None or weight is None else total / weight
 
 

@@ -90,14 +90,15 @@ def first(call: dict[str, Any], names: tuple[str, ...]) -> Any:
 
 def row_shape(func: Callable[..., Any], call: dict[str, Any]) -> torch.Size:
     """Shape of the values with reduction "none"."""
-    x = first(call, INPUTS)
+    x: Tensor = first(call, INPUTS)
     if func in CLASSIFIERS:
-        return x.shape[:1] + x.shape[2:] if x.ndim > 1 else torch.Size([])  # type: ignore[no-any-return]
+        return x.shape[:1] + x.shape[2:] if x.ndim > 1 else torch.Size([])
     if func in ROWWISE | LINEAR:
-        return x.shape[:-1]  # type: ignore[no-any-return]
+        return x.shape[:-1]
     if func is F.ctc_loss:
-        return x.shape[1:2] if x.ndim == 3 else torch.Size([])  # type: ignore[no-any-return]
-    return torch.broadcast_shapes(x.shape, first(call, TARGETS).shape)
+        return x.shape[1:2] if x.ndim == 3 else torch.Size([])
+    shape: torch.Size = torch.broadcast_shapes(x.shape, first(call, TARGETS).shape)  # type: ignore[no-untyped-call]
+    return shape
 
 
 def row_tag(func: Callable[..., Any], tensor: Tensor, tag: Tag | None, shape: torch.Size) -> Tag | None:
@@ -215,7 +216,7 @@ def log_probabilities(node: Any) -> Tensor | None:
         if node is None:
             return None
         if node.name() == "LogSoftmaxBackward0":
-            return node._saved_result if node._saved_dim % 2**64 == 1 else None  # type: ignore[no-any-return]
+            return node._saved_result if node._saved_dim % 2**64 == 1 else None
         node = node.next_functions[0][0] if node.next_functions else None
     return None
 

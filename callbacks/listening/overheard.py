@@ -3,59 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from dynsel.callbacks.listening.graph import has_foreign, nearest
-from dynsel.callbacks.listening.hearing import Effort, Hearing, LossPart, Part
-from dynsel.callbacks.listening.rows import Way, counted, fold, rows_by, spread, way_of
+from dynsel.callbacks.listening.hearing import Effort, Hearing
+from dynsel.callbacks.listening.parts import LossPart, Part
+from dynsel.callbacks.listening.recipes import Ingredient, Recipe, recipe_of, taken_down
+from dynsel.callbacks.listening.rows import Way, rows_by, spread, way_of
 from dynsel.callbacks.listening.tags import Tag
 
-__all__ = ["Ingredient", "Overheard"]
+__all__ = ["Overheard", "weighed"]
 
 Kind = tuple[str, str, int]
 # Batches that are listened to as closely as possible: what looks simple in one of them may not be so in all.
 CLOSELY = 2
-
-
-@dataclass(eq=False)
-class Ingredient:
-    """A part of the loss with what its rows say of each sample.
-
-    Attributes:
-        part: The part.
-        sums: (B,) sums of the numerators.
-        counts: (B,) sums of the denominators.
-        spreads: Whether a sample has more than one row.
-        divisor: What the step divides a sum by soon after it, if it does.
-    """
-
-    part: Part
-    sums: Tensor
-    counts: Tensor
-    spreads: bool
-    divisor: Tensor | None = None
-
-
-@dataclass
-class Recipe:
-    """What the first batch with these parts has shown, so that the others need not be looked at so closely.
-
-    Attributes:
-        treatments: For each part, how its value counts; see `_treatment`.
-        partition: Whether each part has samples of its own and the loss is the mean over all samples.
-        alone: Whether the only part is no summand of the loss, so that its coefficient is of this batch alone.
-        unsure: Whether a part of the loss of this batch isn't as it was known: what it says must be left.
-        unheard: Whether samples enter the loss by other ways as well.
-    """
-
-    treatments: list[tuple[str, int]] = field(default_factory=list)
-    partition: bool = False
-    alone: bool = False
-    unheard: bool = False
 
 
 class Overheard:
@@ -119,13 +83,19 @@ class Overheard:
 
     def arm(self, part: Part, hearing: Hearing, on_arm: Callable[[Part], None]) -> None:
         """Take down what a part says of its samples, once."""
-        if not part.armed:
-            part.armed = True
-            on_arm(part)
+        if part.armed:
+            return
+        part.armed = True
+        on_arm(part)
+        try:
             one = part.ingredient or taken_down(part, hearing.size)
-            part.forget()
-            one.divisor = self._divisor(part) if part.kind == "sum" else None
-            self.ingredients.append(one)
+        except RuntimeError:
+            # Arguments may be of a kind that the loss can't be computed of once more.
+            self.unsure = True
+            return
+        part.forget()
+        one.divisor = self._divisor(part) if part.kind == "sum" else None
+        self.ingredients.append(one)
 
     def resolve(self, part: Part, hearing: Hearing) -> bool:
         """Find out which samples the rows of a part belong to."""
@@ -239,43 +209,8 @@ class Overheard:
         """What is known of a loss of these parts, found out at the first batch that has them."""
         names = tuple(one.part.name for one in heard)
         if names not in self.recipes:
-            treatments = [self._treatment(one, hearing, scale) for one in heard]
-            if any(one.part.kind != "sum" for one in heard) or ("shares", 0) in treatments:
-                treatments = [("shares", 0) if t == ("sum", 0) else t for t in treatments]
-            alone = (
-                len(heard) == 1 and not self._leaves and loss is not None and _is_no_summand(heard[0].part, loss, scale)
-            )
-            self.recipes[names] = Recipe(treatments, _is_partition(heard, scale), alone, self.unheard)
+            self.recipes[names] = recipe_of(heard, hearing, loss, scale, unheard=self.unheard, leaves=self._leaves)
         return self.recipes[names]
-
-    def _treatment(self, one: Ingredient, hearing: Hearing, scale: float) -> tuple[str, int]:
-        """How the value of a part becomes the loss that the sample alone would have.
-
-        "mean": of the sample's own rows. "sum": of them. "size": likewise, as the step divides by B or by the size
-        that batches usually have. "shares": the sum times B, as the step divides by a number of its own. "counts":
-        the mean, as the step divides by the number of rows that count, in this batch or in several. "denominator":
-        the sum divided by the sample's part of another sum, given by number.
-        """
-        part = one.part
-        if part.kind != "sum":
-            return "mean", 0
-        assert part.coefficient is not None
-        own = abs(float(part.coefficient.sum()) * scale)
-        if one.divisor is not None and (float(one.divisor) == 1.0 or _near(own, 1.0)):
-            one.divisor = None  # the trainer's, where batches are accumulated
-        divisor = 1 / max(own, 1e-30) if one.divisor is None else abs(float(one.divisor))
-        if isinstance(part.tag, int) and hearing.size > 1:
-            return ("sum" if one.divisor is None else "shares"), 0
-        for k, (values, result) in enumerate(hearing.sums):
-            if _near(float(result), divisor) and values.shape == part.shape:
-                return "denominator", k
-        total = float(one.counts.sum())
-        several = isinstance(part, LossPart) and part.classifies and divisor > total and _near(divisor, round(divisor))
-        if one.spreads and (_near(divisor, total) or several):
-            return "counts", 0
-        if _near(divisor, hearing.size):
-            return ("size" if one.divisor is not None else "shares"), 0
-        return ("shares" if one.divisor is not None else "sum"), 0
 
     def _divisor(self, part: Part) -> Tensor | None:
         """What the step divides a sum by, where it does so soon."""
@@ -288,61 +223,6 @@ class Overheard:
                 return other.detach() if isinstance(other, Tensor) and other.numel() == 1 else None
             node = self._above.get(node)
         return None
-
-    def per_sample(self, heard: list[Ingredient], recipe: Recipe, hearing: Hearing, scale: float) -> Tensor | None:
-        """(B,) losses; NaN where nothing counts. None if nothing was heard."""
-        total, known = None, None
-        for one, (how, k) in zip(heard, recipe.treatments, strict=True):
-            value, counts = self._value(one, how, k, hearing, scale, alone=recipe.alone)
-            if recipe.partition:
-                value = value * (hearing.size / (counts > 0).sum())
-            if len(heard) == 1:
-                return value
-            valid = counts > 0
-            value = torch.where(valid, value, 0.0)
-            total = value if total is None else total + value
-            known = valid if known is None else known | valid
-        return None if total is None or known is None else torch.where(known, total, torch.nan)
-
-    def _value(
-        self, one: Ingredient, how: str, k: int, hearing: Hearing, scale: float, *, alone: bool
-    ) -> tuple[Tensor, Tensor]:
-        part = one.part
-        assert part.coefficient is not None
-        assert part.tag is not None
-        factor, counts = part.coefficient.sum() * scale, one.counts
-        if alone:
-            factor = factor.sign()
-        if how == "denominator":
-            values, result = hearing.sums[k]
-            counts = fold(values, part.tag, hearing.size)
-            return one.sums / counts * (factor * result), counts
-        if how == "mean":
-            value = one.sums / counts
-        elif how == "counts":
-            value, factor = one.sums / counts, factor * counts.sum()
-        else:
-            value = torch.where(counts > 0, one.sums, torch.nan)
-            if how == "size" and one.divisor is not None:
-                factor = factor * one.divisor
-            elif how in ("size", "shares"):
-                factor = factor * hearing.size
-        return value * factor, counts
-
-
-def taken_down(part: Part, size: int) -> Ingredient:
-    """What a part says of its samples."""
-    tag = part.tag
-    assert tag is not None
-    values, denominators = part.numbers()
-    sums = fold(values, tag, size, first=part.first)
-    if denominators is not None:
-        counts = fold(denominators, tag, size, first=part.first)
-    elif part.first:
-        counts = torch.full_like(sums, values.numel() / size)
-    else:
-        counts = counted(values.shape, tag, size, values.device)
-    return Ingredient(part, sums, counts, spreads=not (part.first and len(part.shape) == 1))
 
 
 def _heard_twice(part: Part, hearing: Hearing) -> bool:
@@ -367,31 +247,4 @@ def weighed(part: Part, gradient: Tensor, weights: Tensor) -> Tensor:
 def _same(tag: Tag, other: Tag | None) -> bool:
     if isinstance(tag, int) or other is None or isinstance(other, int):
         return isinstance(other, int) and tag == other
-    return tag.shape == other.shape and torch.equal(tag, other)
-
-
-def _near(a: float, b: float) -> bool:
-    return abs(a - b) <= 1e-3 * max(abs(a), abs(b))
-
-
-def _is_partition(heard: list[Ingredient], scale: float) -> bool:
-    """See `Recipe`."""
-    size = len(heard[0].sums)
-    covered = [one.counts > 0 for one in heard]
-    if len(heard) < 2 or len({one.part.name for one in heard}) > 1 or any(one.part.kind == "none" for one in heard):
-        return False
-    if not bool((torch.stack(covered).sum(0) == 1).all()):
-        return False
-    shares = [
-        (float(one.part.coefficient.sum()) * scale, float(c.sum()) / size)
-        for one, c in zip(heard, covered, strict=True)
-        if one.part.coefficient is not None
-    ]
-    return all(_near(weight, share) for weight, share in shares)
-
-
-def _is_no_summand(part: Part, loss: Tensor, scale: float) -> bool:
-    """Whether the loss is another function of the part than a multiple of it."""
-    assert part.coefficient is not None
-    explained = float((part.coefficient * part.result.float()).sum()) * scale
-    return not abs(float(loss) - explained) <= 0.01 * abs(float(loss)) + 1e-9
+    return tag.shape == other.shape and bool(torch.equal(tag, other))

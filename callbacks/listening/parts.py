@@ -1,0 +1,158 @@
+"""What is overheard of a loss: calls of usual losses, means and sums of everything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dynsel.callbacks.listening.losses import (
+    CLASSIFIERS,
+    INPUTS,
+    TARGETS,
+    argument_tag,
+    first,
+    reduction_of,
+    row_shape,
+    row_tag,
+    row_values,
+)
+from dynsel.callbacks.listening.tags import Tag, Tags
+
+__all__ = ["CompiledPart", "LossPart", "Part", "SumPart"]
+
+
+class Part:
+    """Something overheard that a loss may be made of.
+
+    Attributes:
+        name: Of the function.
+        kind: "mean", "sum", "batchmean" or "none": how the values became the result.
+        node: Of the result in the graph.
+        result: What the function returned, detached.
+        shape: That of the values.
+        inputs: Samples of the values as the predictions have them, if known.
+        targets: As the targets have them.
+        light: The same as far as views and what is done to targets shows it.
+        tag: Samples of the values, once it is decided; None = unknown.
+        coefficient: Derivative of what is differentiated with respect to the result; None before the backward pass.
+        armed: Whether the backward pass to come counts.
+        on_unarmed: Called when a backward pass comes by before that.
+        ingredient: What it says of its samples, once it has been taken down.
+    """
+
+    def __init__(self, name: str, kind: str, result: Tensor) -> None:
+        self.name, self.kind = name, kind
+        self.node: Any = result.grad_fn
+        # In place operations may follow.
+        self.result = result.detach().clone() if result.ndim == 0 else result.detach()
+        self.shape = torch.Size([])
+        self.inputs: Tag | None = None
+        self.targets: Tag | None = None
+        self.light: Tag | None = None
+        self.tag: Tag | None = None
+        self.first = False
+        self.coefficient: Tensor | None = None
+        self.armed = False
+        self.on_unarmed: Callable[[Part], None] | None = None
+        self.ingredient: Any = None
+
+    def numbers(self) -> tuple[Tensor, Tensor | None]:
+        """Numerators and denominators of the rows; None = 1 each."""
+        raise NotImplementedError
+
+    def forget(self) -> None:
+        """Let go of the arguments."""
+
+    def hear(self, gradients: tuple[Tensor | None, ...]) -> None:
+        """The hook of the node."""
+        gradient = gradients[0]
+        if gradient is None:
+            return
+        if not self.armed and self.on_unarmed is not None:
+            self.on_unarmed(self)
+        if self.armed:
+            gradient = gradient.detach().float()
+            self.coefficient = gradient.clone() if self.coefficient is None else self.coefficient + gradient
+
+    def collect(self) -> None:
+        """After the backward pass: the coefficient, where no hook has it."""
+
+    def rows_of(self, shape: torch.Size) -> Tag | None:
+        """The samples in an argument of this shape."""
+        return self.tag if isinstance(self.tag, int) or shape == self.shape else None
+
+
+class LossPart(Part):
+    """A call of a usual loss."""
+
+    def __init__(
+        self, func: Callable[..., Tensor], call: dict[str, Any], result: Tensor, tags: Tags | None, light: Tags | None
+    ) -> None:
+        super().__init__(func.__name__, reduction_of(call), result)
+        self.func, self.call = func, call
+        self.shape = row_shape(func, call)
+        self.classifies = func in CLASSIFIERS
+        if tags is not None and light is not None:
+            self.inputs, self.targets = self._tag(tags, INPUTS), self._tag(tags, TARGETS)
+            self.light = self._tag(light, TARGETS)
+
+    def _tag(self, tags: Tags, names: tuple[str, ...]) -> Tag | None:
+        tensor = first(self.call, names)
+        return row_tag(self.func, tensor, tags.get(tensor), self.shape) if isinstance(tensor, Tensor) else None
+
+    def numbers(self) -> tuple[Tensor, Tensor | None]:
+        return row_values(self.func, self.call, self.node)
+
+    def forget(self) -> None:
+        self.call = {}
+
+    def rows_of(self, shape: torch.Size) -> Tag | None:
+        return argument_tag(self.func, self.tag, self.shape, shape)
+
+
+class CompiledPart(LossPart):
+    """A call of a usual loss inside compiled code, which has the values among its outputs."""
+
+    def __init__(
+        self,
+        func: Callable[..., Tensor],
+        call: dict[str, Any],
+        result: Tensor,
+        values: Tensor,
+        counts: Tensor | None,
+        probe: Tensor,
+        size: int,
+    ) -> None:
+        super().__init__(func, call, result, None, None)
+        self.values, self.counts, self.probe = values, counts, probe
+        # Tags don't go through compiled code. Rows that are no samples lie as nearly all networks lay them.
+        length = self.shape[0] if self.shape else 0
+        if length and length % size == 0:
+            self.first = length == size
+            rows = torch.arange(size).repeat_interleave(length // size)
+            self.tag = rows.view(-1, *[1] * (len(self.shape) - 1))
+
+    def numbers(self) -> tuple[Tensor, Tensor | None]:
+        return self.values, self.counts
+
+    def collect(self) -> None:
+        self.coefficient = None if self.probe.grad is None else self.probe.grad.detach().clone()
+
+
+class SumPart(Part):
+    """A mean or a sum of everything."""
+
+    def __init__(self, kind: str, values: Tensor, result: Tensor, tags: Tags | None) -> None:
+        super().__init__(kind, kind, result)
+        self.values, self.shape = values.detach(), values.shape
+        if tags is not None:
+            self.inputs = tags.get(values)
+
+    def numbers(self) -> tuple[Tensor, Tensor | None]:
+        return self.values, None
+
+    def forget(self) -> None:
+        self.values = self.result

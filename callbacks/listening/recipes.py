@@ -1,0 +1,182 @@
+"""From the parts of a loss to the losses of the samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dynsel.callbacks.listening.hearing import Hearing
+from dynsel.callbacks.listening.parts import LossPart, Part
+from dynsel.callbacks.listening.rows import counted, fold
+
+__all__ = ["Ingredient", "Recipe", "per_sample", "recipe_of", "taken_down"]
+
+
+@dataclass(eq=False)
+class Ingredient:
+    """A part of the loss with what its rows say of each sample.
+
+    Attributes:
+        part: The part.
+        sums: (B,) sums of the numerators.
+        counts: (B,) sums of the denominators.
+        spreads: Whether a sample has more than one row.
+        divisor: What the step divides a sum by soon after it, if it does.
+    """
+
+    part: Part
+    sums: Tensor
+    counts: Tensor
+    spreads: bool
+    divisor: Tensor | None = None
+
+
+@dataclass
+class Recipe:
+    """What the first batch with these parts has shown, so that the others need not be looked at so closely.
+
+    Attributes:
+        treatments: For each part, how its value counts; see `_treatment`.
+        partition: Whether each part has samples of its own and the loss is the mean over all samples.
+        alone: Whether the only part is no summand of the loss, so that its coefficient is of this batch alone.
+        unheard: Whether samples enter the loss by other ways as well.
+    """
+
+    treatments: list[tuple[str, int]]
+    partition: bool
+    alone: bool
+    unheard: bool
+
+
+def taken_down(part: Part, size: int) -> Ingredient:
+    """What a part says of its samples."""
+    tag = part.tag
+    assert tag is not None
+    values, denominators = part.numbers()
+    sums = fold(values, tag, size, first=part.first)
+    if denominators is not None:
+        counts = fold(denominators, tag, size, first=part.first)
+    elif part.first:
+        counts = torch.full_like(sums, values.numel() / size)
+    else:
+        counts = counted(values.shape, tag, size, values.device)
+    return Ingredient(part, sums, counts, spreads=not (part.first and len(part.shape) == 1))
+
+
+def recipe_of(
+    heard: list[Ingredient], hearing: Hearing, loss: Tensor | None, scale: float, *, unheard: bool, leaves: bool
+) -> Recipe:
+    """What a batch shows of its loss; waits for the device.
+
+    Args:
+        heard: The parts, after the backward pass.
+        hearing: The batch's.
+        loss: What was differentiated, as the step returned it.
+        scale: From a coefficient in what was differentiated to one in the step's own loss.
+        unheard: Whether samples enter the loss by other ways as well.
+        leaves: Whether parameters do.
+    """
+    treatments = [_treatment(one, hearing, scale) for one in heard]
+    if any(one.part.kind != "sum" for one in heard) or ("shares", 0) in treatments:
+        treatments = [("shares", 0) if t == ("sum", 0) else t for t in treatments]
+    alone = len(heard) == 1 and not leaves and loss is not None and _is_no_summand(heard[0].part, loss, scale)
+    return Recipe(treatments, _is_partition(heard, scale), alone, unheard)
+
+
+def _treatment(one: Ingredient, hearing: Hearing, scale: float) -> tuple[str, int]:
+    """How the value of a part becomes the loss that the sample alone would have.
+
+    "mean": of the sample's own rows. "sum": of them. "size": likewise, as the step divides by B or by the size
+    that batches usually have. "shares": the sum times B, as the step divides by a number of its own. "counts":
+    the mean, as the step divides by the number of rows that count, in this batch or in several. "denominator":
+    the sum divided by the sample's part of another sum, given by number.
+    """
+    part = one.part
+    if part.kind != "sum":
+        return "mean", 0
+    assert part.coefficient is not None
+    own = abs(float(part.coefficient.sum()) * scale)
+    if one.divisor is not None and (float(one.divisor) == 1.0 or _near(own, 1.0)):
+        one.divisor = None  # the trainer's, where batches are accumulated
+    divisor = 1 / max(own, 1e-30) if one.divisor is None else abs(float(one.divisor))
+    if isinstance(part.tag, int) and hearing.size > 1:
+        return ("sum" if one.divisor is None else "shares"), 0
+    for k, (values, result) in enumerate(hearing.sums):
+        if _near(float(result), divisor) and values.shape == part.shape:
+            return "denominator", k
+    total = float(one.counts.sum())
+    several = isinstance(part, LossPart) and part.classifies and divisor > total and _near(divisor, round(divisor))
+    if one.spreads and (_near(divisor, total) or several):
+        return "counts", 0
+    if _near(divisor, hearing.size):
+        return ("size" if one.divisor is not None else "shares"), 0
+    return ("shares" if one.divisor is not None else "sum"), 0
+
+
+def per_sample(heard: list[Ingredient], recipe: Recipe, hearing: Hearing, scale: float) -> Tensor | None:
+    """(B,) losses; NaN where nothing counts. None if nothing was heard."""
+    total, known = None, None
+    for one, (how, k) in zip(heard, recipe.treatments, strict=True):
+        value, counts = _value(one, how, k, hearing, scale, alone=recipe.alone)
+        if recipe.partition:
+            value = value * (hearing.size / (counts > 0).sum())
+        if len(heard) == 1:
+            return value
+        valid = counts > 0
+        value = torch.where(valid, value, 0.0)
+        total = value if total is None else total + value
+        known = valid if known is None else known | valid
+    return None if total is None or known is None else torch.where(known, total, torch.nan)
+
+
+def _value(one: Ingredient, how: str, k: int, hearing: Hearing, scale: float, *, alone: bool) -> tuple[Tensor, Tensor]:
+    part = one.part
+    assert part.coefficient is not None
+    assert part.tag is not None
+    factor, counts = part.coefficient.sum() * scale, one.counts
+    if alone:
+        factor = factor.sign()
+    if how == "denominator" and k < len(hearing.sums):
+        values, result = hearing.sums[k]
+        counts = fold(values, part.tag, hearing.size)
+        return one.sums / counts * (factor * result), counts
+    if how == "mean":
+        value = one.sums / counts
+    elif how == "counts":
+        value, factor = one.sums / counts, factor * counts.sum()
+    else:
+        value = torch.where(counts > 0, one.sums, torch.nan)
+        if how == "size" and one.divisor is not None:
+            factor = factor * one.divisor
+        elif how in ("size", "shares"):
+            factor = factor * hearing.size
+    return value * factor, counts
+
+
+def _near(a: float, b: float) -> bool:
+    return abs(a - b) <= 1e-3 * max(abs(a), abs(b))
+
+
+def _is_partition(heard: list[Ingredient], scale: float) -> bool:
+    """See `Recipe`."""
+    size = len(heard[0].sums)
+    covered = [one.counts > 0 for one in heard]
+    if len(heard) < 2 or len({one.part.name for one in heard}) > 1 or any(one.part.kind == "none" for one in heard):
+        return False
+    if not bool((torch.stack(covered).sum(0) == 1).all()):
+        return False
+    shares = [
+        (float(one.part.coefficient.sum()) * scale, float(c.sum()) / size)
+        for one, c in zip(heard, covered, strict=True)
+        if one.part.coefficient is not None
+    ]
+    return all(_near(weight, share) for weight, share in shares)
+
+
+def _is_no_summand(part: Part, loss: Tensor, scale: float) -> bool:
+    """Whether the loss is another function of the part than a multiple of it."""
+    assert part.coefficient is not None
+    explained = float((part.coefficient * part.result.float()).sum()) * scale
+    return not abs(float(loss) - explained) <= 0.01 * abs(float(loss)) + 1e-9
