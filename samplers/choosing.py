@@ -74,7 +74,7 @@ class Chooser:
     def fed(self, progress: float, sampler: SelectionSampler) -> Fed:
         """What a selection feeds that begins at this progress."""
         ratio = self.keep_ratio(progress)
-        if self.rounds is None:
+        if self.rounds is None or sampler.own_batches:
             return fed(self.selector, ratio, sampler.expected, sampler.batch_size)
         return fed_in_round(
             self.selector,
