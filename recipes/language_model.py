@@ -6,6 +6,18 @@
 The text is read byte by byte and cut into pieces of 128 bytes; a tenth of them, every tenth one, is held out. The
 LightningModule is unaware of the selection: it returns the loss that the model computes itself, a mean over all bytes
 of the batch, and the selection finds out what each piece contributed.
+
+Measured: bits a byte on the held-out pieces after 400 steps of 16 pieces, keep ratio 0.5, seeds 0 to 2, mean ± sample
+standard deviation, one thread of an AMD EPYC, Python 3.11 (3,642 pieces), torch 2.14.1, transformers 5.24, dynsel 0.1.0:
+
+    trained on   seed 0    seed 1    seed 2    mean             processor seconds
+    full         3.5156    3.4504    3.7879    3.585 ± 0.179    51
+    random       3.4208    3.7731    3.3684    3.521 ± 0.220    50
+    hybrid       3.5447    3.4357    3.4110    3.464 ± 0.071    50
+
+No difference is shown: hybrid less random of the same seed is -0.057 ± 0.246. With two epochs' worth of steps what
+counts is when a run learns to look at the byte before, which chance decides. It does show that the default selector
+trains a language model of transformers as it is, and costs nothing that can be seen.
 """
 
 from __future__ import annotations
