@@ -8,7 +8,7 @@ LightningModule is unaware of the selection: it returns the loss that the model 
 of the batch, and the selection finds out what each piece contributed.
 
 Measured: bits a byte on the held-out pieces after 400 steps of 16 pieces, keep ratio 0.5, seeds 0 to 2, mean ± sample
-standard deviation, one thread of an AMD EPYC, Python 3.11 (3,642 pieces), torch 2.14.1, transformers 5.24, dynsel 0.1.0:
+standard deviation, one thread of an AMD EPYC, Python 3.11 (3,642 pieces), torch 2.14.1, transformers 5.24:
 
     trained on   seed 0    seed 1    seed 2    mean             processor seconds
     full         3.5156    3.4504    3.7879    3.585 ± 0.179    51
