@@ -21,6 +21,7 @@ from dynsel.callbacks.showing import is_monitored, log_images, show_metrics
 from dynsel.callbacks.steps import count_steps, schedulers_built_for_more, summary
 from dynsel.samplers.controller import SelectionController
 from dynsel.samplers.epoch_record import EpochRecord
+from dynsel.samplers.portrait import html_text, one_line
 from dynsel.schedules import Schedule
 from dynsel.selectors import BatchSelector, CandidateSelector, Proxy, Selector
 
@@ -144,6 +145,20 @@ class DynamicSelection(Callback):
     def history(self) -> list[EpochRecord]:
         """One record per finished epoch."""
         return self.controller.history
+
+    def to_frame(self) -> Any:
+        """All that is known of each sample: see `SelectionController.to_frame`."""
+        return self.controller.to_frame()
+
+    def plot(self) -> Any:
+        """Uses, coverage over the epochs and scores, as a matplotlib Figure."""
+        return self.controller.plot()
+
+    def __repr__(self) -> str:
+        return one_line(self.controller, type(self).__name__)
+
+    def _repr_html_(self) -> str:
+        return html_text(self.controller, type(self).__name__)
 
     def wrap(self, loader: Any) -> Any:
         """Nothing to do under Lightning: returns the loader; the callback finds it by itself."""

@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from dynsel._lib.checks import check_integer, check_number, check_numbers
+from dynsel._lib.reprs import call_text, differing_arguments
 
 __all__ = [
     "Constant",
@@ -34,6 +35,9 @@ class Schedule(ABC):
     @abstractmethod
     def __call__(self, progress: float) -> float:
         """The value at `progress`."""
+
+    def __repr__(self) -> str:
+        return call_text(type(self).__name__, differing_arguments(self))
 
 
 class Constant(Schedule):

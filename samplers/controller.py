@@ -22,8 +22,10 @@ from dynsel.samplers.collation import Collation, collation_of, read_indices
 from dynsel.samplers.driver import Driver, Phase, PlainDriver
 from dynsel.samplers.epoch_record import Books, EpochRecord
 from dynsel.samplers.feedback import EpochFeedback
+from dynsel.samplers.frame import as_frame, sample_columns
 from dynsel.samplers.loader import sampler_for, wrap_loader
 from dynsel.samplers.planning import Rounds, knobs, steps_by_epoch
+from dynsel.samplers.portrait import html_text, one_line
 from dynsel.samplers.ranks import decide_once, gather, num_ranks, this_rank
 from dynsel.samplers.rng import RandomStates
 from dynsel.samplers.selection_sampler import SelectionSampler
@@ -194,6 +196,42 @@ class SelectionController:
     def history(self) -> list[EpochRecord]:
         """One record per finished epoch."""
         return self.books.history
+
+    # ---------------------------------------------------------------- to look at
+    def to_frame(self) -> Any:
+        """All that is known of each sample: see `samplers.frame.sample_columns`.
+
+        Returns:
+            A pandas DataFrame, or where pandas isn't installed a dictionary of arrays.
+
+        Raises:
+            RuntimeError: If no loader was wrapped yet.
+        """
+        self.flush()
+        return as_frame(
+            sample_columns(self.selector, self.sampler.dataset, self.sampler.pool, labels=self.sources.labels)
+        )
+
+    def plot(self) -> Any:
+        """Uses of the samples, coverage over the epochs and the last scores, as a matplotlib Figure.
+
+        Raises:
+            RuntimeError: If no loader was wrapped yet.
+        """
+        from dynsel.samplers.pictures import selection_figure  # a second that training shouldn't take
+
+        self.flush()
+        title = f"{self.selector!r}: {self.sampler.num_total:,} samples"
+        scores = self.selector.notes.last_score
+        return selection_figure(
+            self.selector.usage.numpy(), self.history, None if scores is None else scores.numpy(), title
+        )
+
+    def __repr__(self) -> str:
+        return one_line(self, type(self).__name__)
+
+    def _repr_html_(self) -> str:
+        return html_text(self, type(self).__name__)
 
     # ---------------------------------------------------------------- attaching to a driver and to data
     def attach(self, driver: Driver) -> None:

@@ -59,6 +59,7 @@ def _draw_uses(axes: Axes, usage: Array) -> None:
     axes.set_title(f"uses: never {100 * never:.1f} %, most {top:,}", fontsize=10, loc="left")
     axes.set_xlabel("times trained on")
     axes.set_ylabel("samples")
+    axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     plain_axes(axes)
 
@@ -82,4 +83,5 @@ def _draw_scores(axes: Axes, scores: Array) -> None:
     axes.set_title("scores of the last selection", fontsize=10, loc="left")
     axes.set_xlabel("score")
     axes.set_ylabel("samples")
+    axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))
     plain_axes(axes)

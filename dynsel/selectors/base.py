@@ -9,9 +9,12 @@ import torch
 from torch import Tensor
 
 from dynsel._lib.checks import check_flag, check_integer
+from dynsel._lib.reprs import call_text, differing_arguments
+from dynsel.schedules import Constant
 from dynsel.selection import Selection
 from dynsel.selectors.feedback import Feedback
 from dynsel.selectors.made_by import check_made_by, described, packed
+from dynsel.selectors.notes import SampleNotes
 from dynsel.selectors.state import Stateful
 from dynsel.usage import count_uses
 
@@ -46,6 +49,7 @@ class Selector(Stateful, ABC):
         usage: (N,) int32, how often each sample was trained on; part of the state.
         labels: (N,) integer class codes 0 .. C-1 that `bind` was given, or None.
         generator: Source of all draws; part of the state.
+        notes: Last scores and losses, for people to look at; no part of the state.
 
     Raises:
         TypeError: If `class_balance` is no bool or `seed` no whole number.
@@ -73,6 +77,7 @@ class Selector(Stateful, ABC):
     labels: Tensor | None = None
     usage: Tensor
     generator: torch.Generator
+    notes: SampleNotes
     _arguments: dict[str, Any]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -88,6 +93,13 @@ class Selector(Stateful, ABC):
     def __init__(self, *, class_balance: bool = False, seed: int | None = None) -> None:
         self.class_balance = check_flag("class_balance", class_balance)
         self.seed = None if seed is None else check_integer("seed", seed, at_least=0, at_most=2**63 - 1)
+
+    def __repr__(self) -> str:
+        return call_text(type(self).__name__, self._shown_arguments())
+
+    def _shown_arguments(self) -> dict[str, Any]:
+        """What `repr` shows: the arguments that aren't the default."""
+        return differing_arguments(self, lambda value: value.value if isinstance(value, Constant) else value)
 
     # ---------------------------------------------------------------- what it needs
     @property
@@ -152,6 +164,7 @@ class Selector(Stateful, ABC):
         self.labels = labels
         self.generator.manual_seed(seed if self.seed is None else self.seed)
         self._state_begin(num_samples)
+        self.notes = SampleNotes(num_samples)
         self.prepare()
 
     def prepare(self) -> None:
@@ -213,6 +226,7 @@ class Selector(Stateful, ABC):
             RuntimeError: If the selector is not bound.
         """
         count_uses(self.usage, feedback.indices)
+        self.notes.add_feedback(feedback)
         self.learn(feedback)
 
     # ---------------------------------------------------------------- state

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dynsel._lib.checks import check_integer, check_number
-from dynsel.schedules import Schedule, check_schedule
+from dynsel.schedules import Constant, Schedule, check_schedule
 from dynsel.selection import gumbel
 from dynsel.selectors.checked import checked_scores
 from dynsel.selectors.feedback import Feedback
@@ -110,6 +110,10 @@ class Hybrid(ScoreSelector):
         self.needs_features = any(term.needs_features for term in every)
         self.wants = frozenset().union(*(term.wants for term in every))
         self.keeps_features = self.needs_features and (refresh > 0 or any(term.keeps_features for term in every))
+
+    def _shown_arguments(self) -> dict[str, Any]:
+        weights = {name: w.value if isinstance(w, Constant) else w for name, w in self.weights.items()}
+        return {**super()._shown_arguments(), "terms": weights}
 
     @property
     def needs_labels(self) -> bool:

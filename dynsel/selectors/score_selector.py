@@ -43,6 +43,7 @@ class ScoreSelector(Selector):
             scores = rotation_scores(self.usage, self.generator)
         else:
             scores = checked_scores(f"{type(self).__name__}.scores", self.scores(progress), len(self.usage))
+            self.notes.add_scores(scores)
             if self.epsilon:
                 scores = self._partly_drawn(scores, labels, size)
         return Selection(top_k(scores, size) if labels is None else balanced_top_k(scores, labels, size))

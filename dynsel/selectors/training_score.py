@@ -65,6 +65,7 @@ class TrainingScore(Selector):
             self.final = self._finished()
         if self.final is None:
             return self._highest(rotation_scores(self.usage, self.generator), size)
+        self.notes.add_scores(self.final)
         return self._chosen(self.final, size)
 
     def _chosen(self, scores: Tensor, size: int) -> Selection:

@@ -1,0 +1,88 @@
+"""A controller in words: for the console and for notebooks."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from typing import TYPE_CHECKING, Any
+
+from dynsel._lib.reprs import call_text
+from dynsel.schedules import Constant
+
+if TYPE_CHECKING:
+    from dynsel.samplers.controller import SelectionController
+
+__all__ = ["facts", "html_text", "one_line"]
+
+
+def one_line(controller: SelectionController, name: str) -> str:
+    """As in "DynamicSelection(Random(), keep_ratio=0.5), epoch 3, 97.1 % of 50,000 samples used".
+
+    Args:
+        controller: What decides the selections.
+        name: Name of the class.
+    """
+    given = call_text("", _arguments(controller))[1:-1]
+    return ", ".join([f"{name}({controller.selector!r}, {given})", *_progress(controller)])
+
+
+def facts(controller: SelectionController) -> dict[str, str]:
+    """What there is to say, by heading.
+
+    Args:
+        controller: What decides the selections.
+    """
+    said = {"selector": repr(controller.selector)}
+    said |= {key: repr(value) for key, value in _arguments(controller).items()}
+    said |= {"needs": ", ".join(controller.selector.needs) or "nothing but the number of samples"}
+    if controller.is_bound and controller.selector.num_samples:
+        said |= {"samples": f"{controller.selector.num_samples:,}"}
+    if controller.history:
+        record = controller.history[-1]
+        said |= {
+            "epochs": f"{record.epoch + 1}",
+            "coverage": f"{100 * record.coverage:.1f} %",
+            "Gini coefficient of uses": f"{record.usage_gini:.3f}",
+            "samples trained on": f"{record.samples_trained:,}",
+        }
+    return said
+
+
+def html_text(controller: SelectionController, name: str) -> str:
+    """A table of the facts, and once an epoch is finished the picture of `plot()`.
+
+    Args:
+        controller: What decides the selections.
+        name: Name of the class.
+    """
+    left = ' style="text-align:left"'
+    rows = "".join(
+        f"<tr><th{left}>{html.escape(key)}</th><td{left}>{html.escape(value)}</td></tr>"
+        for key, value in facts(controller).items()
+    )
+    table = f"<table><caption>{html.escape(name)}</caption><tbody>{rows}</tbody></table>"
+    if not controller.history:
+        return table
+    stream = io.BytesIO()
+    controller.plot().savefig(stream, format="png", dpi=80)
+    image = base64.b64encode(stream.getvalue()).decode()
+    return f'{table}<img alt="uses, coverage and scores" src="data:image/png;base64,{image}">'
+
+
+def _arguments(controller: SelectionController) -> dict[str, Any]:
+    ratio = controller.keep_ratio
+    found: dict[str, Any] = {"keep_ratio": ratio.value if isinstance(ratio, Constant) else ratio}
+    if (budget := getattr(controller, "budget", None)) is not None:
+        found["budget"] = budget
+    return found if controller.seed is None else {**found, "seed": controller.seed}
+
+
+def _progress(controller: SelectionController) -> list[str]:
+    count = controller.selector.num_samples if controller.is_bound else 0
+    if not count:
+        return []
+    if not controller.history:
+        return [f"{count:,} samples"]
+    record = controller.history[-1]
+    return [f"{record.epoch + 1} epochs", f"{100 * record.coverage:.1f} % of {count:,} samples used"]
