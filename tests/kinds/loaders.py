@@ -96,12 +96,15 @@ def _sorted_by_length(items: list[Any]) -> tuple[Tensor, Tensor, Tensor]:
 
 @kind(LOSSES, hears="cross_entropy")
 def collate_that_sorts_with_indices_in_the_batch() -> Training:
+    def step(m: Any, batch: Any) -> Tensor:
+        x, labels, _ = batch
+        valid = x.ne(0).any(-1, keepdim=True)
+        return F.cross_entropy((m(x) * valid).sum(1), labels)
+
     sizes = torch.randint(2, 9, (N,)).tolist()
     rows = [(torch.randn(size, 6), i % 3, i) for i, size in enumerate(sizes)]
     return Training(
-        Module(lambda m, b: F.cross_entropy(m(b[0]).sum(1), b[1]), net=mlp()),
-        load(rows, collate_fn=_sorted_by_length),
-        selection={"indices": lambda batch: batch[2]},
+        Module(step, net=mlp()), load(rows, collate_fn=_sorted_by_length), selection={"indices": lambda batch: batch[2]}
     )
 
 
