@@ -19,8 +19,9 @@ from torch.utils.data import (
     SubsetRandomSampler,
 )
 
+from dynsel.samplers.drawing import is_shuffle
 from dynsel.samplers.rng import get_rng_state, set_rng_state
-from dynsel.samplers.selection_sampler import SelectionSampler, is_shuffle
+from dynsel.samplers.selection_sampler import SelectionSampler
 
 if TYPE_CHECKING:
     _Base = DataLoader[Any]

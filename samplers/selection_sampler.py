@@ -7,15 +7,15 @@ import math
 import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sized
-from itertools import islice
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DistributedSampler, RandomSampler, Sampler, SequentialSampler, SubsetRandomSampler
+from torch.utils.data import DistributedSampler, Sampler, SequentialSampler, SubsetRandomSampler
 
 from dynsel._lib.checks import check_flag, check_integer, check_keys, check_seed, check_sized, check_tensor
+from dynsel.samplers.drawing import LeftBehind, draw_epoch, index_dtype, is_shuffle
 from dynsel.samplers.driver import Phase
 from dynsel.samplers.ranks import decide_once
 from dynsel.selection import Selection
@@ -197,7 +197,7 @@ class SelectionSampler(DistributedSampler[int]):
         self.delivered = trained
         self.dataset = self._source = range(self._source_length)  # type: ignore[assignment]
         self._follow = None
-        self.base = None if self.base is None else _LeftBehind()
+        self.base = None if self.base is None else LeftBehind()
 
     # ---------------------------------------------------------------- where the epoch stands
     @property
@@ -415,35 +415,8 @@ class SelectionSampler(DistributedSampler[int]):
         return torch.randperm(self.num_total, generator=generator), None
 
     def _drawn(self) -> tuple[Tensor, Tensor | None]:
-        limit, groups, base = self._most(), None, self.base
-        assert base is not None
-        try:
-            if self.own_batches:
-                order, groups = _drawn_batches(base, limit)
-            else:
-                order = drawn(base, limit)
-        except (TypeError, ValueError) as error:
-            raise TypeError(
-                f"selection by index needs a sampler of whole numbers; {type(self.base).__name__} yields something "
-                f"else ({error})"
-            ) from error
-        if len(order) > limit:
-            raise ValueError(
-                f"the loader's {type(self.base).__name__} yielded more than {limit:,} indices of a data set of "
-                f"{self._source_length:,} and didn't end: an epoch must have an end; let it stop after one pass"
-            )
-        if len(order) and not 0 <= int(order.min()) <= int(order.max()) < self._source_length:
-            raise ValueError(
-                f"the loader's {type(self.base).__name__} yielded an index outside 0 .. {self._source_length - 1}"
-            )
+        order, groups = draw_epoch(self.base, self._source_length, own_batches=self.own_batches)
         return order if self.pool is None else torch.searchsorted(self.pool, order), groups
-
-    def _most(self) -> int:
-        try:
-            told = len(self.base)  # type: ignore[arg-type]
-        except (TypeError, NotImplementedError):
-            told = 0
-        return max(told, 10 * self._source_length)
 
     # ---------------------------------------------------------------- this rank's part
     def local_order(self) -> Tensor:
@@ -680,60 +653,3 @@ class SelectionSampler(DistributedSampler[int]):
 
 def _cut(rows: Tensor | None, count: int) -> Tensor | None:
     return None if rows is None else rows[:count]
-
-
-class _LeftBehind(Sampler[int]):
-    """Stands for the user's sampler in a copy."""
-
-    def __iter__(self) -> Iterator[int]:
-        raise RuntimeError("a copy of a selection has no data to feed from: call `wrap(loader)` first")
-
-
-def drawn(sampler: Iterable[int], limit: int | None = None) -> Tensor:
-    """The whole order of a sampler, (n,) int64, with the very draws that iterating it makes; no loop if it is torch's.
-
-    Args:
-        sampler: Yields indices.
-        limit: Stop one index after so many, for one that has no end; None = never.
-    """
-    if type(sampler) is SequentialSampler:
-        return torch.arange(len(sampler))
-    if type(sampler) is SubsetRandomSampler:
-        rows = torch.as_tensor(sampler.indices, dtype=torch.int64)
-        return rows[torch.randperm(len(rows), generator=sampler.generator)]
-    if type(sampler) is not RandomSampler or sampler.replacement:
-        indices = sampler if limit is None else islice(sampler, limit + 1)
-        return torch.from_numpy(np.fromiter(indices, dtype=np.int64))
-    size, generator = len(sampler.data_source), sampler.generator
-    if generator is None:
-        seed = int(torch.empty((), dtype=torch.int64).random_().item())
-        generator = torch.Generator().manual_seed(seed)
-    whole, rest = divmod(sampler.num_samples, size)
-    passes = [torch.randperm(size, generator=generator) for _ in range(whole)]
-    # One more pass is drawn also where nothing of it is needed, which a generator of the user's own remembers.
-    if rest or sampler.generator is not None:
-        passes.append(torch.randperm(size, generator=generator)[:rest])
-    return passes[0] if len(passes) == 1 else torch.cat(passes)
-
-
-def _drawn_batches(batches: Any, limit: int) -> tuple[Tensor, Tensor]:
-    """What a batch sampler yields, joined, and the number of the batch that each index belongs to."""
-    found, total = [], 0
-    for batch in batches:
-        found.append(torch.as_tensor(list(batch), dtype=torch.int64))
-        total += len(found[-1])
-        if total > limit:
-            break
-    sizes = torch.tensor([len(batch) for batch in found], dtype=torch.int64)
-    return torch.cat([torch.zeros(0, dtype=torch.int64), *found]), torch.repeat_interleave(sizes)
-
-
-def is_shuffle(sampler: Any) -> bool:
-    """Whether it is torch's RandomSampler, or torchdata's, which draws the same, without replacement."""
-    known = type(sampler) is RandomSampler or type(sampler).__module__.startswith("torchdata.")
-    return known and isinstance(sampler, RandomSampler) and not sampler.replacement
-
-
-def index_dtype(num_samples: int) -> torch.dtype:
-    """The smallest type that holds every position in a data set of this length."""
-    return torch.int32 if num_samples <= 2**31 else torch.int64

@@ -20,7 +20,7 @@ from torch.utils.data import (
 )
 
 from dynsel.samplers import SelectionSampler, sampler_for, selection_sampler
-from dynsel.samplers.selection_sampler import drawn, index_dtype
+from dynsel.samplers.drawing import drawn, index_dtype
 from dynsel.selection import Selection
 
 N = 23
