@@ -48,7 +48,8 @@ class CommandParser(ArgumentParser):
         start, _, words = message.partition("unrecognized arguments: ")
         if not start and words:
             known = [name for name in self._option_string_actions if name.startswith("--") and "help" not in name]
-            message += suggest(words.split()[0].split("=")[0], known)
+            near = suggest(words.split()[0].split("=")[0], known)
+            message += near if near not in message else ""  # called again with its own message
         start, said, names = message.partition("the following arguments are required: ")
         if said and not start:
             typed = [f"--{name}" if f"--{name}" in self._option_string_actions else name for name in names.split(", ")]

@@ -19,7 +19,8 @@ class _Interrupts(pl.Callback):
     trainer: pl.Trainer | None = None
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        if isinstance(exception, KeyboardInterrupt):
+        # A training inside the training, as an autoencoder's, has already turned the interrupt into a SystemExit.
+        if isinstance(exception, KeyboardInterrupt) or isinstance(exception.__context__, KeyboardInterrupt):
             self.trainer = trainer
 
 

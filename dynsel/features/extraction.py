@@ -196,7 +196,8 @@ class Extraction(pl.LightningModule):
 
     @staticmethod
     def _features(features: Any, count: int) -> Tensor:
-        if not isinstance(features, Tensor) or not features.is_floating_point() or len(features) != count:
+        tensor = isinstance(features, Tensor) and features.is_floating_point() and features.ndim >= 2
+        if not tensor or len(features) != count:
             said = (
                 f"{tuple(features.shape)} {features.dtype}" if isinstance(features, Tensor) else type(features).__name__
             )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Set
+from dataclasses import fields
 from typing import Any, ClassVar, final
 
 import torch
@@ -19,6 +21,8 @@ from dynsel.selectors.state import Stateful
 from dynsel.usage import count_uses
 
 __all__ = ["Selector"]
+
+_PARTS = {field.name for field in fields(Feedback)} - {"indices"}  # what a selector can want to be told
 
 
 class Selector(Stateful, ABC):
@@ -84,6 +88,9 @@ class Selector(Stateful, ABC):
         super().__init_subclass__(**kwargs)
         if "observe" in vars(cls):
             raise TypeError(f"{cls.__name__} overrides `observe`, which is final: override `learn(feedback)` instead")
+        wants = vars(cls).get("wants", ())
+        if isinstance(wants, str) or (isinstance(wants, Set) and not wants <= _PARTS):
+            raise TypeError(f"{cls.__name__}: `wants` must be a set of {', '.join(sorted(_PARTS))}, got {wants!r}")
 
     def _state_defaults(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._arguments = described(type(self), args, kwargs, self.free_arguments)

@@ -60,9 +60,11 @@ def parse_selector(spec: str) -> tuple[type[Selector], dict[str, Any]]:
     for part in _split(given) if given else ():
         key, equals, value = part.partition("=")
         known = inspect.signature(cls).parameters
-        if not equals or key not in known:
+        if key not in known:
             near = ", ".join(get_close_matches(key, known) or sorted(known))
-            raise ValueError(f"{spec!r}: {part!r} must be argument=value; arguments of {cls.__name__}: {near}")
+            raise ValueError(f"{spec!r}: {cls.__name__} has no argument {key!r}; there are: {near}")
+        if not equals:
+            raise ValueError(f"{spec!r}: {part!r} must be argument=value, as in {key}=1")
         arguments[key] = parse_value(value)
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(cls, "selector", fail_untyped=False)

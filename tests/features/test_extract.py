@@ -311,6 +311,7 @@ class Returns(Identity):
             r"must return \(1, d\) floating-point features for 1 items, got NoneType",
         ),
         (Slow(), Returns(torch.ones(1, 2).long()), {}, ValueError, r"features for 1 items, got \(1, 2\) torch.int64"),
+        (Slow(), Returns(torch.ones(1)), {}, ValueError, r"features for 1 items, got \(1,\) torch.float32"),
         (Slow(), Returns(torch.ones(1, 2)), {}, ValueError, r"features for 100 items, got \(1, 2\) torch.float32"),
     ],
 )

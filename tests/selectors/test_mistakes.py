@@ -23,6 +23,13 @@ def train(selector: Selector, *callbacks: Any, **options: Any) -> Selector:
     return selector
 
 
+# ---------------------------------------------------------------- wants
+@pytest.mark.parametrize("parts", [frozenset({"losses"}), "per_sample_loss"])
+def test_what_is_wanted_is_a_set_of_parts_of_the_feedback(parts: Any) -> None:
+    with pytest.raises(TypeError, match=r"Mine: `wants` must be a set of batch_loss, per_sample_loss, value, got "):
+        type("Mine", (ScoreSelector,), {"wants": parts})
+
+
 # ---------------------------------------------------------------- observe
 def test_observe_is_not_overridden() -> None:
     with pytest.raises(TypeError, match=r"Mine overrides `observe`, which is final: override `learn\(feedback\)` inst"):

@@ -25,8 +25,8 @@ def test_values_as_they_are_written(text: str, value: Any) -> None:
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
-        ("random:clas_balance=true", "'clas_balance=true' must be argument=value; arguments of Random: class_balance"),
-        ("random:seed", "'seed' must be argument=value; arguments of Random: seed"),
+        ("random:clas_balance=true", "Random has no argument 'clas_balance'; there are: class_balance"),
+        ("random:seed", "'seed' must be argument=value, as in seed=1"),
         ("rrd:gamma=-1", "'rrd:gamma=-1': `gamma` must be at least 0, got -1.0"),
         (
             "hybrid:noise=x",
