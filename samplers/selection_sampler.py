@@ -156,7 +156,7 @@ class SelectionSampler(DistributedSampler[int]):
         self._groups: Tensor | None = None
         self._group_ends: list[int] | None = None
         self.first_batch = self.first_position = self.delivered = 0
-        self.offered = self.num_total
+        self.offered = self.count = self.num_total
         self._begin_epoch()
 
     def make_batches(self, batch_size: int | None, drop_last: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import warnings
+from collections import Counter
 from functools import partial
 from typing import Any
 
@@ -12,6 +13,7 @@ import lightning.pytorch as pl
 import pytest
 import torch
 import torch.nn.functional as F
+from programs.ranks import launch
 from support import Indexed, Listening, Module, SaveEvery, Sizes, same_weights, train_loader, trainer
 from torch.optim import lr_scheduler
 from torch.utils.data import DataLoader
@@ -318,6 +320,20 @@ def test_a_hundred_random_kills_change_nothing(tmp_path):
             except Killed:
                 kills += 1
         assert same_weights(whole, again), (ratio, budget, workers)
+
+
+# ---------------------------------------------------------------- several ranks
+def test_on_two_ranks_steps_rates_and_resume_hold_whatever_the_workers_of_each(tmp_path):
+    ranks = [rank["rounds"] for rank in launch("rounds_checks", tmp_path, 2)[2]]
+    for rank in ranks:
+        assert rank["steps"] == [15, 15, 15]
+        assert (rank["same_rates"], rank["uneven"], rank["plain"]) == (True, True, True)
+        assert rank["resumed"] == [True] * 5
+    assert ranks[0]["weights"] == ranks[1]["weights"]
+    seen = Counter(i for rank in ranks for epoch in rank["seen"] for batch in epoch for i in batch)
+    assert ranks[0]["usage"] == ranks[1]["usage"] == [seen[i] for i in range(39)]
+    for epoch in range(3):
+        assert all(not set(a) & set(b) for a, b in zip(*(rank["seen"][epoch] for rank in ranks), strict=True))
 
 
 # ---------------------------------------------------------------- what the run says
