@@ -48,7 +48,7 @@ def rounds(folder: Path) -> dict[str, Any]:
     plain, saver, chosen = run(None), SaveEvery(folder / str(WORLD)), selection(0.3)
     whole = run(chosen, saver)
     uneven, full = run(selection(0.3), workers=2 * RANK), run(selection(1.0))
-    resumed = [run(selection(0.3), ckpt_path=path, seed=2) for path in saver.paths[1::3]]
+    resumed = [run(selection(0.3), ckpt_path=path, seed=2) for path in saver.paths[1::5]]
     return {
         "steps": [len(module.rates) for module in (plain, whole, full)],
         "same_rates": plain.rates == whole.rates,
