@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import warnings
+import zipfile
+from pathlib import Path
 from typing import Any
 
+import lightning.pytorch as pl
 import torch
 from jsonargparse.typing import PositiveInt
+from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
+from dynsel._lib.checks import check_seed
 from dynsel.callbacks.dynamic_selection import DynamicSelection
 from dynsel.selectors.spec import parse_selector, selector_config
 
@@ -54,6 +60,45 @@ class SelectionCLI(LightningCLI):
             default=None,
             help="CPU threads of torch; small models are fastest with 1, above all on a busy machine",
         )
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Read the command line, and check what Lightning itself would stumble over.
+
+        Args:
+            parser: Parser of the command line and of YAML files.
+            args: Command line after the program's name.
+
+        Raises:
+            ValueError: If the seed is out of range, there is no epoch to train, or the checkpoint is none.
+        """
+        super().parse_arguments(parser, args)
+        config = self.config.get(self.config.get("subcommand") or "") or self.config
+        seed = config.get("seed_everything")
+        if seed is not None and not isinstance(seed, bool):
+            check_seed("seed_everything", seed, at_most=2**32 - 1)
+        if config.get("trainer.max_epochs") == 0:
+            raise ValueError("`trainer.max_epochs` must be at least 1, or -1 for no end, got 0")
+        path = config.get("ckpt_path")
+        if isinstance(path, str) and Path(path).is_file() and not zipfile.is_zipfile(path):
+            raise ValueError(f"`ckpt_path` must be a checkpoint of Lightning's, and {path} is none, or damaged")
+
+    def instantiate_trainer(self, **options: Any) -> pl.Trainer:
+        """The Trainer.
+
+        Args:
+            **options: As of `LightningCLI`.
+
+        Raises:
+            ValueError: If Lightning refuses an option, or more processes are asked for than there are CPU cores.
+        """
+        try:
+            trainer = super().instantiate_trainer(**options)
+        except (ImportError, RuntimeError, TypeError, ValueError) as error:
+            raise ValueError(f"`trainer`: {error}") from error
+        cores = os.cpu_count() or 1
+        if isinstance(trainer.accelerator, CPUAccelerator) and trainer.num_devices > cores:
+            raise ValueError(f"`trainer.devices` must be at most the {cores} CPU cores, got {trainer.num_devices}")
+        return trainer
 
     def before_instantiate_classes(self) -> None:
         """Set the threads, and read a selector that is given as text."""

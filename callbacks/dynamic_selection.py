@@ -249,7 +249,7 @@ class DynamicSelection(Callback):
     def _which(self, loaders: Any, count: int) -> int:
         key = self._loader_key
         self._is_only_loader = count == 1
-        if count == 1:
+        if count == 1 and key is None:
             return 0
         names = list(loaders) if isinstance(loaders, dict) and len(loaders) == count else []
         places = [*names, *range(count)]
@@ -260,7 +260,7 @@ class DynamicSelection(Callback):
 
     def _batches_for_estimate(self) -> int | None:
         trainer, driver = self._trainer, self._driver
-        if trainer is None or driver is None or trainer.max_epochs in (None, -1) or driver.overfits:
+        if trainer is None or driver is None or trainer.max_epochs in (None, -1, 0) or driver.overfits:
             return None
         if self.controller.budget is not None:
             return None  # epochs have one length, which Lightning has read

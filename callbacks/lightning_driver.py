@@ -346,7 +346,7 @@ class LightningDriver:
 
 def training_progress(trainer: pl.Trainer, epoch: float, steps: int = 0) -> float:
     """Share of training done in `epoch`, by epochs or by steps so far and these, whichever ends first."""
-    by_epochs = epoch / trainer.max_epochs if trainer.max_epochs not in (None, -1) else 0.0
+    by_epochs = epoch / trainer.max_epochs if trainer.max_epochs not in (None, -1, 0) else 0.0
     by_steps = (trainer.global_step + steps) / trainer.max_steps if trainer.max_steps > 0 else 0.0
     return float(min(1.0, max(by_epochs, by_steps)))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -33,7 +34,7 @@ def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, le
 
     Args:
         headings: What stands above the columns.
-        rows: Cells, one per heading; a | in them is escaped, and a line break becomes a space.
+        rows: Cells, one per heading; a | in them is escaped, as is the < of a tag, and a line break becomes a space.
         left: Number of columns of text, which come first; the columns after them are numbers, aligned at the right.
 
     Example:
@@ -48,4 +49,6 @@ def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, le
 
 
 def _cells(row: Sequence[str]) -> list[str]:
-    return [" ".join(cell.splitlines()).replace("|", "\\|") for cell in row]
+    # A name must not become a tag where the table is rendered.
+    plain = [re.sub(r"<(?=[A-Za-z/!?])", "&lt;", cell) for cell in row]
+    return [" ".join(cell.splitlines()).replace("|", "\\|") for cell in plain]

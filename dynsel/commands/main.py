@@ -103,7 +103,7 @@ def explain(error: Exception) -> str | None:
     """The error in one line if it is about what the user gave, None if it looks like a mistake in a program.
 
     Errors that dynsel's own code raises are written for its user, as are those of the argument parser and of
-    Lightning's configuration checks, and a missing file explains itself.
+    Lightning's configuration checks, and what the operating system refuses explains itself.
 
     Args:
         error: As caught, with its traceback.
@@ -118,7 +118,7 @@ def explain(error: Exception) -> str | None:
         if isinstance(cause, known) and not by_statement and _raised_in(cause.__traceback__) == "dynsel":
             return _one_line(str(cause))
         cause = cause.__cause__
-    if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError | NotADirectoryError):
+    if isinstance(error, OSError):  # a missing file, a full disk, a file system that is only read
         return _one_line(str(error))
     if type(error).__name__ == "MisconfigurationException":
         return _one_line(str(error))

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from dynsel._lib.checks import check_integer
 from dynsel._lib.files import write_atomically
 from dynsel.compare.record import CurvePoint, RunRecord
 
@@ -33,6 +35,7 @@ class Store:
         self.settings = flatten(settings)
         self.hash = hashlib.sha256(json.dumps(self.settings, sort_keys=True).encode()).hexdigest()[:16]
         self.steps: int | None = None
+        self._told_of: set[Path] = set()
         self._compare_with_stored()
 
     @classmethod
@@ -46,13 +49,13 @@ class Store:
             FileNotFoundError: If the folder holds no comparison.
         """
         try:
-            return cls(folder, json.loads((folder / "settings.json").read_text())["settings"])
+            return cls(folder, _settings(folder / "settings.json")["settings"])
         except FileNotFoundError as error:
             raise FileNotFoundError(f"{folder} holds no comparison: there is no settings.json in it") from error
 
     def _compare_with_stored(self) -> None:
         try:
-            stored = json.loads((self.folder / "settings.json").read_text())
+            stored = _settings(self.folder / "settings.json")
         except FileNotFoundError:
             return
         if stored["hash"] != self.hash:
@@ -88,24 +91,37 @@ class Store:
     def selectors(self) -> list[str]:
         """Names of the selectors that have a finished run, in the order of the files."""
         paths = sorted((self.folder / "runs").glob("*.json"))
-        return list(dict.fromkeys(json.loads(path.read_text())["selector"] for path in paths))
+        found = [record.selector for path in paths if (record := self._read(path)) is not None]
+        return list(dict.fromkeys(found))
 
     def load(self, selector: str, seed: int, steps: int | None = None) -> RunRecord | None:
         """A finished run, or None if there is none (or one of other settings, copied here).
+
+        Of a file that is damaged or of another version it is said once that the run is trained again.
 
         Args:
             selector: Name of the selector.
             seed: Seed of the run.
             steps: Number of optimiser steps; None takes that of `begin`.
         """
+        return self._read(self.path(selector, seed, steps))
+
+    def _read(self, path: Path) -> RunRecord | None:
         try:
-            stored = json.loads(self.path(selector, seed, steps).read_text())
+            stored = _json(path)
+            if stored.pop("settings") != self.hash:
+                return None
+            stored["curve"] = [CurvePoint(**point) for point in stored["curve"]]
+            record = RunRecord(**stored)
+            _check_record(record)
         except FileNotFoundError:
             return None
-        if stored.pop("settings") != self.hash:
+        except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
+            if path not in self._told_of:
+                print(f"{path} is damaged, or of another version: this run is trained again", file=sys.stderr)
+            self._told_of.add(path)
             return None
-        stored["curve"] = [CurvePoint(**point) for point in stored["curve"]]
-        return RunRecord(**stored)
+        return record
 
     def save(self, record: RunRecord, steps: int | None = None) -> None:
         """Keep a finished run.
@@ -116,6 +132,49 @@ class Store:
         """
         text = json.dumps({"settings": self.hash, **asdict(record)})
         write_atomically(self.path(record.selector, record.seed, steps), text)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    """An object in JSON.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it holds anything else.
+    """
+    found = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} must hold an object, got {type(found).__name__}")
+    return found
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    """The settings of a stored comparison, its hash and its steps."""
+    try:
+        found = _json(path)
+        if isinstance(found["settings"], dict) and isinstance(found["hash"], str):
+            check_integer("steps", found["steps"], at_least=1)
+            return found
+    except (KeyError, TypeError, ValueError, RecursionError):
+        pass
+    raise ValueError(
+        f"{path} is damaged, or of another version; delete it, and the same command begins the comparison again and "
+        "keeps what is finished"
+    )
+
+
+def _check_record(record: RunRecord) -> None:
+    """Refuse values of other types than a run has."""
+    for name, value in asdict(record).items():
+        kind = type(getattr(RunRecord("", 0), name))
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if kind in (int, float) and not number:
+            raise TypeError(f"`{name}` must be a number, got {value!r}")
+        if kind is list and not isinstance(value, list):
+            raise TypeError(f"`{name}` must be a list, got {value!r}")
+        if kind is type(None) and not (value is None or number or (name == "error" and isinstance(value, str))):
+            raise TypeError(f"`{name}` must be a number, got {value!r}")
+    if not isinstance(record.selector, str):
+        raise TypeError(f"`selector` must be a text, got {record.selector!r}")
 
 
 def file_name(selector: str) -> str:
