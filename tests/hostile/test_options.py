@@ -28,7 +28,7 @@ FIT = ["fit", "--config", CONFIG, "--trainer.logger", "false"]
         (["--selection.keep_ratio", "nan"], "keep_ratio"),
         (["--selection.selector", "rrd:gamma=Infinity"], "gamma"),
         (["--selection.selector", "fast:swaps=maybe"], "swaps"),
-        (["--selection.selector", "random:class_balance=no"], "class_balance"),
+        (["--selection.selector", "random:class_balance=perhaps"], "class_balance"),
         (["--selection.loader", "x", "--trainer.fast_dev_run", "1"], "no train loader 'x'"),
         (["--data.batch_size", "0"], "batch_size"),
         (["--nothing"], "nothing"),
