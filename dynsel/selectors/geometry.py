@@ -31,7 +31,7 @@ class Geometry(Hybrid):
 
     Features that are captured from the model in training are refreshed every epoch, at a price that allows it: the
     autoencoder goes on from its last weights for 24 steps (`dynsel.sae.train_again`), neighbours are
-    looked for among the last ones and theirs (`dynsel.graph.improve_neighbours`), eigenvectors start from the last ones
+    looked for among the last ones, theirs and in random cells (`dynsel.graph.improve_neighbours`), eigenvectors start from the last ones
     (`dynsel.graph.spectral_embedding`). All these are part of the state. The first fit, and that of fixed
     features, takes longer: there is nothing yet to start from.
 

@@ -50,6 +50,18 @@ def test_rounds_come_nearer_to_the_exact_ones():
     assert shares[-1] > 0.9
 
 
+def test_features_may_move_again_and_again():
+    """What a round misses doesn't add up: the search in cells begins anew each time."""
+    x, generator = surface(2000), torch.Generator().manual_seed(2)
+    first = found = nearest_neighbours(x, 8)[1]
+    for epoch in range(10):
+        x = x + 0.04 * torch.randn(x.shape, generator=generator)
+        _, found = improve_neighbours(x, found, epoch)
+    true = exact(x, 8)
+    assert share(found, true) > 0.8
+    assert share(found, true) > share(first, true) + 0.3
+
+
 def test_of_features_that_stay_the_exact_ones_stay():
     x = surface(200)
     before, indices = nearest_neighbours(x, 5)
