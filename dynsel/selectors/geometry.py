@@ -30,10 +30,10 @@ class Geometry(Hybrid):
     from training, so it works with any loss, of any kind of output. The boundary counts where labels are at hand.
 
     Features that are captured from the model in training are refreshed every epoch, at a price that allows it: the
-    autoencoder goes on from its last weights for 24 steps (`dynsel.sae.train_again`), neighbours are
-    looked for among the last ones, theirs and in random cells (`dynsel.graph.improve_neighbours`), eigenvectors start from the last ones
-    (`dynsel.graph.spectral_embedding`). All these are part of the state. The first fit, and that of fixed
-    features, takes longer: there is nothing yet to start from.
+    autoencoder goes on from its last weights for 24 steps (`dynsel.sae.train_again`), neighbours are looked for among
+    the last ones, theirs and in random cells (`dynsel.graph.improve_neighbours`), eigenvectors start from the last ones
+    (`dynsel.graph.spectral_embedding`). All these are part of the state. The first fit, and that of fixed features,
+    takes longer: there is nothing yet to start from.
 
     The weights are plain equal ones, 1 for each term and for γ. They were not measured, nor was it shown that this
     selector is better than random subsets.
