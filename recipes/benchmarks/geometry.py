@@ -4,8 +4,8 @@
     python recipes/benchmarks/geometry.py --samples 10000 100000 1000000
 
 One thread of a virtual AMD EPYC of two cores, torch 2.14.1, float32, seed 0, n = 1, 2026-11-29. The machine was busy
-(load 15, 13 s of wall-clock time), so these are seconds of the process: about what one thread takes that has a core to itself.
-The goal, 3 s an epoch on two free cores, was not timed as such. More than 50,000 samples were not measured.
+(load 15, 13 s of wall-clock time), so these are seconds of the process: about what one thread takes that has a core to
+itself. The goal, 3 s an epoch on two free cores, was not timed as such. More than 50,000 samples were not measured.
 
 | work | 10,000 × 64 | 50,000 × 64 | nearly, of 50,000 |
 |---|---:|---:|---|
@@ -21,8 +21,8 @@ The goal, 3 s an epoch on two free cores, was not timed as such. More than 50,00
 | all parts | 0.52 | 2.15 | |
 | an epoch of the selector | 0.51 | 2.02 | first fit 6.2 s |
 
-Ten moves one after the other, of 10,000 samples: 90 % of the neighbours are still found at the end, of those that are
-never looked for again 70 %; with moves three times as long 67 and 20 %.
+Twelve moves one after the other, of 10,000 samples: 90 % of the neighbours are still found at the end, of those that are
+never looked for again 70 %; with moves three times as long 64 and 20 %.
 
 Features lie on a curved surface of 12 dimensions, in ten classes by their place there, and move by a tenth of the
 distance to the nearest neighbour from one epoch to the next. "nearly" says how near the quick ways come: of the true
