@@ -21,8 +21,8 @@ itself. The goal, 3 s an epoch on two free cores, was not timed as such. More th
 | all parts | 0.52 | 2.15 | |
 | an epoch of the selector | 0.51 | 2.02 | first fit 6.2 s |
 
-Twelve moves one after the other, of 10,000 samples: 90 % of the neighbours are still found at the end, of those that are
-never looked for again 70 %; with moves three times as long 64 and 20 %.
+Twelve moves one after the other, of 10,000 samples: 90 % of the neighbours are still found at the end, of those never
+looked for again 70 %; with moves three times as long 64 and 20 %.
 
 Features lie on a curved surface of 12 dimensions, in ten classes by their place there, and move by a tenth of the
 distance to the nearest neighbour from one epoch to the next. "nearly" says how near the quick ways come: of the true
