@@ -79,8 +79,8 @@ def declared_paths(dataset: Any) -> list[str] | None:
         if isinstance(items, list) and len(items) == len(dataset) and items and isinstance(items[0], tuple | list):
             return [str(item[0]) for item in items]
     columns = getattr(dataset, "column_names", None)
-    name = next((name for name in PATHS if name in columns), None) if isinstance(columns, list) else None
-    return None if name is None else [str(path) for path in dataset[name]]
+    known = [name for name in PATHS if name in columns] if isinstance(columns, list) else []
+    return [str(path) for path in dataset[known[0]]] if known else None
 
 
 def _column(labels: Any) -> Column:

@@ -54,7 +54,7 @@ def _draw_uses(axes: Axes, usage: Array) -> None:
     top = int(usage.max()) if len(usage) else 0
     # One bar per count while these are few enough to see.
     edges = np.arange(-0.5, top + 1.5, max(1, -(-(top + 1) // BARS)))
-    axes.hist(usage, edges, color=BLUE, rwidth=0.9)
+    axes.hist(usage, edges.tolist(), color=BLUE, rwidth=0.9)
     never = float((usage == 0).mean()) if len(usage) else 0.0
     axes.set_title(f"uses: never {100 * never:.1f} %, most {top:,}", fontsize=10, loc="left")
     axes.set_xlabel("times trained on")

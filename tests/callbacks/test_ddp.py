@@ -216,3 +216,12 @@ def test_choosing_inside_batches_on_two_ranks(results, name):
 def test_started_by_lightning(tmp_path, results):
     """Lightning starts the other rank by itself, as for most users."""
     assert launch("ddp_checks", tmp_path, 2, by_lightning=True)[2][0]["shards"] == results[2][0]["shards"]
+
+
+def test_all_ranks_monitor_the_same_selection(results):
+    first, second = each(results, "monitored")
+    assert first == second
+    # Random halves have covered all after two epochs of three batches a rank.
+    assert [metrics["selection/coverage"] for metrics in first["metrics"]] == [0.5, 1.0]
+    assert [metrics["selection/samples_trained"] for metrics in first["metrics"]] == [20, 40]
+    assert first["steps"] == 6

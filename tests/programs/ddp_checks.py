@@ -10,6 +10,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 import torch.nn.functional as F
+from lightning.pytorch.callbacks import EarlyStopping
 from support import Fixed, Listening, Module, SaveEvery, Sizes, fit, same_weights, selection, train_loader
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
@@ -321,6 +322,25 @@ def errors(folder: Path) -> list[str]:
     return messages
 
 
+class Stop(EarlyStopping):
+    """Notes what the rank that looks sees."""
+
+    def __init__(self) -> None:
+        super().__init__("selection/coverage", mode="max", stopping_threshold=0.99, patience=100)
+        self.seen: list[dict[str, float]] = []
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        metrics = trainer.callback_metrics.items()
+        self.seen.append({name: float(value) for name, value in metrics if name.startswith("selection/")})
+        super().on_validation_end(trainer, pl_module)
+
+
+def monitored(folder: Path) -> Any:
+    stop = Stop()
+    seen, _ = train(selection((20, 20, 20, 20)), stop, max_epochs=4)
+    return {"steps": seen["steps"], "metrics": stop.seen}
+
+
 # ---------------------------------------------------------------- resume
 def resume_sweep(folder: Path) -> list[str]:
     """Names of the checkpoints from which the resumed run ended differently."""
@@ -369,6 +389,7 @@ CHECKS = {
         capture,
         methods,
         candidates,
+        monitored,
         resume_sweep,
         save,
         errors,

@@ -79,7 +79,7 @@ def worth_figure(worths: Worths, *, metric: str = "val_accuracy") -> Figure:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda length, _: f"{length:.2g} ×"))
     label = plain_text(metric_label(metric))
     axes.set_title(f"{label} in full data's {worths.unit}", fontsize=10, loc="left")
-    axes.set_xlabel(f"length of training, in {worths.unit} of the configured one with full data")
+    axes.set_xlabel(f"length of training ({worths.unit}), × that of the configured one with full data")
     axes.set_ylabel(label)
     if is_share(metric):
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))

@@ -24,6 +24,7 @@ from reports import N, images, runs
 from dynsel.compare import RunRecord, summarise
 from dynsel.compare.report import write_report
 from dynsel.compare.table import Table, tables
+from dynsel.compare.worth import worths
 
 EVIL = '<b onclick="alert(1)">&amp;{{ 7 * 7 }}</b>'
 LONG = "hybrid:noise=0.1,refresh=2,sae_epochs=6"
@@ -88,8 +89,21 @@ def records() -> list[RunRecord]:
 def folder(tmp_path_factory: pytest.TempPathFactory, found: list[Table]) -> Path:
     path = tmp_path_factory.mktemp("report") / "new"
     before = dict(mpl.rcParams)
+    full = [
+        RunRecord("full", seed, 0.5 + length / 4, steps=round(120 * length), samples=7200)
+        for length in (0.4, 1.0, 1.4)
+        for seed in range(2)
+    ]
+    known = worths(summarise(records()), records(), full, 120, "steps", "val_accuracy")
     written = write_report(
-        records(), path, dataset=noisy(), tables=found, facts=FACTS, meanings=[("wall-clock", "seconds")]
+        records(),
+        path,
+        dataset=noisy(),
+        tables=found,
+        facts=FACTS,
+        meanings=[("wall-clock", "seconds")],
+        worths=known,
+        summary=known.sentence("validation accuracy", {name: name for name in SELECTORS}),
     )
     assert dict(mpl.rcParams) == before
     assert all(file.exists() for file in written)
@@ -102,7 +116,17 @@ def page(folder: Path) -> Page:
 
 
 def test_every_picture_lies_beside_the_page_with_its_numbers(folder: Path) -> None:
-    plots = {"ranking", "accuracy", "accuracy_seconds", "time", "usage", "class_balance", "overlap", "wrong_labels"}
+    plots = {
+        "ranking",
+        "worth",
+        "accuracy",
+        "accuracy_seconds",
+        "time",
+        "usage",
+        "class_balance",
+        "overlap",
+        "wrong_labels",
+    }
     names = {path.name for path in folder.iterdir()}
     # Full and random use all samples alike: there is no most used one to show.
     sheets = {path.stem for path in folder.glob("images-*.png")}
@@ -151,7 +175,9 @@ def test_headings_and_words(page: Page) -> None:
     assert len(set(ids)) == len(ids)
     assert {unquote(a["href"][1:]) for a in page.all("a") if a["href"].startswith("#")} <= set(ids)
     assert all(len(image["alt"]) > 40 for image in page.all("img"))
-    assert "training 3.5 s, waiting for data 0.5 s, selection 0.8 s, fitting 0.2 s" in page.all("img")[3]["alt"]
+    assert "training 3.5 s, waiting for data 0.5 s, selection 0.8 s, fitting 0.2 s" in page.all("img")[4]["alt"]
+    assert page.all("p")[0]["text"].startswith("Validation accuracy in optimiser steps of full data: ")
+    assert page.all("img")[1]["alt"].startswith("Validation accuracy in optimiser steps of full data: ")
     assert [code["text"] for code in page.all("code")] == [FACTS[0][1].strip("`"), "pip install it"]
 
 
