@@ -24,9 +24,9 @@ MEANS = frozenset({torch.mean, Tensor.mean, torch.nanmean, Tensor.nanmean})
 SUMS = frozenset({torch.sum, Tensor.sum, torch.nansum, Tensor.nansum})
 REDUCTIONS = MEANS | SUMS
 # What losses written by hand start with, as timm's do.
-NORMALISERS: frozenset[Any] = frozenset({torch.nn.functional.log_softmax, torch.log_softmax, Tensor.log_softmax})
+NORMALIZERS: frozenset[Any] = frozenset({torch.nn.functional.log_softmax, torch.log_softmax, Tensor.log_softmax})
 
-NOTED = LOSSES | REDUCTIONS | NORMALISERS
+NOTED = LOSSES | REDUCTIONS | NORMALIZERS
 
 
 class Effort(IntEnum):
@@ -52,7 +52,7 @@ class Hearing(TorchFunctionMode):
     Attributes:
         parts: Losses and reductions with gradient, in order.
         sums: Values and result of each sum without gradient: what losses may be divided by.
-        normalised: Node, logits, dimension and the samples' tag of each call of `log_softmax`.
+        normalized: Node, logits, dimension and the samples' tag of each call of `log_softmax`.
         tags: Samples of the rows.
         light: The same, followed through `LIGHT` operations only.
         nodes: In the graph, of the tagged tensors.
@@ -74,7 +74,7 @@ class Hearing(TorchFunctionMode):
         self.compiled: list[tuple[Any, dict[str, Any], Tensor, Tensor, Tensor | None]] = []
         self.parts: list[Part] = []
         self.sums: list[tuple[Tensor, Tensor]] = []
-        self.normalised: list[tuple[Any, Tensor, int, Tag | None]] = []
+        self.normalized: list[tuple[Any, Tensor, int, Tag | None]] = []
         self.tags: Tags | None = None
         self.light: Tags | None = None
         self.nodes: dict[Any, Tag] = {}
@@ -170,8 +170,8 @@ class Hearing(TorchFunctionMode):
         return handle
 
     def _part(self, func: Any, args: Any, kwargs: Any, result: Tensor) -> Part | None:
-        if func in NORMALISERS:
-            self._normaliser(args, kwargs, result)
+        if func in NORMALIZERS:
+            self._normalizer(args, kwargs, result)
             return None
         if func in LOSSES:
             return (
@@ -188,9 +188,9 @@ class Hearing(TorchFunctionMode):
             self.sums.append((values, result))
         return None
 
-    def _normaliser(self, args: Any, kwargs: Any, result: Tensor) -> None:
+    def _normalizer(self, args: Any, kwargs: Any, result: Tensor) -> None:
         dim = kwargs.get("dim", args[1] if len(args) > 1 else None)
         if result.requires_grad and isinstance(dim, int):
             logits = args[0] if args else kwargs["input"]
             tag = None if self.tags is None else self.tags.get(logits)
-            self.normalised.append((result.grad_fn, logits.detach(), dim % logits.ndim, tag))
+            self.normalized.append((result.grad_fn, logits.detach(), dim % logits.ndim, tag))

@@ -224,7 +224,7 @@ class Listener:
         parts = self._chain.expect(start, hearing, self._armed)
         if "value" in self.selector.wants and not any(isinstance(part, LossPart) for part in parts):
             nodes = [part.node for part in parts] or [start]
-            self._logits.take_normalised(nodes, hearing, self._measured_features())
+            self._logits.take_normalized(nodes, hearing, self._measured_features())
         if self._weights is not None and (
             not parts or self._chain.overheard.misses_some(parts) or any(part.node is None for part in parts)
         ):

@@ -41,7 +41,7 @@ class Logits:
         self.selector = selector
         self.measured: list[Measured] = []
         # Which `log_softmax` of the step the loss comes from, where it is written by hand, and how its rows lie.
-        self._normaliser: tuple[int, Way] | None = None
+        self._normalizer: tuple[int, Way] | None = None
         self._seen: set[int] = set()
 
     def begin(self) -> None:
@@ -73,7 +73,7 @@ class Logits:
         if values is not None:
             self.measured.append(Measured(part, values))
 
-    def take_normalised(self, start: list[Any], hearing: Hearing, features: Tensor | None) -> None:
+    def take_normalized(self, start: list[Any], hearing: Hearing, features: Tensor | None) -> None:
         """Measure what the nearest `log_softmax` was given, where the loss is written by hand.
 
         Args:
@@ -84,11 +84,11 @@ class Logits:
         if self.selector.needs_targets:
             return
         if hearing.effort is Effort.FULL:
-            self._find_normaliser(start, hearing)
-        if self._normaliser is None or self._normaliser[0] >= len(hearing.normalised):
+            self._find_normalizer(start, hearing)
+        if self._normalizer is None or self._normalizer[0] >= len(hearing.normalized):
             return
-        k, way = self._normaliser
-        _, logits, dim, tag = hearing.normalised[k]
+        k, way = self._normalizer
+        _, logits, dim, tag = hearing.normalized[k]
         logits = logits.movedim(dim, 1) if logits.ndim > 1 else logits[None]
         shape = logits.shape[:1] + logits.shape[2:]
         rows = _rows_of(tag, dim) if hearing.effort is Effort.FULL else rows_by(way, shape, hearing.size)
@@ -97,17 +97,17 @@ class Logits:
             if values is not None:
                 self.measured.append(Measured(None, values))
 
-    def _find_normaliser(self, start: list[Any], hearing: Hearing) -> None:
-        places = {node: k for k, (node, *_) in enumerate(hearing.normalised)}
+    def _find_normalizer(self, start: list[Any], hearing: Hearing) -> None:
+        places = {node: k for k, (node, *_) in enumerate(hearing.normalized)}
         found = nearest(start, places.__contains__, lambda node: False).found if places else []
-        self._normaliser = None
+        self._normalizer = None
         if found:
             k = max(places[node] for node in found)
-            _, logits, dim, tag = hearing.normalised[k]
+            _, logits, dim, tag = hearing.normalized[k]
             rows = _rows_of(tag, dim)
             if rows is not None and hearing.size > 1:
                 shape = [n for d, n in enumerate(logits.shape) if d != dim]
-                self._normaliser = k, way_of(rows, shape, hearing.size)
+                self._normalizer = k, way_of(rows, shape, hearing.size)
 
     def _measured(
         self,

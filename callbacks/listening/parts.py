@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -24,7 +25,7 @@ from dynsel.callbacks.listening.tags import Tag, Tags
 __all__ = ["CompiledPart", "LossPart", "Part", "SumPart"]
 
 
-class Part:
+class Part(ABC):
     """Something overheard that a loss may be made of.
 
     Attributes:
@@ -59,11 +60,11 @@ class Part:
         self.on_unarmed: Callable[[Part], None] | None = None
         self.ingredient: Any = None
 
+    @abstractmethod
     def numbers(self) -> tuple[Tensor, Tensor | None]:
         """Numerators and denominators of the rows; None = 1 each."""
-        raise NotImplementedError
 
-    def forget(self) -> None:
+    def forget(self) -> None:  # noqa: B027 - a hook that most parts leave empty
         """Let go of the arguments."""
 
     def hear(self, gradients: tuple[Tensor | None, ...]) -> None:
@@ -77,7 +78,7 @@ class Part:
             gradient = gradient.detach().float()
             self.coefficient = gradient.clone() if self.coefficient is None else self.coefficient + gradient
 
-    def collect(self) -> None:
+    def collect(self) -> None:  # noqa: B027 - likewise
         """After the backward pass: the coefficient, where no hook has it."""
 
     def rows_of(self, shape: torch.Size) -> Tag | None:
