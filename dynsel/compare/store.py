@@ -10,7 +10,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from dynsel._lib.checks import check_integer
 from dynsel._lib.files import write_atomically
 from dynsel.compare.record import CurvePoint, RunRecord
 
@@ -149,6 +148,8 @@ def _json(path: Path) -> dict[str, Any]:
 
 def _settings(path: Path) -> dict[str, Any]:
     """The settings of a stored comparison, its hash and its steps."""
+    from dynsel._lib.checks import check_integer  # imports torch, which the command's help shouldn't take
+
     try:
         found = _json(path)
         if isinstance(found["settings"], dict) and isinstance(found["hash"], str):
