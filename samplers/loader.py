@@ -302,7 +302,7 @@ class _Source:
 
     def __init__(self, loader: DataLoader[Any]) -> None:
         self.dataset: Any = loader.dataset
-        self.length = len(self.dataset)
+        self.length: int = len(loader.dataset)  # type: ignore[arg-type]
         self.base: Any = loader.sampler
         self.lists = loader.batch_sampler is None and isinstance(self.base, BatchSampler)
         batches: Any = self.base if self.lists else loader.batch_sampler
