@@ -10,7 +10,25 @@ from jsonargparse import ArgumentParser
 
 from dynsel._lib.messages import suggest
 
-__all__ = ["CommandParser", "Parser"]
+__all__ = ["CommandParser", "Parser", "with_suggestion"]
+
+
+def with_suggestion(message: str, parser: argparse.ArgumentParser) -> str:
+    """What a parser says, and which options may have been meant if it says that one is unknown.
+
+    Args:
+        message: As a parser raises it, from anywhere.
+        parser: Parser whose options are suggested.
+    """
+    start, _, words = message.partition("unrecognized arguments: ")
+    if start or not words:
+        return message
+    known = [name for name in parser._option_string_actions if name.startswith("--") and "help" not in name]
+    name = words.split()[0].split("=")[0]
+    if "." in name and not any("." in one for one in known):
+        return message  # part of a configuration, of which this parser knows nothing
+    near = suggest(name, known)
+    return message if near in message else message + near  # an error may come by again with its own message
 
 
 class CommandParser(ArgumentParser):
@@ -45,11 +63,7 @@ class CommandParser(ArgumentParser):
             message: What is wrong with the command line.
             ex: What was raised because of it.
         """
-        start, _, words = message.partition("unrecognized arguments: ")
-        if not start and words:
-            known = [name for name in self._option_string_actions if name.startswith("--") and "help" not in name]
-            near = suggest(words.split()[0].split("=")[0], known)
-            message += near if near not in message else ""  # called again with its own message
+        message = with_suggestion(message, self)
         start, said, names = message.partition("the following arguments are required: ")
         if said and not start:
             typed = [f"--{name}" if f"--{name}" in self._option_string_actions else name for name in names.split(", ")]
@@ -65,17 +79,10 @@ class Parser(argparse.ArgumentParser):
     Args:
         command: The command as the user calls it, for the help.
         description: What it does, in a sentence.
-        epilog: Shown under the options as it stands.
     """
 
-    def __init__(self, command: str, description: str, epilog: str = "") -> None:
-        super().__init__(
-            command,
-            description=description,
-            epilog=epilog,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
-        )
+    def __init__(self, command: str, description: str) -> None:
+        super().__init__(command, description=description, allow_abbrev=False)
 
     def error(self, message: str) -> NoReturn:
         """Raise instead of ending the process.

@@ -84,6 +84,38 @@ A YAML file has the keys model, data, trainer and selection; any of it can be ov
         checkpoint="run",
         example=" --ckpt_path last.ckpt",
     ),
+    "compare": """\
+usage: dynsel compare --config FILE --out FOLDER [options]
+
+Train with several selectors and seeds at equal cost, and tabulate.
+
+  --config FILE         YAML file with the keys model, data, trainer and selection; may be repeated
+  --out FOLDER          where the runs, table.md, results.csv, report.html and pictures go
+  --selectors SPEC ...  who chooses, as in full random rrd:k=8,gamma=0.5 (default: full random rrd)
+  --seeds N             number of seeds, from seed_everything on (default: 3)
+  --keep_ratio R        share of the training set that an epoch trains on, in (0, 1]
+  --metric NAME         validation metric to compare by (default: val_accuracy)
+  --equal WHAT          what is equal for all: optimiser steps (default), samples trained on, or
+                        seconds of training and selection
+  --target VALUE        tell how soon each selector reaches this value of the metric and holds it
+  --worth               also train full data for 0.4 to 1.4 times as long, and say which length each
+                        result is worth
+  --energy              measure joules, where a counter can be read; needs dynsel[energy]
+  --beside FOLDER ...   finished comparisons with other settings, as many steps and the same data,
+                        for the same tables
+  --help_all            these options as the parser lists them
+
+Any other option overrides the configuration, as in --model.init_args.lr 0.05.
+
+Every run takes the optimiser steps that the full data set takes in the configured training, starts
+from the weights that its seed gives, and is evaluated after its last step. Finished runs are kept
+in --out: a stopped comparison goes on where it was, and seeds or selectors can be added later. The
+same command in several processes shares the runs. With --equal seconds or samples the runs at equal
+steps come first and say how many steps each selector gets; their results go to a folder of that
+name in --out.
+
+example: dynsel compare --config recipes/digits.yaml --selectors full random rrd --out runs/digits
+""",
     "select": """\
 usage: dynsel select --features FILE --keep_ratio R --out FILE [options]
 

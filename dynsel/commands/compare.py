@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dynsel.commands._arguments import Parser
+from dynsel.commands._arguments import Parser, with_suggestion
 from dynsel.compare.queue import EQUAL, Queue, equal_lengths
 from dynsel.compare.table import is_share
 
@@ -22,14 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["compare"]
 
-EPILOG = """\
-Every run takes the optimiser steps that the full data set takes in the configured training, starts from the weights
-that its seed gives, and is evaluated after its last step. Finished runs are kept in --out: a stopped comparison goes on
-where it was, and seeds or selectors can be added later. The same command in several processes shares the runs. With
---equal seconds or samples the runs at equal steps come first and say how many steps each selector gets; their results
-are in a folder of that name in --out. Any other option overrides the configuration, as in --trainer.max_epochs 5.
-"""
-
 
 def compare(args: list[str]) -> int:
     """Run `dynsel compare`.
@@ -40,23 +32,29 @@ def compare(args: list[str]) -> int:
     Returns:
         Exit code: 0, 1 if a run failed, 130 if interrupted.
     """
-    try:
-        options, rest = _parse(args)
-    except SystemExit as stop:  # --help
-        return stop.code if isinstance(stop.code, int) else 0
+    parser = _parser()
+    options, rest = parser.parse_known_args(args)
     _check(options)
     from dynsel._lib.console import open_console
     from dynsel._lib.quiet import quiet
-    from dynsel.compare.run import Comparison
     from dynsel.compare.store import Store
     from dynsel.selectors.spec import parse_selector
 
     for name in options.selectors:
         parse_selector(name)
     with quiet():
-        comparison = Comparison(_lightning_args(options, rest), options.metric, energy=options.energy)
+        comparison = _comparison(options, rest, parser)
         plan = _plan(options, comparison.first_seed, args)
         return _run(plan, Store(plan.out, comparison.settings()), comparison, open_console())
+
+
+def _comparison(options: argparse.Namespace, rest: Sequence[str], parser: Parser) -> Comparison:
+    from dynsel.compare.run import Comparison
+
+    try:
+        return Comparison(_lightning_args(options, rest), options.metric, energy=options.energy)
+    except argparse.ArgumentError as error:
+        raise ValueError(with_suggestion(str(error), parser)) from error
 
 
 def _lightning_args(options: argparse.Namespace, rest: Sequence[str]) -> list[str]:
@@ -112,11 +110,11 @@ def _beside(plan: Plan, store: Store, comparison: Comparison) -> list[RunRecord]
 
 
 # -------------------------------------------------------------------- options
-def _parse(args: list[str]) -> tuple[argparse.Namespace, list[str]]:
-    parser = Parser("dynsel compare", "Train with several selectors and seeds at equal cost, and tabulate.", EPILOG)
+def _parser() -> Parser:
+    parser = Parser("dynsel compare", "Train with several selectors and seeds at equal cost, and tabulate.")
     _add_runs(parser)
     _add_tables(parser)
-    return parser.parse_known_args(args)
+    return parser
 
 
 def _add_runs(parser: Parser) -> None:

@@ -78,7 +78,7 @@ def _run(words: list[str]) -> int:
         return 0 if asked else 2
     length = 2 if given[0] in groups else 1
     name, options = _known(given[:length]), given[length:]
-    if asked and "--help_all" not in words and name in HELP:
+    if asked and "--help_all" not in words:
         print(HELP[name], end="")
         return 0
     module, function = COMMANDS[name].split(".")
