@@ -10,6 +10,7 @@ import torch
 from snippets import python_blocks, run_snippets
 
 from dynsel.distill.dataset import save_distilled
+from dynsel.selectors.terms import TERMS
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -40,3 +41,21 @@ def test_links_to_files_lead_somewhere(page: Path) -> None:
     targets = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text())
     files = [target for target in targets if not target.startswith(("http://", "https://", "mailto:"))]
     assert [name for name in files if not (page.parent / name).exists()] == []
+
+
+def first_cells(page: Path) -> list[str]:
+    """Code in the first cells of a page's tables."""
+    return re.findall(r"^\| `([^`]+)` \|", page.read_text(), re.MULTILINE)
+
+
+def test_every_term_of_hybrid_is_in_its_table() -> None:
+    assert sorted(first_cells(ROOT / "docs/terms.md")) == sorted(TERMS)
+
+
+def test_every_room_is_on_the_map() -> None:
+    ours = [
+        path for path in (ROOT / "dynsel").iterdir() if not path.name.startswith("__") and path.suffix in ("", ".py")
+    ]
+    rooms = {f"dynsel/{path.name}" + "/" * path.is_dir() for path in ours if not path.is_symlink()}
+    rooms |= {"callbacks/", "samplers/", "recipes/", "tests/"}
+    assert set(first_cells(ROOT / "docs/house.md")) - {"callbacks/listening/"} == rooms
