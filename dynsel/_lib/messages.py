@@ -8,15 +8,17 @@ from difflib import get_close_matches
 __all__ = ["first_line", "suggest"]
 
 
-def suggest(name: str, known: Iterable[str]) -> str:
+def suggest(name: str, known: Iterable[str], *, others: bool = True) -> str:
     """The end of a message about an unknown name: what may have been meant.
 
     Args:
         name: The name that was given.
         known: The names that there are.
+        others: Whether to name some if none is near.
 
     Returns:
         "; did you mean ...?" with up to three near names, or "; there are ..." with the first five if none is near.
+        Nothing without `others`, or if there are none.
 
     Example:
         >>> suggest("resnet", ["resnet18", "vgg16"])
@@ -26,6 +28,8 @@ def suggest(name: str, known: Iterable[str]) -> str:
     near = get_close_matches(name, choices, n=3, cutoff=0.5)
     if near:
         return f"; did you mean {' or '.join(map(repr, near))}?"
+    if not (choices and others):
+        return ""
     return f"; there are {', '.join(choices[:5])}{', ...' if len(choices) > 5 else ''}"
 
 

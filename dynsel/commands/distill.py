@@ -21,6 +21,7 @@ from torch import Tensor
 from dynsel._lib.console import open_console, say, value_table
 from dynsel._lib.files import write_atomically
 from dynsel._lib.images import TensorImages
+from dynsel._lib.parsers import instantiate
 from dynsel._lib.provenance import command_line, provenance
 from dynsel._lib.tables import markdown_table
 from dynsel.commands._arguments import CommandParser
@@ -85,7 +86,7 @@ class _Run:
         parser = _parser(command)
         self.given: Namespace = parser.parse_args(args)
         _begin(self.given.out, self.given.threads)
-        self.made = parser.instantiate_classes(self.given)
+        self.made = instantiate(parser, self.given)
         self.out: Path = self.given.out
         self.trainer: pl.Trainer = self.made.trainer
         self.pool, self.evaluation = self.made.pool, self.made.evaluation

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from dynsel._lib.console import facts_table, open_console, say
+from dynsel._lib.parsers import instantiate
 from dynsel._lib.progress import track
 from dynsel.commands._arguments import CommandParser
 
@@ -116,7 +117,7 @@ def _expanded(args: list[str]) -> list[str]:
 
 def _instantiated(parser: CommandParser, options: Namespace) -> tuple[Any, Any]:
     """Extractor and data set, each None where there is none."""
-    made = parser.instantiate_classes(options)
+    made = instantiate(parser, options)
     return made.get("extractor"), None if made.get("data") is None else _find_dataset(made.data, options.split)
 
 

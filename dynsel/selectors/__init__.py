@@ -4,6 +4,7 @@ A new one is a file, its import and a row of `SELECTORS` here, and a row of the 
 with `SELECTORS` and with what each class says that it needs.
 """
 
+from dynsel._lib.messages import suggest
 from dynsel.selectors.alignprune import AlignPrune
 from dynsel.selectors.aum import AUM
 from dynsel.selectors.base import Selector
@@ -117,8 +118,5 @@ def selector_class(name: str) -> type[Selector]:
         ValueError: If there is none; names similar ones.
     """
     if name not in SELECTORS:
-        from difflib import get_close_matches
-
-        near = get_close_matches(name.lower(), SELECTORS) or sorted(SELECTORS)
-        raise ValueError(f"unknown selector {name!r}; did you mean {' or '.join(map(repr, near))}?")
+        raise ValueError(f"unknown selector {name!r}{suggest(name.lower(), SELECTORS)}")
     return SELECTORS[name]

@@ -6,11 +6,12 @@ import importlib
 import inspect
 import json
 import math
-from difflib import get_close_matches
-from typing import Any
+from typing import Any, cast
 
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
+from dynsel._lib.messages import suggest
+from dynsel._lib.parsers import instantiate
 from dynsel.selectors import SELECTORS, Selector, selector_class
 
 __all__ = ["class_path", "find_selector", "parse_selector", "parse_value", "selector_config"]
@@ -28,15 +29,20 @@ def find_selector(name: str) -> type[Selector]:
     module, _, attribute = name.rpartition(".")
     if not module:
         return selector_class(name)
+    known: list[str] = []
     try:
-        found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        paths = {cls.__name__: class_path(cls) for cls in SELECTORS.values()}
-        near = [paths[key] for key in get_close_matches(attribute, paths)] or sorted(SELECTORS)
-        raise ValueError(f"unknown selector {name!r} ({error}); did you mean {' or '.join(near)}?") from error
-    if not (isinstance(found, type) and issubclass(found, Selector)):
+        place = importlib.import_module(module)
+        known = [key for key, value in vars(place).items() if _is_selector(value)]
+        found = getattr(place, attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"unknown selector {name!r} ({error}){suggest(attribute, known, others=False)}") from error
+    if not _is_selector(found):
         raise ValueError(f"{name!r} is no selector: it is not a subclass of dynsel.selectors.Selector")
-    return found
+    return cast(type[Selector], found)
+
+
+def _is_selector(value: Any) -> bool:
+    return isinstance(value, type) and issubclass(value, Selector)
 
 
 def parse_selector(spec: str) -> tuple[type[Selector], dict[str, Any]]:
@@ -61,8 +67,7 @@ def parse_selector(spec: str) -> tuple[type[Selector], dict[str, Any]]:
         key, equals, value = part.partition("=")
         known = inspect.signature(cls).parameters
         if key not in known:
-            near = ", ".join(get_close_matches(key, known) or sorted(known))
-            raise ValueError(f"{spec!r}: {cls.__name__} has no argument {key!r}; there are: {near}")
+            raise ValueError(f"{spec!r}: {cls.__name__} has no argument {key!r}{suggest(key, known)}")
         if not equals:
             raise ValueError(f"{spec!r}: {part!r} must be argument=value, as in {key}=1")
         arguments[key] = parse_value(value)
@@ -70,7 +75,7 @@ def parse_selector(spec: str) -> tuple[type[Selector], dict[str, Any]]:
     parser.add_class_arguments(cls, "selector", fail_untyped=False)
     try:
         parsed = parser.parse_object({"selector": arguments})
-        parser.instantiate_classes(parsed)
+        instantiate(parser, parsed)
     except (ArgumentError, AttributeError, ImportError, TypeError, ValueError) as error:
         raise ValueError(f"{spec!r}: {error}") from error
     return cls, {key: value for key, value in parsed.selector.as_dict().items() if key in arguments}

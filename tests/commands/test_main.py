@@ -174,7 +174,7 @@ def test_interrupt_before_any_checkpoint(
         (["fit", "--config", "digits.yaml", "--selection.selector", "randm"], "did you mean 'random'?"),
         (
             ["fit", "--config", "digits.yaml", "--selection.selector", "dynsel.selectors.Randm"],
-            "unknown selector 'dynsel.selectors.Randm'.*did you mean dynsel.selectors.Random",
+            "unknown selector 'dynsel.selectors.Randm'.*did you mean 'Random'",
         ),
         (
             ["fit", "--config", "digits.yaml", "--selection.selector", "torch.nn.Linear"],

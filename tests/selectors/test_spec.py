@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from jsonargparse import ArgumentParser
 
+from dynsel._lib.parsers import instantiate
 from dynsel.selectors import Hybrid, Random, Selector
 from dynsel.selectors.spec import parse_selector, parse_value
 
@@ -25,7 +26,7 @@ def test_values_as_they_are_written(text: str, value: Any) -> None:
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
-        ("random:clas_balance=true", "Random has no argument 'clas_balance'; there are: class_balance"),
+        ("random:clas_balance=true", "Random has no argument 'clas_balance'; did you mean 'class_balance'?"),
         ("random:seed", "'seed' must be argument=value, as in seed=1"),
         ("rrd:gamma=-1", "'rrd:gamma=-1': `gamma` must be at least 0, got -1.0"),
         (
@@ -34,6 +35,7 @@ def test_values_as_they_are_written(text: str, value: Any) -> None:
         ),
         ("random:class_balance=maybe", "Expected a <class 'bool'>. Got value: maybe"),
         ("randm:seed=1", "unknown selector 'randm'; did you mean 'random'"),
+        ("dynsel.selectors.Randm", "(module 'dynsel.selectors' has no attribute 'Randm'); did you mean 'Random' or "),
         ('rrd:gamma={"class_path":"dynsel.schedules.Stepp"}', "has no attribute 'Stepp'"),
         (
             'rrd:gamma={"class_path":"dynsel.schedules.Step","init_args":{"values":[1,0],"milestones":[]}}',
@@ -44,6 +46,15 @@ def test_values_as_they_are_written(text: str, value: Any) -> None:
 def test_wrong_arguments_of_a_selector(spec: str, said: str) -> None:
     with pytest.raises(ValueError, match=re.escape(said)):
         parse_selector(spec)
+
+
+@pytest.mark.parametrize(
+    ("path", "why"),
+    [("my_package.Nope", "No module named 'my_package'"), ("json.Nope", "module 'json' has no attribute 'Nope'")],
+)
+def test_of_a_class_path_only_what_failed_is_said(path: str, why: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(f'unknown selector {path!r} ({why})')}$"):
+        parse_selector(path)
 
 
 def test_commas_within_brackets_part_no_arguments() -> None:
@@ -67,7 +78,7 @@ def test_terms_of_ones_own_and_schedules_in_yaml() -> None:
             class_path: dynsel.schedules.Linear
             init_args: {start: 0.0, end: 0.3}
     """
-    selector = parser.instantiate_classes(parser.parse_string(text)).selector
+    selector = instantiate(parser, parser.parse_string(text)).selector
     assert isinstance(selector, Hybrid)
     assert {name: weight(0.5) for name, weight in selector.weights.items()} == {
         "uncertainty": 1.0,

@@ -1,8 +1,7 @@
 """The summands of `Hybrid`: one small class per term, each of them a number in [0, 1] for every sample."""
 
-from difflib import get_close_matches
-
 from dynsel._lib.checks import import_by_path
+from dynsel._lib.messages import suggest
 from dynsel.selectors.terms.base import Material, Term
 from dynsel.selectors.terms.batch_loss import BatchLoss
 from dynsel.selectors.terms.boundary import Boundary
@@ -57,7 +56,4 @@ def term_class(name: str) -> type[Term]:
         if not (isinstance(found, type) and issubclass(found, Term)):
             raise ValueError(f"`terms` must name subclasses of dynsel.selectors.terms.Term, {name!r} is none")
         return found
-    near = get_close_matches(name.lower(), TERMS) or TERMS
-    raise ValueError(
-        f"`terms` has the unknown term {name!r}; did you mean {' or '.join(map(repr, near))}? Your own has a class path"
-    )
+    raise ValueError(f"`terms` has the unknown term {name!r}{suggest(name.lower(), TERMS)} (your own: its class path)")
