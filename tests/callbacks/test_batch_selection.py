@@ -205,7 +205,7 @@ def test_with_captured_features_and_workers(tmp_path, name):
 # ---------------------------------------------------------------- bad input
 @every_method
 def test_candidates_larger_than_the_data_set(name):
-    text = r"batches of 4 / 0.05 = 80 candidates are larger than the data set of 40 samples; lower `batch_size`, raise `keep_ratio`"
+    text = r"batches of 4 / 0.05 = 80 candidates are larger than the data set of 40 samples; lower `batch_size`"
     with pytest.raises(ValueError, match=text):
         fit(selection(name, Linear(1.0, 0.05)))
     fit(selection(name, 0.5, shrink=True), max_epochs=1, loader=train_loader(batch_size=40))
