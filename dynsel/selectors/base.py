@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Set
-from dataclasses import fields
 from typing import Any, ClassVar, final
 
 import torch
@@ -14,15 +12,13 @@ from dynsel._lib.checks import check_flag, check_integer
 from dynsel._lib.reprs import call_text, differing_arguments
 from dynsel.schedules import Constant
 from dynsel.selection import Selection
-from dynsel.selectors.feedback import Feedback
+from dynsel.selectors.feedback import Feedback, check_wants
 from dynsel.selectors.made_by import check_made_by, described, packed
 from dynsel.selectors.notes import SampleNotes
 from dynsel.selectors.state import Stateful
 from dynsel.usage import count_uses
 
 __all__ = ["Selector"]
-
-_PARTS = {field.name for field in fields(Feedback)} - {"indices"}  # what a selector can want to be told
 
 
 class Selector(Stateful, ABC):
@@ -33,7 +29,7 @@ class Selector(Stateful, ABC):
     `select` is deterministic given the state: draws come from the selector's own generator.
 
     A subclass has `select`, or `scores` if it is a `ScoreSelector`; besides, as it needs them, `__init__` with
-    `add_state`, `prepare`, `fit`, `measure` and `learn`. `observe` is final.
+    `add_state`, `prepare`, `fit`, `measure` and `learn`. `bind` and `observe` are final.
 
     Args:
         class_balance: Keep the same share of every class, exactly. Needs class labels.
@@ -88,9 +84,9 @@ class Selector(Stateful, ABC):
         super().__init_subclass__(**kwargs)
         if "observe" in vars(cls):
             raise TypeError(f"{cls.__name__} overrides `observe`, which is final: override `learn(feedback)` instead")
-        wants = vars(cls).get("wants", ())
-        if isinstance(wants, str) or (isinstance(wants, Set) and not wants <= _PARTS):
-            raise TypeError(f"{cls.__name__}: `wants` must be a set of {', '.join(sorted(_PARTS))}, got {wants!r}")
+        if "bind" in vars(cls):
+            raise TypeError(f"{cls.__name__} overrides `bind`, which is final: override `prepare()` instead")
+        check_wants(cls)
 
     def _state_defaults(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._arguments = described(type(self), args, kwargs, self.free_arguments)
@@ -149,8 +145,9 @@ class Selector(Stateful, ABC):
         self.generator.set_state(torch.frombuffer(bytearray(state["generator"]), dtype=torch.uint8))
 
     # ---------------------------------------------------------------- life
+    @final
     def bind(self, num_samples: int, labels: Tensor | None = None, *, seed: int = 0) -> None:
-        """Start afresh on a data set. Override `prepare` rather than this.
+        """Start afresh on a data set, then call `prepare`.
 
         Args:
             num_samples: N.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from dynsel._lib.checks import check_tensor
 
-__all__ = ["Feedback"]
+__all__ = ["Feedback", "check_wants"]
 
 
 @dataclass(frozen=True)
@@ -49,3 +50,18 @@ class Feedback:
             return self
         kept = {f.name: getattr(self, f.name)[keep] for f in fields(self) if getattr(self, f.name) is not None}
         return replace(self, **kept)
+
+
+def check_wants(cls: type) -> None:
+    """Refuse a class whose `wants` is no set of parts of `Feedback`; a property is taken as it is.
+
+    Args:
+        cls: Class of a selector or a term, just defined.
+
+    Raises:
+        TypeError: If it is something else, or names what `Feedback` doesn't have.
+    """
+    wants = vars(cls).get("wants", frozenset())
+    parts = {field.name for field in fields(Feedback)} - {"indices"}
+    if not (hasattr(wants, "__get__") or (isinstance(wants, Set) and wants <= parts)):
+        raise TypeError(f"{cls.__name__}: `wants` must be a set of {', '.join(sorted(parts))}, got {wants!r}")

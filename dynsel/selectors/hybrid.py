@@ -23,6 +23,8 @@ from dynsel.usage import usage_penalty
 
 __all__ = ["Hybrid"]
 
+_ROUNDING = 1e-3  # by which a term's values may leave [0, 1]
+
 
 class Hybrid(ScoreSelector):
     """Takes the highest sums of several terms: uncertainty, loss, factors, characteristic function, graph.
@@ -155,8 +157,7 @@ class Hybrid(ScoreSelector):
         scores = np.zeros(self.num_samples, dtype=np.float32)
         for name, term in self.terms.items():
             if weight := self.weights[name](progress):
-                values = checked_scores(f"{type(term).__name__}.values", term.values(self.usage), len(scores))
-                scores += values.float().numpy() * weight
+                scores += _values(term, self.usage) * weight
         if gamma := self.gamma(progress):
             scores -= usage_penalty(self.usage).numpy() * gamma
         if self.noise:
@@ -182,9 +183,27 @@ def _weights(terms: dict[str, float | Schedule]) -> dict[str, Schedule]:
     return weights
 
 
+def _values(term: Term, usage: Tensor) -> np.ndarray[Any, Any]:
+    """(N,) float32 values of a term, checked to be in [0, 1] but for rounding."""
+    name = f"{type(term).__name__}.values"
+    values = checked_scores(name, term.values(usage), len(usage)).float().numpy()
+    low, high = float(values.min()), float(values.max())
+    if not (low >= -_ROUNDING and high <= 1 + _ROUNDING):  # nor is NaN
+        raise ValueError(f"`{name}` must return finite numbers in [0, 1], got {low:g} .. {high:g}; ranks are such")
+    return values
+
+
 def _make(name: str, shared: dict[str, float]) -> Term:
     """A term with what all built-in ones share, as far as it takes it; one's own has its own defaults."""
     cls = term_class(name)
     if name not in TERMS:
+        parameters = inspect.signature(cls).parameters.values()
+        variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+        required = [p.name for p in parameters if p.default is p.empty and p.kind not in variadic]
+        if required:
+            raise TypeError(
+                f"`terms`: {name} is made without arguments, so that it can stand in a YAML file by its class path; "
+                f"give {', '.join(map(repr, required))} a default"
+            )
         return cls()
     return cls(**{key: value for key, value in shared.items() if key in inspect.signature(cls).parameters})

@@ -15,7 +15,7 @@ from dynsel.cfd.neural import neural_cfd
 from dynsel.schedules import Linear, Step
 from dynsel.selectors import RRD, EpsilonGreedy, Feedback, Hybrid
 from dynsel.selectors.ranking import loss_rank, rank_within_class
-from dynsel.selectors.terms import Material, NeuralWitness, Region, Representativeness, Witness
+from dynsel.selectors.terms import Material, NeuralWitness, Region, Representativeness, Term, Witness
 from dynsel.selectors.terms.boundary import local_variation
 from dynsel.usage import usage_penalty
 
@@ -272,6 +272,49 @@ def test_values_before_fit(term):
 def test_wrong_arguments(options, message):
     with pytest.raises(ValueError, match=message):
         Hybrid(**options)
+
+
+class Given(Term):
+    """A term of one's own whose values are what stands in `shown`."""
+
+    shown: object = 0.5
+
+    def values(self, usage):
+        return torch.full(usage.shape, 0.5).index_fill(0, torch.tensor([1]), self.shown)
+
+
+class Needy(Given):
+    def __init__(self, power):
+        self.power = power
+
+
+@pytest.mark.parametrize(
+    ("shown", "said"), [(1.1, r"0.5 .. 1.1"), (-0.1, r"-0.1 .. 0.5"), (float("inf"), "inf"), (float("nan"), "nan")]
+)
+def test_values_of_a_term_out_of_range_name_it(monkeypatch, shown, said):
+    monkeypatch.setattr(Given, "shown", shown)
+    selector = Hybrid(terms={f"{__name__}.Given": 1.0})
+    selector.bind(4)
+    with pytest.raises(ValueError, match=rf"`Given.values` must return finite numbers in \[0, 1\], got .*{said}"):
+        selector.select(0.0, 2)
+
+
+def test_rounding_may_leave_the_range(monkeypatch):
+    monkeypatch.setattr(Given, "shown", 1.0005)
+    selector = Hybrid(terms={f"{__name__}.Given": 1.0}, gamma=0.0, epsilon=0.0)
+    selector.bind(4)
+    assert selector.select(0.0, 1).indices.tolist() == [1]
+
+
+def test_a_term_with_a_required_argument_is_refused():
+    with pytest.raises(TypeError, match=r"`terms`: .*Needy is made without arguments, .*; give 'power' a default"):
+        Hybrid(terms={f"{__name__}.Needy": 1.0})
+
+
+@pytest.mark.parametrize("parts", [frozenset({"losses"}), "value", ["value"]])
+def test_what_a_term_wants_is_a_set_of_parts_of_the_feedback(parts):
+    with pytest.raises(TypeError, match=r"Mine: `wants` must be a set of batch_loss, per_sample_loss, value, got "):
+        type("Mine", (Term,), {"wants": parts})
 
 
 # ---------------------------------------------------------------- restart

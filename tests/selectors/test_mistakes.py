@@ -191,16 +191,15 @@ def test_use_before_bind() -> None:
     assert selector.num_samples == 0
 
 
-def test_bind_without_super() -> None:
-    class Mine(Selector):
-        def bind(self, num_samples, labels=None, *, seed=0):
-            self.n = num_samples
+def test_bind_is_not_overridden() -> None:
+    with pytest.raises(TypeError, match=r"Mine overrides `bind`, which is final: override `prepare\(\)` instead"):
 
-        def select(self, progress, size):
-            return Selection(torch.arange(size))
+        class Mine(Selector):
+            def bind(self, num_samples, labels=None):
+                self.n = num_samples
 
-    with pytest.raises(RuntimeError, match=r"Mine has no `usage` before .* it must call `super\(\).bind\(...\)`"):
-        train(Mine())
+            def select(self, progress, size):
+                return Selection(torch.arange(size))
 
 
 def test_no_super_init_just_works() -> None:

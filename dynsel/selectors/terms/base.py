@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dynsel.sae import encode, fit_sae
 from dynsel.selectors.factors import factor_scores
-from dynsel.selectors.feedback import Feedback
+from dynsel.selectors.feedback import Feedback, check_wants
 from dynsel.selectors.ranking import rank_within_class
 from dynsel.selectors.state import Stateful
 
@@ -79,6 +79,10 @@ class Term(Stateful, ABC):
     needs_labels: ClassVar[bool] = False
     keeps_features: ClassVar[bool] = False
     wants: ClassVar[frozenset[str]] = frozenset()
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        check_wants(cls)
 
     def bind(self, num_samples: int) -> None:
         """Start afresh on N samples."""
