@@ -395,6 +395,7 @@ class SelectionController:
             self.ensure_epoch(self.sampler.epoch)
         if self.phase is Phase.ENDED:
             self.flush()
+            self.feedback.leave_order()
             self.sampler.repeat()
         self._rng.hand_over(self._loader())
         self.driver.before_first_batch()

@@ -53,7 +53,7 @@ class EpochFeedback:
         return twin
 
     def leave_order(self) -> None:
-        """The epoch goes on with another selection: remember batches that were handed out and not collected yet."""
+        """The epoch goes on with another order: remember batches that were handed out and not collected yet."""
         sampler, weights = self.sampler, self.sampler.weights
         for b in range(max(self.counted, sampler.first_batch), sampler.delivered):
             self._former[b] = sampler.batch(b), sampler.used(b, b + 1), weights

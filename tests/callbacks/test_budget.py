@@ -16,12 +16,12 @@ import torch.nn.functional as F
 from programs.ranks import launch
 from support import Indexed, Listening, Module, SaveEvery, Sizes, same_weights, train_loader, trainer
 from torch.optim import lr_scheduler
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, IterableDataset
 
 from dynsel.callbacks import DynamicSelection
 from dynsel.callbacks.steps import built_for
 from dynsel.schedules import Linear
-from dynsel.selectors import JEST, SELECTORS, InfoBatch, Proxy, Selector
+from dynsel.selectors import JEST, SELECTORS, InfoBatch, Proxy, Random, Selector
 
 N, EPOCHS = 42, 4  # 11 batches of 4, the last one of 2
 
@@ -66,7 +66,7 @@ class Net(Module):
 def run(chosen: DynamicSelection | None, schedule: str = "none", **options: Any) -> Any:
     callbacks, noise = options.pop("callbacks", []), options.pop("noise", False)
     pl.seed_everything(options.pop("seed", 3), verbose=False)
-    module = Net(schedule, noise=noise)
+    module = options.pop("make", Net)(schedule, noise=noise)
     loader = options.pop("loader", None) or train_loader(N)
     ckpt = options.pop("ckpt_path", None)
     # Of its own: the base seed of its iterator would come from the global generator, which dropout uses, and Lightning
@@ -238,6 +238,37 @@ def test_a_selector_that_says_how_many_it_takes_has_rounds_of_its_own_length():
     # Everything first, and at the end; whole batches in between.
     assert [len(batch) for batch in module.seen[0]] == [4] * 10 + [2]
     assert all(len(batch) == 4 for epoch in (1, 2) for batch in module.seen[epoch])
+
+
+def test_class_shares_are_kept_in_each_round():
+    module, _ = run(DynamicSelection(Random(class_balance=True), 0.5, budget=1.0), max_epochs=1)
+    for rows in (slice(0, 6), slice(6, 11)):
+        classes = Counter(i % 2 for batch in module.seen[0][rows] for i in batch)
+        assert classes[0] == classes[1]
+
+
+# ---------------------------------------------------------------- several loaders
+class Unsized(IterableDataset[Any]):
+    def __iter__(self) -> Any:
+        return iter(torch.zeros(60, 1))
+
+
+class OfTwo(Net):
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        assert self.trainer.selection.indices(batch_idx).tolist() == batch["a"][2].tolist()
+        return super().training_step(batch["a"], batch_idx)
+
+
+# Beside one without a length Lightning fetches a batch ahead: the last one before an edge is told after it.
+@pytest.mark.parametrize(("other", "batches"), [(range(80), 20), (range(20), 11), (Unsized(), 15)])
+def test_beside_another_loader_rounds_go_on_and_every_loss_is_told(other, batches):
+    chosen = DynamicSelection(Listening(), 0.5, budget=1.0, loader="a")
+    loaders = {"a": train_loader(N), "b": DataLoader(other, 4)}
+    module, _ = run(chosen, loader=loaders, make=OfTwo)
+    assert module.batches() == [batches] * EPOCHS
+    used = torch.bincount(torch.tensor([i for epoch in module.seen.values() for batch in epoch for i in batch]))
+    assert torch.equal(used, chosen.selector.usage.long())
+    assert all(torch.isfinite(heard.per_sample_loss).all() for heard in chosen.selector.heard)
 
 
 # ---------------------------------------------------------------- resume

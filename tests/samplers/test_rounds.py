@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from lightning.fabric import Fabric
 from support import Indexed, train_loader
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, WeightedRandomSampler
@@ -220,6 +221,23 @@ def test_data_that_drop_last_drops_whole_are_refused():
     loader = selection.wrap(train_loader(n=6, batch_size=32, drop_last=True))
     with pytest.raises(ValueError, match=r"less than one batch of 32 .* drop_last=True"):
         list(loader)
+
+
+def test_fabric_feeds_the_same_rounds():
+    def run(fabric: Fabric | None) -> list[list[int]]:
+        torch.manual_seed(5)
+        loader = SelectionController("random", 0.3, budget=0.7, seed=0, max_epochs=3).wrap(train_loader())
+        feeds = loader if fabric is None else fabric.setup_dataloaders(loader)
+        seen = []
+        for epoch in range(3):
+            if fabric is None:  # Fabric's loader does it by itself
+                loader.sampler.set_epoch(epoch)
+            seen += [batch[2].tolist() for batch in feeds]
+        return seen
+
+    alone = run(None)
+    assert run(Fabric(accelerator="cpu", devices=1)) == alone
+    assert len(alone) == 21
 
 
 # ---------------------------------------------------------------- loaders of all kinds
