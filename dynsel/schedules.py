@@ -161,8 +161,8 @@ class Oscillating(Schedule):
     `2 * cycles` halves has as many of them.
 
     Args:
-        mean: What it swings about.
-        swing: How far, at least 0.
+        mean: Keep ratio that it swings about, in (0, 1].
+        swing: How far it swings to each side, at least 0.
         cycles: Times low and high in the whole of training, at least 1.
 
     Raises:

@@ -66,7 +66,7 @@ def fed(selector: Selector, keep_ratio: float, num_samples: int, batch_size: int
     Args:
         selector: What decides; only its kind is looked at.
         keep_ratio: ρ in (0, 1].
-        num_samples: N.
+        num_samples: Number of samples, N.
         batch_size: B.
     """
     samples = sample_count(keep_ratio, num_samples) if selector.exact else num_samples
@@ -94,7 +94,7 @@ def fed_in_round(
     Args:
         selector: What decides; only its kind is looked at.
         keep_ratio: ρ in (0, 1].
-        num_samples: N.
+        num_samples: Number of samples, N.
         batch_size: B.
         batches: Batches of the round, on one rank.
         ranks: Number of ranks that share its samples.

@@ -65,7 +65,7 @@ class _Lists:
     """What lists as long as the batch are taken for.
 
     Args:
-        size: B.
+        size: Number of samples in the batch, B.
         views: Whether a list of tensors with B rows is one of views.
         skip: Whether to leave out lists of tensors.
     """

@@ -73,7 +73,7 @@ class Chain:
         """(B,) of the batch that has been trained on, NaN where nothing is told; None if there is nothing.
 
         Args:
-            hearing: The batch's.
+            hearing: What was heard of the batch.
             loss: What was differentiated, as the step returned it.
             scale: From a coefficient in what was differentiated to one in the step's own loss.
         """

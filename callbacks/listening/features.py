@@ -16,7 +16,7 @@ class InputTap:
     """Notes what a submodule takes in during one batch.
 
     Args:
-        model: The model.
+        model: Model in training, whose submodule is listened to.
         name: Dotted name of the submodule; None = its last linear layer.
 
     Raises:

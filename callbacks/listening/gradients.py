@@ -39,7 +39,7 @@ class GradientNorms:
 
         Args:
             start: Node of what is about to be differentiated.
-            hearing: The batch's.
+            hearing: What was heard of the batch.
         """
         self.squares = None
         met = nearest([start], _is_layer, lambda node: False)

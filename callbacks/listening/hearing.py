@@ -41,7 +41,7 @@ class Hearing(TorchFunctionMode):
     """While active, notes what a step does.
 
     Args:
-        size: B.
+        size: Number of samples in the batch, B.
         batch: What the step is given.
         effort: How closely to listen.
         on_note: Called with each part as soon as it is noted.

@@ -34,7 +34,7 @@ class Logits:
     """Finds the logits of each batch and has them measured while they are there.
 
     Args:
-        selector: Measures.
+        selector: Selector whose `measure` is given the logits.
     """
 
     def __init__(self, selector: Selector) -> None:
@@ -54,7 +54,7 @@ class Logits:
 
         Args:
             part: Armed, with its arguments.
-            hearing: The batch's.
+            hearing: What was heard of the batch.
             features: (B, d), for selectors that measure them.
         """
         if not isinstance(part, LossPart) or part.func not in CLASSIFIERS or part.tag is None:
@@ -78,7 +78,7 @@ class Logits:
 
         Args:
             start: Nodes of the parts of the loss.
-            hearing: The batch's.
+            hearing: What was heard of the batch.
             features: (B, d), for selectors that measure them.
         """
         if self.selector.needs_targets:
@@ -185,8 +185,8 @@ def _chosen(places: Tensor, counts: Tensor, size: int, number: int) -> Tensor:
     Args:
         places: (N,) samples of the rows.
         counts: (N,) whether they count.
-        size: B.
-        number: K.
+        size: Number of samples in the batch, B.
+        number: Number of parts, K.
 
     Returns:
         (K,) numbers of rows; on the device, without waiting for it.

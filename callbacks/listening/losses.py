@@ -105,10 +105,10 @@ def row_tag(func: Callable[..., Any], tensor: Tensor, tag: Tag | None, shape: to
     """Samples of the values, from those of one of the arguments.
 
     Args:
-        func: The loss.
-        tensor: The argument.
-        tag: The argument's.
-        shape: That of the values.
+        func: Loss function that was called.
+        tensor: Argument of the loss that carries the tag.
+        tag: Tag of the argument: the sample of each row.
+        shape: Shape of the values of the loss.
     """
     if tag is None or isinstance(tag, int):
         return tag
@@ -134,10 +134,10 @@ def argument_tag(func: Callable[..., Any], tag: Tag | None, shape: torch.Size, w
     """Samples in an argument, from those of the values.
 
     Args:
-        func: The loss.
-        tag: Of the values.
-        shape: Theirs.
-        wanted: That of the argument.
+        func: Loss function that was called.
+        tag: Tag of the values: the sample of each of them.
+        shape: Shape of the values of the loss.
+        wanted: Shape of the argument that the tag is for.
     """
     if tag is None or isinstance(tag, int) or shape == wanted:
         return tag
@@ -159,7 +159,7 @@ def row_values(func: Callable[..., Any], call: dict[str, Any], node: Any) -> tup
     """Numerator and denominator of the loss of each row; the sample's loss is the quotient of their sums.
 
     Args:
-        func: The loss.
+        func: Loss function that was called.
         call: Its arguments by name.
         node: Where the loss stands in the graph, before the backward pass.
 

@@ -58,7 +58,7 @@ class Overheard:
 
         Args:
             start: Node of what is about to be differentiated.
-            hearing: The batch's.
+            hearing: What was heard of the batch.
             on_arm: Called with each part before its arguments are let go.
         """
         noted = {part.node: part for part in hearing.parts}

@@ -33,7 +33,7 @@ class Part(ABC):
         kind: "mean", "sum", "batchmean" or "none": how the values became the result.
         node: Of the result in the graph.
         result: What the function returned, detached.
-        shape: That of the values.
+        shape: Shape of the values of the loss.
         inputs: Samples of the values as the predictions have them, if known.
         targets: As the targets have them.
         light: The same as far as views and what is done to targets shows it.

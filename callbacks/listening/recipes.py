@@ -72,7 +72,7 @@ def recipe_of(
 
     Args:
         heard: The parts, after the backward pass.
-        hearing: The batch's.
+        hearing: What was heard of the batch.
         loss: What was differentiated, as the step returned it.
         scale: From a coefficient in what was differentiated to one in the step's own loss.
         unheard: Whether samples enter the loss by other ways as well.

@@ -29,8 +29,8 @@ def way_of(tag: Tag, shape: Sequence[int], size: int) -> Way:
 
     Args:
         tag: Of values of this shape.
-        shape: That of the values.
-        size: B.
+        shape: Shape of the values of the loss.
+        size: Number of samples in the batch, B.
     """
     if isinstance(tag, int):
         return Way.TAGS
@@ -54,8 +54,8 @@ def rows_by(way: Way, shape: Sequence[int], size: int) -> Tag | None:
 
     Args:
         way: All but `Way.TARGETS` and `Way.TAGS`.
-        shape: That of the values.
-        size: B.
+        shape: Shape of the values of the loss.
+        size: Number of samples in the batch, B.
     """
     dim = 1 if way is Way.SECOND else 0
     if len(shape) <= dim:
@@ -76,7 +76,7 @@ def fold(values: Tensor, tag: Tag, size: int, *, first: bool = False) -> Tensor:
     Args:
         values: Of any shape.
         tag: Theirs.
-        size: B.
+        size: Number of samples in the batch, B.
         first: Whether it is known that the first dimension is that of the samples.
 
     Returns:
@@ -107,7 +107,7 @@ def spread(weights: Tensor, tag: Tag, like: Tensor) -> Tensor:
 
     Args:
         weights: (B,).
-        tag: Of the values.
+        tag: Tag of the values: the sample of each of them.
         like: Gives device and dtype.
     """
     weights = weights.to(like.device, torch.promote_types(like.dtype, torch.float32))

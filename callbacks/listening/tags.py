@@ -25,7 +25,7 @@ class Tags:
     """The tags of the tensors of one batch; they don't keep a tensor alive.
 
     Args:
-        size: B.
+        size: Number of samples in the batch, B.
 
     Attributes:
         masked: Whether rows of something differentiable were chosen by a mask: in other batches it may be others.

@@ -37,7 +37,7 @@ def map_array(path: str | Path, *, writable: bool = False) -> Array:
     """The array of an `.npy` file, memory-mapped: opened at once, and never read whole.
 
     Args:
-        path: The file.
+        path: Path of the file to read or write.
         writable: Whether the map may be written to, as torch wants it; the file stays as it is.
 
     Raises:
@@ -52,7 +52,7 @@ def list_keys(path: str | Path) -> list[str]:
     """Names of the arrays in an `.npz` file.
 
     Args:
-        path: The file.
+        path: Path of the file to read or write.
 
     Raises:
         ValueError: If it can't be read.
@@ -65,7 +65,7 @@ def choose_key(path: str | Path, key: str | None, candidates: Sequence[str], wha
     """The key that was asked for, or the only candidate.
 
     Args:
-        path: The `.npz` file.
+        path: Path of the `.npz` file.
         key: What was asked for; None = nothing.
         candidates: Keys that could be meant.
         what: What is looked for, for the message.
@@ -90,7 +90,7 @@ def is_float_matrix(path: str | Path, key: str) -> bool:
     """Whether an array of an `.npz` file is 2-D and floating point, by its header alone: it may be large.
 
     Args:
-        path: The file.
+        path: Path of the file to read or write.
         key: Name of the array.
 
     Raises:
@@ -107,7 +107,7 @@ def read_array(path: str | Path, key: str) -> Array:
     """One array of an `.npz` file.
 
     Args:
-        path: The file.
+        path: Path of the file to read or write.
         key: Name of the array, one of its keys.
 
     Raises:

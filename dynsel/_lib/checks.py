@@ -139,7 +139,7 @@ def check_tensor(name: str, value: Any, what: str = "a tensor") -> Tensor:
 
     Args:
         name: The parameter, as its user writes it.
-        value: What was given.
+        value: Value that was given.
         what: What is expected, for the error.
 
     Raises:
@@ -155,7 +155,7 @@ def as_tensor(name: str, value: Any, what: str) -> Tensor:
 
     Args:
         name: The parameter, as its user writes it.
-        value: What was given.
+        value: Value that was given.
         what: What is expected, for the error.
 
     Raises:
@@ -184,7 +184,7 @@ def check_sized(name: str, value: Any, what: str) -> Any:
 
     Args:
         name: The parameter, as its user writes it.
-        value: What was given.
+        value: Value that was given.
         what: What is expected, for the error.
 
     Raises:
@@ -207,7 +207,7 @@ def check_text(name: str, value: Any, what: str = "a text") -> str:
 
     Args:
         name: The parameter, as its user writes it.
-        value: What was given.
+        value: Value that was given.
         what: What is expected, for the error.
 
     Raises:
@@ -256,8 +256,8 @@ def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> str:
 
     Args:
         name: The parameter, as its user writes it.
-        value: What was given.
-        choices: The words.
+        value: Value that was given.
+        choices: Words that are allowed.
 
     Raises:
         ValueError: If it is none of them.
@@ -272,7 +272,7 @@ def check_keys(what: str, state: Any, keys: Collection[str], *, optional: Collec
 
     Args:
         what: Whose state it is, for the error.
-        state: What was loaded.
+        state: State that was loaded.
         keys: Keys that it must have.
         optional: Keys that it may have besides.
 

@@ -17,7 +17,7 @@ def read_header(path: str | Path, what: str = "tensors") -> dict[str, str]:
     """What a safetensors file says of itself; its tensors are not read.
 
     Args:
-        path: The file.
+        path: Path of the file to read or write.
         what: How the messages call its content.
 
     Returns:
@@ -37,7 +37,7 @@ def read_tensors(
     """All tensors of a safetensors file, on the CPU.
 
     Args:
-        path: The file.
+        path: Path of the file to read or write.
         shapes: Name and shape of every tensor that the file must hold, and no other; None = any.
         what: How the messages call its content.
 
@@ -57,7 +57,7 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
 
     Args:
         model: What to fill. Counters of batch norm may be missing in the file, as they are in files in common use.
-        path: The file.
+        path: Path of the file to read or write.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -80,7 +80,7 @@ def check_exists(path: str | Path, what: str) -> None:
     """Check that there is a file.
 
     Args:
-        path: The file.
+        path: Path of the file to read or write.
         what: How the message calls its content.
 
     Raises:
@@ -94,7 +94,7 @@ def check_suffix(path: str | Path, name: str) -> None:
     """Check that a file is called safetensors, before anything is read.
 
     Args:
-        path: The file.
+        path: Path of the file to read or write.
         name: How the message calls it.
 
     Raises:

@@ -126,7 +126,7 @@ class Store:
         """Keep a finished run.
 
         Args:
-            record: The run.
+            record: Finished run to be written.
             steps: Number of optimiser steps; None takes that of `begin`.
         """
         text = json.dumps({"settings": self.hash, **asdict(record)})

@@ -61,7 +61,7 @@ def copy_weights(network: ConvNet, prefix: str) -> dict[str, Tensor]:
     """The network's weights as they are now, on the CPU.
 
     Args:
-        network: The network.
+        network: Network whose weights are copied.
         prefix: What stands before the names, "init" or "trained".
     """
     return {f"{prefix}.{name}": value.detach().cpu().clone().contiguous() for name, value in network.named_parameters()}

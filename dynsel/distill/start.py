@@ -30,14 +30,14 @@ def check_options(
     """Check the numbers that `NCFM` is constructed with.
 
     Args:
-        images_per_class: At least 1.
-        real_batch: At least 1.
-        patience: At least 1.
-        class_chunk: At least 1, or None.
-        lr: Above 0.
-        frequency_lr: Above 0.
-        amplitude: In [0, 1].
-        calibration: At least 0.
+        images_per_class: Synthetic images of each class, at least 1.
+        real_batch: Real images per class and step, at least 1.
+        patience: Steps without progress that are waited for, at least 1.
+        class_chunk: Classes per pass, at least 1; None takes all at once.
+        lr: Learning rate of the images, above 0.
+        frequency_lr: Learning rate of the frequency network, above 0.
+        amplitude: Weight of the amplitudes against the phases, in [0, 1].
+        calibration: Weight of the calibration loss, at least 0.
         seed: In [0, 2^31).
 
     Raises:

@@ -157,7 +157,7 @@ class Extraction(pl.LightningModule):
 
         Args:
             outputs: What the step returned.
-            batch: The batch.
+            batch: Batch that was predicted.
             batch_idx: Number of the batch among this rank's.
             dataloader_idx: Number of the loader; there is one only.
         """

@@ -43,7 +43,7 @@ def manifest_path(path: Path) -> Path:
     """Where the manifest of a `.npy` file lies.
 
     Args:
-        path: The `.npy` file.
+        path: Path of the store's `.npy` file.
     """
     return path.with_name(f"{path.name}.json")
 
@@ -142,7 +142,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
     """The manifest beside a `.npy` file.
 
     Args:
-        path: The `.npy` file.
+        path: Path of the store's `.npy` file.
 
     Raises:
         ValueError: If it isn't one, or says what can't be; names the entry.
@@ -195,7 +195,7 @@ def write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
     """Write the manifest of a `.npy` file, whole or not at all.
 
     Args:
-        path: The `.npy` file.
+        path: Path of the store's `.npy` file.
         manifest: Plain values for JSON.
     """
     write_atomically(manifest_path(path), json.dumps(manifest, indent=1))
@@ -226,8 +226,8 @@ def plan_difference(a: Mapping[str, Any], b: Mapping[str, Any]) -> str | None:
     """In what two plans or manifests differ, in words.
 
     Args:
-        a: What is there.
-        b: What is wanted now.
+        a: Plan of the store that is there.
+        b: Plan that is wanted now.
 
     Returns:
         None if nothing differs that determines the features.

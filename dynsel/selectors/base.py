@@ -150,7 +150,7 @@ class Selector(Stateful, ABC):
         """Start afresh on a data set, then call `prepare`.
 
         Args:
-            num_samples: N.
+            num_samples: Number of samples, N.
             labels: (N,) class codes 0 .. C-1 (see `dynsel.labels.encode_labels`).
             seed: The run's seed, used if the selector has none of its own.
 
@@ -196,7 +196,7 @@ class Selector(Stateful, ABC):
         Called once a training batch, on its device and without gradient, so that no more than this number is kept.
 
         Args:
-            logits: (B, C) float32.
+            logits: (B, C) float32, outputs of the classifier before softmax.
             targets: (B,) int64 classes; unless `needs_targets`, (B, C) probabilities or None as well.
             features: (B, d) float32, what the last linear layer took in, if `measures_features`.
 

@@ -79,7 +79,7 @@ def stratified_draw(hardness: Tensor, draw: Tensor, size: int, drop_hardest: flo
     Args:
         hardness: (N,) float, finite.
         draw: (N,) float; of a stratum those of the highest are taken.
-        size: 1 .. N.
+        size: Number of samples to take, 1 .. N.
         drop_hardest: Share of the hardest to leave out, in [0, 1).
         strata: Number of strata, of equal width between the lowest and the highest hardness of the rest.
 

@@ -18,8 +18,8 @@ def check_rows(features: Any, num_samples: int) -> None:
     """Check that features have a row for every sample.
 
     Args:
-        features: (N, d).
-        num_samples: N.
+        features: (N, d) floating point, row i describes sample i.
+        num_samples: Number of samples, N.
 
     Raises:
         ValueError: If they have another number of rows.
@@ -72,9 +72,9 @@ def checked_scores(name: str, scores: Any, num_samples: int) -> Tensor:
     Lists, arrays and integer tensors are taken for what they mean.
 
     Args:
-        name: What returned them.
+        name: Name of the selector that returned them.
         scores: (N,) numbers, higher = rather take it; NaN is the lowest.
-        num_samples: N.
+        num_samples: Number of samples, N.
 
     Returns:
         (N,) float.

@@ -47,8 +47,8 @@ def herding_order(rows: Tensor, count: int) -> Tensor:
     """The first `count` rows in herding order; ties to the lower row.
 
     Args:
-        rows: (n, d) float32.
-        count: 1 .. n.
+        rows: (n, d) float32, features of the n samples.
+        count: Number of rows to take, 1 .. n.
 
     Returns:
         (count,) int64, on the device of the rows.

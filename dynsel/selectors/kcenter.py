@@ -49,8 +49,8 @@ def kcenter_order(rows: Tensor, count: int) -> Tensor:
     """The first `count` rows, the one nearest the mean and then the farthest from those before; ties to the lower row.
 
     Args:
-        rows: (n, d) float32.
-        count: 1 .. n.
+        rows: (n, d) float32, features of the n samples.
+        count: Number of rows to take, 1 .. n.
 
     Returns:
         (count,) int64, on the device of the rows.

@@ -28,7 +28,7 @@ def described(cls: type, args: tuple[Any, ...], kwargs: Mapping[str, Any], free:
     """The arguments that a constructor was called with, defaults included, in what JSON knows.
 
     Args:
-        cls: The class.
+        cls: Class whose constructor was called.
         args: Positional arguments.
         kwargs: Keyword arguments.
         free: Arguments that another run may have otherwise.

@@ -16,7 +16,7 @@ class SampleNotes:
     Nothing is chosen by them, and they are no part of the state: after a restart they begin anew.
 
     Args:
-        num_samples: N.
+        num_samples: Number of samples, N.
 
     Attributes:
         last_score: (N,) float32 scores of the last selection; None if none went by scores.

@@ -50,7 +50,7 @@ def rotation_scores(usage: Tensor, generator: torch.Generator) -> Tensor:
     """Scores whose top k are the k least used samples, ties broken at random.
 
     Args:
-        usage: (N,) int32.
+        usage: (N,) int32, uses of each sample so far.
         generator: Source of the ties' order.
 
     Returns:
@@ -85,8 +85,8 @@ def update_average(average: Tensor, indices: Tensor, loss: Tensor, smoothing: fl
     Args:
         average: (N,) float32 on the CPU; NaN = no loss known.
         indices: (B,) integer positions in 0 .. N-1.
-        loss: (B,) float.
-        smoothing: In [0, 1).
+        loss: (B,) float, new losses of these samples.
+        smoothing: Share of the old average that each new loss leaves, in [0, 1).
 
     Returns:
         `average`.
@@ -145,7 +145,7 @@ def rank_within_class(values: Tensor, labels: Tensor | None = None) -> Tensor:
     """Rank of each value within its class, scaled to [0, 1]; ties to the lower position; 0.5 in a class of one.
 
     Args:
-        values: (N,) float.
+        values: (N,) float, to be ranked.
         labels: (N,) class codes 0 .. C-1; None ranks all samples together.
 
     Returns:

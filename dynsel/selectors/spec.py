@@ -52,7 +52,7 @@ def parse_selector(spec: str) -> tuple[type[Selector], dict[str, Any]]:
     `init_args`.
 
     Args:
-        spec: The selector as text.
+        spec: Selector as text, as in `rrd:k=8`.
 
     Returns:
         The class and the keyword arguments that were given, of the types that the class asks for.

@@ -87,7 +87,7 @@ class Stateful:
         """Declare an attribute that survives a restart. Made anew by every `bind`, saved and restored by itself.
 
         Args:
-            name: Of the attribute.
+            name: Name of the attribute that holds it.
             default: What it is after `bind`: a number stands for an (N,) tensor filled with it, a tensor for a copy
                 of itself, and None for None until a tensor is assigned (in `fit`, for instance).
             dtype: Type of the tensor; default: float32 for a float, int32 for an int, bool for a bool, the tensor's

@@ -105,8 +105,8 @@ def error_norms(logits: Tensor, targets: Tensor) -> Tensor:
     """||softmax - one-hot target||, the norm of the cross entropy's gradient by the logits.
 
     Args:
-        logits: (B, C) float.
-        targets: (B,) int64.
+        logits: (B, C) float, outputs of the classifier before softmax.
+        targets: (B,) int64, class of each sample.
 
     Returns:
         (B,) in [0, √2].
@@ -120,8 +120,8 @@ def margins(logits: Tensor, targets: Tensor) -> Tensor:
     """Logit of the target minus the highest other one; of a single class, the logit.
 
     Args:
-        logits: (B, C) float.
-        targets: (B,) int64.
+        logits: (B, C) float, outputs of the classifier before softmax.
+        targets: (B,) int64, class of each sample.
 
     Returns:
         (B,), above 0 where the classification is right.

@@ -96,7 +96,7 @@ def test_fit_trains_on_the_selection(folder: Path) -> None:
     checkpoint = last(folder)
     # 359 images, half of them each epoch, in batches of 60.
     assert checkpoint["global_step"] == 3 * 3
-    assert selection_state(checkpoint)["samples_trained"] == 3 * 180
+    assert selection_state(checkpoint)["books"]["samples"][0] == 3 * 180
     assert checkpoint["hyper_parameters"]["width"] == 4
 
 
@@ -106,13 +106,13 @@ def test_fit_trains_on_the_selection(folder: Path) -> None:
 )
 def test_selection_from_the_command_line(folder: Path, selector: str, samples: int) -> None:
     assert fit("--selection.selector", selector, "--selection.keep_ratio", "0.2", "--trainer.max_epochs", "1") == 0
-    assert selection_state(last(folder))["samples_trained"] == samples
+    assert selection_state(last(folder))["books"]["samples"][0] == samples
 
 
 def test_schedule_by_class_path(folder: Path) -> None:
     ratio = "{class_path: dynsel.schedules.Step, init_args: {values: [1.0, 0.5], milestones: [0.5]}}"
     assert fit("--selection.keep_ratio", ratio, "--trainer.max_epochs", "2") == 0
-    assert selection_state(last(folder))["samples_trained"] == 359 + 180
+    assert selection_state(last(folder))["books"]["samples"][0] == 359 + 180
 
 
 def test_selector_arguments(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

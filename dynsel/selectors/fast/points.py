@@ -42,9 +42,9 @@ def optimise(
     the graph term (5) and the log-determinant.
 
     Args:
-        start: (M, d) points.
-        problem: What to match.
-        settings: Weights and so on.
+        start: (M, d) points to begin with.
+        problem: Embedding, degrees and frequencies to be matched.
+        settings: Weights of the loss, temperatures and learning rate.
         steps: Steps of Adam in all.
         generator: Source of frequencies.
         band: (F,) bool, the frequencies to draw from; None lets them rise from low to high.
@@ -120,9 +120,9 @@ def assign(points: Tensor, problem: Problem, penalty: Tensor | None = None) -> T
     The cost of sample j for point i is ‖y_i - v_j‖² / degree_j, plus its penalty.
 
     Args:
-        points: (M, d), M at most N.
+        points: (M, d) points that were optimized, M at most N.
         problem: Reference and degrees.
-        penalty: See `optimise`.
+        penalty: (N,) usage penalty of each sample, as for `optimise`.
 
     Returns:
         (M,) int64.
@@ -142,8 +142,8 @@ def log_det(waves: Tensor, delta: float) -> Tensor:
     """log det(Ψ Ψᵀ + δ I) of M rows of R features, in O(M R²): (M - R) log δ + log det(Ψᵀ Ψ + δ I).
 
     Args:
-        waves: (M, R) Ψ.
-        delta: δ, above 0.
+        waves: (M, R) matrix Ψ of the samples' waves.
+        delta: Regularisation δ, above 0.
 
     Returns:
         Scalar of float64.

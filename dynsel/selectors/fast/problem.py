@@ -80,7 +80,7 @@ def make_problem(
         degree: (N,) float32, the sum of each sample's edges.
         count: M, number of points. The bank of frequencies (equation 13) is the one that tells as many random samples
             from the reference.
-        settings: Weights and so on.
+        settings: Weights of the loss, temperatures and learning rate.
         seed: Seed of bank and scale.
         laplacian: (N, N) scipy CSR array, or None to go without the graph term.
     """

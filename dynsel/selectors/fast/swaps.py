@@ -34,12 +34,12 @@ def swap_waves(
     bank; the others are Gaussian, so that a subset doesn't fit the bank alone.
 
     Args:
-        reference: (N, d).
-        scale: 1 / median distance.
+        reference: (N, d) points of the whole set.
+        scale: Scale of the frequencies, 1 / median distance.
         bank: (F, d), or None for Gaussian ones only.
         count: M, whose sampling noise bounds the weight of a phase.
         settings: Number of frequencies and so on.
-        seed: Of the Gaussian ones.
+        seed: Seed for the Gaussian frequencies.
 
     Returns:
         (N, 2F) float32.
@@ -66,7 +66,7 @@ def swap(chosen: Tensor, waves: Tensor, usage: Tensor | None = None, rounds: int
 
     Args:
         chosen: (M,) int64, each once.
-        waves: (N, 2F) coordinates.
+        waves: (N, 2F) coordinates of each sample.
         usage: (N,) counts: none is exchanged for one used more often; None = any.
         rounds: Most rounds; ends when one finds no exchange.
 

@@ -30,7 +30,7 @@ def local_variation(graph: Any, signal: Tensor) -> Tensor:
 
     Args:
         graph: (N, N) scipy sparse, symmetric, not negative.
-        signal: (N, C).
+        signal: (N, C) values at the nodes of the graph.
 
     Returns:
         (N,) float32: Σ_j w_ij |s_i - s_j|² / Σ_j w_ij.
