@@ -46,8 +46,11 @@ def write_results(
         full: Runs of full data of several lengths, if the results are told in these.
 
     Returns:
-        Exit code: 1 if a run failed, else 0.
+        Exit code: 1 if a run failed, else 0. Without any result nothing is written.
     """
+    if all(run.error for run in records):
+        say(console, "no run finished: there is nothing to tabulate")
+        return 1
     rows = summarise(records, metric=plan.metric, target=plan.target)
     device = comparison.device() if plan.energy else None
     allowed = store.steps if plan.equal == "seconds" else None

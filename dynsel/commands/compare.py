@@ -37,24 +37,19 @@ def compare(args: list[str]) -> int:
     _check(options)
     from dynsel._lib.console import open_console
     from dynsel._lib.quiet import quiet
+    from dynsel.compare.run import Comparison  # before Lightning's notices are off: an import turns them on
     from dynsel.compare.store import Store
     from dynsel.selectors.spec import parse_selector
 
     for name in options.selectors:
         parse_selector(name)
     with quiet():
-        comparison = _comparison(options, rest, parser)
+        try:
+            comparison = Comparison(_lightning_args(options, rest), options.metric, energy=options.energy)
+        except argparse.ArgumentError as error:
+            raise ValueError(with_suggestion(str(error), parser)) from error
         plan = _plan(options, comparison.first_seed, args)
         return _run(plan, Store(plan.out, comparison.settings()), comparison, open_console())
-
-
-def _comparison(options: argparse.Namespace, rest: Sequence[str], parser: Parser) -> Comparison:
-    from dynsel.compare.run import Comparison
-
-    try:
-        return Comparison(_lightning_args(options, rest), options.metric, energy=options.energy)
-    except argparse.ArgumentError as error:
-        raise ValueError(with_suggestion(str(error), parser)) from error
 
 
 def _lightning_args(options: argparse.Namespace, rest: Sequence[str]) -> list[str]:
@@ -87,7 +82,9 @@ def _run(plan: Plan, store: Store, comparison: Comparison, console: Console) -> 
     queue = Queue(store, comparison, console, plan.metric)
     try:
         if store.steps is None:
-            store.begin(comparison.count_steps())
+            steps = comparison.count_steps()
+            comparison.check_metric(steps)
+            store.begin(steps)
         beside = _beside(plan, store, comparison)
         records = queue.records(plan.runs(store))
         if plan.equal != "steps":

@@ -126,6 +126,21 @@ class Comparison(SelectionCLI):
             raise ValueError("`trainer.max_steps` must be set where the length of an epoch is unknown")
         return int(counter.steps)
 
+    def check_metric(self, steps: int) -> None:
+        """Train a few batches of the whole data set and validate on two, to see whether the metric is logged.
+
+        Args:
+            steps: Number of optimiser steps of a run, which schedules of the learning rate ask for.
+
+        Raises:
+            ValueError: If it isn't, with the names of those that are.
+        """
+        # Two epochs of two batches each: what is logged at the end of an epoch is there as well.
+        options = {"limit_train_batches": 2, "limit_val_batches": 2, "val_check_interval": 4}
+        self.make("full", self.first_seed, [_MetricCheck(self.metric)], **_length(steps), **options)
+        with suppress(_Counted):
+            self.trainer.fit(self.model, datamodule=self.datamodule)
+
     def train(self, name: str, seed: int, steps: int, progress: Progress = lambda point: None) -> RunRecord:
         """Train and evaluate one selector with one seed.
 
@@ -138,17 +153,7 @@ class Comparison(SelectionCLI):
         # Several batches may go into a step.
         every = math.ceil(steps / EVALUATIONS) * self.config.trainer.accumulate_grad_batches
         meter = _Meter(self.metric, progress, energy=self.energy)
-        self.make(
-            name,
-            seed,
-            [meter],
-            max_steps=steps,
-            max_epochs=-1,
-            min_epochs=None,
-            max_time=None,
-            val_check_interval=every,
-            check_val_every_n_epoch=None,
-        )
+        self.make(name, seed, [meter], **_length(steps), val_check_interval=every)
         self.config_init.selection.count_flops = True
         meter.controller = controller = self.config_init.selection.controller
         self.trainer.fit(self.model, datamodule=self.datamodule)
@@ -171,6 +176,12 @@ class Comparison(SelectionCLI):
                 self.datamodule.setup("fit")
                 return getattr(self.datamodule.train_dataloader(), "dataset", None)
         return getattr(getattr(self.trainer, "train_dataloader", None), "dataset", None)
+
+
+def _length(steps: int) -> dict[str, Any]:
+    """Arguments of a Trainer that stops after so many optimiser steps, however many epochs these are."""
+    unlimited = {"max_epochs": -1, "min_epochs": None, "max_time": None, "check_val_every_n_epoch": None}
+    return {"max_steps": steps, **unlimited}
 
 
 def _record(name: str, seed: int, trainer: pl.Trainer, controller: SelectionController, meter: _Meter) -> RunRecord:
@@ -210,8 +221,14 @@ def _wrong_share(controller: SelectionController, trainer: pl.Trainer) -> float 
     return float((usage * wrong.cpu()).sum() / usage.sum())
 
 
+def _check_logged(metric: str, trainer: pl.Trainer) -> None:
+    if metric not in trainer.callback_metrics:
+        logged = ", ".join(sorted(trainer.callback_metrics)) or "nothing"
+        raise ValueError(f"no metric {metric!r} in validation; logged: {logged}; choose one by --metric")
+
+
 class _Counted(Exception):
-    """The steps are known; training isn't wanted."""
+    """What was asked is known; training isn't wanted."""
 
 
 class _StepCounter(pl.Callback):
@@ -220,6 +237,19 @@ class _StepCounter(pl.Callback):
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.steps = trainer.estimated_stepping_batches
         raise _Counted
+
+
+class _MetricCheck(pl.Callback):
+    def __init__(self, metric: str) -> None:
+        self.metric = metric
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        _check_logged(self.metric, trainer)
+        raise _Counted
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *args: Any) -> None:
+        if trainer.current_epoch > 2:  # nothing to validate on: a run says so
+            raise _Counted
 
 
 class _Meter(pl.Callback):
@@ -251,9 +281,7 @@ class _Meter(pl.Callback):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.evaluation_seconds += _now() - self._evaluating_since
-        if self.metric not in trainer.callback_metrics:
-            logged = ", ".join(sorted(trainer.callback_metrics)) or "nothing"
-            raise ValueError(f"no metric {self.metric!r} in validation; logged: {logged}; choose one by --metric")
+        _check_logged(self.metric, trainer)
         self.controller.flush()
         value = float(trainer.callback_metrics[self.metric])
         point = CurvePoint(trainer.global_step, self.controller.books.samples_trained, self.seconds, value)

@@ -357,6 +357,7 @@ def test_a_failing_run_leaves_the_others_alone(
         (["--target", "high"], "argument --target: invalid float value: 'high'"),
         (["--keep_ratio", "1.5"], "`keep_ratio` must be in (0, 1], got 1.5"),
         (["--trainer.max_epochs", "-1"], "`trainer.max_epochs` or `trainer.max_steps` must be set"),
+        (["--metric", "f1"], ", train_loss, val_accuracy, val_loss; choose one by --metric"),
         (["--trainer.epochs", "1"], "unrecognized arguments: --trainer.epochs"),
     ],
 )
@@ -370,9 +371,16 @@ def test_wrong_input_is_told_in_one_line_and_nothing_is_trained(
     assert not (folder / "wrong").exists()
 
 
-def test_an_unknown_metric_names_those_there_are(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert compare(folder, "--metric", "f1", "--seeds", "1", "--selectors", "full", out="metric") == 1
-    assert "no metric 'f1' in validation; logged: train_loss, val_accuracy, val_loss" in capsys.readouterr().out
+def test_a_comparison_without_any_result_writes_no_report(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def train(*args: Any) -> RunRecord:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(Comparison, "train", train)
+    assert compare(folder, out="empty") == 1
+    assert "no run finished: there is nothing to tabulate" in capsys.readouterr().out
+    assert {path.name for path in (folder / "empty").iterdir()} == {"runs", "settings.json"}
 
 
 @pytest.mark.usefixtures("no_pictures")
