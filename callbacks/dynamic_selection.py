@@ -70,7 +70,8 @@ class DynamicSelection(Callback):
             histogram of uses; 0 = never.
 
     Raises:
-        ValueError: If `keep_ratio` or `budget` leaves (0, 1], or `seed` is below 0.
+        ValueError: If `keep_ratio` or `budget` leaves (0, 1], `seed` is below 0, or `features` is a text but no name or
+            path.
         TypeError: If `selector` is no selector, or another argument is of another type.
 
     Example:

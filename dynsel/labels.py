@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Hashable, Mapping, Sequence, Set
+from collections.abc import Hashable, Mapping, Sequence, Set, Sized
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from torch.utils.data import ConcatDataset, Subset
 from dynsel._lib.matrices import name_rows
 from dynsel._lib.progress import track
 
-__all__ = ["dataset_labels", "declared_labels", "encode_labels"]
+__all__ = ["check_labels", "dataset_labels", "declared_labels", "encode_labels"]
 
 logger = logging.getLogger("dynsel")
 
@@ -40,11 +40,9 @@ def encode_labels(labels: Any) -> tuple[Tensor, list[Hashable]]:
         TypeError: If the labels have no order (a dict, a set) or are one text, or a label is not hashable (a vector).
         ValueError: If the labels are not one-dimensional, are masked, or look continuous.
     """
-    _check_container(labels)
+    check_labels(labels)
     array = _as_array(labels)
     if array is not None:
-        if array.ndim != 1:
-            raise ValueError(f"`labels` must be (N,), one per sample, got shape {array.shape}")
         classes, codes = np.unique(array, return_inverse=True)
         names: list[Hashable] = classes.tolist()
     else:
@@ -187,7 +185,16 @@ def _labels_by_pass(dataset: Any, progress_bar: bool) -> list[Any]:
     return labels
 
 
-def _check_container(labels: Any) -> None:
+def check_labels(labels: Any) -> None:
+    """Check that something can be labels, one per sample and in their order, before there are samples.
+
+    Args:
+        labels: (N,) tensor, array or sequence.
+
+    Raises:
+        TypeError: If it is a text, a dict, a set, or has no length.
+        ValueError: If it isn't one-dimensional, or is masked.
+    """
     if isinstance(labels, (str, bytes, Mapping, Set)):
         way_out = "pass its values as a list, in the order of the samples" if isinstance(labels, Mapping) else ""
         way_out = "a text's letters are no labels" if isinstance(labels, (str, bytes)) else way_out
@@ -195,6 +202,11 @@ def _check_container(labels: Any) -> None:
             "`labels` must be an array or a list, one per sample and in their order, got "
             f"{type(labels).__name__}; {way_out or 'a set has no order'}"
         )
+    shape = getattr(labels, "shape", None)
+    if isinstance(shape, tuple) and len(shape) != 1:
+        raise ValueError(f"`labels` must be (N,), one per sample, got shape {tuple(shape)}")
+    if not isinstance(labels, Sized):
+        raise TypeError(f"`labels` must be an array or a list, one per sample and in their order, got {labels!r}")
     if isinstance(labels, np.ma.MaskedArray) and bool(np.ma.getmaskarray(labels).any()):
         rows = np.flatnonzero(np.ma.getmaskarray(labels).reshape(len(labels), -1).any(1)).tolist()
         raise ValueError(

@@ -76,8 +76,9 @@ class SelectionController:
         driver: Whoever trains; `attach` another one than a loop written by hand.
 
     Raises:
-        TypeError: If `selector` is no selector, or a number is none.
-        ValueError: If `keep_ratio` or `budget` leaves (0, 1], `max_epochs` is below 1 or `seed` below 0.
+        TypeError: If `selector` is no selector, `features` or `labels` can't be any, or a number is none.
+        ValueError: If `keep_ratio` or `budget` leaves (0, 1], `max_epochs` is below 1 or `seed` below 0, or `features`
+            is a text but no name or path.
 
     Example:
         >>> import torch

@@ -2,19 +2,44 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 from torch.utils.data import Subset
 
 from dynsel._lib.checks import check_keys
+from dynsel._lib.messages import suggest
 from dynsel.features.arrays import load_features
 from dynsel.features.capture import CapturedFeatures
-from dynsel.labels import dataset_labels, declared_labels, encode_labels
+from dynsel.labels import check_labels, dataset_labels, declared_labels, encode_labels
 from dynsel.samplers.epoch_record import Books
 from dynsel.selectors import Selector
 
 __all__ = ["Sources"]
+
+
+def check_features(features: Any) -> None:
+    """Check that something can say where features come from, before there are samples; no file is looked for.
+
+    Args:
+        features: As `SelectionController` takes them.
+
+    Raises:
+        TypeError: If it is no tensor, array or text.
+        ValueError: If it is a text, but neither a name nor a path.
+    """
+    if features is None or isinstance(features, Tensor | np.ndarray | os.PathLike):
+        return
+    kinds = "an (N, d) tensor or array, 'model', 'model:NAME', 'pixels', or a path (.npy, .npz, .npz:KEY, a folder)"
+    if not isinstance(features, str):
+        raise TypeError(f"`features` must be {kinds}, got {features!r}")
+    path, _, key = features.partition(".npz:")
+    is_path = bool(path and key) or features.endswith((".npy", ".npz", ".npy.json")) or os.sep in features
+    if not (is_path or features in ("model", "pixels") or features.startswith("model:") or os.path.isdir(features)):
+        near = suggest(features, ("model", "pixels"), others=False)
+        raise ValueError(f"`features` must be {kinds}, got {features!r}{near}")
 
 
 class Sources:
@@ -26,6 +51,10 @@ class Sources:
         labels: Likewise.
         books: Where the time that it takes is entered.
 
+    Raises:
+        TypeError: If features or labels are of a kind that can't be any.
+        ValueError: If features are a text but no name or path, or labels aren't one-dimensional.
+
     Attributes:
         codes: (N,) int64 class codes, for the selector or for the log only; None if there are none.
         capture: Collects features from the model in training; None if the selector needs none, or has them already.
@@ -35,6 +64,9 @@ class Sources:
     """
 
     def __init__(self, selector: Selector, features: Any, labels: Any, books: Books) -> None:
+        check_features(features)
+        if labels is not None:
+            check_labels(labels)
         self.selector, self.features, self.labels, self.books = selector, features, labels, books
         self._forget()
 
