@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -30,6 +32,9 @@ SEPARATORS = {1: ": ", 2: "\n"}
 def ranking_figure(records: Sequence[RunRecord], *, metric: str = "val_accuracy") -> Figure:
     """The metric after the last step, best selector at the top: each seed a dot, mean, and its 95 % interval.
 
+    The axis is made for the dots: an interval that is much wider, as those of two seeds are, ends in an arrow. No
+    share is above 100 %.
+
     Args:
         records: Finished runs.
         metric: Name of the metric of the runs' values.
@@ -37,28 +42,47 @@ def ranking_figure(records: Sequence[RunRecord], *, metric: str = "val_accuracy"
     groups = by_selector(records)
     ranked = sorted(groups, key=lambda name: mean_of(groups[name], "value"), reverse=not lower_is_better(metric))
     figure, axes = _bars(ranked)
+    bounds = (0.0, 1.0) if is_share(metric) else (-math.inf, math.inf)
+    axes.set_xlim(_ends([run.value for run in records], bounds))
+    axes.tick_params(axis="y", pad=8)  # room for arrows
     for place, name in enumerate(ranked):
-        values = [run.value for run in groups[name]]
-        mean, half = float(np.mean(values)), half_width(values)
-        style = selector_style(name, ranked) | {"linestyle": "-"}
-        if half is not None:
-            axes.plot([mean - half, mean + half], [place, place], **style | {"marker": ""}, linewidth=1.8)
-        axes.plot(mean, place, **style, markersize=7)
-        axes.plot(values, [place] * len(values), "o", color="white", markeredgecolor="0.3", markersize=3.5)
+        style = selector_style(name, ranked) | {"linestyle": "-", "clip_on": False}
+        _result(axes, place, [run.value for run in groups[name]], style, bounds)
         if name in BASELINES:
+            mean = mean_of(groups[name], "value")
             axes.axvline(mean, color=style["color"], linestyle="--", linewidth=1.0, zorder=0)
-    label = plain_text(metric_label(metric))
     seeds = max(map(len, groups.values()))
-    title = f"{seeds} seeds (dots), mean and 95 % interval" if seeds > 1 else "one seed"
+    title = f"{seeds} seeds (dots), mean and 95 % interval (an arrow: goes on)" if seeds > 1 else "one seed"
     lines = " and ".join(name for name in BASELINES if name in groups)
     axes.set_title(title + (f"\nbroken lines: {lines}" if lines else ""), fontsize=10, loc="left")
-    axes.set_xlabel(f"{label} after the last step")
+    axes.set_xlabel(f"{plain_text(metric_label(metric))} after the last step")
     if is_share(metric):
         axes.xaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
-        # An interval of few seeds may go beyond what a share can be.
-        low, high = axes.get_xlim()
-        axes.set_xlim(max(low, -0.005), min(high, 1.005))
     return figure
+
+
+def _ends(values: Sequence[float], bounds: tuple[float, float]) -> tuple[float, float]:
+    """Of an axis that shows all values, and on each side as much again for intervals."""
+    finite = [value for value in values if math.isfinite(value)] or [0.5]
+    margin = (max(finite) - min(finite)) or 0.05 * abs(finite[0]) or 0.05
+    return max(bounds[0], min(finite) - margin), min(bounds[1], max(finite) + margin)
+
+
+def _result(
+    axes: Axes, place: int, values: Sequence[float], style: dict[str, Any], bounds: tuple[float, float]
+) -> None:
+    """One line of the ranking: the interval as far as the axis goes, the mean and the seeds."""
+    mean, half = float(np.mean(values)), half_width(values)
+    if half is not None:
+        low, high = np.clip([mean - half, mean + half], *bounds)
+        left, right = axes.get_xlim()
+        axes.plot([max(low, left), min(high, right)], [place, place], **style | {"marker": ""}, linewidth=1.8)
+        for end, marker, beyond in ((left, "<", low < left), (right, ">", high > right)):
+            if beyond:
+                axes.plot(end, place, **style | {"marker": marker}, markersize=6)
+    axes.plot(mean, place, **style, markersize=7)
+    places = [place] * len(values)
+    axes.plot(values, places, "o", color="white", markeredgecolor="0.3", markersize=3.5, clip_on=False)
 
 
 def usage_figure(records: Sequence[RunRecord]) -> Figure:
@@ -87,7 +111,7 @@ def usage_figure(records: Sequence[RunRecord]) -> Figure:
         title = f"{names[name]}{SEPARATORS[columns]}mean {usage.mean():.1f}, never used {100 * never:.1f} %"
         axes.set_title(title, fontsize=10 if columns == 1 else 8, loc="left")
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
-        axes.yaxis.set_major_locator(MaxNLocator(4))
+        axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
         axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
         plain_axes(axes)
     figure.supxlabel("times trained on", fontsize=10)
@@ -172,14 +196,15 @@ def overlap_figure(records: Sequence[RunRecord]) -> Figure | None:
     count = len(names)
     figure = new_figure(max(5.0, 2.4 + 0.62 * count), max(3.6, 2.0 + 0.46 * count))
     axes = figure.add_subplot()
-    low = float(min(0.9, np.nanmin(shares))) if np.isfinite(shares).any() else 0.0
-    image = axes.imshow(shares, cmap="cividis", vmin=low, vmax=1.0, aspect="auto")
+    image = axes.imshow(shares, cmap="cividis", vmin=0.0, vmax=1.0, aspect="auto")
     axes.set_xticks(range(count), names, rotation=40, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(count), names)
     axes.tick_params(length=0)
     for (row, place), share in np.ndenumerate(shares):
         text = f"{100 * share:.0f}" if np.isfinite(share) else "–"
-        axes.text(place, row, text, ha="center", va="center", color="white" if share < (low + 1) / 2 else "black")
-    axes.set_title("training samples in common, in percent", fontsize=10, loc="left")
+        axes.text(place, row, text, ha="center", va="center", color="white" if share < 0.5 else "black")
+    # Without this a diagonal below 100 looks like a mistake.
+    diagonal = "\ndiagonal: between seeds of one selector" if np.isfinite(np.diag(shares)).any() else ""
+    axes.set_title(f"training samples in common, in percent{diagonal}", fontsize=10, loc="left")
     figure.colorbar(image, format=PercentFormatter(1.0, decimals=0, symbol=" %"))
     return figure

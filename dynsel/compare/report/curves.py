@@ -15,19 +15,19 @@ from dynsel.compare.record import RunRecord, by_selector
 from dynsel.compare.report.style import metric_label, selector_style, shown_names
 from dynsel.compare.table import is_share, value_text
 
-__all__ = ["accuracy_figure", "class_balance_figure"]
+__all__ = ["accuracy_figure", "class_balance_figure", "spread_text"]
 
 # More selectors than these are named below the axes; each line of names takes so much height, in inches.
 INSIDE, NAMES_HEIGHT = 5, 0.2
-# The bands of more selectors than these hide one another.
-BANDS = 8
+# The bands of more selectors than these hide one another; those of fewer seeds than these say little.
+BANDS, BAND_SEEDS = 8, 4
 COST = {"samples": "samples trained on (with repetition)", "seconds": "seconds of training and selection"}
 
 
 def accuracy_figure(
     records: Sequence[RunRecord], *, metric: str = "val_accuracy", over: Literal["samples", "seconds"] = "samples"
 ) -> Figure:
-    """The metric over what it took: mean over the seeds, and a band of one sample standard deviation.
+    """The metric over what it took: mean over the seeds, and beside it what `spread_text` says.
 
     Args:
         records: Finished runs.
@@ -43,13 +43,9 @@ def accuracy_figure(
         cost = np.mean([[getattr(p, over) for p in run.curve[:points]] for run in runs], axis=0)
         values = np.array([[p.value for p in run.curve[:points]] for run in runs])
         label = f"{names[name]} ({value_text(values[:, -1].mean(), metric)})"
-        _line(axes, cost, values, label, selector_style(name, list(groups)), band=len(groups) <= BANDS)
-    seeds = max(len(runs) for runs in groups.values())
-    spread = "one seed"
-    if seeds > 1:
-        spread = f"mean of {seeds} seeds" + (", band: ± 1 standard deviation" if len(groups) <= BANDS else "")
+        _line(axes, cost, values, label, selector_style(name, list(groups)), spread=len(groups) <= BANDS)
     label = plain_text(metric_label(metric))
-    axes.set_title(f"{label} over {COST[over]}\n{spread}", fontsize=10, loc="left")
+    axes.set_title(f"{label} over {COST[over]}\n{spread_text(records)}", fontsize=10, loc="left")
     axes.set_xlabel(COST[over])
     axes.set_ylabel(label)
     if over == "samples":
@@ -63,8 +59,26 @@ def accuracy_figure(
     return figure
 
 
+def spread_text(records: Sequence[RunRecord]) -> str:
+    """What lines and bands of the curves are.
+
+    Args:
+        records: Finished runs.
+    """
+    groups = by_selector(records)
+    seeds = max(map(len, groups.values()))
+    if seeds == 1:
+        return "one seed"
+    few = f"mean of {seeds} seeds"
+    if len(groups) > BANDS:
+        return few
+    return f"{few}, thin lines: each seed" if seeds < BAND_SEEDS else f"{few}, band: ± 1 sample standard deviation"
+
+
 def class_balance_figure(records: Sequence[RunRecord]) -> Figure | None:
     """How alike the class shares of selection and data set are, epoch by epoch; None without labels.
+
+    A selection that is half as large makes twice as many epochs of as many steps: all lines end where training ends.
 
     Args:
         records: Finished runs.
@@ -76,21 +90,23 @@ def class_balance_figure(records: Sequence[RunRecord]) -> Figure | None:
     if not groups:
         return None
     names = shown_names(list(groups))
-    figure = new_figure(7.5, 3.8 + NAMES_HEIGHT * -(-len(groups) // 3))
+    figure = new_figure(7.5, 3.8 + NAMES_HEIGHT * -(-len(groups) // 2))
     axes = figure.add_subplot()
     for name, runs in groups.items():
         epochs = min(map(len, runs))
         values = np.array([run[:epochs] for run in runs])
+        label = f"{names[name]} ({epochs} epoch{'s' if epochs > 1 else ''})"
         style = selector_style(name, list(groups))
-        _line(axes, np.arange(1, epochs + 1), values, names[name], style, band=len(groups) <= BANDS)
+        _line(axes, np.arange(1, epochs + 1) / epochs, values, label, style, spread=len(groups) <= BANDS)
     title = "class balance of each epoch's selection\n1 = the class shares of the data set"
     axes.set_title(title, fontsize=10, loc="left")
-    axes.set_xlabel("epoch")
+    axes.set_xlabel("share of the run's epochs")
     axes.set_ylabel("class balance")
-    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
+    axes.set_xlim(0, 1.02)
     axes.set_ylim(min(0.9, axes.get_ylim()[0]), 1.005)
     # The lines leave no corner free.
-    _legend(figure, axes, "selector", min(3, len(groups)))
+    _legend(figure, axes, "selector", min(2, len(groups)))
     plain_axes(axes)
     return figure
 
@@ -103,13 +119,16 @@ def _legend(figure: Figure, axes: Axes, title: str, columns: int) -> None:
         axes.legend(title=title, frameon=False, loc="best")
 
 
-def _line(axes: Axes, x: Array, values: Array, label: str, style: dict[str, Any], *, band: bool) -> None:
+def _line(axes: Axes, x: Array, values: Array, label: str, style: dict[str, Any], *, spread: bool) -> None:
+    """The mean of (seeds, points) values, and with `spread` each seed or, of many seeds, a band."""
     mean = values.mean(0)
     every = max(1, round(len(x) / 10))
     axes.plot(x, mean, label=label, linewidth=1.8, markersize=5, markevery=every, **style)
-    if band and len(values) > 1:
+    if spread and 1 < len(values) < BAND_SEEDS:
+        axes.plot(x, values.T, color=style["color"], linewidth=0.7, alpha=0.5, zorder=1)
+    elif spread and len(values) > 1:
         std = values.std(0, ddof=1)
-        axes.fill_between(x, mean - std, mean + std, color=style["color"], alpha=0.15, linewidth=0)
+        axes.fill_between(x, mean - std, mean + std, color=style["color"], alpha=0.12, linewidth=0)
 
 
 def _focus(axes: Axes, values: list[float]) -> None:

@@ -16,7 +16,7 @@ from dynsel._lib.sheets import image_sheet, is_image, sheet_data
 from dynsel._lib.tables import csv_table
 from dynsel.compare.record import RunRecord, by_selector
 from dynsel.compare.report.bars import overlap_figure, ranking_figure, time_figure, usage_figure, wrong_labels_figure
-from dynsel.compare.report.curves import BANDS, accuracy_figure, class_balance_figure
+from dynsel.compare.report.curves import accuracy_figure, class_balance_figure, spread_text
 from dynsel.compare.report.data import (
     PARTS,
     balance_data,
@@ -98,7 +98,8 @@ def _results(records: Sequence[RunRecord], metric: str) -> Picture:
     label = metric_label(metric)
     said = {name: ", ".join(value_text(run.value, metric) for run in runs) for name, runs in _shown(records).items()}
     caption = (
-        "Each seed a dot; the mean and its 95 % confidence interval by Student's t, which is wide with few seeds. "
+        "Each seed a dot; the mean and its 95 % confidence interval by Student's t, which is wide with few seeds: an "
+        "arrow says that it goes on beyond the axis. "
         "Whether a difference is settled is for the paired test in the table to say."
     )
     text = f"Dots and intervals, one line per selector, the best first. Seeds: {_listed(said)}."
@@ -127,8 +128,8 @@ def _curves(records: Sequence[RunRecord], metric: str) -> Iterator[Picture]:
         for name, runs in _shown(records).items()
     }
     text = f"Lines, one per selector. At their ends: {_listed(ends)}."
-    seeds = "Mean over the seeds"
-    seeds += "; the band is ± 1 sample standard deviation." if len(by_selector(records)) <= BANDS else "."
+    spread = spread_text(records)
+    seeds = f"{spread[0].upper()}{spread[1:]}."
     figure = accuracy_figure(records, metric=metric)
     yield _picture("accuracy", f"{label} over samples", seeds, text, figure, data)
     figure = accuracy_figure(records, metric=metric, over="seconds")
@@ -165,7 +166,8 @@ def _balance(records: Sequence[RunRecord]) -> Iterator[Picture]:
             for name, runs in _shown(records).items()
             if any(run.class_balance for run in runs)
         }
-        caption = "1 minus the total variation distance between the class shares of selection and data set."
+        caption = "1 minus the total variation distance between the class shares of selection and data set. Runs of "
+        caption += "as many steps have fewer epochs where an epoch is longer; a line goes over all epochs of its runs."
         text = f"Lines over the epochs, one per selector, whose means are: {_listed(means)}."
         yield _picture("class_balance", "Class balance", caption, text, figure, csv_table(balance_data(records)))
 
@@ -184,7 +186,7 @@ def _overlap(records: Sequence[RunRecord]) -> Iterator[Picture]:
     caption = (
         "Share of the training that two selectors have in common: the sum over the samples of min(p, q), where p and q "
         "are a sample's shares of all uses by one and the other. Mean over pairs of the same seed; on the diagonal "
-        "over pairs of different seeds of one selector, which tells what is chance."
+        "over pairs of different seeds of one selector, which tells what is chance. Colours go from 0 to 100 %."
     )
     text = f"Heat map with numbers: {_listed(said)}." if said else "Heat map of a single selector."
     yield _picture("overlap", "Overlap between selectors", caption, text, figure, csv_table(overlap_data(records)))

@@ -71,12 +71,20 @@ def test_accuracy_shows_mean_and_spread() -> None:
     wanted = np.mean([[point.value for point in run.curve] for run in records], axis=0)
     np.testing.assert_allclose(np.asarray(line.get_ydata()), wanted)
     assert np.asarray(line.get_xdata()).tolist() == [600 * i for i in range(1, 13)]
-    assert len(axes.collections) == 1
+    assert len(axes.collections) == 0, "three seeds are shown one by one"
+    for seed, run in zip(axes.lines[1:], records, strict=True):
+        assert np.asarray(seed.get_ydata()).tolist() == [point.value for point in run.curve]
     assert f"{100 * wanted[-1]:.2f} %" in axes.get_legend().get_texts()[0].get_text()
 
 
+def test_four_seeds_have_a_band() -> None:
+    axes = accuracy_figure(runs(("random",), 4)).axes[0]
+    assert (len(axes.lines), len(axes.collections)) == (1, 1)
+    assert "band: ± 1 sample standard deviation" in axes.get_title(loc="left")
+
+
 def test_many_selectors_have_no_bands() -> None:
-    figure = accuracy_figure(runs(MANY, 3))
+    figure = accuracy_figure(runs(MANY, 4))
     assert len(figure.axes[0].collections) == 0
     assert "band" not in figure.axes[0].get_title(loc="left")
 
@@ -93,13 +101,25 @@ def test_ranking_by_hand() -> None:
     interval, mean, dots, *_ = axes.lines
     # Student's t of two degrees of freedom, 97.5 %: 4.3027; standard deviation 0.1.
     half = 4.3027 * 0.1 / 3**0.5
-    assert np.asarray(interval.get_xdata()) == pytest.approx([0.8 - half, 0.8 + half], rel=1e-4)
+    assert np.asarray(interval.get_xdata()) == pytest.approx([0.8 - half, 1.0], rel=1e-4), "no share above 1"
     assert float(np.asarray(mean.get_xdata())[0]) == pytest.approx(0.8)
     assert np.asarray(dots.get_xdata()).tolist() == [0.8, 0.9, 0.7]
     broken = [float(np.asarray(line.get_xdata())[0]) for line in axes.lines if line.get_linestyle() == "--"]
     assert broken == pytest.approx([0.6, 0.1]), "random and full"
     top = ranking_figure(records, metric="val_loss").axes[0].get_yticklabels()[0]
     assert top.get_text() == "full", "a lower loss is better"
+
+
+def test_a_ranking_of_two_seeds_is_about_the_seeds() -> None:
+    records = [result("rrd", i, v) for i, v in enumerate((0.90, 0.92))] + [result("mine", 0, 1.0)]
+    axes = ranking_figure(records).axes[0]
+    # As much room as the dots take, and no share above 1.
+    assert axes.get_xlim() == pytest.approx((0.80, 1.0))
+    interval = next(line for line in axes.lines if line.get_color() == selector_style("rrd", ["rrd"])["color"])
+    # Student's t of one degree of freedom is 12.7: 0.91 ± 0.127.
+    assert np.asarray(interval.get_xdata()) == pytest.approx([0.80, 1.0])
+    assert [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "<"] == pytest.approx([0.80])  # type: ignore[index]
+    assert not [line for line in axes.lines if line.get_marker() == ">"], "it ends at 100 %, and doesn't go on"
 
 
 def test_accuracy_over_seconds() -> None:
@@ -118,6 +138,16 @@ def test_usage_shows_shares() -> None:
     tallest = max(full.patches, key=lambda patch: patch.get_height())
     assert tallest.get_height() == pytest.approx(1.0)
     assert tallest.get_x() + tallest.get_width() / 2 == pytest.approx(8)
+
+
+def test_class_balance_ends_with_training() -> None:
+    records = [RunRecord("full", 0, class_balance=[1.0] * 4), RunRecord("rrd", 0, class_balance=[0.9] * 8)]
+    figure = class_balance_figure(records)
+    assert figure is not None
+    full, rrd = (np.asarray(line.get_xdata()).tolist() for line in figure.axes[0].lines)
+    assert full == [0.25, 0.5, 0.75, 1.0]
+    assert rrd[1::2] == full, "two epochs of a half take as long as one of all"
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["full (4 epochs)", "rrd (8 epochs)"]
 
 
 def test_class_balance_needs_labels() -> None:
@@ -169,7 +199,15 @@ def test_overlap_says_its_numbers() -> None:
     assert figure is not None
     # One seed can't be compared with another one.
     assert [text.get_text() for text in figure.axes[0].texts] == ["–", "100", "100", "–"]
+    assert "diagonal" not in figure.axes[0].get_title(loc="left")
     assert overlap_figure(runs(("full",), 1)) is None
+
+
+def test_overlap_has_the_same_colours_everywhere() -> None:
+    figure = overlap_figure(runs(("full", "rrd"), 2))
+    assert figure is not None
+    assert figure.axes[0].images[0].get_clim() == (0.0, 1.0)
+    assert "diagonal: between seeds of one selector" in figure.axes[0].get_title(loc="left")
 
 
 def test_a_selector_looks_the_same_everywhere() -> None:
