@@ -117,7 +117,17 @@ def _expanded(args: list[str]) -> list[str]:
 
 def _instantiated(parser: CommandParser, options: Namespace) -> tuple[Any, Any]:
     """Extractor and data set, each None where there is none."""
-    made = instantiate(parser, options)
+    try:
+        made = instantiate(parser, options)
+    except ValueError as error:
+        lines = str(error).splitlines()
+        if not lines or not lines[0].startswith("Does not validate"):
+            raise
+        # Every type that was tried has its say; what the right one said is neither about types nor what was given.
+        noise = ("- Import path", "- Expected a")
+        said = [line.strip() for line in lines if line.startswith("  - ") and not line.strip().startswith(noise)]
+        text = "; ".join(line.removeprefix("- ") for line in said) or " ".join(lines)
+        raise ValueError(f"`--data` or `--extractor` can't be made: {text}") from error
     return made.get("extractor"), None if made.get("data") is None else _find_dataset(made.data, options.split)
 
 

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
+import warnings
 from pathlib import Path
 
 import lightning.pytorch as pl
+from jsonargparse import ArgumentError
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from dynsel._lib.messages import suggest
+from dynsel.callbacks import DynamicSelection
 from dynsel.callbacks.cli import SelectionCLI
 
 __all__ = ["fit", "predict", "test", "validate"]
+
+_NO_LAST = "there is no last checkpoint available"  # so says Lightning
 
 
 class _Interrupts(pl.Callback):
@@ -54,13 +61,38 @@ def predict(args: list[str]) -> int:
 def _run(args: list[str]) -> int:
     interrupts = _Interrupts()
     try:
-        SelectionCLI(args, trainer_defaults={"callbacks": [interrupts]})
+        with warnings.catch_warnings():
+            # Lightning would train from the start, hours that nobody asked for.
+            warnings.filterwarnings("error", f".*{_NO_LAST}")
+            SelectionCLI(args, trainer_defaults={"callbacks": [interrupts]})
+    except ArgumentError as error:
+        raise ValueError(_explained(args, str(error))) from error
+    except UserWarning as error:
+        if _NO_LAST not in str(error):
+            raise
+        raise ValueError(
+            "`ckpt_path`: there is no last checkpoint to go on from; without the option training starts anew"
+        ) from error
     except SystemExit:
         if interrupts.trainer is None:
             raise  # `--help` and `--print_config` end so
         print(f"\ndynsel: interrupted. {_resume_hint(interrupts.trainer)}", file=sys.stderr)
         return 130
     return 0
+
+
+def _explained(args: list[str], message: str) -> str:
+    """What the parser refused, with the way out."""
+    if "arguments are required" in message and not any(word.split("=")[0] in ("-c", "--config") for word in args):
+        return f"`dynsel {args[0]}` needs a model, at least: give --config FILE"
+    _, unknown, words = message.partition("unrecognized arguments: ")
+    if not unknown:
+        return message
+    word = words.split()[0].split("=")[0]
+    groups = {"selection": DynamicSelection, "trainer": pl.Trainer}
+    known = [f"--{group}.{name}" for group, cls in groups.items() for name in inspect.signature(cls).parameters]
+    meant = [name for name in known if name.partition(".")[2] == word.removeprefix("--")]
+    return message + suggest(meant[0] if meant else word, meant or known, others=False)
 
 
 def _resume_hint(trainer: pl.Trainer) -> str:

@@ -64,6 +64,8 @@ def fit(args: list[str]) -> int:
         codes = _written_codes(options, found, features, console.is_terminal)
     facts = {**_facts(options, found, codes), **provenance(["sae", "fit", *args], ("torch",))}
     write_atomically(options.out.with_suffix(".json"), json.dumps(facts, indent=1) + "\n")
+    if found.sae.k < options.k:
+        say(console, f"k lowered to {found.sae.k}: at most half of the factors")
     say(
         console,
         f"{options.out}: {found.sae.num_factors:,} factors, k = {found.sae.k}, fraction of variance unexplained "

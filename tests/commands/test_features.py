@@ -118,6 +118,10 @@ def test_a_folder_of_images(folder: Path, capsys: Any) -> None:
             "`split` must be one of train",
         ),
         (["extract", *DIGITS, "--extractor", "pixels"], "out"),
+        (
+            ["extract", "--data", ".", "--extractor", "pixels", "--out", "f.npy"],
+            "dynsel: error: `--data` or `--extractor` can't be made: Couldn't find any class folder in ..\n",
+        ),
         (["extrct"], "unknown command 'features extrct'; did you mean 'extract'?"),
         (["info", "f.npy"], "there is no feature file f.npy"),
         (["info"], "store"),

@@ -165,11 +165,28 @@ def test_interrupt_before_any_checkpoint(
     assert "No checkpoint was written yet" in capsys.readouterr().err
 
 
+def test_interrupt_while_features_are_fitted(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The autoencoder has a Trainer of its own, which turns Ctrl-C into an exit."""
+    from dynsel.sae import training
+
+    def interrupt(*args: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training.SAETraining, "training_step", interrupt)
+    assert fit("--selection.selector", "rrd", "--selection.features", "pixels") == 130
+    assert "dynsel: interrupted. No checkpoint was written yet" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
         (["fit", "--config", "nowhere.yaml"], "`config`: File does not exist"),
-        (["fit"], "the following arguments are required"),
+        (["fit"], "`dynsel fit` needs a model, at least: give --config FILE"),
+        (["fit", "--keep_ratio", "0.3"], "unrecognized arguments: --keep_ratio 0.3; did you mean '--selection.keep_r"),
+        (["fit", "--config", "digits.yaml", "--max_epochs=3"], "did you mean '--trainer.max_epochs'"),
+        (["fit", "--config", "digits.yaml", "--ckpt_path", "last"], "`ckpt_path`: there is no last checkpoint to go "),
         (["fti"], "unknown command 'fti'; did you mean 'fit'"),
         (["fit", "--config", "digits.yaml", "--selection.selector", "randm"], "did you mean 'random'?"),
         (

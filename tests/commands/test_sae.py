@@ -127,3 +127,11 @@ def test_help(capsys: Any) -> None:
     assert "dynsel sae fit --features clip.npy --out sae.safetensors --plot" in capsys.readouterr().out
     assert main(["sae", "fit", "--help"]) == 0
     assert "--precision" in capsys.readouterr().out
+
+
+def test_a_lowered_k_is_told(folder: Path, capsys: Any) -> None:
+    fit = ("sae", "fit", "--features", "f.npy", "--epochs", "1", "--device", "cpu", "--num_factors", "16")
+    assert main([*fit, "--k", "40", "--out", "s.safetensors"]) == 0
+    assert "k lowered to 8: at most half of the factors\n" in capsys.readouterr().out
+    assert main([*fit, "--k", "8", "--out", "s.safetensors"]) == 0
+    assert "lowered" not in capsys.readouterr().out
