@@ -201,21 +201,18 @@ def as_keep_ratio(value: float | Schedule) -> Schedule:
         TypeError: If `value` is neither a number nor a `Schedule`.
         ValueError: If it leaves (0, 1] at any of 1,001 points of progress.
     """
-    if isinstance(value, bool) or not isinstance(value, numbers.Real | Schedule):
-        raise TypeError(f"`keep_ratio` must be a number in (0, 1] or a dynsel.schedules.Schedule, got {value!r}")
     why = "it is the share of the training set to train on, so 0.3 keeps 30 %"
-    if not isinstance(value, Schedule):
-        return Constant(check_number("keep_ratio", value, above=0, at_most=1, why=why))
-    schedule = value
-    for i in range(1001):
-        ratio = schedule(i / 1000)
-        if not 0 < ratio <= 1:
-            where = "" if isinstance(schedule, Constant) else f" at progress {i / 1000}"
-            raise ValueError(
-                f"`keep_ratio` must be in (0, 1], got {ratio}{where}; "
-                "it is the share of the training set to train on, so 0.3 keeps 30 %"
-            )
-    return schedule
+    if isinstance(value, Schedule):
+        for i in range(1001):
+            ratio = value(i / 1000)
+            if not 0 < ratio <= 1:
+                where = "" if isinstance(value, Constant) else f" at progress {i / 1000}"
+                raise ValueError(f"`keep_ratio` must be in (0, 1], got {ratio}{where}; {why}")
+        return value
+    given: object = value  # whatever its type says
+    if isinstance(given, bool) or not isinstance(given, numbers.Real):
+        raise TypeError(f"`keep_ratio` must be a number in (0, 1] or a dynsel.schedules.Schedule, got {value!r}")
+    return Constant(check_number("keep_ratio", value, above=0, at_most=1, why=why))
 
 
 def check_schedule(name: str, value: float | Schedule, low: float = 0.0, high: float = math.inf) -> Schedule:

@@ -112,8 +112,7 @@ def share_of_round(selector: Selector, keep_ratio: float) -> float:
 
     It is ρ; but 1 where batches shrink instead, or the selector itself says how many samples it takes.
     """
-    in_batches = isinstance(selector, (BatchSelector, CandidateSelector))
-    takes_all = selector.shrink if in_batches else not selector.exact
+    takes_all = selector.shrink if isinstance(selector, BatchSelector | CandidateSelector) else not selector.exact
     return 1.0 if takes_all else keep_ratio
 
 

@@ -246,5 +246,5 @@ def weighed(part: Part, gradient: Tensor, weights: Tensor) -> Tensor:
 
 def _same(tag: Tag, other: Tag | None) -> bool:
     if isinstance(tag, int) or other is None or isinstance(other, int):
-        return isinstance(other, int) and tag == other
+        return isinstance(other, int) and isinstance(tag, int) and tag == other
     return tag.shape == other.shape and bool(torch.equal(tag, other))

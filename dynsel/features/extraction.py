@@ -196,11 +196,9 @@ class Extraction(pl.LightningModule):
 
     @staticmethod
     def _features(features: Any, count: int) -> Tensor:
+        said = f"{tuple(features.shape)} {features.dtype}" if isinstance(features, Tensor) else type(features).__name__
         tensor = isinstance(features, Tensor) and features.is_floating_point() and features.ndim >= 2
-        if not tensor or len(features) != count:
-            said = (
-                f"{tuple(features.shape)} {features.dtype}" if isinstance(features, Tensor) else type(features).__name__
-            )
+        if not isinstance(features, Tensor) or not tensor or len(features) != count:
             raise ValueError(
                 f"an extractor must return ({count}, d) floating-point features for {count} items, got {said}"
             )
