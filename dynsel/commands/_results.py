@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dynsel._lib.console import say, value_table
 from dynsel._lib.files import write_atomically
@@ -55,29 +55,19 @@ def write_results(
     device = comparison.device() if plan.energy else None
     allowed = store.steps if plan.equal == "seconds" else None
     known = worths(rows, records, full, store.steps or 0, plan.equal, plan.metric) if plan.worth else None
+    summary = ""
     if known is not None:
         rows = [replace(row, worth=known.of.get(row.selector)) for row in rows]
+        summary = known.sentence(metric_label(plan.metric), labels([row.selector for row in rows]))
+        say(console, summary)
     found = tables(rows, len(plan.seeds), plan.metric, energy_parts(rows, device), allowed, UNITS[plan.equal])
-    names = labels([row.selector for row in rows])
-    summary = "" if known is None else known.sentence(metric_label(plan.metric), names)
     facts, columns = conditions(plan, store, rows, device), meanings(plan, rows)
     write_atomically(plan.results / "table.md", results_markdown(found, [*facts, *columns], summary))
     write_atomically(plan.results / "results.csv", results_csv(rows, plan.metric))
-    if summary:
-        say(console, summary)
     _print_tables(plan, found, rows, console)
+    page: dict[str, Any] = {"tables": found, "facts": facts, "meanings": columns, "worths": known, "summary": summary}
     dataset = comparison.train_dataset()
-    paths = write_report(
-        records,
-        plan.results,
-        metric=plan.metric,
-        dataset=dataset,
-        tables=found,
-        facts=facts,
-        meanings=columns,
-        worths=known,
-        summary=summary,
-    )
+    paths = write_report(records, plan.results, metric=plan.metric, dataset=dataset, **page)
     say(console, ", ".join(map(str, paths)))
     return 1 if any(row.errors for row in rows) or any(run.error for run in full) else 0
 

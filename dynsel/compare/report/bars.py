@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from dynsel._lib.figures import new_figure, plain_axes, plain_text
+from dynsel._lib.figures import Array, new_figure, plain_axes, plain_text
 from dynsel.compare.record import RunRecord, by_selector
 from dynsel.compare.report.data import PARTS, mean_of, overlaps, time_parts
 from dynsel.compare.report.style import metric_label, selector_style, shown_names
@@ -105,18 +105,21 @@ def usage_figure(records: Sequence[RunRecord]) -> Figure:
         axes.set_axis_off()
     for axes, (name, runs) in zip(panels, groups.items(), strict=False):
         usage = np.concatenate([run.usage for run in runs])
-        weights = np.full(len(usage), 1 / len(usage))
-        axes.hist(usage, edges, weights=weights, color=selector_style(name, list(groups))["color"], rwidth=0.9)
+        _histogram(axes, usage, edges, selector_style(name, list(groups))["color"])
         never = float((usage == 0).mean())
         title = f"{names[name]}{SEPARATORS[columns]}mean {usage.mean():.1f}, never used {100 * never:.1f} %"
         axes.set_title(title, fontsize=10 if columns == 1 else 8, loc="left")
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
-        axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
-        axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
-        plain_axes(axes)
     figure.supxlabel("times trained on", fontsize=10)
     figure.supylabel("share of the samples", fontsize=10)
     return figure
+
+
+def _histogram(axes: Axes, usage: Array, edges: Array, color: str) -> None:
+    axes.hist(usage, edges.tolist(), weights=np.full(len(usage), 1 / len(usage)), color=color, rwidth=0.9)
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
+    axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+    axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
+    plain_axes(axes)
 
 
 def time_figure(records: Sequence[RunRecord]) -> Figure:

@@ -83,18 +83,15 @@ def class_balance_figure(records: Sequence[RunRecord]) -> Figure | None:
     Args:
         records: Finished runs.
     """
-    groups = {
-        name: [run.class_balance for run in runs if run.class_balance] for name, runs in by_selector(records).items()
-    }
-    groups = {name: runs for name, runs in groups.items() if runs}
+    groups = by_selector([run for run in records if run.class_balance])
     if not groups:
         return None
     names = shown_names(list(groups))
     figure = new_figure(7.5, 3.8 + NAMES_HEIGHT * -(-len(groups) // 2))
     axes = figure.add_subplot()
     for name, runs in groups.items():
-        epochs = min(map(len, runs))
-        values = np.array([run[:epochs] for run in runs])
+        epochs = min(len(run.class_balance) for run in runs)
+        values = np.array([run.class_balance[:epochs] for run in runs])
         label = f"{names[name]} ({epochs} epoch{'s' if epochs > 1 else ''})"
         style = selector_style(name, list(groups))
         _line(axes, np.arange(1, epochs + 1) / epochs, values, label, style, spread=len(groups) <= BANDS)
