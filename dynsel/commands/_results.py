@@ -59,7 +59,8 @@ def write_results(
     if known is not None:
         rows = [replace(row, worth=known.of.get(row.selector)) for row in rows]
         summary = known.sentence(metric_label(plan.metric), labels([row.selector for row in rows]))
-        say(console, summary)
+        if summary:
+            say(console, summary)
     found = tables(rows, len(plan.seeds), plan.metric, energy_parts(rows, device), allowed, UNITS[plan.equal])
     facts, columns = conditions(plan, store, rows, device), meanings(plan, rows)
     write_atomically(plan.results / "table.md", results_markdown(found, [*facts, *columns], summary))

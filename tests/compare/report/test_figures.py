@@ -118,7 +118,8 @@ def test_a_ranking_of_two_seeds_is_about_the_seeds() -> None:
     interval = next(line for line in axes.lines if line.get_color() == selector_style("rrd", ["rrd"])["color"])
     # Student's t of one degree of freedom is 12.7: 0.91 ± 0.127.
     assert np.asarray(interval.get_xdata()) == pytest.approx([0.80, 1.0])
-    assert [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "<"] == pytest.approx([0.80])  # type: ignore[index]
+    arrows = [float(np.asarray(line.get_xdata())[0]) for line in axes.lines if line.get_marker() == "<"]
+    assert arrows == pytest.approx([0.80])
     assert not [line for line in axes.lines if line.get_marker() == ">"], "it ends at 100 %, and doesn't go on"
 
 
