@@ -91,7 +91,7 @@ def _explained(args: list[str], message: str) -> str:
     word = words.split()[0].split("=")[0]
     groups = {"selection": DynamicSelection, "trainer": pl.Trainer}
     known = [f"--{group}.{name}" for group, cls in groups.items() for name in inspect.signature(cls).parameters]
-    meant = [name for name in known if name.partition(".")[2] == word.removeprefix("--")]
+    meant = [name for name in known if name.partition(".")[2] == word.removeprefix("--").replace("-", "_")]
     return message + suggest(meant[0] if meant else word, meant or known, others=False)
 
 

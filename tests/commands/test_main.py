@@ -185,6 +185,7 @@ def test_interrupt_while_features_are_fitted(
         (["fit", "--config", "nowhere.yaml"], "`config`: File does not exist"),
         (["fit"], "`dynsel fit` needs a model, at least: give --config FILE"),
         (["fit", "--keep_ratio", "0.3"], "unrecognized arguments: --keep_ratio 0.3; did you mean '--selection.keep_r"),
+        (["fit", "--keep-ratio=0.3"], "did you mean .--selection.keep_ratio.\\?$"),
         (["fit", "--config", "digits.yaml", "--max_epochs=3"], "did you mean '--trainer.max_epochs'"),
         (["fit", "--config", "digits.yaml", "--ckpt_path", "last"], "`ckpt_path`: there is no last checkpoint to go "),
         (["fti"], "unknown command 'fti'; did you mean 'fit'"),
