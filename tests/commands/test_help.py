@@ -82,7 +82,7 @@ def test_the_parser_knows_every_option_of_the_help(name: str, capsys: pytest.Cap
     [
         (["sae", "fit", "--sed", "1"], "unrecognized arguments: --sed 1; did you mean '--seed'"),
         (["select", "--keep-ratio", "0.1"], "--keep-ratio 0.1; did you mean '--keep_ratio' or '--selector'?\n"),
-        (["compare", *CONFIG, "--keep-ratio", "0.3"], "--keep-ratio 0.3; did you mean '--keep_ratio'?\n"),
+        (["compare", *CONFIG, "--keep-ratio", "0.3"], "--keep-ratio 0.3; did you mean '--keep_ratio'"),
         (["features", "info"], "the following arguments are required: store"),
         (["featres", "extract"], "unknown command 'featres'; did you mean 'features'"),
         (["featres", "--help"], "unknown command 'featres'; did you mean 'features'"),
