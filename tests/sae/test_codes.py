@@ -99,7 +99,7 @@ def test_codes_refuse_what_does_not_fit() -> None:
         SparseCodes(ones.long(), torch.ones(2, 1), 3)
     with pytest.raises(ValueError, match="`indices` must be integer"):
         SparseCodes(ones, ones, 3)
-    with pytest.raises(ValueError, match=r"`indices` must be in \[0, 1\), got 1 to 1"):
+    with pytest.raises(ValueError, match=r"`indices` must be in \[0, num_factors\) = \[0, 1\), got 1 to 1"):
         SparseCodes(ones.long(), ones, 1)
     with pytest.raises(ValueError, match="`values` must be at least 0, got -1"):
         SparseCodes(ones.long(), -ones, 3)

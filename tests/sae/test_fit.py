@@ -117,7 +117,7 @@ def test_same_seed_same_result_other_seed_another() -> None:
     assert all(torch.equal(a, b) for a, b in zip(one.sae.parameters(), same.sae.parameters(), strict=True))
     assert one.fvu == same.fvu
     assert not torch.equal(one.sae.decoder, other.sae.decoder)
-    assert small(seed=2**63 + 1).fvu > 0
+    assert small(seed=2**63 - 1).fvu > 0
 
 
 def test_global_state_is_untouched() -> None:

@@ -49,7 +49,7 @@ def test_initial_encoder_has_the_best_scale() -> None:
     [
         ((3, 4, 5), r"`k` must be in \[1, num_factors\] = \[1, 4\], got 5"),
         ((3, 4, 0), r"`k` must be in \[1, num_factors\] = \[1, 4\], got 0"),
-        ((0, 4, 1), "`dim` and `num_factors` must be at least 1, got 0 and 4"),
+        ((0, 4, 1), "`dim` must be at least 1, got 0"),
     ],
 )
 def test_bad_sizes(sizes: tuple[int, int, int], text: str) -> None:

@@ -89,5 +89,5 @@ def test_positions_are_read_from_a_file(tmp_path):
     selector = AlignPrune(trusted=str(tmp_path / "clean.npy"), seed=0)
     selector.bind(9)
     assert {2, 4} <= set(selector.select(0.0, 3).indices.tolist())
-    with pytest.raises(FileNotFoundError, match="of trusted samples' positions"):
+    with pytest.raises(FileNotFoundError, match="`trusted` must be positions of samples"):
         AlignPrune(trusted="nowhere.npy").bind(9)
