@@ -17,7 +17,7 @@ from dynsel.selectors.score_selector import ScoreSelector
 
 __all__ = ["AlignPrune"]
 
-_LEAST = 3  # epochs: of two, every correlation is 1 or -1
+_LEAST, _MOST = 3, 1000  # epochs: of two, every correlation is 1 or -1; each takes four bytes per sample
 
 
 class AlignPrune(ScoreSelector):
@@ -36,7 +36,7 @@ class AlignPrune(ScoreSelector):
     Args:
         trusted: Positions of trusted samples in the data set: integers as a list, a tensor, an array or the path of an
             `.npy` file.
-        window: Number of epochs that are looked at, at least 3.
+        window: Number of epochs that are looked at, in [3, 1000]; each takes four bytes per sample.
         class_balance: Keep the same share of every class.
         seed: Seed of the draws; None takes the run's seed.
 
@@ -70,7 +70,7 @@ class AlignPrune(ScoreSelector):
     ) -> None:
         super().__init__(class_balance=class_balance, seed=seed)
         self.trusted = trusted
-        self.window = check_integer("window", window, at_least=_LEAST, why="a correlation needs three epochs")
+        self.window = check_integer("window", window, at_least=_LEAST, at_most=_MOST, why="it counts epochs")
         self.add_state("epochs", torch.tensor(0))
         for place in range(self.window):
             self.add_state(f"losses_{place}", math.nan)
