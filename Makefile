@@ -27,7 +27,7 @@ test-long: install
 # The table of kinds of training with the libraries that its rows use, and how many of them work.
 test-kinds: install
 	$(BIN)/python -m pip install --disable-pip-version-check --editable '.[dev,kinds]'
-	$(BIN)/python -m pytest tests/kinds
+	$(BIN)/python -m pytest tests/kinds tests/samplers/test_litdata.py
 	$(BIN)/python tests/kinds/census.py
 
 # The same tests on the oldest supported releases, in an environment of their own.
