@@ -108,6 +108,7 @@ def _treatment(one: Ingredient, hearing: Hearing, scale: float) -> tuple[str, in
             return "denominator", k
     total = float(one.counts.sum())
     several = isinstance(part, LossPart) and part.classifies and divisor > total and _near(divisor, round(divisor))
+    several = several and not _near(divisor, hearing.size)  # a part of the batch, as a chunk of it, divided by B
     if one.spreads and (_near(divisor, total) or several):
         return "counts", 0
     if _near(divisor, hearing.size):

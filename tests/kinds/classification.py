@@ -8,6 +8,7 @@ import torch
 from kinds.table import (
     LOSSES,
     REDUCTIONS,
+    ROWS,
     Module,
     Training,
     classes,
@@ -75,6 +76,15 @@ def summed_loss() -> Training:
         Module(lambda m, b: F.cross_entropy(m(b[0]), b[1], reduction="sum"), net=mlp(), lr=0.01),
         load(vectors(), classes()),
     )
+
+
+@kind(ROWS, hears="cross_entropy")
+def chunks_summed_and_divided_by_the_batch() -> Training:
+    def step(m: Any, b: Any) -> Any:
+        chunks = zip(b[0].split(3), b[1].split(3), strict=True)
+        return sum(F.cross_entropy(m(x), y, reduction="sum") for x, y in chunks) / len(b[0])
+
+    return Training(Module(step, net=mlp(), lr=0.01), load(vectors(), classes()))
 
 
 @kind(REDUCTIONS)
