@@ -37,12 +37,12 @@ def compare(args: list[str]) -> int:
     _check(options)
     from dynsel._lib.console import open_console
     from dynsel._lib.quiet import quiet
+    from dynsel.compare.entry import parse_entry
     from dynsel.compare.run import Comparison  # before Lightning's notices are off: an import turns them on
     from dynsel.compare.store import Store
-    from dynsel.selectors.spec import parse_selector
 
     for name in options.selectors:
-        parse_selector(name)
+        parse_entry(name)
     with quiet():
         try:
             comparison = Comparison(_lightning_args(options, rest), options.metric, energy=options.energy)
@@ -86,7 +86,13 @@ def _run(plan: Plan, store: Store, comparison: Comparison, console: Console) -> 
             comparison.check_metric(steps)
             store.begin(steps)
         beside = _beside(plan, store, comparison)
-        records = queue.records(plan.runs(store))
+        lengths = comparison.budget_steps(plan.selectors, store.steps or 0)
+        if lengths and plan.equal != "steps":
+            raise ValueError(
+                f"`budget` gives {next(iter(lengths))} its number of steps; it goes with `--equal steps`, "
+                f"got `--equal {plan.equal}`"
+            )
+        records = queue.records(plan.runs(store, lengths))
         if plan.equal != "steps":
             records = queue.records(plan.runs(store, equal_lengths(records, plan.equal)))
         full = queue.records(plan.runs_of_full_data(store, LENGTHS)) if plan.worth else []
@@ -122,7 +128,8 @@ def _add_runs(parser: Parser) -> None:
         nargs="+",
         default=["full", "random", "rrd"],
         metavar="NAME",
-        help="short names or class paths, with arguments as in rrd:gamma=1,k=8 (default: full random rrd)",
+        help="short names or class paths, with arguments as in rrd:gamma=1,k=8, `budget` and `keep_ratio` "
+        "among them (default: full random rrd)",
     )
     add("--seeds", type=int, default=3, metavar="N", help="number of seeds, from seed_everything on (default: 3)")
     add(

@@ -45,7 +45,8 @@ ENERGY = (
     "on them; read by zeus, never estimated"
 )
 WORTH = (
-    "the result is what full data reaches in so many times the {unit} that it took, with its own schedule to the end: "
+    "took: {unit} in units of full data's configured training; full data takes: how many of these full data need for "
+    "the same result, with a schedule of their own to the end; worth: the one over the other, "
     "by a monotone fit (isotonic regression) to trainings of other lengths, straight over the logarithm of the length "
     "between them; from and to: the 95 % interval of a bootstrap over the seeds, which few seeds make too narrow; > "
     "and <: beyond the longest and the shortest length"
@@ -64,6 +65,8 @@ def conditions(plan: Plan, store: Store, rows: Sequence[Row], device: torch.devi
     """
     seeds = f"{', '.join(map(str, plan.seeds))} (n = {len(plan.seeds)})"
     length = EQUAL[plan.equal].format(steps=store.steps)
+    if plan.equal == "steps" and any(row.steps not in (None, store.steps) for row in rows):
+        length += ", or its budget's share of them"
     found = [
         ("command", f"`{plan.command}`"),
         ("seeds", seeds),

@@ -18,7 +18,7 @@ class Plan:
     """One call of `dynsel compare`.
 
     Attributes:
-        selectors: Short names or class paths, with arguments where given, each once.
+        selectors: Short names or class paths, with arguments where given, each once (see `parse_entry`).
         seeds: Seeds for weights, order and selection.
         metric: Name of the logged validation metric to compare.
         out: Folder of the comparison.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -21,9 +21,11 @@ from lightning.pytorch.callbacks import (
 
 from dynsel.callbacks.cli import SelectionCLI
 from dynsel.compare.energy import EnergyMeter
+from dynsel.compare.entry import Entry, parse_entry
 from dynsel.compare.record import CurvePoint, RunRecord
 from dynsel.samplers.controller import SelectionController
-from dynsel.selectors.spec import find_selector, parse_selector, selector_config
+from dynsel.selectors import Full
+from dynsel.selectors.spec import find_selector, selector_config
 
 __all__ = ["Comparison"]
 
@@ -55,7 +57,10 @@ class Comparison(SelectionCLI):
     def __init__(self, args: list[str], metric: str, *, energy: bool = False) -> None:
         self.metric, self.energy = metric, energy
         super().__init__(args, run=False, save_config_callback=None)
-        self.own = self.config.selection.selector
+        selection = self.config.selection
+        if selection.budget is None:
+            selection.budget = 1.0  # every selector takes as many steps as full data
+        self.own, self.budget, self.keep_ratio = selection.selector, selection.budget, selection.keep_ratio
 
     def instantiate_classes(self) -> None:
         """Each run instantiates by itself, from its own seed."""
@@ -81,25 +86,33 @@ class Comparison(SelectionCLI):
         """Set `model`, `datamodule` and `trainer` anew; the seed decides the initial weights.
 
         Args:
-            name: Selector with its arguments, as `parse_selector` reads it. The arguments of the configuration apply
+            name: Selector with its arguments, as `parse_entry` reads it. The arguments of the configuration apply
                 where its selector is of the same class.
             seed: Seed for weights, order and selection.
             callbacks: Callbacks that the Trainer gets besides those of the configuration.
             **options: Arguments of the Trainer, which go before those of the configuration.
         """
         pl.seed_everything(seed, workers=True, verbose=False)
-        self.config.selection.selector = self._selector(name)
+        entry, selection = parse_entry(name), self.config.selection
+        selection.selector = self._selector(entry)
+        selection.budget = self._budget(entry)
+        selection.keep_ratio = self.keep_ratio if entry.keep_ratio is None else entry.keep_ratio
         self._options, self._callbacks = options, callbacks
         super().instantiate_classes()
 
-    def _selector(self, name: str) -> Any:
-        wanted, arguments = parse_selector(name)
-        if self.own is not None and find_selector(self.own.class_path) is wanted:
+    def _selector(self, entry: Entry) -> Any:
+        if self.own is not None and find_selector(self.own.class_path) is entry.selector:
             own = self.own.clone()
-            for key, value in arguments.items():
+            for key, value in entry.arguments.items():
                 own.init_args[key] = value
             return own
-        return selector_config(wanted, arguments)
+        return selector_config(entry.selector, entry.arguments)
+
+    def _budget(self, entry: Entry) -> float:
+        if entry.budget is not None:
+            return entry.budget
+        # Full data are what the others are measured by.
+        return 1.0 if entry.selector is Full else float(self.budget)
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         given = self.config_init.trainer.callbacks or []
@@ -109,8 +122,11 @@ class Comparison(SelectionCLI):
         )
 
     # ---------------------------------------------------------------- running
-    def count_steps(self) -> int:
-        """Number of optimiser steps that the whole data set takes in the configured training.
+    def count_steps(self, name: str = "full") -> int:
+        """Number of optimiser steps that a selector takes in the configured training, with its budget.
+
+        Args:
+            name: Selector with its arguments, as `parse_entry` reads it.
 
         Raises:
             ValueError: If the configured training has no end.
@@ -119,12 +135,28 @@ class Comparison(SelectionCLI):
         if trainer.max_epochs in (None, -1) and trainer.max_steps == -1:
             raise ValueError("`trainer.max_epochs` or `trainer.max_steps` must be set: they say how long to train")
         counter = _StepCounter()
-        self.make("full", self.first_seed, [counter])
+        self.make(name, self.first_seed, [counter])
         with suppress(_Counted):
             self.trainer.fit(self.model, datamodule=self.datamodule)
         if not math.isfinite(counter.steps):
             raise ValueError("`trainer.max_steps` must be set where the length of an epoch is unknown")
         return int(counter.steps)
+
+    def budget_steps(self, names: Sequence[str], steps: int) -> dict[str, int]:
+        """Number of optimiser steps of each selector whose budget is below 1.
+
+        Args:
+            names: Selectors with their arguments, as `parse_entry` reads them.
+            steps: Number of optimiser steps of the configured training with full data.
+        """
+        budgets = {name: self._budget(parse_entry(name)) for name in names}
+        counted: dict[float, int] = {1.0: steps}
+        for budget in budgets.values():
+            if budget not in counted:
+                # Epochs have whole batches. A training of so many steps has them whatever the budget.
+                own = self.count_steps(f"full:budget={budget}")
+                counted[budget] = own if own < steps else max(1, round(budget * steps))
+        return {name: counted[budget] for name, budget in budgets.items() if budget < 1}
 
     def check_metric(self, steps: int) -> None:
         """Train a few batches of the whole data set and validate on two, to see whether the metric is logged.
@@ -145,7 +177,7 @@ class Comparison(SelectionCLI):
         """Train and evaluate one selector with one seed.
 
         Args:
-            name: Selector with its arguments, as `parse_selector` reads it.
+            name: Selector with its arguments, as `parse_entry` reads it.
             seed: Seed for weights, order and selection.
             steps: Number of optimiser steps to train for.
             progress: Function that is called with each evaluation.

@@ -111,21 +111,22 @@ def _paired_t_test(own: Sequence[float], base: Sequence[float]) -> tuple[float, 
     return float(high - low) / 2, float(test.pvalue)
 
 
-def differences(values: Mapping[str, Mapping[int, float]], baseline: str) -> dict[str, Difference]:
-    """Every other method against a baseline, with p-values corrected for the number of methods.
+def differences(values: Mapping[str, Mapping[int, float]], baseline: str | Mapping[str, str]) -> dict[str, Difference]:
+    """Every other method against its baseline, with p-values corrected for the number of methods.
 
     Args:
         values: For each method its values by seed.
-        baseline: Name of the method that the others are compared to.
+        baseline: Name of the method that the others are compared to, or that name for each method.
 
     Returns:
         A difference for each method that has a seed in common with the baseline.
     """
-    base = values.get(baseline, {})
+    of = dict.fromkeys(values, baseline) if isinstance(baseline, str) else baseline
     found = {}
     for name, own in values.items():
+        base = values.get(of[name], {})
         seeds = [seed for seed in own if seed in base]
-        if name != baseline and seeds:
+        if name != of[name] and seeds:
             found[name] = paired([own[s] for s in seeds], [base[s] for s in seeds])
     tested = {name: difference.p for name, difference in found.items() if difference.p is not None}
     for name, p in zip(tested, holm(list(tested.values())), strict=True):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from statistics import fmean, median
 from typing import TYPE_CHECKING
 
+from dynsel.compare.entry import baseline_of
 from dynsel.compare.record import RunRecord, by_selector
 from dynsel.compare.stats import Difference, differences, half_width, lower_is_better, reached, spread, verdict
 
@@ -106,7 +107,9 @@ def summarise(records: Sequence[RunRecord], *, metric: str = "val_accuracy", tar
     runs = by_selector(records)
     # Same seed, same weights and order: the difference of a pair is less noisy than that of the means.
     values = {name: {r.seed: r.value for r in group if r.error is None} for name, group in runs.items()}
-    against = {baseline: differences(values, baseline) for baseline in BASELINES}
+    against = {
+        baseline: differences(values, {name: baseline_of(name, baseline) for name in values}) for baseline in BASELINES
+    }
     lower = lower_is_better(metric)
     return [
         _row(name, group, {b: found[name] for b, found in against.items() if name in found}, lower, target)

@@ -13,7 +13,7 @@ from dynsel.compare.summary import BASELINES, Row
 __all__ = ["Table", "is_share", "labels", "of_allowed", "shortened", "tables", "value_text"]
 
 # A longer selector leaves no room for the numbers on a terminal of 120 columns.
-LONGEST = 30
+LONGEST = 34
 
 
 @dataclass(frozen=True)
@@ -127,9 +127,13 @@ def _difference(difference: Difference | None, n: int, metric: str) -> list[str]
 
 
 def _worths(rows: Sequence[Row], names: dict[str, str], unit: str) -> Table:
-    headings = ["selector", "worth ×", "from", "to"]
-    ends = {names[row.selector]: row.worth.ends() for row in rows if row.worth}
-    body = [[name, *known, *["–"] * (len(headings) - 1 - len(known))] for name, known in ends.items()]
+    headings = ["selector", "took ×", "full data takes ×", "worth ×", "from", "to"]
+    body = []
+    for row in rows:
+        if row.worth:
+            ends = row.worth.ends()
+            line = [names[row.selector], f"{row.worth.cost:.2f}", row.worth.length(), *ends]
+            body.append(line + ["–"] * (len(headings) - len(line)))
     return Table(f"worth in {unit} of full data", headings, body)
 
 

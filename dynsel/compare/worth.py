@@ -129,6 +129,13 @@ class Worth:
             for factor in known
         ]
 
+    def length(self) -> str:
+        """The length of full data's training that reaches the result, in units of the configured one, as text."""
+        if self.factor == 0:
+            return f"< {self.shortest * self.cost:.2f}"
+        long = math.isfinite(self.factor)
+        return f"{self.factor * self.cost:.2f}" if long else f"> {self.longest * self.cost:.2f}"
+
     def text(self) -> str:
         """As in "1.40 × (1.21 to 1.62)", "1.40 × (1.21 to more than 1.40)" or "more than 1.40 ×"."""
         factor, *interval = self.ends("less than ", "more than ")

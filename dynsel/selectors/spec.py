@@ -14,7 +14,7 @@ from dynsel._lib.messages import suggest
 from dynsel._lib.parsers import instantiate
 from dynsel.selectors import SELECTORS, Selector, selector_class
 
-__all__ = ["class_path", "find_selector", "parse_selector", "parse_value", "selector_config"]
+__all__ = ["class_path", "find_selector", "parse_selector", "parse_value", "selector_config", "split_spec"]
 
 
 def find_selector(name: str) -> type[Selector]:
@@ -60,10 +60,10 @@ def parse_selector(spec: str) -> tuple[type[Selector], dict[str, Any]]:
     Raises:
         ValueError: If the selector or an argument is unknown, or a value is out of range.
     """
-    name, _, given = spec.partition(":")
+    name, parts = split_spec(spec)
     cls = find_selector(name)
     arguments: dict[str, Any] = {}
-    for part in _split(given) if given else ():
+    for part in parts:
         key, equals, value = part.partition("=")
         known = inspect.signature(cls).parameters
         if key not in known:
@@ -79,6 +79,20 @@ def parse_selector(spec: str) -> tuple[type[Selector], dict[str, Any]]:
     except (ArgumentError, AttributeError, ImportError, TypeError, ValueError) as error:
         raise ValueError(f"{spec!r}: {error}") from error
     return cls, {key: value for key, value in parsed.selector.as_dict().items() if key in arguments}
+
+
+def split_spec(spec: str) -> tuple[str, list[str]]:
+    """The name of a selector, and its arguments as they were written.
+
+    Args:
+        spec: Selector as text, as in `rrd:k=8,gamma=0.5`.
+
+    Example:
+        >>> split_spec("rrd:k=8,gamma=0.5")
+        ('rrd', ['k=8', 'gamma=0.5'])
+    """
+    name, _, given = spec.partition(":")
+    return name, _split(given) if given else []
 
 
 def _split(text: str) -> list[str]:
