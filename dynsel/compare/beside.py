@@ -30,10 +30,10 @@ def runs_beside(
         ValueError: If it is of another metric, other steps or other data: such numbers don't compare.
     """
     other = Store.stored(folder)
-    names = other.selectors()
-    if not names:
+    own = other.lengths()
+    if not own:
         raise FileNotFoundError(f"{folder} holds no finished run; first finish that comparison")
-    records = [_load(other, name, seed) for seed in seeds for name in names]
+    records = [_load(other, name, seed, own[name]) for seed in seeds for name in own]
     if equal == "seconds":
         lengths = equal_lengths(records, equal)
         records = [_load(other, run.selector, run.seed, lengths[run.selector]) for run in records]
@@ -47,7 +47,7 @@ def runs_beside(
     return [replace(run, selector=f"{folder.resolve().name}/{run.selector}") for run in records]
 
 
-def _load(store: Store, selector: str, seed: int, steps: int | None = None) -> RunRecord:
+def _load(store: Store, selector: str, seed: int, steps: int) -> RunRecord:
     if (record := store.load(selector, seed, steps)) is None:
         raise FileNotFoundError(
             f"{store.path(selector, seed, steps)} is missing; first finish that comparison, with the same `--seeds` "

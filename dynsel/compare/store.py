@@ -87,11 +87,17 @@ class Store:
         length = "" if steps in (None, self.steps) else f"-{steps}steps"
         return self.folder / "runs" / f"{file_name(selector)}-seed{seed}{length}.json"
 
-    def selectors(self) -> list[str]:
-        """Names of the selectors that have a finished run, in the order of the files."""
+    def lengths(self) -> dict[str, int]:
+        """Optimiser steps of each selector that has a finished run, in the order of the files.
+
+        They are those of `begin`, unless the selector has no run of that length, as with a budget of its own.
+        """
         paths = sorted((self.folder / "runs").glob("*.json"))
-        found = [record.selector for path in paths if (record := self._read(path)) is not None]
-        return list(dict.fromkeys(found))
+        found: dict[str, int] = {}
+        for path in paths:
+            if (record := self._read(path)) is not None and found.get(record.selector) != self.steps:
+                found[record.selector] = record.steps
+        return found
 
     def load(self, selector: str, seed: int, steps: int | None = None) -> RunRecord | None:
         """A finished run, or None if there is none (or one of other settings, copied here).

@@ -73,7 +73,7 @@ def test_usage_and_class_balance_are_kept(finished: dict[str, dict[str, Any]]) -
     for run in finished.values():
         assert sum(run["usage"]) == run["samples"] == run["curve"][-1]["samples"]
     assert finished["full-seed3"]["class_balance"] == [1.0] * 4
-    assert len(finished["random-seed3"]["class_balance"]) == 8
+    assert len(finished["random-seed3"]["class_balance"]) == 4
 
 
 def test_the_parts_of_a_time_fit_into_it(finished: dict[str, dict[str, Any]]) -> None:
@@ -286,6 +286,28 @@ def test_runs_of_other_settings_stand_beside(folder: Path) -> None:
     assert float(rows["slower/support.Slow"]["steps"]) == min(lengths) < STEPS
 
 
+@pytest.mark.usefixtures("no_pictures")
+def test_selectors_with_budgets_of_their_own(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    half = "random:budget=0.5,keep_ratio=0.25"
+    assert compare(folder, "--selectors", "full", "random", half, out="budgets") == 0
+    runs = stored(folder / "budgets")
+    # 359 images in batches of 60 are 6 batches an epoch; half of them, over four epochs.
+    assert {(run["selector"], run["steps"]) for run in runs.values()} == {("full", 24), ("random", 24), (half, 12)}
+    assert max(run["samples"] for run in runs.values() if run["selector"] == half) <= 12 * 60
+    table = (folder / "budgets" / "table.md").read_text()
+    assert "24 optimiser steps, or its budget's share of them" in table
+    assert compare(folder, "--beside", str(folder / "budgets"), out="beside-budgets") == 0
+    with (folder / "beside-budgets" / "results.csv").open() as file:
+        steps = {row["selector"]: row["steps"] for row in csv.DictReader(file)}
+    assert steps[f"budgets/{half}"] == "12"
+    capsys.readouterr()
+    assert compare(folder, "--selectors", "full", half, "--equal", "samples", out="budgets") == 2
+    error = capsys.readouterr().err
+    assert f"`budget` gives {half} its number of steps; it goes with `--equal steps`, got `--equal samples`" in error
+    assert compare(folder, "--selectors", "random:budget=2", out="budgets") == 2
+    assert "`budget` must be in (0, 1], got 2" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -392,7 +414,7 @@ def test_long_names_and_intervals_fit_into_120_columns(
         "train",
         lambda self, name, seed, *rest: record(name, seed, 0.5 + (seed - 3) * (0.2 if name == "full" else 0.1)),
     )
-    long = ["hybrid:noise=0.1,refresh=2,sae_epochs=6", "random:class_balance=false,seed=12"]
+    long = ["hybrid:noise=0.1,refresh=2,sae_epochs=6", "random:class_balance=false,seed=123456"]
     assert compare(folder, "--selectors", "full", "random", *long, "--target", "0.6", "--energy", out="long") == 0
     printed = capsys.readouterr().out
     table = printed[printed.index("n = 2: mean") :]

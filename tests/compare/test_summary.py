@@ -86,3 +86,12 @@ def test_speed_is_the_median_over_seeds() -> None:
     loss = tables(summarise(runs("all", soon, low), metric="val_loss", target=0.2), 2, "val_loss")[3]
     assert loss.title == "speed to val_loss ≤ 0.2000: median over seeds"
     assert lines(loss)["all"][0] == "1 of 2"
+
+
+def test_the_random_subsets_of_the_same_budget_are_the_baseline() -> None:
+    values = {"full": 0.9, "random": 0.8, "rrd": 0.85, "random:budget=0.5": 0.6, "rrd:k=8,budget=0.5": 0.7}
+    rows = {row.selector: row for row in summarise([record(name, 0, value) for name, value in values.items()])}
+    assert rows["rrd"].versus["random"].mean == pytest.approx(0.05)
+    assert rows["rrd:k=8,budget=0.5"].versus["random"].mean == pytest.approx(0.1)
+    assert rows["rrd:k=8,budget=0.5"].versus["full"].mean == pytest.approx(-0.2)
+    assert set(rows["random:budget=0.5"].versus) == {"full"}

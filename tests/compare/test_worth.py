@@ -143,7 +143,7 @@ def test_sentence_table_and_picture() -> None:
     rows = [type(r)(**{**vars(r), "worth": found.of[r.selector]}) for r in rows]
     table = tables(rows, 3, "val_accuracy")[1]
     assert table.title == "worth in optimiser steps of full data"
-    assert table.rows == [["random", "0.71", "–", "–"], ["rrd", "> 1.50", "–", "–"]]
+    assert table.rows == [["random", "1.00", "0.71", "0.71", "–", "–"], ["rrd", "1.00", "> 1.50", "> 1.50", "–", "–"]]
     figure = worth_figure(found)
     axes = figure.axes[0]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == [
@@ -158,3 +158,14 @@ def test_sentence_table_and_picture() -> None:
     assert len(data) == 3 * 2 + 2
     assert data[0]["length"] == 0.5
     assert data[-1]["worth"] == math.inf
+
+
+def test_a_result_of_a_budget_is_told_in_what_it_took_and_in_what_full_data_take() -> None:
+    curve = LengthCurve((0.4, 1.0, 1.4), ({0: 0.5}, {0: 0.8}, {0: 0.9}))
+    half = worth(curve, {0: 0.8}, cost=0.5)
+    assert half is not None
+    assert (half.factor, half.length(), half.ends()) == (2.0, "1.00", ["2.00"])
+    for value, length in ((0.4, "< 0.40"), (0.95, "> 1.40")):
+        beyond = worth(curve, {0: value}, cost=0.5)
+        assert beyond is not None
+        assert beyond.length() == length

@@ -58,7 +58,7 @@ def test_a_damaged_run_is_trained_again(
     store = Store(folder, SETTINGS)
     found = store.load("random", 0)
     assert found is None or isinstance(found.value, float | int)
-    store.selectors()
+    store.lengths()
     store.save(RUN)
     assert store.load("random", 0) == RUN
 
