@@ -73,9 +73,9 @@ def _parted(text: str) -> tuple[str, dict[str, str]]:
     """The selector with its own arguments, and the arguments of the training in one order."""
     name, parts = split_spec(text)
     try:
-        own = inspect.signature(find_selector(name)).parameters
+        own = [*inspect.signature(find_selector(name)).parameters]
     except ValueError:  # of a run that was made where its class could be imported
-        own = {}
+        own = []
     pairs = [part.partition("=")[::2] for part in parts]
     given = {key: dict(pairs)[key] for key in OF_TRAINING if key in dict(pairs) and key not in own}
     kept = [part for part, (key, _) in zip(parts, pairs, strict=True) if key not in given]
