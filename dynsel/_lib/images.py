@@ -27,6 +27,8 @@ class TensorImages(Dataset[tuple[Tensor, int]]):
         targets: (N,) int64 class of each image, in [0, len(classes)); on the same device as `images`.
         classes: Name of each class, in the order of the targets.
         wrong: (N,) bool, which targets are known to be wrong, for reports; None = nothing is known.
+        copy_of: (N,) int64 row that each image is a copy of, its own if it is none, for reports; None = nothing is
+            known.
 
     Raises:
         TypeError: If the images are not uint8 or the targets not int64.
@@ -39,7 +41,14 @@ class TensorImages(Dataset[tuple[Tensor, int]]):
         [(2, 3, 4, 4), (2, 3, 4, 4), (1, 3, 4, 4)]
     """
 
-    def __init__(self, images: Tensor, targets: Tensor, classes: Sequence[str], wrong: Tensor | None = None) -> None:
+    def __init__(
+        self,
+        images: Tensor,
+        targets: Tensor,
+        classes: Sequence[str],
+        wrong: Tensor | None = None,
+        copy_of: Tensor | None = None,
+    ) -> None:
         check_tensor("images", images)
         check_tensor("targets", targets)
         if images.dtype != torch.uint8:
@@ -54,8 +63,9 @@ class TensorImages(Dataset[tuple[Tensor, int]]):
             raise ValueError(f"`targets` must be on {images.device} like the images, got {targets.device}")
         if not isinstance(classes, list | tuple):
             raise TypeError(f"`classes` must be a list of names, got {classes!r}")
-        if wrong is not None:
-            check_tensor("wrong", wrong)
+        for name, known in (("wrong", wrong), ("copy_of", copy_of)):
+            if known is not None:
+                check_tensor(name, known)
         if len(targets) and not (0 <= int(targets.min()) <= int(targets.max()) < len(classes)):
             raise ValueError(
                 f"`targets` must be in [0, {len(classes)}), one name in `classes` for each, "
@@ -64,7 +74,7 @@ class TensorImages(Dataset[tuple[Tensor, int]]):
         self.images = images.contiguous()
         self.targets = targets
         self.classes = list(classes)
-        self.wrong = wrong
+        self.wrong, self.copy_of = wrong, copy_of
 
     @property
     def device(self) -> torch.device:
@@ -86,7 +96,7 @@ class TensorImages(Dataset[tuple[Tensor, int]]):
         images = self.images.to(device)
         if images is self.images:
             return self
-        return type(self)(images, self.targets.to(device), self.classes, self.wrong)
+        return type(self)(images, self.targets.to(device), self.classes, self.wrong, self.copy_of)
 
     def __len__(self) -> int:
         return len(self.images)

@@ -5,7 +5,7 @@ from dynsel._lib.normalize import CIFAR10_MEAN, CIFAR10_STD, Normalize
 from dynsel.data.augment import RandomCropFlip, crop_flip
 from dynsel.data.banking77 import Banking77DataModule, TokenTexts
 from dynsel.data.cifar10 import CIFAR10DataModule
-from dynsel.data.corrupt import flip_labels, long_tail
+from dynsel.data.corrupt import confuse_labels, copy_rows, flip_labels, long_tail
 from dynsel.data.digits import DigitsDataModule
 from dynsel.data.module import TensorDataModule
 from dynsel.distill.dataset import DistilledDataset
@@ -22,6 +22,8 @@ __all__ = [
     "TensorDataModule",
     "TensorImages",
     "TokenTexts",
+    "confuse_labels",
+    "copy_rows",
     "crop_flip",
     "flip_labels",
     "long_tail",

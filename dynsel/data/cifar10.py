@@ -49,10 +49,21 @@ class CIFAR10DataModule(TensorDataModule):
         label_noise: Share of the training labels to make wrong, in [0, 1) (`dynsel.data.flip_labels`).
         imbalance: Size of the largest training class over that of the smallest, at least 1
             (`dynsel.data.long_tail`).
+        noise_kind: "symmetric", each other class equally likely, or "confusion", the class that is taken for it
+            (`dynsel.data.confuse_labels`).
+        duplicates: Share of the training set that are copies of a few others, in [0, 0.8] (`dynsel.data.copy_rows`).
 
     Raises:
         ValueError: If an argument is out of range.
     """
+
+    confusions = (
+        ("airplane", "ship"),
+        ("automobile", "truck"),
+        ("bird", "frog"),
+        ("cat", "dog"),
+        ("deer", "horse"),
+    )
 
     def __init__(
         self,
@@ -63,8 +74,10 @@ class CIFAR10DataModule(TensorDataModule):
         on_device: bool = True,
         label_noise: float = 0.0,
         imbalance: float = 1.0,
+        noise_kind: str = "symmetric",
+        duplicates: float = 0.0,
     ) -> None:
-        super().__init__(batch_size, num_workers, on_device, label_noise, imbalance)
+        super().__init__(batch_size, num_workers, on_device, label_noise, imbalance, noise_kind, duplicates)
         self.root = check_path("root", root)
         self.download = download
 

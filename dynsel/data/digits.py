@@ -26,10 +26,15 @@ class DigitsDataModule(TensorDataModule):
         label_noise: Share of the training labels to make wrong, in [0, 1) (`dynsel.data.flip_labels`).
         imbalance: Size of the largest training class over that of the smallest, at least 1
             (`dynsel.data.long_tail`).
+        noise_kind: "symmetric", each other class equally likely, or "confusion", the class that is taken for it
+            (`dynsel.data.confuse_labels`).
+        duplicates: Share of the training set that are copies of a few others, in [0, 0.8] (`dynsel.data.copy_rows`).
 
     Raises:
         ValueError: If an argument is out of range.
     """
+
+    confusions = (("1", "7"), ("3", "5"), ("8", "9"), ("4", "6"), ("0", "2"))
 
     def __init__(
         self,
@@ -40,8 +45,10 @@ class DigitsDataModule(TensorDataModule):
         on_device: bool = False,
         label_noise: float = 0.0,
         imbalance: float = 1.0,
+        noise_kind: str = "symmetric",
+        duplicates: float = 0.0,
     ) -> None:
-        super().__init__(batch_size, num_workers, on_device, label_noise, imbalance)
+        super().__init__(batch_size, num_workers, on_device, label_noise, imbalance, noise_kind, duplicates)
         why = "each of the ten classes needs an image in both parts"
         self.test_share = check_number("test_share", test_share, at_least=0.006, at_most=0.994, why=why)
         self.seed = check_integer("seed", seed, at_least=0, at_most=2**32 - 1)

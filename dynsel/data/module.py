@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 import lightning.pytorch as pl
 import torch
 from torch.utils.data import DataLoader
 
-from dynsel._lib.checks import check_flag, check_integer, check_number
+from dynsel._lib.checks import check_choice, check_flag, check_integer, check_number
 from dynsel._lib.images import TensorImages
-from dynsel.data.corrupt import flip_labels, long_tail
+from dynsel.data.corrupt import altered, confuse_labels, copy_rows, flip_labels, long_tail, partners
 
 __all__ = ["TensorDataModule"]
 
@@ -29,11 +29,18 @@ class TensorDataModule(pl.LightningDataModule, ABC):
         on_device: Keep the images on the Trainer's accelerator, if it has one.
         label_noise: Share of the training labels to make wrong, in [0, 1) (`dynsel.data.flip_labels`).
         imbalance: Size of the largest training class over that of the smallest, at least 1
-            (`dynsel.data.long_tail`). Labels are made wrong afterwards.
+            (`dynsel.data.long_tail`).
+        noise_kind: "symmetric", each other class equally likely, or "confusion", the class that is taken for it
+            (`dynsel.data.confuse_labels`).
+        duplicates: Share of the training set that are copies of a few others, in [0, 0.8] (`dynsel.data.copy_rows`).
+            Samples are copied after the long tail was made and before labels are made wrong.
 
     Raises:
         ValueError: If an argument is out of range.
     """
+
+    # Classes that are taken for each other; any other is taken for the next one.
+    confusions: ClassVar[tuple[tuple[str, str], ...]] = ()
 
     def __init__(
         self,
@@ -42,6 +49,8 @@ class TensorDataModule(pl.LightningDataModule, ABC):
         on_device: bool = False,
         label_noise: float = 0.0,
         imbalance: float = 1.0,
+        noise_kind: str = "symmetric",
+        duplicates: float = 0.0,
     ) -> None:
         super().__init__()
         self.batch_size = check_integer("batch_size", batch_size, at_least=1)
@@ -49,6 +58,9 @@ class TensorDataModule(pl.LightningDataModule, ABC):
         self.on_device = check_flag("on_device", on_device)
         self.label_noise = check_number("label_noise", label_noise, at_least=0, below=1)
         self.imbalance = check_number("imbalance", imbalance, at_least=1)
+        self.noise_kind = check_choice("noise_kind", noise_kind, ("symmetric", "confusion"))
+        why = "it is the share of the samples that are copies"
+        self.duplicates = check_number("duplicates", duplicates, at_least=0, at_most=0.8, why=why)
         self._loaded: tuple[TensorImages, TensorImages] | None = None
         self._sets: tuple[TensorImages, TensorImages] | None = None
 
@@ -134,13 +146,21 @@ class TensorDataModule(pl.LightningDataModule, ABC):
         return self._loaded
 
     def _harder(self, data: TensorImages) -> TensorImages:
-        if not self.label_noise and self.imbalance == 1:
+        if not self.label_noise and not self.duplicates and self.imbalance == 1:
             return data
         # The same whatever the run's seed: part of the data, not of the training.
         generator, classes = torch.Generator().manual_seed(0), len(data.classes)
         rows = long_tail(data.targets, self.imbalance, classes, generator)
-        targets, wrong = flip_labels(data.targets[rows], self.label_noise, classes, generator)
-        return TensorImages(data.images[rows], targets, data.classes, wrong)
+        images, targets, source = data.images[rows], data.targets[rows], None
+        if self.duplicates:
+            source, kind = copy_rows(len(rows), self.duplicates, generator)
+            images, targets = altered(images[source], kind, generator), targets[source]
+        if self.noise_kind == "confusion":
+            partner = partners(data.classes, self.confusions)
+            targets, wrong = confuse_labels(targets, self.label_noise, partner, generator)
+        else:
+            targets, wrong = flip_labels(targets, self.label_noise, classes, generator)
+        return TensorImages(images, targets, data.classes, wrong, source)
 
     def _ready(self) -> tuple[TensorImages, TensorImages]:
         if self._sets is None:

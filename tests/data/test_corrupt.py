@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from dynsel.data import DigitsDataModule, flip_labels, long_tail
+from dynsel.data import CIFAR10DataModule, DigitsDataModule, confuse_labels, copy_rows, flip_labels, long_tail
+from dynsel.data.cifar10 import CLASSES
+from dynsel.data.corrupt import altered, partners
 
 
 @given(st.integers(0, 60), st.floats(0, 0.99), st.integers(2, 6), st.integers(0, 99))
@@ -70,6 +72,8 @@ def test_a_data_module_has_the_same_wrong_labels_whatever_the_seed() -> None:
         ({"label_noise": -0.1}, r"`label_noise` must be in \[0, 1\), got -0.1"),
         ({"imbalance": 0.5}, r"`imbalance` must be at least 1, got 0.5"),
         ({"imbalance": float("nan")}, r"`imbalance` must be at least 1 and finite, got nan"),
+        ({"noise_kind": "random"}, "`noise_kind` must be 'symmetric' or 'confusion', got 'random'"),
+        ({"duplicates": 0.9}, r"`duplicates` must be in \[0, 0.8\], got 0.9; it is the share of the samples that are"),
     ],
 )
 def test_wrong_arguments(options: dict[str, float], said: str) -> None:
@@ -84,3 +88,72 @@ def test_wrong_shares_of_the_functions() -> None:
         flip_labels(torch.zeros(9, dtype=torch.int64), 1.5, 2, torch.Generator())
     with pytest.raises(ValueError, match="`imbalance` must be at least 1 and finite, got"):
         long_tail(torch.zeros(9, dtype=torch.int64), 0.5, 2, torch.Generator())
+    with pytest.raises(ValueError, match=r"`partner` must be another class for each, got \[1, 1\]"):
+        confuse_labels(torch.zeros(9, dtype=torch.int64), 0.5, torch.tensor([1, 1]), torch.Generator())
+    with pytest.raises(ValueError, match=r"`duplicates` must be in \[0, 0.8\], got 1; it is the share of the samples"):
+        copy_rows(9, 1, torch.Generator())
+
+
+# ---------------------------------------------------------------- confusion
+@given(st.integers(0, 60), st.floats(0, 0.99), st.integers(2, 6), st.integers(0, 99))
+def test_by_confusion_exactly_the_share_gets_its_partner(count: int, share: float, classes: int, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    targets = torch.randint(classes, (count,), generator=generator)
+    partner = partners([str(c) for c in range(classes)], [("0", "1")])
+    flipped, wrong = confuse_labels(targets, share, partner, generator)
+    assert int(wrong.sum()) == int(share * count + 0.5)
+    assert torch.equal(flipped[wrong], partner[targets[wrong]])
+    assert torch.equal(flipped[~wrong], targets[~wrong])
+
+
+def test_partners_are_pairs_or_the_next_class() -> None:
+    assert partners(["bird", "cat", "dog", "frog"], [("dog", "cat"), ("cow", "frog")]).tolist() == [1, 2, 1, 0]
+    assert partners(CLASSES, CIFAR10DataModule.confusions).tolist() == [8, 9, 6, 5, 7, 3, 2, 4, 0, 1]
+
+
+def test_a_data_modules_labels_are_wrong_by_its_pairs() -> None:
+    data = DigitsDataModule(label_noise=0.2, noise_kind="confusion")
+    data.setup("fit")
+    plain = DigitsDataModule()
+    plain.setup("fit")
+    was, now = plain.train_set.targets, data.train_set.targets
+    assert {frozenset((a, b)) for a, b in zip(was.tolist(), now.tolist(), strict=True) if a != b} == {
+        frozenset(map(int, pair)) for pair in DigitsDataModule.confusions
+    }
+
+
+# ---------------------------------------------------------------- copies
+@given(st.integers(0, 90), st.floats(0, 0.8), st.integers(0, 99))
+def test_exactly_the_share_are_copies_of_few(count: int, share: float, seed: int) -> None:
+    rows, kind = copy_rows(count, share, torch.Generator().manual_seed(seed))
+    copies = rows != torch.arange(count)
+    assert int(copies.sum()) == int(share * count + 0.5)
+    assert torch.equal(copies, kind > 0)
+    assert not copies[rows].any(), "what is copied is no copy itself"
+    assert int(torch.bincount(rows[copies], minlength=1).max()) <= 6
+    assert len(rows[copies].unique()) == -(-int(copies.sum()) // 6)
+
+
+def test_copies_are_what_they_are_called() -> None:
+    plain, doubled = DigitsDataModule(), DigitsDataModule(duplicates=0.3)
+    for data in (plain, doubled):
+        data.setup("fit")
+    source, images = doubled.train_set.copy_of, doubled.train_set.images
+    assert torch.equal(doubled.train_set.targets, plain.train_set.targets[source])
+    own = plain.train_set.images[source]
+    copies = source != torch.arange(len(source))
+    same = (images == own).flatten(1).all(1)
+    assert same[~copies].all()
+    # A third is exact; of the others a few may come out the same, as dark pixels do.
+    assert 0.3 <= float(same[copies].double().mean()) < 0.4
+    change = (images.float() - own.float()).flatten(1).abs().mean(1)
+    assert float(change[copies].median()) < float((own - own.roll(1, 0)).float().abs().mean()) / 2
+    assert doubled.train_set.to("cpu").copy_of is source
+
+
+def test_colours_survive_being_encoded() -> None:
+    images = torch.zeros(2, 3, 16, 16, dtype=torch.uint8)
+    images[:, 0] = 200
+    again = altered(images, torch.tensor([2, 0]), torch.Generator())
+    assert torch.equal(again[1], images[1])
+    assert int((again[0].int() - images[0].int()).abs().max()) <= 4
