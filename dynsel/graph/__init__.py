@@ -5,6 +5,7 @@ The usual chain is `nearest_neighbours` → `fuzzy_graph` → `connect` → `spe
 """
 
 from dynsel.graph.descent import improve_neighbours
+from dynsel.graph.duplicates import duplicate_groups, group_codes
 from dynsel.graph.fiedler import cosine_graphs, fiedler_vectors
 from dynsel.graph.fuzzy import connect, fuzzy_graph
 from dynsel.graph.neighbours import nearest_neighbours
@@ -13,8 +14,10 @@ from dynsel.graph.spectra import laplacian, spectral_embedding
 __all__ = [
     "connect",
     "cosine_graphs",
+    "duplicate_groups",
     "fiedler_vectors",
     "fuzzy_graph",
+    "group_codes",
     "improve_neighbours",
     "laplacian",
     "nearest_neighbours",

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from dynsel._lib.checks import as_tensor, check_integer
+from dynsel._lib.checks import as_tensor
 from dynsel.selection import Selection
+from dynsel.selectors.alignment import LossWindow, alignment
 from dynsel.selectors.feedback import Feedback
-from dynsel.selectors.ranking import put_first, rotation_scores, update_average
+from dynsel.selectors.ranking import put_first, rotation_scores
 from dynsel.selectors.score_selector import ScoreSelector
 
 __all__ = ["AlignPrune"]
 
-_LEAST, _MOST = 3, 1000  # epochs: of two, every correlation is 1 or -1; each takes four bytes per sample
 
-
-class AlignPrune(ScoreSelector):
+class AlignPrune(LossWindow, ScoreSelector):
     """The samples whose losses of the last epochs correlate most with the mean loss of trusted ones, for noisy labels.
 
     The loss of a sample with a right label falls as those of all others do; that of a wrong one stays, or rises until
@@ -63,17 +61,13 @@ class AlignPrune(ScoreSelector):
 
     wants = frozenset({"per_sample_loss"})
     also_needs = ("trusted samples",)
-    epochs: Tensor
 
     def __init__(
         self, *, trusted: Any = None, window: int = 10, class_balance: bool = False, seed: int | None = None
     ) -> None:
         super().__init__(class_balance=class_balance, seed=seed)
         self.trusted = trusted
-        self.window = check_integer("window", window, at_least=_LEAST, at_most=_MOST, why="it counts epochs")
-        self.add_state("epochs", torch.tensor(0))
-        for place in range(self.window):
-            self.add_state(f"losses_{place}", math.nan)
+        self.remember(window)
         self._trusted = torch.zeros(0, dtype=torch.int64)
 
     def prepare(self) -> None:
@@ -86,21 +80,12 @@ class AlignPrune(ScoreSelector):
                 )
             self._trusted = torch.searchsorted(self._pool, self._trusted[inside])
 
-    def _losses(self, epoch: int) -> Tensor:
-        """(N,) float32, last known loss of each sample in that epoch; NaN = none."""
-        losses: Tensor = getattr(self, f"losses_{epoch % self.window}")
-        return losses
-
     def learn(self, feedback: Feedback) -> None:
-        if feedback.per_sample_loss is not None:
-            now = self._losses(max(0, int(self.epochs) - 1))
-            update_average(now, feedback.indices, feedback.per_sample_loss, smoothing=0.0)
+        self.take_losses(feedback)
 
     def select(self, progress: float, size: int) -> Selection:
         chosen = super().select(progress, size)
-        if epoch := int(self.epochs):
-            self._losses(epoch).copy_(self._losses(epoch - 1))
-        self.epochs += 1
+        self.begin_epoch()
         return chosen
 
     def scores(self, progress: float) -> Tensor:
@@ -116,16 +101,10 @@ class AlignPrune(ScoreSelector):
 
     def _alignment(self) -> np.ndarray[Any, Any]:
         """(N,) float64 correlations in [-1, 1]; NaN where there is none."""
-        known = min(int(self.epochs), self.window)
-        losses = torch.stack([self._losses(epoch) for epoch in range(known)]).double() if known >= _LEAST else None
+        losses = self.known_losses()
         if losses is None:
             return np.full(self.num_samples, np.nan)
-        mean = losses[:, self._trusted].nanmean(1)
-        apart, aim = losses - losses.mean(0), mean - mean.mean()
-        size = (apart.square().sum(0) * aim.square().sum()).sqrt()
-        # Losses that are all the same differ by rounding at most.
-        flat = size <= 1e-9 * losses.abs().amax(0) * mean.abs().amax()
-        return torch.where(flat, math.nan, (aim @ apart) / size).numpy()
+        return alignment(losses, self._trusted).numpy()
 
 
 def _positions(trusted: Any, num_samples: int) -> Tensor:

@@ -50,7 +50,10 @@ class Hybrid(ScoreSelector):
     - `witness`: closing the gap in characteristic functions; `neural_witness`: the same at frequencies that a network
       learns anew each epoch, which takes seconds;
     - `boundary`: having neighbours of other classes in the graph of nearest neighbours; needs labels;
-    - `region`: lying in a region of that graph that was trained on little.
+    - `region`: lying in a region of that graph that was trained on little;
+    - `doubt`, `trajectory`: having a label that the model doesn't contradict again and again, losses that go the way of
+      those of most; they keep wrong labels out of what the other terms ask for;
+    - `once`: being the least used of a group of duplicates.
 
     Args:
         terms: Weight of each term, at least 0, a number or a schedule, by its name or class path; default:

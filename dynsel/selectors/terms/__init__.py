@@ -5,11 +5,14 @@ from dynsel._lib.messages import suggest
 from dynsel.selectors.terms.base import Material, Term
 from dynsel.selectors.terms.batch_loss import BatchLoss
 from dynsel.selectors.terms.boundary import Boundary
+from dynsel.selectors.terms.doubt import Doubt
 from dynsel.selectors.terms.loss import Loss
 from dynsel.selectors.terms.neural_witness import NeuralWitness
+from dynsel.selectors.terms.once import Once
 from dynsel.selectors.terms.rarity import Rarity
 from dynsel.selectors.terms.region import Region
 from dynsel.selectors.terms.representativeness import Representativeness
+from dynsel.selectors.terms.trajectory import Trajectory
 from dynsel.selectors.terms.uncertainty import Uncertainty
 from dynsel.selectors.terms.witness import Witness
 
@@ -17,13 +20,16 @@ __all__ = [
     "TERMS",
     "BatchLoss",
     "Boundary",
+    "Doubt",
     "Loss",
     "Material",
     "NeuralWitness",
+    "Once",
     "Rarity",
     "Region",
     "Representativeness",
     "Term",
+    "Trajectory",
     "Uncertainty",
     "Witness",
     "term_class",
@@ -39,6 +45,9 @@ TERMS: dict[str, type[Term]] = {
     "boundary": Boundary,
     "region": Region,
     "batch_loss": BatchLoss,
+    "doubt": Doubt,
+    "trajectory": Trajectory,
+    "once": Once,
 }
 
 

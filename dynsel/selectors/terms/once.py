@@ -1,0 +1,61 @@
+"""Once: of samples that are the same, one at a time."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dynsel.selectors.terms.base import Material, Term
+
+__all__ = ["Once", "least_used"]
+
+
+class Once(Term):
+    """1 for one sample of each group of duplicates, the one used least, and 0 for its copies.
+
+    Samples are the same if their features are much nearer to each other than is usual (see
+    `dynsel.graph.duplicate_groups`): equal inputs have equal features, re-encoded ones nearly so. A sample like no
+    other is 1 always. With a weight as large as those of all other terms together a selection holds a copy only when
+    everything else is in it.
+
+    Attributes:
+        groups: (N,) int64 group of each sample once fitted; None before.
+    """
+
+    needs_features = True
+    groups: Tensor | None
+
+    def __init__(self) -> None:
+        self.add_state("groups", None)
+
+    def fit(self, material: Material) -> None:
+        from dynsel.graph import duplicate_groups
+
+        self.groups = duplicate_groups(material.features)
+
+    def values(self, usage: Tensor) -> Tensor:
+        if self.groups is None:
+            raise RuntimeError("Once has no values before `fit`")
+        return least_used(self.groups, usage)
+
+
+def least_used(groups: Tensor, usage: Tensor) -> Tensor:
+    """1 for the sample of each group that was used least, of equals the first; 0 for all others.
+
+    Args:
+        groups: (N,) int64 group codes.
+        usage: (N,) int32 uses so far.
+
+    Returns:
+        (N,) float32.
+
+    Example:
+        >>> least_used(torch.tensor([0, 1, 0, 0]), torch.tensor([2, 5, 1, 1])).tolist()
+        [0.0, 1.0, 1.0, 0.0]
+    """
+    order = np.lexsort((usage.numpy(), groups.numpy()))
+    ordered = groups.numpy()[order]
+    chosen = torch.zeros(len(groups))
+    chosen[torch.from_numpy(order[np.append(True, ordered[1:] != ordered[:-1])])] = 1.0
+    return chosen
