@@ -127,10 +127,13 @@ class CharacteristicFunctionDistance(Metric):
         return {"distance": distance, "amplitude": amplitude, "phase": phase, "ratio": ratio, "z_score": z_score}
 
     def random_distances(self, size: int) -> Tensor:
-        """(repeats,) float64 distances of random subsets of the reference, the same ones at every call.
+        """Distances of random subsets of the reference, the same ones at every call: what chance gives.
 
         Args:
-            size: Number of samples of each, 1 .. N.
+            size: Number of samples of each subset, 1 .. N.
+
+        Returns:
+            (K,) float64 on the CPU for K = `repeats` subsets, each at least 0.
         """
         if size not in self._random:
             generator = torch.Generator().manual_seed(self.seed + 1)
@@ -172,7 +175,14 @@ class _Usage(Metric):
 
 
 class UsageGini(_Usage):
-    """Gini coefficient of how often each of `num_samples` samples was trained on; see `dynsel.usage.gini`.
+    """Gini coefficient of how often each sample was trained on; see `dynsel.usage.gini`.
+
+    Args:
+        num_samples: Number of samples, N.
+        **kwargs: See `torchmetrics.Metric`.
+
+    Reference:
+        Gini (1912), Variabilità e mutabilità.
 
     Example:
         >>> metric = UsageGini(4)
@@ -189,13 +199,17 @@ class UsageGini(_Usage):
 
 
 class FactorCoverage(_Usage):
-    """Share of the factors of a data set that something trained on activates.
+    """Share of the factors of a data set that something trained on activates. The measure is ours.
 
     Factors that no sample activates don't count, so that the whole set covers 1.
 
     Args:
         codes: Sparse codes of all N samples.
         **kwargs: See `torchmetrics.Metric`.
+
+    Raises:
+        TypeError: If `codes` are no `SparseCodes`.
+        ValueError: If no sample activates any factor.
 
     Example:
         >>> codes = SparseCodes(torch.tensor([[0, 2], [2, 1]]), torch.tensor([[3.0, 1.0], [2.0, 0.0]]), 3)
@@ -244,6 +258,10 @@ class NeuralCFDMetric(_Usage):
         >>> metric.update(whole[:, 0].argsort()[:100])
         >>> bool(metric.compute()["z_score"] > 10)
         True
+
+    Reference:
+        Wang et al. (2025), Dataset Distillation with Neural Characteristic Function: A Minmax Perspective,
+        arXiv:2502.20653; the halves of the data set, ratio and z-score are ours.
     """
 
     higher_is_better = False
@@ -279,11 +297,15 @@ class NeuralCFDMetric(_Usage):
 
 
 class ClassBalance(_Usage):
-    """How like the data set what was trained on is in its class shares; see `dynsel.selection.class_balance`.
+    """How like the data set what was trained on is in its class shares; see `dynsel.selection.class_balance`. Ours.
 
     Args:
         labels: (N,) class codes of the data set, at least 0.
         **kwargs: See `torchmetrics.Metric`.
+
+    Raises:
+        TypeError: If `labels` is no tensor.
+        ValueError: If they aren't (N,) integers of at least 0.
 
     Example:
         >>> metric = ClassBalance(torch.tensor([0, 0, 1, 1]))

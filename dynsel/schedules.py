@@ -44,7 +44,7 @@ class Constant(Schedule):
     """The same value throughout.
 
     Args:
-        value: The value, finite.
+        value: The value, a finite number.
 
     Raises:
         TypeError: If it is no number.
@@ -190,12 +190,23 @@ class Oscillating(Schedule):
 
 
 def as_schedule(value: float | Schedule) -> Schedule:
-    """A plain number as a constant schedule; a schedule as it is."""
+    """A plain number as a constant schedule; a schedule as it is.
+
+    Args:
+        value: A number or a schedule.
+
+    Raises:
+        TypeError: If a number is wanted and something else was given.
+        ValueError: If the number isn't finite.
+    """
     return value if isinstance(value, Schedule) else Constant(value)
 
 
 def as_keep_ratio(value: float | Schedule) -> Schedule:
     """The schedule of a keep ratio, checked over the whole of training.
+
+    Args:
+        value: A number in (0, 1], or a schedule of such.
 
     Raises:
         TypeError: If `value` is neither a number nor a `Schedule`.
@@ -241,7 +252,12 @@ def check_schedule(name: str, value: float | Schedule, low: float = 0.0, high: f
 
 
 def sample_count(keep_ratio: float, num_samples: int) -> int:
-    """How many of `num_samples` a keep ratio stands for: rounded half up, never below one."""
+    """How many samples a keep ratio stands for: rounded half up, never below one.
+
+    Args:
+        keep_ratio: Share of the samples, in (0, 1].
+        num_samples: Number of samples, N.
+    """
     return min(num_samples, max(1, math.floor(keep_ratio * num_samples + 0.5)))
 
 

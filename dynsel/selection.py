@@ -229,7 +229,15 @@ def weighted_draw(weights: Tensor, k: int, *, generator: torch.Generator | None 
 
 
 def gumbel(size: int, generator: torch.Generator | None) -> Tensor:
-    """(size,) float64 standard Gumbel noise."""
+    """Standard Gumbel noise, -log(-log U): the highest of log p + noise is a draw by p.
+
+    Args:
+        size: Number of draws, n.
+        generator: Source of the draws, on the CPU; None = torch's global one.
+
+    Returns:
+        (n,) float64 on the CPU.
+    """
     uniform = torch.rand(size, generator=generator, dtype=torch.float64)
     return -(-uniform.clamp_min(1e-300).log()).log()
 

@@ -73,5 +73,12 @@ def gini(usage: Tensor) -> float:
 
 
 def coverage(usage: Tensor) -> float:
-    """Share of samples used at least once, in [0, 1]."""
+    """Share of samples used at least once.
+
+    Args:
+        usage: (N,) integer uses of each sample, on the CPU.
+
+    Returns:
+        A number in [0, 1]; 0 without samples.
+    """
     return int(np.count_nonzero(usage.numpy())) / len(usage) if len(usage) else 0.0

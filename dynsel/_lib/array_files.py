@@ -37,11 +37,14 @@ def map_array(path: str | Path, *, writable: bool = False) -> Array:
     """The array of an `.npy` file, memory-mapped: opened at once, and never read whole.
 
     Args:
-        path: Path of the file to read or write.
-        writable: Whether the map may be written to, as torch wants it; the file stays as it is.
+        path: Path of the file to read.
+        writable: Whether values of the map may be changed, as torch wants it; changes stay in memory, not in the file.
+
+    Returns:
+        An array of the file's own dtype and of any shape, whose values are read when they are looked at.
 
     Raises:
-        ValueError: If it can't be read.
+        ValueError: If it can't be read, or holds Python objects.
     """
     with _explained(path):
         array: Array = np.load(path, mmap_mode="c" if writable else "r", allow_pickle=False)
@@ -90,8 +93,8 @@ def is_float_matrix(path: str | Path, key: str) -> bool:
     """Whether an array of an `.npz` file is 2-D and floating point, by its header alone: it may be large.
 
     Args:
-        path: Path of the file to read or write.
-        key: Name of the array.
+        path: Path of the `.npz` file.
+        key: Name of the array in the file; one that isn't there gives False.
 
     Raises:
         ValueError: If the file can't be read.
@@ -104,14 +107,17 @@ def is_float_matrix(path: str | Path, key: str) -> bool:
 
 
 def read_array(path: str | Path, key: str) -> Array:
-    """One array of an `.npz` file.
+    """One array of an `.npz` file, in memory.
 
     Args:
-        path: Path of the file to read or write.
+        path: Path of the `.npz` file.
         key: Name of the array, one of its keys.
 
+    Returns:
+        The array, of any shape, with the dtype that it was saved with.
+
     Raises:
-        ValueError: If it can't be read, isn't what its header says, or doesn't fit into memory.
+        ValueError: If it can't be read, isn't what its header says, holds Python objects, or doesn't fit into memory.
     """
     with _explained(path), zipfile.ZipFile(path) as archive:
         shape, dtype, data = _header(archive, key)

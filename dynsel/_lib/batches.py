@@ -73,7 +73,11 @@ def scored(
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Eval mode for a while; parts that were in eval mode before stay so."""
+    """Eval mode for a while; parts that were in eval mode before stay so, also after an error.
+
+    Args:
+        module: Network whose parts, itself among them, are switched. No hook or override of `train` is called.
+    """
     modes = [(part, part.training) for part in module.modules()]
     try:
         for part, _ in modes:
@@ -86,7 +90,15 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def own_draws(device: torch.device, key: tuple[int, ...], seed: int | None = None) -> Iterator[None]:
-    """Draws from torch's global generators that depend on `seed` (default: the run's) and `key`, and leave no trace."""
+    """Draws from torch's global generators that depend on a seed and a key alone, and leave no trace.
+
+    Two calls with the same key draw the same numbers; afterwards the generators are where they were before.
+
+    Args:
+        device: Device that draws; besides the CPU's generator a GPU's own is set and put back.
+        key: Whole numbers that tell these draws from others, such as (epoch, batch).
+        seed: Seed besides the key; None = that of the run, `torch.initial_seed()`.
+    """
     gpus = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(gpus):
         # Not the state of the training: what doesn't draw in between would be scored at random, but always alike.
@@ -100,6 +112,10 @@ def own_draws(device: torch.device, key: tuple[int, ...], seed: int | None = Non
 # ---------------------------------------------------------------- what a batch is made of
 def batch_size(batch: Any) -> int:
     """Number of samples in a batch of any form: the first dimension that all of its tensors and arrays share.
+
+    Args:
+        batch: Whatever the loader gives: tensors, dicts, dataclasses, lists, nested. Tensors without dimensions don't
+            count; where there is no tensor at all, the lengths of its lists do.
 
     Raises:
         ValueError: If they share none, or there is neither a tensor nor a list with an entry per sample.
@@ -136,7 +152,16 @@ def _may_hold_samples(value: Any) -> bool:
 
 
 def cut(batch: Any, kept: Tensor, size: int) -> Any:
-    """The batch with the samples at `kept` only, (K,) int64 ascending, of its `size`."""
+    """The batch with some of its samples only, in the same form.
+
+    Args:
+        batch: Whatever the loader gives: tensors, dicts, dataclasses, lists, nested.
+        kept: (K,) int64, ascending positions of the samples that stay, in [0, size).
+        size: Number B of samples in the batch. Tensors and lists of this length are cut, everything else stays whole.
+
+    Raises:
+        ValueError: If a list of B tensors with B rows each may be of samples as well as of views.
+    """
     # Where tensors tell the batch size, a list may be of views.
     return Cut(kept, size, views=bool(_sizes(batch)[0]))(batch)
 
@@ -177,7 +202,14 @@ class Cut:
 
 
 def parts_of(value: Any) -> dict[Any, Any] | None:
-    """What a collection holds; None for everything else."""
+    """What a collection holds, by key, field or position.
+
+    Args:
+        value: Any object. Mappings, dataclasses, lists and tuples are collections.
+
+    Returns:
+        The parts; None for everything else, tensors and texts among them.
+    """
     if isinstance(value, Mapping):
         return dict(value)
     if is_dataclass(value) and not isinstance(value, type):
@@ -201,6 +233,10 @@ def _rebuilt(value: Any, parts: dict[Any, Any]) -> Any:
 
 
 def described(batch: Any) -> str:
-    """The batch in words, for messages."""
+    """The batch in words, for messages, as in "a batch of type list of 2".
+
+    Args:
+        batch: Any object; the length is told of lists, tuples and mappings.
+    """
     name = f"a batch of type {type(batch).__name__}"
     return f"{name} of {len(batch)}" if isinstance(batch, (list, tuple, Mapping)) else name

@@ -135,11 +135,11 @@ def check_numbers(name: str, values: Any, **bounds: Any) -> list[float]:
 
 
 def check_tensor(name: str, value: Any, what: str = "a tensor") -> Tensor:
-    """A tensor, of whatever kind.
+    """A tensor, of any shape and dtype.
 
     Args:
         name: The parameter, as its user writes it.
-        value: Value that was given.
+        value: What the user gave for it.
         what: What is expected, for the error.
 
     Raises:
@@ -151,12 +151,15 @@ def check_tensor(name: str, value: Any, what: str = "a tensor") -> Tensor:
 
 
 def as_tensor(name: str, value: Any, what: str) -> Tensor:
-    """Numbers as a tensor on the CPU: a tensor, an array, a list, or the path of an .npy file.
+    """Numbers as a tensor on the CPU, of any shape.
 
     Args:
         name: The parameter, as its user writes it.
-        value: Value that was given.
+        value: A tensor, an array, a list of numbers, or the path of an `.npy` file.
         what: What is expected, for the error.
+
+    Returns:
+        A tensor without gradient, of the dtype that torch gives these values.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -184,7 +187,7 @@ def check_sized(name: str, value: Any, what: str) -> Any:
 
     Args:
         name: The parameter, as its user writes it.
-        value: Value that was given.
+        value: What the user gave for it.
         what: What is expected, for the error.
 
     Raises:
@@ -207,7 +210,7 @@ def check_text(name: str, value: Any, what: str = "a text") -> str:
 
     Args:
         name: The parameter, as its user writes it.
-        value: Value that was given.
+        value: What the user gave for it.
         what: What is expected, for the error.
 
     Raises:
@@ -223,7 +226,7 @@ def check_path(name: str, value: Any) -> Path:
 
     Args:
         name: The parameter, as its user writes it.
-        value: A text or a `Path`.
+        value: A text or a `pathlib.Path`.
 
     Raises:
         TypeError: If it is anything else.
@@ -241,7 +244,7 @@ def check_flag(name: str, value: Any) -> bool:
 
     Args:
         name: The parameter, as its user writes it.
-        value: A bool or numpy's.
+        value: A bool, Python's or NumPy's.
 
     Raises:
         TypeError: If it is anything else, such as a text.
@@ -256,7 +259,7 @@ def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> str:
 
     Args:
         name: The parameter, as its user writes it.
-        value: Value that was given.
+        value: What the user gave for it.
         choices: Words that are allowed.
 
     Raises:

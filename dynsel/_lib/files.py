@@ -69,7 +69,7 @@ def allocate(file: IO[bytes], size: int) -> None:
     """Take the room of a file on the disk now: better no start than a full disk in the fifth hour.
 
     Args:
-        file: An open, empty file.
+        file: An open, empty file that may be written to.
         size: Its size to be, in bytes.
 
     Raises:
@@ -100,8 +100,8 @@ def start_array(file: IO[bytes], dtype: np.dtype[Any], shape: tuple[int, ...]) -
     """Write the header of an `.npy` file, and take the room for its values, which are to be written next.
 
     Args:
-        file: An open, empty file.
-        dtype: Type of the array.
+        file: An open, empty file that may be written to.
+        dtype: Type of the array's values.
         shape: Shape of the array, which is stored row by row.
 
     Returns:
@@ -120,7 +120,7 @@ def array_header(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
     """The header of an `.npy` file.
 
     Args:
-        dtype: Type of the array.
+        dtype: Type of the array's values.
         shape: Shape of the array, which is stored row by row.
     """
     stream = io.BytesIO()

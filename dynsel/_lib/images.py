@@ -23,7 +23,7 @@ class TensorImages(Dataset[tuple[Tensor, int]]):
     `shuffle`, `torch.utils.data.Subset` and (on the CPU) worker processes work as with any data set.
 
     Args:
-        images: (N, C, H, W) uint8.
+        images: (N, C, H, W) uint8 images.
         targets: (N,) int64 class of each image, in [0, len(classes)); on the same device as `images`.
         classes: Name of each class, in the order of the targets.
         wrong: (N,) bool, which targets are known to be wrong, for reports; None = nothing is known.

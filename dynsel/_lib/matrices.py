@@ -68,7 +68,15 @@ def _rows_where(wrong: Tensor, start: int) -> list[int]:
 
 
 def name_rows(rows: list[int]) -> str:
-    """The first few of these rows, in words, and how many there are."""
+    """The first five of these rows, in words, and how many there are.
+
+    Args:
+        rows: Numbers of the rows, at least one.
+
+    Example:
+        >>> name_rows([3]), name_rows([1, 4])
+        ('row 3', 'rows 1, 4')
+    """
     if len(rows) == 1:
         return f"row {rows[0]}"
     listed = ", ".join(map(str, rows[:5]))

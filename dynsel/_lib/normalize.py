@@ -67,6 +67,7 @@ class Normalize(nn.Module):
         return torch.addcmul(-self.mean / self.std, pixels, 1 / (unit * self.std))
 
     def extra_repr(self) -> str:
+        """Mean and standard deviation of each channel, which `print` shows between the brackets."""
         return f"mean={self.mean.flatten().tolist()}, std={self.std.flatten().tolist()}"
 
 

@@ -11,7 +11,11 @@ __all__ = ["FlopTap", "can_count"]
 
 
 def can_count(module: nn.Module) -> bool:
-    """Whether torch's counter sees what this module does: what is compiled it doesn't."""
+    """Whether torch's counter sees what a module does. What `torch.compile` made of it, it doesn't.
+
+    Args:
+        module: Network; one compiled part is enough for a no.
+    """
     return not any(hasattr(m, "_orig_mod") or getattr(m, "_compiled_call_impl", None) for m in module.modules())
 
 

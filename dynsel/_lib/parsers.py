@@ -12,7 +12,7 @@ def instantiate(parser: Any, config: Any) -> Any:
 
     Args:
         parser: A jsonargparse parser: before 4.49 the method is called `instantiate_classes`, since then `instantiate`.
-        config: What it parsed.
+        config: Configuration that this parser parsed.
 
     Returns:
         The configuration, with objects in the places of their descriptions.

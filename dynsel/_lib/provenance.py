@@ -31,6 +31,9 @@ def provenance(words: Sequence[str], packages: Sequence[str] = ("torch", "lightn
 def command_line(words: Sequence[str]) -> str:
     """The command as it can be typed again.
 
+    Args:
+        words: Words after `dynsel`, without quotes; the result has them where a shell needs them.
+
     Example:
         >>> command_line(["select", "--out", "my subset.json"])
         "dynsel select --out 'my subset.json'"

@@ -13,11 +13,11 @@ LONGEST = 80
 
 
 def call_text(name: str, arguments: Mapping[str, Any]) -> str:
-    """As in "Linear(start=1.0, end=0.5)"; long values are cut.
+    """An object as the call that makes it, as in "Linear(start=1.0, end=0.5)".
 
     Args:
-        name: Name of the class.
-        arguments: Values by parameter.
+        name: Name of the class that is called.
+        arguments: Values by parameter; one longer than 80 characters is told by its type, as in "<dict>".
     """
     return f"{name}({', '.join(f'{key}={_short(value)}' for key, value in arguments.items())})"
 

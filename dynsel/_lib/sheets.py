@@ -60,7 +60,7 @@ def image_sheet(usage: Array, dataset: Any, *, title: str = "", columns: int = 1
         usage: (N,) number of times that each image was used.
         dataset: Map-style data set. Items are (image, class), the image a (C, H, W) tensor, uint8 or floating; its
             attribute `classes`, if it has one, names the classes.
-        title: Heading of the sheet.
+        title: Heading of the sheet; none by default.
         columns: Number of images in a row.
         rows: Number of rows of the most used images, and of the least used ones.
     """
@@ -121,7 +121,7 @@ def is_image(item: Any) -> bool:
     """Whether an item is an image with its class, as `image_sheet` shows them.
 
     Args:
-        item: Item of a data set.
+        item: Item of a data set, of any type.
     """
     if not isinstance(item, tuple | list) or len(item) < 2:
         return False

@@ -151,5 +151,12 @@ def random_floor(value: Tensor, size: float, total: int) -> float:
 
 
 def squared(z: Tensor) -> Tensor:
-    """|z|² without the square root, whose gradient has a pole."""
+    """|z|² without the square root, whose gradient has a pole at 0.
+
+    Args:
+        z: Complex tensor of any shape.
+
+    Returns:
+        Real tensor of the same shape.
+    """
     return z.real.square() + z.imag.square()

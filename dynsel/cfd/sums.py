@@ -38,6 +38,10 @@ class CharacteristicSums:
         >>> two = CharacteristicSums(torch.tensor([0.0]), torch.tensor([1.0]), 1.0)
         >>> (one + two).value().tolist()
         [(0.5+0.5j)]
+
+    Reference:
+        Feuerverger, Mureika (1977), The Empirical Characteristic Function and Its Applications, Annals of Statistics 5
+        (for the function; that sums add over parts and ranks is plain arithmetic).
     """
 
     cos: Tensor
@@ -151,7 +155,14 @@ def random_distances(
 
 
 def check_weights(weights: Tensor, count: int) -> Tensor:
-    """The weights of `count` rows as (N,) float64 on the CPU.
+    """The weights of some rows as float64 on the CPU.
+
+    Args:
+        weights: (N,) numbers of any type, at least 0.
+        count: Number N of rows.
+
+    Returns:
+        (N,) float64, without gradient.
 
     Raises:
         ValueError: If the shape doesn't fit, or a weight is negative or not finite.
@@ -167,7 +178,17 @@ def check_weights(weights: Tensor, count: int) -> Tensor:
 def angles_of(
     features: Matrix, frequencies: Tensor, shift: Tensor | None = None, chosen: Tensor | None = None
 ) -> Iterator[tuple[slice, Tensor]]:
-    """(rows of `chosen`, (B, F) float32 angles t·x + shift) in turn; the next block overwrites the angles."""
+    """The angles t·x + shift, block by block; the next block overwrites those of the last.
+
+    Args:
+        features: (N, d) floating-point tensor, array or memory map.
+        frequencies: (F, d) floating point, the frequencies t.
+        shift: (F,) float32 on the device of the features, added to each row's angles; None = nothing.
+        chosen: (R,) int64 on the CPU, rows to go over; None = all.
+
+    Yields:
+        The block's places among the chosen rows, a slice, and its (B, F) float32 angles on the device of the features.
+    """
     place = features.device if isinstance(features, Tensor) else torch.device("cpu")
     transposed = frequencies.detach().to(place, torch.float32).T
     dim, count = transposed.shape
@@ -201,6 +222,16 @@ def _sums(
 
 
 def check_shapes(features: Matrix, frequencies: Tensor) -> None:
+    """Check that features and frequencies belong together, without reading more than one row of the features.
+
+    Args:
+        features: (N, d) floating-point tensor, array or memory map.
+        frequencies: (F, d) floating point, finite.
+
+    Raises:
+        TypeError: If either isn't a tensor or array, or not floating point.
+        ValueError: If either isn't 2-D or is empty, their numbers of columns differ, or a frequency isn't finite.
+    """
     check_matrix(frequencies, "frequencies")
     # Looking for NaN would read all rows once more; the results show them.
     check_matrix(features[:1] if getattr(features, "ndim", 0) == 2 else features)
@@ -211,6 +242,13 @@ def check_shapes(features: Matrix, frequencies: Tensor) -> None:
 
 
 def explain(features: Matrix) -> None:
-    """Say why a result isn't finite."""
+    """Say why a result isn't finite, by reading all rows again; never returns.
+
+    Args:
+        features: (N, d) floating-point tensor, array or memory map.
+
+    Raises:
+        ValueError: Always: with the rows that aren't finite or too large, or else that products exceed float32.
+    """
     check_matrix(features)
     raise ValueError("`features` times `frequencies` must stay within float32; standardize the features")

@@ -130,6 +130,10 @@ def fit(args: list[str]) -> int:
 
     Returns:
         Exit code: 0, or 130 if interrupted.
+
+    Raises:
+        FileNotFoundError: If `--ckpt_path last` is asked for and there is no such checkpoint.
+        ValueError: If an option is wrong, or `trainer.max_steps` isn't set.
     """
     run = _Run("fit", args)
     options = dict(vars(run.made.distill))
@@ -184,6 +188,10 @@ def evaluate(args: list[str]) -> int:
 
     Returns:
         Exit code: 0.
+
+    Raises:
+        FileNotFoundError: If `out` holds no distilled set.
+        ValueError: If an option is wrong, or the set was made from other classes or images of another size.
     """
     run = _Run("evaluate", args)
     made = DistilledDataset(run.out)

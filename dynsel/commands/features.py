@@ -208,6 +208,10 @@ def verify(args: list[str]) -> int:
 
     Returns:
         Exit code: 0, or 1 if the store is damaged.
+
+    Raises:
+        FileNotFoundError: If there is no such store.
+        ValueError: If the store was written without checksums, or isn't of the data given.
     """
     from dynsel.features.layout import check_fingerprint
     from dynsel.features.store import open_store

@@ -44,17 +44,29 @@ def fit(args: list[str]) -> int:
 
 
 def validate(args: list[str]) -> int:
-    """Evaluate on the validation set; as `fit`."""
+    """Run `dynsel validate`: evaluate on the validation set.
+
+    Args:
+        args: Command line after the command's name; options are those of `fit`.
+    """
     return _run(["validate", *args])
 
 
 def test(args: list[str]) -> int:
-    """Evaluate on the test set; as `fit`."""
+    """Run `dynsel test`: evaluate on the test set.
+
+    Args:
+        args: Command line after the command's name; options are those of `fit`.
+    """
     return _run(["test", *args])
 
 
 def predict(args: list[str]) -> int:
-    """Predict the prediction set; as `fit`."""
+    """Run `dynsel predict`: predict the prediction set.
+
+    Args:
+        args: Command line after the command's name; options are those of `fit`.
+    """
     return _run(["predict", *args])
 
 

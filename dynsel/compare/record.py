@@ -16,7 +16,7 @@ class CurvePoint:
         step: Number of optimiser steps done.
         samples: Samples trained on so far, with repetition.
         seconds: Training time so far, selection included, validation not.
-        value: Value of the metric.
+        value: Value of the metric there.
     """
 
     step: int

@@ -92,4 +92,5 @@ class RandomCropFlip(nn.Module):
         return torch.randint(high, (len(images),), generator=self.generator, device=device).to(images.device)
 
     def extra_repr(self) -> str:
+        """Padding and flip, which `print` shows between the brackets."""
         return f"padding={self.padding}, flip={self.flip}"

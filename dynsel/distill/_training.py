@@ -28,8 +28,8 @@ class Recipe:
         lr: Learning rate at the start.
         optimizer: "sgd" (momentum 0.9) or "adamw".
         weight_decay: Weight decay of the optimizer, at least 0.
-        milestones: Shares of the epochs after which the learning rate is multiplied by `gamma`.
-        gamma: Factor that the learning rate is multiplied by at each milestone.
+        milestones: Shares of the epochs after which the learning rate is multiplied by `lr_factor`.
+        lr_factor: Factor that the learning rate is multiplied by at each milestone.
         augment: Names of operations joined by "_", see `Augmentation`.
         cutmix: Whether half of the batches, drawn at random, are mixed by CutMix.
     """
@@ -40,7 +40,7 @@ class Recipe:
     optimizer: str
     weight_decay: float
     milestones: tuple[float, ...]
-    gamma: float
+    lr_factor: float
     augment: str
     cutmix: bool
 
@@ -50,7 +50,7 @@ def autocast(device: torch.device, bf16: bool) -> torch.autocast:
 
     Args:
         device: Device that they compute on.
-        bf16: Whether in bfloat16.
+        bf16: Whether networks compute in bfloat16.
     """
     return torch.autocast(device.type, torch.bfloat16, enabled=bf16)
 
@@ -90,7 +90,7 @@ def train_classifier(
     else:
         optimizer = torch.optim.AdamW(network.parameters(), recipe.lr, weight_decay=recipe.weight_decay)
     steps = [max(1, round(share * recipe.epochs)) for share in recipe.milestones]
-    scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, steps, recipe.gamma)
+    scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, steps, recipe.lr_factor)
     # Batches of equal size: a last one of one image would spoil batch norm.
     batches = max(1, round(len(images) / recipe.batch_size))
     last = 0.0

@@ -35,6 +35,9 @@ class Draw:
     Args:
         operation: Its name; None leaves the images as they are.
         numbers: (G, 3), uniform in [0, 1): what a group's images share.
+
+    Reference:
+        Zhao & Bilen (2021), Dataset Condensation with Differentiable Siamese Augmentation, arXiv:2102.08259.
     """
 
     operation: Operation | None
@@ -55,6 +58,10 @@ class Augmentation:
         >>> draw = augmentation.draw(2, torch.Generator().manual_seed(0), torch.Generator())
         >>> draw.operation, augmentation(torch.zeros(2, 5, 3, 8, 8), draw).shape
         ('crop', torch.Size([2, 5, 3, 8, 8]))
+
+    Reference:
+        Zhao & Bilen (2021), Dataset Condensation with Differentiable Siamese Augmentation, arXiv:2102.08259: operations
+        and their ranges; numbers of their own for each group are ours.
     """
 
     def __init__(self, operations: str) -> None:

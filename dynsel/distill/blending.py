@@ -58,10 +58,13 @@ class LoadedPool:
 
 
 def copy_weights(network: ConvNet, prefix: str) -> dict[str, Tensor]:
-    """The network's weights as they are now, on the CPU.
+    """The network's weights as they are now, as copies on the CPU.
 
     Args:
         network: Network whose weights are copied.
         prefix: What stands before the names, "init" or "trained".
+
+    Returns:
+        Contiguous tensors by name, each of the same shape and dtype as its parameter.
     """
     return {f"{prefix}.{name}": value.detach().cpu().clone().contiguous() for name, value in network.named_parameters()}

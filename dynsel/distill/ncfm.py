@@ -291,7 +291,11 @@ class NCFM(pl.LightningModule):
 
     @torch.no_grad()
     def soft_targets(self) -> Tensor:
-        """(M factor², classes) mean of what the pool's trained networks say of the decoded images, on the CPU."""
+        """Mean of what the pool's trained networks say of the decoded images.
+
+        Returns:
+            (K, C) float32 rows on the CPU that sum to 1, for the K = M factor² decoded images.
+        """
         loaded = self.pool.load(self.data, self.device)
         full = decode(self.images.detach(), self.factor).flatten(0, 2)
         votes = [predict(loaded.trained(number), full, self.normalize).softmax(1) for number in range(len(loaded))]

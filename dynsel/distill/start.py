@@ -38,7 +38,7 @@ def check_options(
         frequency_lr: Learning rate of the frequency network, above 0.
         amplitude: Weight of the amplitudes against the phases, in [0, 1].
         calibration: Weight of the calibration loss, at least 0.
-        seed: In [0, 2^31).
+        seed: Seed of the first images, in [0, 2^31).
 
     Raises:
         ValueError: If a number is out of range; names the argument.

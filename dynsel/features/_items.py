@@ -54,7 +54,7 @@ def get_images(dataset: Any, indices: Sequence[int]) -> list[NDArray[np.float32]
     Args:
         dataset: Map-style data set; of an item that is a tuple the first entry is the image, of a mapping the
             entry "image", "img" or "pixel_values". A `__getitems__` is used, whether it gives a list or a batch.
-        indices: Numbers of the items.
+        indices: Numbers of the items in the data set.
 
     Returns:
         A float32 array for each item, of the item's own shape.
@@ -72,7 +72,7 @@ def get_items(dataset: Any, indices: Sequence[int]) -> list[Any]:
 
     Args:
         dataset: Map-style data set of any kind of items.
-        indices: Numbers of the items.
+        indices: Numbers of the items in the data set.
     """
     if not hasattr(dataset, "__getitems__"):
         return [dataset[i] for i in indices]

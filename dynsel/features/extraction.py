@@ -156,7 +156,7 @@ class Extraction(pl.LightningModule):
         """Write a block when its last batch is there; not in the step, where types may be mixed.
 
         Args:
-            outputs: What the step returned.
+            outputs: (good items, d) floats that the step returned, or None if it could read no item.
             batch: Batch that was predicted.
             batch_idx: Number of the batch among this rank's.
             dataloader_idx: Number of the loader; there is one only.
@@ -218,7 +218,7 @@ def cant_read(dataset: Any, index: int, why: str, more: str = "") -> str:
     Args:
         dataset: Map-style data set.
         index: Number of the item.
-        why: What went wrong.
+        why: What went wrong, in words.
         more: What else to say of where it went wrong.
     """
     return (

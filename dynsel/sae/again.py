@@ -20,7 +20,7 @@ def train_again(
     first training has done that.
 
     Args:
-        sae: Trained by `fit_sae`.
+        sae: Autoencoder as `fit_sae` trained it; changed in place.
         features: (N, d) floating-point tensor, array or memory map, finite, not all the same.
         steps: Number of optimiser steps.
         batch_size: Rows a step, drawn without replacement until all were used; at most N.

@@ -22,7 +22,7 @@ class Batches:
     """Shuffled batches of rows for all epochs in turn; rows of a batch ascend, which suits a memory map.
 
     Of a large memory map batches are drawn from pools, see `fit_sae`; then an epoch is N rows, and an order may end in
-    the middle of a batch's pool.
+    the middle of a batch's pool. Pools are ours: they trade some mixing for reads in order.
 
     Args:
         features: (N, d) floating point.

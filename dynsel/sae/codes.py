@@ -46,6 +46,10 @@ class SparseCodes:
         [0.5, 0.0, 1.0]
         >>> codes.weighted_mean(torch.tensor([1.0, 10.0, 5.0])).tolist()
         [2.0, 5.0]
+
+    Reference:
+        Zhou, Hua, Guo, Jia (2026), Rethinking Representativeness and Diversity in Dynamic Data Selection,
+        arXiv:2603.04981, for statistics of a sparse autoencoder's units; this layout and these formulas are ours.
     """
 
     indices: Tensor
@@ -132,20 +136,20 @@ class SparseCodes:
         indices = self.indices.long() + labels[:, None] * self.num_factors
         return SparseCodes(indices, self.values, classes * self.num_factors)
 
-    def keep_factors(self, keep: Tensor) -> SparseCodes:
+    def keep_factors(self, mask: Tensor) -> SparseCodes:
         """The same codes with the other factors made inactive.
 
         Args:
-            keep: (m,) bool, which factors stay active.
+            mask: (m,) bool, which factors stay active.
 
         Raises:
             ValueError: If there isn't one entry for each factor.
         """
-        if keep.shape != (self.num_factors,) or keep.dtype != torch.bool:
-            raise ValueError(f"`keep` must be ({self.num_factors},) bool, got {tuple(keep.shape)} {keep.dtype}")
-        keep, values = keep.to(self.values.device), self.values.clone()
+        if mask.shape != (self.num_factors,) or mask.dtype != torch.bool:
+            raise ValueError(f"`mask` must be ({self.num_factors},) bool, got {tuple(mask.shape)} {mask.dtype}")
+        mask, values = mask.to(self.values.device), self.values.clone()
         for rows in blocks(self.indices, _BLOCK):
-            values[rows].masked_fill_(~keep[self.indices[rows].long()], 0)
+            values[rows].masked_fill_(~mask[self.indices[rows].long()], 0)
         return SparseCodes(self.indices, values, self.num_factors)
 
 
@@ -294,7 +298,11 @@ def load_codes(path: str | os.PathLike[str]) -> SparseCodes:
 
 
 def index_type(sae: TopKSAE) -> torch.dtype:
-    """The smaller of int16 and int32 that holds every factor."""
+    """The smaller of int16 and int32 that holds every factor.
+
+    Args:
+        sae: Autoencoder with m factors; int16 goes up to m = 32,767.
+    """
     return torch.int16 if sae.num_factors < 32_768 else torch.int32
 
 

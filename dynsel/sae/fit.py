@@ -28,6 +28,10 @@ class SAEFit:
         fvu: Fraction of variance unexplained: 0 = perfect, 1 = no better than the mean.
         dead_share: Share of factors that no row activates, in [0, 1].
         seconds: Wall-clock time of training and evaluation.
+
+    Reference:
+        Gao et al. (2024), Scaling and evaluating sparse autoencoders, arXiv:2406.04093, for dead units as a measure;
+        `fvu` is one minus the usual R².
     """
 
     sae: TopKSAE

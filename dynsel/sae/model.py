@@ -58,41 +58,96 @@ class TopKSAE(nn.Module):
         self.register_buffer("scale", torch.ones(()))
 
     def standardize(self, x: Tensor) -> Tensor:
-        """(B, d) rows of features, any floating point -> (B, d) float32 of mean 0 and mean variance 1."""
+        """Features with the training rows' mean taken out, divided by their one scale.
+
+        Args:
+            x: (B, d) features, any floating point.
+
+        Returns:
+            (B, d) float32; over the rows that it was trained on, of mean 0 and mean variance 1.
+        """
         return (x.float() - self.mean) / self.scale
 
     def drive(self, rows: Tensor) -> Tensor:
-        """(B, d) standardised rows -> (B, m) activations before top-k and ReLU."""
+        """What each factor would be activated by, before top-k and ReLU.
+
+        Args:
+            rows: (B, d) standardised rows, as of `standardize`.
+
+        Returns:
+            (B, m) floats, of either sign.
+        """
         return F.linear(rows - self.pre_bias, self.encoder, self.encoder_bias)
 
     @staticmethod
     def strongest(drive: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        """(B, m) -> (B, k) values, at least 0 and descending, and (B, k) int64 indices."""
+        """The k strongest factors of each row.
+
+        Args:
+            drive: (B, m) floats, as of `drive`.
+            k: Number of factors that stay, 1 .. m.
+
+        Returns:
+            (B, k) activations, at least 0 and descending, and the (B, k) int64 indices of their factors.
+        """
         values, indices = drive.topk(k, dim=1)
         return values.relu(), indices
 
     def combine(self, values: Tensor, indices: Tensor) -> Tensor:
-        """(B, k) values and indices -> (B, d) weighted sums of atoms."""
+        """Sums of atoms, each times its activation; a standardised row without the pre-bias.
+
+        Args:
+            values: (B, k) activations.
+            indices: (B, k) int64 factors, in [0, m).
+
+        Returns:
+            (B, d) floats.
+        """
         return F.embedding_bag(indices, self.decoder, per_sample_weights=values, mode="sum")
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, d) features -> (B, k) activations, at least 0 and descending, and (B, k) int64 factors."""
+        """Activations of features: their codes.
+
+        Args:
+            x: (B, d) features, any floating point.
+
+        Returns:
+            (B, k) activations, at least 0 and descending, and the (B, k) int64 indices of their factors.
+        """
         return self.strongest(self.drive(self.standardize(x)), self.k)
 
     def decode(self, values: Tensor, indices: Tensor) -> Tensor:
-        """(B, k) activations and factors -> (B, d) float32 features."""
+        """Features rebuilt from codes, in the units of the features.
+
+        Args:
+            values: (B, k) activations, any floating point.
+            indices: (B, k) factors, any integer type, in [0, m).
+
+        Returns:
+            (B, d) float32.
+        """
         rows: Tensor = self.combine(values.float(), indices.long()) + self.pre_bias
         return rows * self.scale + self.mean
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, d) features -> (B, d) float32 reconstruction."""
+        """Features as the autoencoder rebuilds them.
+
+        Args:
+            x: (B, d) features, any floating point.
+
+        Returns:
+            (B, d) float32, in the units of the features.
+        """
         return self.decode(*self.encode(x))
 
     @torch.no_grad()
     def scale_encoder(self, x: Tensor) -> None:
-        """Scale the initial encoder by the one number that rebuilds (B, d) features best.
+        """Scale the initial encoder, in place, by the one number with which it rebuilds some features best.
 
         k random atoms that all resemble a row add up to much more than the row.
+
+        Args:
+            x: (B, d) features, any floating point.
         """
         rows = self.standardize(x)
         rebuilt = self.combine(*self.encode(x))

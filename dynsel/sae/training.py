@@ -49,6 +49,15 @@ class SAETraining(pl.LightningModule):
         self.register_buffer("idle", torch.zeros(sae.num_factors, dtype=torch.int64))
 
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+        """The loss of a batch, and the count of batches for which each factor has been idle.
+
+        Args:
+            batch: (B, d) features, any floating point.
+            batch_idx: Number of the batch; not used.
+
+        Returns:
+            Scalar: mean squared error of the standardised rows, plus the auxiliary loss where factors are dead.
+        """
         rows = self.sae.standardize(batch)
         drive = self.sae.drive(rows)
         values, indices = self.sae.strongest(drive.float(), self.sae.k)
@@ -74,12 +83,25 @@ class SAETraining(pl.LightningModule):
         return (rest - self.sae.combine(values, indices)).square().mean() / rest.square().mean().clamp_min(1e-12)
 
     def on_before_optimizer_step(self, optimizer: Any) -> None:
+        """Take the part of the decoder's gradient away that would change the length of an atom.
+
+        Args:
+            optimizer: Adam, about to step; not used.
+        """
         self.sae.drop_radial_gradient()
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Bring the atoms back to length 1, which a step changes a little.
+
+        Args:
+            outputs: What the step returned; not used.
+            batch: (B, d) features; not used.
+            batch_idx: Number of the batch; not used.
+        """
         self.sae.normalize_decoder()
 
     def configure_optimizers(self) -> Any:
+        """Adam, and a learning rate that stays until the last part of the steps, and there goes to 0 on a line."""
         # 0.99: with its 0.999 Adam's memory is as long as the whole training here (FVU 0.027 against 0.032).
         optimizer = torch.optim.Adam(self.sae.parameters(), self.lr, betas=(0.9, 0.99))
         decay = LambdaLR(optimizer, lambda step: min(1.0, (self.steps - step) / (DECAY_SHARE * self.steps)))

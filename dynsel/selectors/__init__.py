@@ -114,6 +114,9 @@ SELECTORS: dict[str, type[Selector]] = {
 def selector_class(name: str) -> type[Selector]:
     """The selector of a short name.
 
+    Args:
+        name: A key of `SELECTORS`, such as "random" or "k-center".
+
     Raises:
         ValueError: If there is none; names similar ones.
     """

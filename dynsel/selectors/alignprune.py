@@ -71,6 +71,14 @@ class AlignPrune(LossWindow, ScoreSelector):
         self._trusted = torch.zeros(0, dtype=torch.int64)
 
     def prepare(self) -> None:
+        """Find the trusted samples among those that the selector is bound to.
+
+        Raises:
+            FileNotFoundError: If `trusted` is a path at which there is no file.
+            TypeError: If `trusted` is neither numbers nor a path.
+            ValueError: If it holds no positions of the data set, or none of the samples that the loader's sampler
+                yields.
+        """
         self._trusted = _positions(self.trusted, self._dataset_length or self.num_samples)
         if self._pool is not None:
             inside = torch.isin(self._trusted, self._pool)
@@ -81,14 +89,34 @@ class AlignPrune(LossWindow, ScoreSelector):
             self._trusted = torch.searchsorted(self._pool, self._trusted[inside])
 
     def learn(self, feedback: Feedback) -> None:
+        """Note the losses of the epoch chosen last; what isn't finite leaves the loss before in its place.
+
+        Args:
+            feedback: Any number of batches together; losses (B,) in `per_sample_loss`.
+        """
         self.take_losses(feedback)
 
     def select(self, progress: float, size: int) -> Selection:
+        """The samples of highest score, and the beginning of a new epoch in the window of losses.
+
+        Args:
+            progress: Share of training done, in [0, 1]; not used.
+            size: Number of samples that the keep ratio stands for, 1 .. N.
+        """
         chosen = super().select(progress, size)
         self.begin_epoch()
         return chosen
 
     def scores(self, progress: float) -> Tensor:
+        """Correlation of each sample's losses with the mean of the trusted ones.
+
+        Args:
+            progress: Share of training done, in [0, 1]; not used.
+
+        Returns:
+            (N,) float: correlations in [-1, 1]; above them, in random order, samples without one, and above all the
+            trusted. While no correlation is known, scores of random rotation.
+        """
         aligned = self._alignment()
         unknown = np.isnan(aligned)
         if unknown.all():

@@ -45,5 +45,14 @@ class AUM(MeanScore):
         super().__init__(warmup=warmup, class_balance=class_balance, seed=seed)
 
     def measure(self, logits: Tensor, targets: Tensor, features: Tensor | None) -> Tensor:
-        """(B,) margins, the smallest first."""
+        """Margins with the sign turned, since the highest scores are taken.
+
+        Args:
+            logits: (B, C) float32, outputs of the classifier before softmax.
+            targets: (B,) int64 classes.
+            features: Not used.
+
+        Returns:
+            (B,) float: highest other logit minus that of the target; above 0 where the classification is wrong.
+        """
         return -margins(logits, targets)

@@ -46,28 +46,46 @@ class BatchSelector(Selector):
         self.shrink = check_flag("shrink", shrink)
 
     def lend(self, stream: Any) -> None:
-        """Lend the data of the training around it, until None is lent; for selectors with `needs_stream`."""
+        """Lend the data of the training around it; for selectors with `needs_stream`.
+
+        Args:
+            stream: A `dynsel.selectors.proxy.Stream`, before each epoch; None ends the loan.
+        """
         self.stream = stream
 
-    def select_batches(self, candidates: Sequence[Tensor], keep: Sequence[int], progress: float) -> list[Tensor]:
+    def select_batches(self, candidates: Sequence[Tensor], counts: Sequence[int], progress: float) -> list[Tensor]:
         """Which candidates stay, of all batches of an epoch at once.
 
         Args:
             candidates: For each batch (c,) int64 positions in the data set.
-            keep: How many of each stay, 1 .. c.
+            counts: How many of each stay, 1 .. c.
             progress: Share of training done, in [0, 1].
 
         Returns:
-            For each batch (keep,) int64 positions within its candidates, ascending.
+            For each batch (count,) int64 positions within its candidates, ascending.
         """
-        return [self.select_batch(rows, count, progress) for rows, count in zip(candidates, keep, strict=True)]
+        return [self.select_batch(rows, count, progress) for rows, count in zip(candidates, counts, strict=True)]
 
     @abstractmethod
-    def select_batch(self, candidates: Tensor, keep: int, progress: float) -> Tensor:
-        """The same of one batch."""
+    def select_batch(self, candidates: Tensor, count: int, progress: float) -> Tensor:
+        """Which candidates of one batch stay.
+
+        Args:
+            candidates: (c,) int64 positions in the data set.
+            count: How many stay, 1 .. c.
+            progress: Share of training done, in [0, 1].
+
+        Returns:
+            (count,) int64 positions within the candidates, ascending.
+        """
 
     def select(self, progress: float, size: int) -> Selection:
-        """The whole data set as one batch of candidates."""
+        """The whole data set as one batch of candidates.
+
+        Args:
+            progress: Share of training done, in [0, 1].
+            size: Number of samples that stay, 1 .. N.
+        """
         if size == self.num_samples:
             return Selection(torch.arange(size))
         return Selection(self.select_batches([torch.arange(self.num_samples)], [size], progress)[0])
@@ -97,7 +115,12 @@ class CandidateSelector(Selector):
         self.shrink = check_flag("shrink", shrink)
 
     def select(self, progress: float, size: int) -> Selection:
-        """Every sample is a candidate."""
+        """Every sample, since all are candidates.
+
+        Args:
+            progress: Share of training done, in [0, 1]; not used.
+            size: Number of samples that the keep ratio stands for; not used.
+        """
         return Selection(torch.arange(self.num_samples))
 
     def keep(self, candidates: Tensor, losses: Tensor, count: int, generator: torch.Generator) -> Tensor:
@@ -132,8 +155,25 @@ class CandidateSelector(Selector):
 
     @abstractmethod
     def scores(self, candidates: Tensor, losses: Tensor) -> Tensor:
-        """(c,) float64, higher = rather keep it, from the candidates' positions and finite losses."""
+        """One number per candidate, from positions and losses.
+
+        Args:
+            candidates: (c,) int64 positions in the data set.
+            losses: (c,) float64 on the CPU; where one isn't finite, what is returned for it doesn't count.
+
+        Returns:
+            (c,) float64, higher = rather keep it.
+        """
 
     @abstractmethod
     def choose(self, scores: Tensor, count: int, generator: torch.Generator) -> Tensor:
-        """`count` positions, ascending, out of (c,) scores, of which -inf must not be taken."""
+        """The candidates that stay: those of highest score, unless a subclass draws.
+
+        Args:
+            scores: (c,) float64; -inf, of which at least `count` are not, never stays.
+            count: How many stay, 1 .. c.
+            generator: Source of draws, another one for each batch and rank.
+
+        Returns:
+            (count,) int64 positions within the candidates, ascending.
+        """

@@ -53,5 +53,10 @@ class BLS(InfoBatch):
         self.smoothing = check_smoothing(smoothing)
 
     def learn(self, feedback: Feedback) -> None:
+        """Take the losses of batches into the average of each sample that was in one.
+
+        Args:
+            feedback: Any number of batches together; (B,) losses of its batch for each sample in `batch_loss`.
+        """
         if feedback.batch_loss is not None:
             update_average(self.average, feedback.indices, feedback.batch_loss, self.smoothing)

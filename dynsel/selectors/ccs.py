@@ -77,7 +77,7 @@ def stratified_draw(hardness: Tensor, draw: Tensor, size: int, drop_hardest: flo
     """The same number from each stratum of hardness, as far as it has them, the hardest left out.
 
     Args:
-        hardness: (N,) float, finite.
+        hardness: (N,) float, finite, higher = harder.
         draw: (N,) float; of a stratum those of the highest are taken.
         size: Number of samples to take, 1 .. N.
         drop_hardest: Share of the hardest to leave out, in [0, 1).

@@ -44,5 +44,14 @@ class EL2N(MeanScore):
         super().__init__(warmup=warmup, class_balance=class_balance, seed=seed)
 
     def measure(self, logits: Tensor, targets: Tensor, features: Tensor | None) -> Tensor:
-        """(B,) norms of the error."""
+        """Norms of the error, ||softmax(logits) - one-hot target||.
+
+        Args:
+            logits: (B, C) float32, outputs of the classifier before softmax.
+            targets: (B,) int64 classes.
+            features: Not used.
+
+        Returns:
+            (B,) float in [0, √2].
+        """
         return error_norms(logits, targets)

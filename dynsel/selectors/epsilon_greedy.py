@@ -52,6 +52,14 @@ class EpsilonGreedy(LossRank):
         self.epsilon = check_number("epsilon", epsilon, at_least=0, at_most=1, why=why)
 
     def scores(self, progress: float) -> Tensor:
+        """Ranks of the smoothed losses, never trained samples above them and those whose loss was never finite below.
+
+        Args:
+            progress: Share of training done, in [0, 1]; not used.
+
+        Returns:
+            (N,) float32; while no loss is known, scores of random rotation.
+        """
         scores = super().scores(progress)
         never_finite = np.flatnonzero(np.isnan(self.average.numpy()) & (self.usage.numpy() > 0))
         scores[never_finite] = -torch.rand(len(never_finite), generator=self.generator)

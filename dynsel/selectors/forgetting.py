@@ -54,7 +54,16 @@ class Forgetting(TrainingScore):
         self.add_state("forgotten", 0)
 
     def measure(self, logits: Tensor, targets: Tensor, features: Tensor | None) -> Tensor:
-        """(B,) 1 where the classification is right, else 0."""
+        """Whether the classification is right.
+
+        Args:
+            logits: (B, C) float32, outputs of the classifier before softmax.
+            targets: (B,) int64 classes.
+            features: Not used.
+
+        Returns:
+            (B,) float32: 1 where the highest logit is that of the target, else 0.
+        """
         return (logits.argmax(1) == targets).float()
 
     def _gather(self, indices: Tensor, values: Tensor) -> None:

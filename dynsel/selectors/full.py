@@ -16,4 +16,10 @@ class Full(Selector):
     exact = False
 
     def select(self, progress: float, size: int) -> Selection:
+        """Every sample.
+
+        Args:
+            progress: Share of training done, in [0, 1]; not used.
+            size: Number of samples that the keep ratio stands for; not used.
+        """
         return Selection(torch.arange(self.num_samples))

@@ -56,6 +56,9 @@ class Geometry(Hybrid):
         TypeError: If an argument is of another type.
         ValueError: If a number is out of range, or no term has a weight; from `bind`, if the boundary is the only one
             and there are no labels.
+
+    Reference:
+        The sum is ours; its terms have their sources in `dynsel.selectors.terms`.
     """
 
     sae_encoder: Tensor | None
@@ -98,9 +101,15 @@ class Geometry(Hybrid):
 
     @property
     def needs_labels(self) -> bool:
+        """Whether it can't do without labels: with `class_balance` only, for else the boundary is left out."""
         return self.class_balance
 
     def prepare(self) -> None:
+        """Leave the boundary out where there are no labels, and start the other terms afresh.
+
+        Raises:
+            ValueError: If the boundary is the only term with a weight and there are no labels.
+        """
         terms = self._every_term
         self.terms = {name: term for name, term in terms.items() if self.labels is not None or not term.needs_labels}
         if not self.terms:

@@ -49,7 +49,19 @@ class GraNd(MeanScore):
         super().__init__(warmup=warmup, class_balance=class_balance, seed=seed)
 
     def measure(self, logits: Tensor, targets: Tensor, features: Tensor | None) -> Tensor:
-        """(B,) norms of the gradient."""
+        """Norms of the cross entropy's gradient by bias and weights of the last linear layer.
+
+        Args:
+            logits: (B, C) float32, outputs of the classifier before softmax.
+            targets: (B,) int64 classes.
+            features: (B, d) float32, what the last linear layer took in; further dimensions are flattened.
+
+        Returns:
+            (B,) float, at least 0.
+
+        Raises:
+            ValueError: If there are no features.
+        """
         if features is None:
             raise ValueError("GraNd needs what the last linear layer takes in, (B, d), beside logits and targets")
         return error_norms(logits, targets) * (1 + features.flatten(1).square().sum(1)).sqrt()

@@ -59,7 +59,15 @@ class GreedySelector(ScoreSelector):
     @staticmethod
     @abstractmethod
     def order(rows: Tensor, count: int) -> Tensor:
-        """The first `count` of the n rows (n, d) in greedy order: (count,) int64."""
+        """The first rows in greedy order.
+
+        Args:
+            rows: (n, d) float32, features of a class.
+            count: Number of rows to take, 1 .. n.
+
+        Returns:
+            (count,) int64 positions in `rows`, each at most once.
+        """
 
     def fit(self, features: Any) -> None:
         """Order the samples: O(M N d / C) for M in the order and C classes of equal size.
@@ -87,11 +95,31 @@ class GreedySelector(ScoreSelector):
                 self.place[members[order.cpu()]] = torch.arange(count, dtype=torch.int32)
 
     def scores(self, progress: float) -> Tensor:
+        """Minus the place of each sample in the order of its class.
+
+        Args:
+            progress: Share of training done, in [0, 1]; not used.
+
+        Returns:
+            (N,) float32, 0 for the first of each class, -N for what the order doesn't reach.
+
+        Raises:
+            RuntimeError: If `fit` wasn't called.
+        """
         if self.place is None:
             raise RuntimeError(f"{type(self).__name__} has no scores before `fit`")
         return -self.place.float()
 
     def select(self, progress: float, size: int) -> Selection:
+        """The first samples of the order, in each class if `class_balance`; the same at every progress.
+
+        Args:
+            progress: Share of training done, in [0, 1]; not used.
+            size: Number of samples that the keep ratio stands for, 1 .. N.
+
+        Raises:
+            ValueError: If the order ends before so many samples: `max_keep_ratio` is too low.
+        """
         selection = super().select(progress, size)
         if self.place is not None and int(self.place[selection.indices].max()) == self.num_samples:
             raise ValueError(
@@ -102,6 +130,13 @@ class GreedySelector(ScoreSelector):
 
 
 def centred(rows: Tensor) -> Tensor:
-    """The rows minus their mean, scaled so that no square of float32 over- or underflows."""
+    """Rows minus their mean, scaled so that no square of float32 over- or underflows.
+
+    Args:
+        rows: (n, d) floating point, finite.
+
+    Returns:
+        (n, d) float32 in [-1, 1]; all rows share one scale.
+    """
     y = (rows - rows.mean(0, dtype=torch.float64)).float()
     return y / y.abs().max().clamp_min(torch.finfo(torch.float32).tiny)

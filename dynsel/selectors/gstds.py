@@ -62,7 +62,7 @@ class GSTDS(BatchSelector):
         >>> selector = GSTDS(rule="extremes")
         >>> selector.bind(4)
         >>> selector.fit(torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.1, 0.9], [0.0, 1.0]]))
-        >>> selector.select_batch(torch.arange(4), keep=2, progress=0.0).tolist()
+        >>> selector.select_batch(torch.arange(4), count=2, progress=0.0).tolist()
         [0, 3]
     """
 
@@ -77,9 +77,11 @@ class GSTDS(BatchSelector):
 
     @property
     def ready(self) -> bool:
+        """Whether features are at hand; after a restart they must be given again."""
         return self._features is not None
 
     def prepare(self) -> None:
+        """Forget the features."""
         self._features = None
 
     def fit(self, features: Any) -> None:
@@ -94,15 +96,42 @@ class GSTDS(BatchSelector):
         check_rows(features, self.num_samples)
         self._features = features
 
-    def select_batch(self, candidates: Tensor, keep: int, progress: float) -> Tensor:
-        return self.select_batches([candidates], [keep], progress)[0]
+    def select_batch(self, candidates: Tensor, count: int, progress: float) -> Tensor:
+        """What the rule takes of one batch of candidates.
 
-    def select_batches(self, candidates: Sequence[Tensor], keep: Sequence[int], progress: float) -> list[Tensor]:
+        Args:
+            candidates: (c,) int64 positions in the data set.
+            count: How many stay, 1 .. c.
+            progress: Share of training done, in [0, 1]; not used.
+
+        Returns:
+            (count,) int64 positions within the candidates, ascending.
+
+        Raises:
+            ValueError: If `count` is out of range.
+        """
+        return self.select_batches([candidates], [count], progress)[0]
+
+    def select_batches(self, candidates: Sequence[Tensor], counts: Sequence[int], progress: float) -> list[Tensor]:
+        """What the rule takes of each batch; those of equal sizes are solved together, in bounded memory.
+
+        Args:
+            candidates: For each batch (c,) int64 positions in the data set.
+            counts: How many of each stay, 1 .. c.
+            progress: Share of training done, in [0, 1]; not used.
+
+        Returns:
+            For each batch (count,) int64 positions within its candidates, ascending; before there are features those of
+            the least used.
+
+        Raises:
+            ValueError: If a count is out of range.
+        """
         kept: list[Tensor] = [torch.arange(len(rows)) for rows in candidates]
         alike: dict[tuple[int, int], list[int]] = defaultdict(list)
-        for i, (rows, count) in enumerate(zip(candidates, keep, strict=True)):
+        for i, (rows, count) in enumerate(zip(candidates, counts, strict=True)):
             if not 1 <= count <= len(rows):
-                raise ValueError(f"`keep` must be between 1 and the number of candidates, {len(rows)}, got {count}")
+                raise ValueError(f"`count` must be between 1 and the number of candidates, {len(rows)}, got {count}")
             if count == len(rows):
                 continue
             if self._features is None:
@@ -125,16 +154,16 @@ class GSTDS(BatchSelector):
         return fiedler_vectors(cosine_graphs(features.view(*candidates.shape, -1))).cpu()
 
 
-def keep_by_fiedler(vectors: Tensor, keep: int, rule: Rule) -> Tensor:
+def keep_by_fiedler(vectors: Tensor, count: int, rule: Rule) -> Tensor:
     """The positions that a rule takes of each Fiedler vector.
 
     Args:
         vectors: (G, c) of unit length, with a canonical sign.
-        keep: How many of each, 1 .. c.
+        count: How many of each, 1 .. c.
         rule: As of `GSTDS`; "extremes" takes the odd one from the upper end.
 
     Returns:
-        (G, keep) int64, ascending in each row.
+        (G, count) int64, ascending in each row.
 
     Example:
         >>> v = torch.tensor([[0.7, -0.5, 0.1, -0.1, -0.5]])
@@ -146,11 +175,11 @@ def keep_by_fiedler(vectors: Tensor, keep: int, rule: Rule) -> Tensor:
         values = values.abs()
     order = values.argsort(dim=1, stable=True, descending=rule != "boundary")
     if rule == "extremes":
-        upper, lower = order[:, : (keep + 1) // 2], values.argsort(dim=1, stable=True)
+        upper, lower = order[:, : (count + 1) // 2], values.argsort(dim=1, stable=True)
         # Of equal values both ends would take the same position: the lower end takes what the upper left.
         taken = torch.zeros_like(values, dtype=torch.bool).scatter_(1, upper, True)
         free = lower[~taken.gather(1, lower)].view(len(lower), -1)
-        chosen = torch.cat([upper, free[:, : keep // 2]], dim=1)
+        chosen = torch.cat([upper, free[:, : count // 2]], dim=1)
     else:
-        chosen = order[:, :keep]
+        chosen = order[:, :count]
     return chosen.sort(dim=1).values

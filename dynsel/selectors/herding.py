@@ -40,6 +40,15 @@ class Herding(GreedySelector):
 
     @staticmethod
     def order(rows: Tensor, count: int) -> Tensor:
+        """The first rows in herding order, see `herding_order`.
+
+        Args:
+            rows: (n, d) float32, features of a class.
+            count: Number of rows to take, 1 .. n.
+
+        Returns:
+            (count,) int64 positions in `rows`.
+        """
         return herding_order(rows, count)
 
 

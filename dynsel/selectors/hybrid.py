@@ -80,6 +80,10 @@ class Hybrid(ScoreSelector):
         >>> selector.observe(Feedback(torch.arange(4), per_sample_loss=torch.tensor([0.1, 2.0, 0.3, 1.5])))
         >>> selector.select(0.5, size=2).indices.tolist()
         [1, 3]
+
+    Reference:
+        The sum is ours; its terms have their sources in `dynsel.selectors.terms`. The usage penalty is as of RRD,
+        Zhou, Hua, Guo, Jia (2026), arXiv:2603.04981, in our reconstruction (see `RRD`).
     """
 
     needs_targets = False
@@ -122,13 +126,16 @@ class Hybrid(ScoreSelector):
 
     @property
     def needs_labels(self) -> bool:
+        """Whether `class_balance` or one of the terms needs labels."""
         return self.class_balance or any(term.needs_labels for term in self.terms.values())
 
     @property
     def ready(self) -> bool:
+        """Whether every term that needs features has had them."""
         return all(term.ready for term in self.terms.values())
 
     def prepare(self) -> None:
+        """Start all terms afresh."""
         for term in self.terms.values():
             term.bind(self.num_samples)
 
@@ -148,15 +155,41 @@ class Hybrid(ScoreSelector):
         return Material(features, self.labels, within, self.generator.initial_seed(), self.sae_epochs)
 
     def measure(self, logits: Tensor, targets: Tensor | None, features: Tensor | None) -> Tensor:
-        """(B,) entropies of the predicted classes, in nats."""
+        """Entropies of the predicted classes.
+
+        Args:
+            logits: (B, C) float32, outputs of the classifier before softmax.
+            targets: Not used.
+            features: Not used.
+
+        Returns:
+            (B,) float32 in [0, log C], in nats.
+        """
         entropies: Tensor = torch.special.entr(logits.softmax(1)).sum(1)
         return entropies
 
     def learn(self, feedback: Feedback) -> None:
+        """Pass on to every term what training told.
+
+        Args:
+            feedback: Any number of batches together.
+        """
         for term in self.terms.values():
             term.learn(feedback)
 
     def scores(self, progress: float) -> Tensor:
+        """Weighted sum of the terms' values, minus the usage penalty, plus noise.
+
+        Args:
+            progress: Share of training done, in [0, 1], at which weights and `gamma` are read.
+
+        Returns:
+            (N,) float32; with a term that learns from training, samples never trained on are above all others.
+
+        Raises:
+            TypeError: If a term returns no numbers.
+            ValueError: If a term's values aren't (N,) finite numbers in [0, 1], rounding aside.
+        """
         scores = np.zeros(self.num_samples, dtype=np.float32)
         for name, term in self.terms.items():
             if weight := self.weights[name](progress):

@@ -66,6 +66,16 @@ class InfoBatch(LossSelector):
         self.anneal = check_number("anneal", anneal, at_least=0, at_most=1, why=why)
 
     def select(self, progress: float, size: int) -> Selection:
+        """All hard samples with weight 1 and a random part of the easy ones with weight 1 / (1 - r).
+
+        Args:
+            progress: Share of training done, in [0, 1]; in the last part, `anneal`, the epoch is everything,
+                unweighted.
+            size: Number of samples that the keep ratio stands for; not used.
+
+        Returns:
+            Ascending indices with (M,) float32 weights; no weights where nothing is left out.
+        """
         easy = self._easy()
         # Progress is a quotient of whole numbers: 7 / 10 must not fall short of 1 - 0.3.
         if progress >= 1 - self.anneal - 1e-9 or not self.drop_probability or not easy.any():

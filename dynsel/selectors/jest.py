@@ -71,6 +71,13 @@ class JEST(CandidateSelector):
         self._losses = torch.zeros(0)
 
     def prepare(self) -> None:
+        """Read the losses of the reference model.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            TypeError: If `reference` is neither real numbers nor a path.
+            ValueError: If there is none, or it isn't one finite loss per sample.
+        """
         if self.reference is None:
             raise ValueError(f"JEST needs `reference`, {WAY_OUT}")
         losses = _load(self.reference)
@@ -85,9 +92,28 @@ class JEST(CandidateSelector):
         self._losses = losses
 
     def scores(self, candidates: Tensor, losses: Tensor) -> Tensor:
+        """Learnability: the loss now minus the reference's.
+
+        Args:
+            candidates: (c,) int64 positions in the data set.
+            losses: (c,) float64 of the model as it is.
+
+        Returns:
+            (c,) float64.
+        """
         return losses - self._losses[candidates]
 
     def choose(self, scores: Tensor, count: int, generator: torch.Generator) -> Tensor:
+        """Draw by softmax in chunks, or take the highest at temperature 0.
+
+        Args:
+            scores: (c,) float64 learnabilities; -inf never stays.
+            count: How many stay, 1 .. c.
+            generator: Source of the draws.
+
+        Returns:
+            (count,) int64 positions within the candidates, ascending.
+        """
         if self.temperature == 0:
             return top_k(scores, count)
         return draw_in_chunks(scores / self.temperature, count, self.chunks, generator)

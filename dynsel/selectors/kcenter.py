@@ -42,6 +42,15 @@ class KCenter(GreedySelector):
 
     @staticmethod
     def order(rows: Tensor, count: int) -> Tensor:
+        """The first rows in the order of k-center, see `kcenter_order`.
+
+        Args:
+            rows: (n, d) float32, features of a class.
+            count: Number of rows to take, 1 .. n.
+
+        Returns:
+            (count,) int64 positions in `rows`.
+        """
         return kcenter_order(rows, count)
 
 

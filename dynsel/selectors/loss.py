@@ -49,6 +49,11 @@ class LossRank(LossSelector, ScoreSelector):
         >>> selector.observe(Feedback(torch.arange(4), per_sample_loss=torch.tensor([0.1, 2.0, 0.3, 1.5])))
         >>> selector.select(0.5, size=2).indices.tolist()
         [1, 3]
+
+    Reference:
+        Ours in this form. Smoothed losses: Raju, Daruwalla and Lipasti (2021), Accelerating Deep Learning with Dynamic
+        Data Pruning, arXiv:2111.12621; ranks instead of losses: Jiang et al. (2019), Accelerating Deep Learning by
+        Focusing on the Biggest Losers, arXiv:1910.00762.
     """
 
     def __init__(
@@ -67,6 +72,14 @@ class LossRank(LossSelector, ScoreSelector):
         self.clip = check_clip(clip)
 
     def scores(self, progress: float) -> Tensor:
+        """Ranks of the smoothed losses, minus the usage penalty, plus noise.
+
+        Args:
+            progress: Share of training done, in [0, 1], at which `gamma` is read.
+
+        Returns:
+            (N,) float32, never trained samples above all others; while no loss is known, scores of random rotation.
+        """
         unknown = np.isnan(self.average.numpy())
         if unknown.all():
             return rotation_scores(self.usage, self.generator)

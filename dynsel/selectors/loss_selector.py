@@ -38,5 +38,10 @@ class LossSelector(Selector):
         self.add_state("average", math.nan)
 
     def learn(self, feedback: Feedback) -> None:
+        """Take the losses into each sample's average; those that aren't finite are passed over.
+
+        Args:
+            feedback: Any number of batches together; (B,) losses in `per_sample_loss`.
+        """
         if feedback.per_sample_loss is not None:
             update_average(self.average, feedback.indices, feedback.per_sample_loss, self.smoothing)

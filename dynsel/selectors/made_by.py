@@ -45,7 +45,15 @@ def described(cls: type, args: tuple[Any, ...], kwargs: Mapping[str, Any], free:
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON has it: numbers, texts, lists and dicts; of anything else the name of its class."""
+    """A value as JSON has it, so that it can be compared after a restart.
+
+    Args:
+        value: Any argument of a selector.
+
+    Returns:
+        Numbers, texts, lists of at most 100 entries and dicts, in Python's own types; a constant schedule as its
+        number, another one as a dict of its arguments; of anything else the name of its class.
+    """
     if isinstance(value, bool | np.bool_):
         return bool(value)
     if isinstance(value, numbers.Integral):
@@ -65,7 +73,15 @@ def plain(value: Any) -> Any:
 
 
 def packed(cls: type, arguments: Mapping[str, Any]) -> Tensor:
-    """Class and arguments as (n,) uint8: JSON in UTF-8."""
+    """Class and arguments as a tensor, since checkpoints that load with `weights_only=True` hold tensors.
+
+    Args:
+        cls: Class of the selector.
+        arguments: What `described` said of its arguments.
+
+    Returns:
+        (n,) uint8: JSON in UTF-8.
+    """
     text = json.dumps({"format": FORMAT, "class": cls.__qualname__, "arguments": dict(arguments)})
     return torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)
 
@@ -76,7 +92,7 @@ def check_made_by(cls: type, arguments: Mapping[str, Any], tensor: Any) -> None:
     Args:
         cls: Class of the selector.
         arguments: What `described` said of its arguments.
-        tensor: What `packed` gave.
+        tensor: (n,) uint8, what `packed` gave.
 
     Raises:
         ValueError: If they differ; says in what.

@@ -31,7 +31,11 @@ class SampleNotes:
         self.last_loss: Tensor | None = None
 
     def add_scores(self, scores: Tensor) -> None:
-        """Take in what a selection went by: (N,) scores, copied."""
+        """Take in what a selection went by, as a copy.
+
+        Args:
+            scores: (N,) of any floating type and device, higher = rather taken.
+        """
         self._selections += 1
         self.last_score = scores.detach().to("cpu", torch.float32, copy=True)
         if self.mean_score is None:
@@ -40,7 +44,11 @@ class SampleNotes:
             self.mean_score += (self.last_score - self.mean_score) / self._selections
 
     def add_feedback(self, feedback: Feedback) -> None:
-        """Take in the losses that training told."""
+        """Take in the losses that training told; those that aren't finite leave the last one.
+
+        Args:
+            feedback: Any number of batches together; without losses nothing happens.
+        """
         if feedback.per_sample_loss is None:
             return
         if self.last_loss is None:

@@ -54,6 +54,12 @@ class OrderDP(LossSelector):
         self.top_share = check_number("top_share", top_share, above=0, at_most=1, why=why)
 
     def select(self, progress: float, size: int) -> Selection:
+        """The highest losses of a fresh pool.
+
+        Args:
+            progress: Share of training done, in [0, 1]; not used.
+            size: Number of samples q to take, 1 .. N, out of a pool of q / `top_share`.
+        """
         # 0.3 n / 0.6 must not become one more by rounding.
         pool_size = min(self.num_samples, math.ceil(size / self.top_share - 1e-6))
         draw = torch.rand(self.num_samples, generator=self.generator)

@@ -103,18 +103,31 @@ class PFB(BatchSelector):
         self.importance = 1 / (density / density.mean() + self.offset)
         self.centres = centres.cpu()
 
-    def select_batch(self, candidates: Tensor, keep: int, progress: float) -> Tensor:
+    def select_batch(self, candidates: Tensor, count: int, progress: float) -> Tensor:
+        """The candidates of highest importance, ties to the earlier one; before there are features the least used.
+
+        Args:
+            candidates: (c,) int64 positions in the data set.
+            count: How many stay, 1 .. c.
+            progress: Share of training done, in [0, 1]; not used.
+
+        Returns:
+            (count,) int64 positions within the candidates, ascending.
+        """
         if self.importance is None:
-            return top_k(rotation_scores(self.usage[candidates], self.generator), keep)
-        return top_k(self.importance[candidates], keep)
+            return top_k(rotation_scores(self.usage[candidates], self.generator), count)
+        return top_k(self.importance[candidates], count)
 
 
 def moved(centres: Tensor, rows: Tensor) -> Tensor:
     """The centres, each a hundredth of the way nearer to the mean of those rows that it is the nearest to.
 
     Args:
-        centres: (K, d).
-        rows: (B, d).
+        centres: (K, d) floats; one that is the nearest to no row stays where it is.
+        rows: (B, d) floats, on the device of the centres.
+
+    Returns:
+        (K, d) floats.
     """
     nearest = torch.cdist(rows, centres).argmin(1)
     total = torch.zeros_like(centres).index_add_(0, nearest, rows)
@@ -127,7 +140,7 @@ def densities(features: Matrix, centres: Tensor, scale: float) -> Tensor:
 
     Args:
         features: (N, d) floating point.
-        centres: (K, d).
+        centres: (K, d) floats, the centres of the kernels.
         scale: 1 / the kernels' standard deviation.
 
     Returns:

@@ -27,8 +27,8 @@ class Stream:
 
     Attributes:
         load: Loads batches of these positions in the data set, in turn, onto the device.
-        device: Where they are.
-        score: (B,) losses of a network on a batch.
+        device: Device that the batches come on.
+        score: Function of (network, batch) that gives (B,) losses.
         context: Entered around forward passes: the training's precision.
         until: Progress at the end of the epoch that is chosen for.
         count_flops: Whether to count operations.
@@ -117,7 +117,11 @@ class Proxy(BatchSelector):
 
     # ---------------------------------------------------------------- the small network
     def follow(self, module: nn.Module) -> None:
-        """Take a small copy of this model from the next `bind` on, unless a class path was given.
+        """Take a small copy of a model from the next `bind` on, unless a class path was given.
+
+        Args:
+            module: The model in training; its `hparams`, as of `save_hyperparameters`, with `arguments` in their places
+                make the copy.
 
         Raises:
             ValueError: If nothing says how the copy is smaller.
@@ -137,6 +141,10 @@ class Proxy(BatchSelector):
         self._recipe = type(module), {**given, **self.arguments}
 
     def prepare(self) -> None:
+        """Make the small network and its optimiser anew, with weights from the selector's own seed.
+
+        Nothing is made while neither `model` nor a network to `follow` is known.
+        """
         self.network = self._optimizer = None
         if self._recipe is None:
             return
@@ -152,13 +160,45 @@ class Proxy(BatchSelector):
 
     # ---------------------------------------------------------------- choosing
     def select(self, progress: float, size: int) -> Selection:
-        """The whole data set as one batch of candidates; the small network learns from it also if all stay."""
+        """The whole data set as one batch of candidates; the small network learns from it also if all stay.
+
+        Args:
+            progress: Share of training done, in [0, 1].
+            size: Number of samples that stay, 1 .. N.
+        """
         return Selection(self.select_batches([torch.arange(self.num_samples)], [size], progress)[0])
 
-    def select_batch(self, candidates: Tensor, keep: int, progress: float) -> Tensor:
-        return self.select_batches([candidates], [keep], progress)[0]
+    def select_batch(self, candidates: Tensor, count: int, progress: float) -> Tensor:
+        """The candidates of highest loss in one batch, on which the small network takes a step.
 
-    def select_batches(self, candidates: Sequence[Tensor], keep: Sequence[int], progress: float) -> list[Tensor]:
+        Args:
+            candidates: (c,) int64 positions in the data set.
+            count: How many stay, 1 .. c.
+            progress: Share of training done, in [0, 1].
+
+        Returns:
+            (count,) int64 positions within the candidates, ascending.
+
+        Raises:
+            ValueError: As of `select_batches`.
+        """
+        return self.select_batches([candidates], [count], progress)[0]
+
+    def select_batches(self, candidates: Sequence[Tensor], counts: Sequence[int], progress: float) -> list[Tensor]:
+        """The candidates of highest loss in each batch; the small network takes a step on them before it sees the next.
+
+        Args:
+            candidates: For each batch (c,) int64 positions in the data set, in the order of the epoch.
+            counts: How many of each stay, 1 .. c.
+            progress: Share of training done when the first batch comes, in [0, 1]; decides the learning rate.
+
+        Returns:
+            For each batch (count,) int64 positions within its candidates, ascending.
+
+        Raises:
+            ValueError: If there is no network or no data, or fewer candidates of a batch than are to stay have a finite
+                loss.
+        """
         network, stream = self.network, self.stream
         if network is None or stream is None:
             raise ValueError(
@@ -171,7 +211,7 @@ class Proxy(BatchSelector):
         batches = stream.load(candidates)
         with warnings.catch_warnings(), torch.enable_grad():
             warnings.filterwarnings("ignore", ".*self.trainer. reference is not registered.*")
-            for i, (rows, count, batch) in enumerate(zip(candidates, keep, batches, strict=True)):
+            for i, (rows, count, batch) in enumerate(zip(candidates, counts, batches, strict=True)):
                 self._set_lr(progress + i * span)
                 with own_draws(stream.device, (int(self.work[4]),), seed=self.generator.initial_seed()):
                     kept.append(self._step(network, stream, batch, len(rows), count))
@@ -239,6 +279,7 @@ class Proxy(BatchSelector):
                 state["momentum_buffer"] = state["momentum_buffer"].to(parameter.device)
 
     def state_dict(self) -> dict[str, Any]:
+        """The state of every selector, and under `network.` and `momentum.` those of the small network."""
         state = super().state_dict()
         if self.network is None or self._optimizer is None:
             return state
@@ -250,6 +291,16 @@ class Proxy(BatchSelector):
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` gave, the small network included.
+
+        Args:
+            state: What `state_dict` gave.
+
+        Raises:
+            ValueError: If the state is of another selector, of one with other arguments, or of a data set of another
+                length.
+            RuntimeError: If the weights are of another network.
+        """
         parts: dict[str, dict[str, Tensor]] = {"network": {}, "momentum": {}}
         rest: dict[str, Any] = {}
         for key, value in state.items():

@@ -50,6 +50,14 @@ class Random(ScoreSelector):
         self.static = check_flag("static", static)
 
     def scores(self, progress: float) -> Tensor:
+        """Minus the uses of each sample, ties in random order; with `static` a uniform draw, the same each time.
+
+        Args:
+            progress: Share of training done, in [0, 1]; not used.
+
+        Returns:
+            (N,) float32.
+        """
         if self.static:
             same = torch.Generator().manual_seed(self.generator.initial_seed())
             return torch.rand(self.num_samples, generator=same)

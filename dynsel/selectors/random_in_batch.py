@@ -13,14 +13,25 @@ __all__ = ["RandomInBatch"]
 class RandomInBatch(BatchSelector):
     """Keeps a uniformly random part of each batch of candidates.
 
-    Unlike `Random` nothing rotates: some samples come up less often than others, by chance.
+    Unlike `Random` nothing rotates: some samples come up less often than others, by chance. A baseline of ours, with as
+    many steps on batches of the same size as any other choice inside the batch.
 
     Example:
         >>> selector = RandomInBatch(seed=0)
         >>> selector.bind(100)
-        >>> selector.select_batch(torch.arange(40, 50), keep=4, progress=0.0).tolist()
+        >>> selector.select_batch(torch.arange(40, 50), count=4, progress=0.0).tolist()
         [1, 4, 5, 7]
     """
 
-    def select_batch(self, candidates: Tensor, keep: int, progress: float) -> Tensor:
-        return torch.randperm(len(candidates), generator=self.generator)[:keep].sort().values
+    def select_batch(self, candidates: Tensor, count: int, progress: float) -> Tensor:
+        """A uniform draw without replacement.
+
+        Args:
+            candidates: (c,) int64 positions in the data set.
+            count: How many stay, 1 .. c.
+            progress: Share of training done, in [0, 1]; not used.
+
+        Returns:
+            (count,) int64 positions within the candidates, ascending.
+        """
+        return torch.randperm(len(candidates), generator=self.generator)[:count].sort().values

@@ -27,7 +27,10 @@ __all__ = [
 
 
 def check_smoothing(smoothing: float) -> float:
-    """`smoothing` as a float: the share of the old average that each new number leaves.
+    """`smoothing` as a plain float.
+
+    Args:
+        smoothing: Share of the old average that each new number leaves.
 
     Raises:
         TypeError: If it is no number.
@@ -37,7 +40,10 @@ def check_smoothing(smoothing: float) -> float:
 
 
 def check_clip(clip: float) -> float:
-    """`clip` as a float: the share of the samples, those of the highest averages, that rank lowest.
+    """`clip` as a plain float.
+
+    Args:
+        clip: Share of the samples, those of the highest averages, that rank lowest.
 
     Raises:
         TypeError: If it is no number.
@@ -69,7 +75,7 @@ def put_first(scores: np.ndarray[Any, Any], rows: np.ndarray[Any, Any], generato
     Args:
         scores: (N,) floating point, finite.
         rows: Positions in 0 .. N-1; none is fine.
-        generator: Source of the order.
+        generator: Source of their random order.
     """
     if len(rows):
         scores[rows] = scores.max() + 1 + torch.rand(len(rows), generator=generator).numpy()

@@ -74,9 +74,16 @@ class RCAP(LossSelector):
 
     @property
     def needs_labels(self) -> bool:
+        """True: budgets and importance are of classes."""
         return True
 
     def select(self, progress: float, size: int) -> Selection:
+        """A draw of each class's budget, by importance.
+
+        Args:
+            progress: Share of training done, in [0, 1]; not used.
+            size: Number of samples to take, 1 .. N, met exactly.
+        """
         assert self.labels is not None  # `bind` wants them
         sizes = np.bincount(self.labels.numpy())
         ceiling = math.log(np.count_nonzero(sizes)) if self.max_loss is None else self.max_loss

@@ -34,8 +34,8 @@ class RePB(LossSelector):
 
     Attributes:
         average: (N,) float32, loss of each sample minus the mean of its batch, at its last use; NaN = none known.
-        epochs: () int64, E.
-        included: (N,) int32, N_i.
+        epochs: () int64, E, the number of epochs so far.
+        included: (N,) int32, N_i, in how many of them a sample was.
 
     Raises:
         TypeError: If an argument is of another type.
@@ -69,11 +69,26 @@ class RePB(LossSelector):
         self.add_state("included", 0)
 
     def learn(self, feedback: Feedback) -> None:
+        """Note how far each loss is from the mean of its batch.
+
+        Args:
+            feedback: Any number of batches together; (B,) losses in `per_sample_loss`, that of its batch for each in
+                `batch_loss`.
+        """
         if feedback.per_sample_loss is not None and feedback.batch_loss is not None:
             apart = feedback.per_sample_loss - feedback.batch_loss
             update_average(self.average, feedback.indices, apart, smoothing=0.0)
 
     def select(self, progress: float, size: int) -> Selection:
+        """What was hard at its last use or never used, and of the easy samples a random part.
+
+        Args:
+            progress: Share of training done, in [0, 1]; not used.
+            size: Number of samples that the keep ratio stands for; not used.
+
+        Returns:
+            Ascending indices with (M,) float32 weights E / N_i, at least 1.
+        """
         draw = torch.rand(self.num_samples, generator=self.generator).numpy()
         kept = np.flatnonzero(~((self.average.numpy() < 0) & (draw < self.drop_probability)))
         indices = torch.from_numpy(kept) if len(kept) else torch.arange(self.num_samples)

@@ -100,7 +100,15 @@ class RRD(ScoreSelector):
         self.add_state("rarity", None)
 
     def fit(self, features: Any) -> None:
-        """Train the autoencoder and score every sample; the seed decides the result."""
+        """Train the autoencoder and score every sample; the seed decides the result.
+
+        Args:
+            features: (N, d) floating-point tensor, array or memory map; row i describes sample i.
+
+        Raises:
+            TypeError: If they aren't floating point.
+            ValueError: If they aren't one finite row per sample.
+        """
         fit = fit_sae(
             features,
             num_factors=self.num_factors,
@@ -118,6 +126,17 @@ class RRD(ScoreSelector):
         self.rarity = rank_within_class(rarity, labels)
 
     def scores(self, progress: float) -> Tensor:
+        """S_i = (1 - λ) R_i + λ D_i - γ u_i / ū, plus noise.
+
+        Args:
+            progress: Share of training done, in [0, 1], at which λ (`curriculum`) and γ (`gamma`) are read.
+
+        Returns:
+            (N,) float32.
+
+        Raises:
+            RuntimeError: If `fit` wasn't called.
+        """
         if self.representativeness is None or self.rarity is None:
             raise RuntimeError("RRD has no scores before `fit`")
         late = self.curriculum(progress)

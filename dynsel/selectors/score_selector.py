@@ -38,6 +38,16 @@ class ScoreSelector(Selector):
         """
 
     def select(self, progress: float, size: int) -> Selection:
+        """The samples of highest score, exactly as many as asked for; a share `epsilon` at random from the others.
+
+        Args:
+            progress: Share of training done, in [0, 1].
+            size: Number of samples that the keep ratio stands for, 1 .. N.
+
+        Raises:
+            TypeError: If `scores` returns no real numbers.
+            ValueError: If it doesn't return one number per sample, or nothing but NaN.
+        """
         labels = self.labels if self.class_balance else None
         if not self.ready:
             scores = rotation_scores(self.usage, self.generator)

@@ -54,10 +54,29 @@ class SelectiveBackprop(CandidateSelector):
             raise ValueError(f"`noise` is for beta=None; beta={beta} draws by itself")
 
     def scores(self, candidates: Tensor, losses: Tensor) -> Tensor:
+        """β log r with r in (0, 1) the rank of the loss in the batch; r itself where β is None.
+
+        Args:
+            candidates: (c,) int64 positions in the data set; not used.
+            losses: (c,) float64 of the model as it is.
+
+        Returns:
+            (c,) float64.
+        """
         ranks = loss_rank(losses).double()
         return ranks if self.beta is None else self.beta * ranks.log()
 
     def choose(self, scores: Tensor, count: int, generator: torch.Generator) -> Tensor:
+        """Draw in proportion to r^β; where β is None, take the highest after noise.
+
+        Args:
+            scores: (c,) float64, as of `scores`; -inf never stays.
+            count: How many stay, 1 .. c.
+            generator: Source of the draws.
+
+        Returns:
+            (count,) int64 positions within the candidates, ascending.
+        """
         # The highest of log(p) + Gumbel noise are a draw by p without replacement.
         scale = self.noise if self.beta is None else 1.0
         return top_k(scores + scale * gumbel(len(scores), generator) if scale else scores, count)

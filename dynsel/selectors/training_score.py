@@ -47,6 +47,11 @@ class TrainingScore(Selector):
         self.add_state("final", None)
 
     def learn(self, feedback: Feedback) -> None:
+        """Gather what `measure` gave, until the scores are fixed; numbers that aren't finite are passed over.
+
+        Args:
+            feedback: Any number of batches together; (B,) numbers in `value`.
+        """
         good = feedback.finite()
         if self.final is None and good.value is not None and len(good.indices):
             self._gather(good.indices, good.value.detach().float().cpu())
@@ -60,6 +65,12 @@ class TrainingScore(Selector):
         """(N,) float32, higher = rather take it; None while a sample is missing."""
 
     def select(self, progress: float, size: int) -> Selection:
+        """Random rotation, and from `warmup` on, once every sample was used, the samples of highest score.
+
+        Args:
+            progress: Share of training done, in [0, 1].
+            size: Number of samples that the keep ratio stands for, 1 .. N.
+        """
         # Progress is a quotient of whole numbers: 7 / 10 must not fall short of 0.7.
         if self.final is None and progress >= self.warmup - 1e-9:
             self.final = self._finished()
@@ -83,7 +94,24 @@ class TrainingScore(Selector):
 
 
 class MeanScore(TrainingScore):
-    """One whose score is the mean of a number that each use of the sample gives."""
+    """One whose score is the mean of a number that each use of the sample gives.
+
+    The papers (Paul et al. 2021, Pleiss et al. 2020) take means over networks or epochs of a training before; this one
+    is ours, over the uses in the training's own first part.
+
+    Args:
+        warmup: Share of training that only gathers, in [0, 1).
+        class_balance: Keep the same share of every class.
+        seed: Seed of the draws; None takes the run's seed.
+
+    Attributes:
+        total: (N,) float64, sum of the numbers so far.
+        seen: (N,) int32, how many they are.
+
+    Raises:
+        TypeError: If an argument is of another type.
+        ValueError: If one is out of range.
+    """
 
     total: Tensor  # (N,) float64, sum of the numbers so far
     seen: Tensor  # (N,) int32, how many they are

@@ -59,6 +59,15 @@ class UCB(LossSelector, ScoreSelector):
         self.c = check_number("c", c, at_least=0, why="0 takes the highest losses only")
 
     def scores(self, progress: float) -> Tensor:
+        """Upper confidence bounds, in standard deviations of the losses.
+
+        Args:
+            progress: Share of training done, in [0, 1]; not used.
+
+        Returns:
+            (N,) float32, never trained samples above all others; while no losses are known or all are the same, scores
+            of random rotation.
+        """
         average, uses = self.average.numpy().astype(np.float64), self.usage.numpy()
         unknown = np.isnan(average)
         known = average[~unknown]

@@ -106,7 +106,7 @@ def test_codes_refuse_what_does_not_fit() -> None:
     codes = SparseCodes(ones.long(), ones, 3)
     with pytest.raises(ValueError, match=r"`factor_values` must be \(3,\), got \(2,\)"):
         codes.weighted_mean(torch.ones(2))
-    with pytest.raises(ValueError, match=r"`keep` must be \(3,\) bool, got \(3,\) torch.float32"):
+    with pytest.raises(ValueError, match=r"`mask` must be \(3,\) bool, got \(3,\) torch.float32"):
         codes.keep_factors(torch.ones(3))
     with pytest.raises(ValueError, match=r"`labels` must be \(\d+,\), got \(99,\)"):
         codes.by_class(torch.zeros(99))

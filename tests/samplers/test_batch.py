@@ -25,9 +25,9 @@ class FromTheFront(RandomInBatch):
         super().__init__(**options)
         self.asked: list[tuple[list[int], int]] = []
 
-    def select_batch(self, candidates: torch.Tensor, keep: int, progress: float) -> torch.Tensor:
-        self.asked.append((candidates.tolist(), keep))
-        return torch.arange(keep)
+    def select_batch(self, candidates: torch.Tensor, count: int, progress: float) -> torch.Tensor:
+        self.asked.append((candidates.tolist(), count))
+        return torch.arange(count)
 
 
 # ---------------------------------------------------------------- cutting
@@ -70,8 +70,8 @@ def test_more_kept_than_there_are(size):
 
 def test_a_selector_that_keeps_too_few():
     class Lazy(FromTheFront):
-        def select_batch(self, candidates: torch.Tensor, keep: int, progress: float) -> torch.Tensor:
-            return torch.arange(keep - 1) if keep > 2 else torch.tensor([0, 7])
+        def select_batch(self, candidates: torch.Tensor, count: int, progress: float) -> torch.Tensor:
+            return torch.arange(count - 1) if count > 2 else torch.tensor([0, 7])
 
     with pytest.raises(ValueError, match="Lazy must keep 3 of 6 candidates, got 2"):
         keep_in_batches(Lazy(), torch.arange(12), 6, 3, 0.0)

@@ -223,7 +223,7 @@ def test_rotating_uses_all_samples_alike(count):
 
 def test_without_a_price_rotating_stays_nearby():
     x, labels = blobs(200)
-    priced, free = (fitted(x, labels, mode="rotating", gamma=gamma, swaps=False) for gamma in (1.0, 0.0))
+    priced, free = (fitted(x, labels, mode="rotating", usage_price=price, swaps=False) for price in (1.0, 0.0))
     for selector in (priced, free):
         run(selector, range(8), 40)
     assert int((free.usage == 0).sum()) > 2 * int((priced.usage == 0).sum())
@@ -317,7 +317,7 @@ def test_features_that_do_not_fit():
     ("options", "text"),
     [
         ({"mode": "dynamic"}, "`mode` must be 'static' or 'rotating', got 'dynamic'"),
-        ({"gamma": -1.0}, "`gamma` must be at least 0, got -1.0"),
+        ({"usage_price": -1.0}, "`usage_price` must be at least 0, got -1.0"),
         ({"dim": 0}, "`dim` must be at least 1, got 0"),
         ({"scales": [0, 5]}, "`scales` must be at least 1, got 0"),
         ({"scales": []}, "`scales` must hold at least one number of neighbours, got none"),

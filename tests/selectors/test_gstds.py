@@ -145,6 +145,6 @@ def test_bad_input():
     selector.bind(5)
     with pytest.raises(ValueError, match="`features` must have one row per sample: expected 5, got 4"):
         selector.fit(features(4))
-    for keep in (0, 4):
-        with pytest.raises(ValueError, match=f"`keep` must be between 1 and the number of candidates, 3, got {keep}"):
-            selector.select_batch(torch.arange(3), keep, 0.0)
+    for count in (0, 4):
+        with pytest.raises(ValueError, match=f"`count` must be between 1 and the number of candidates, 3, got {count}"):
+            selector.select_batch(torch.arange(3), count, 0.0)

@@ -37,7 +37,7 @@ class Extractor(nn.Module, ABC):
 
         Args:
             dataset: Map-style data set that features are made of.
-            indices: Numbers of the items.
+            indices: Numbers of the items in the data set.
         """
         return [input_of(item, self.keys) for item in get_items(dataset, indices)]
 

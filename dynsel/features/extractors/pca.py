@@ -50,7 +50,10 @@ class PixelPCA(Extractor):
         """Pixels in a row, integer ones scaled to [0, 1].
 
         Args:
-            value: An image of the shape that all items have.
+            value: An image of the one shape that all items have.
+
+        Returns:
+            (p,) float32 of its p pixels, all channels.
 
         Raises:
             ValueError: If it has another shape.

@@ -53,7 +53,7 @@ class SentenceTransformerText(Extractor):
 
         Args:
             dataset: Map-style data set of texts.
-            indices: Numbers of the items.
+            indices: Numbers of the items in the data set.
         """
         rows = list(indices)
         base = dataset

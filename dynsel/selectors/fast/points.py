@@ -45,7 +45,7 @@ def optimise(
         start: (M, d) points to begin with.
         problem: Embedding, degrees and frequencies to be matched.
         settings: Weights of the loss, temperatures and learning rate.
-        steps: Steps of Adam in all.
+        steps: Number of steps of Adam in all.
         generator: Source of frequencies.
         band: (F,) bool, the frequencies to draw from; None lets them rise from low to high.
         penalty: (N,) dearness of each sample in the assignment, in units of the distance to the second nearest.

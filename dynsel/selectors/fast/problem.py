@@ -19,7 +19,27 @@ __all__ = ["Problem", "Settings", "make_problem"]
 
 @dataclass(frozen=True)
 class Settings:
-    """The numbers of the method, as of `dynsel.selectors.FAST`."""
+    """The numbers of the method, as of `dynsel.selectors.FAST`.
+
+    Args:
+        num_frequencies: Size F of the bank of frequencies, at least 12.
+        frequencies_per_step: Number of frequencies that a step looks at, at least 1.
+        assign_every: Steps from one assignment to the next, at least 1.
+        lr: Highest learning rate of Adam, above 0.
+        diversity: Weight of the log-determinant, at least 0 (λ_div of equation 15).
+        matching: Weight of the distance to assigned samples, at least 0 (λ_match).
+        graph: Weight of the graph term, at least 0 (λ_graph).
+        strength: Weight of phase differences, at least 0 (λ_p of equation 10).
+        attenuation: How fast that weight falls off with the frequency, at least 0 (α of equation 10).
+        degree_exponent: Power of the degree that divides the cost of an assignment (equation 3 has 1), at least 0.
+
+    Raises:
+        TypeError: If one is no number.
+        ValueError: If one is out of range.
+
+    Reference:
+        FAST (2025), arXiv:2511.19476. The paper has values for λ_p and α alone; all others are ours.
+    """
 
     num_frequencies: int
     frequencies_per_step: int
@@ -59,6 +79,9 @@ class Problem:
         aim: (F,) complex64, characteristic function of the reference.
         floor: CFD of a random subset of M, the unit of the characteristic loss.
         laplacian: (N, N) scipy CSR array, or None to go without the graph term.
+
+    Reference:
+        FAST (2025), arXiv:2511.19476, equations 2, 3, 6 and 13; the unit of the loss, `floor`, is ours.
     """
 
     reference: Tensor

@@ -57,10 +57,12 @@ class FAST(Selector):
 
     Args:
         mode: "static" for one coreset throughout. "rotating" moves the points on before every epoch, by `steps_again`
-            steps in the next of three bands of frequencies, and assigns them at a price for samples used often.
-        gamma: That price: relative uses times γ, in units of the cost of a point's second nearest sample. Of a class
-            of CIFAR-10 at 10 %, ten epochs used 76 % of the samples with γ = 1 and 96 % with 3 (random: 65 %), at the
-            same distance; with 10 nearly all, but some epochs lay as far off as random subsets.
+            steps in the next of three bands of frequencies, and assigns them at a price for samples used often
+            (`usage_price`).
+        usage_price: Price of samples used often, in the rotating mode: their relative uses times this, in units of the
+            cost of a point's second nearest sample; a number or a schedule, at least 0. Of a class of CIFAR-10 at 10 %,
+            ten epochs used 76 % of the samples with 1 and 96 % with 3 (random: 65 %), at the same distance; with 10
+            nearly all, but some epochs lay as far off as random subsets.
         dim: Columns of the embedding, at least 1; fewer for classes of fewer than dim + 2 samples.
         scales: Numbers of neighbours of the graph; default 5, 15, 30, cut to the size of the class.
         steps: Steps of Adam that make a coreset.
@@ -98,7 +100,7 @@ class FAST(Selector):
         self,
         *,
         mode: Literal["static", "rotating"] = "static",
-        gamma: float | Schedule = 3.0,
+        usage_price: float | Schedule = 3.0,
         dim: int = 16,
         scales: Sequence[int] | None = None,
         steps: int = 400,
@@ -120,7 +122,7 @@ class FAST(Selector):
     ) -> None:
         super().__init__(class_balance=class_balance, seed=seed)
         self.mode = check_choice("mode", mode, ("static", "rotating"))
-        self.gamma = check_schedule("gamma", gamma)
+        self.usage_price = check_schedule("usage_price", usage_price)
         self.dim = check_integer("dim", dim, at_least=1)
         scales = [5, 15, 30] if scales is None else scales
         if not isinstance(scales, list | tuple):
@@ -156,12 +158,23 @@ class FAST(Selector):
 
     @property
     def ready(self) -> bool:
+        """Whether `fit` has made graph and embedding."""
         return self.embedding is not None
 
     def prepare(self) -> None:
+        """Forget embedding, coreset and all that was made on the way."""
         self._forget()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` gave. What follows from it, as the bank of frequencies, is made again when needed.
+
+        Args:
+            state: What `state_dict` gave.
+
+        Raises:
+            ValueError: If the state is of another selector, of one with other arguments, or of a data set of another
+                length.
+        """
         super().load_state_dict(state)
         self._problems.clear()
         self._laplacians.clear()
@@ -221,16 +234,24 @@ class FAST(Selector):
 
     # ---------------------------------------------------------------- selection
     def select(self, progress: float, size: int) -> Selection:
+        """The coreset: made anew where its size changes or nothing was made yet, moved on in the rotating mode.
+
+        Before `fit` it is a random subset of the least used samples.
+
+        Args:
+            progress: Share of training done, in [0, 1], at which `usage_price` is read.
+            size: Number of samples of the coreset, 1 .. N; each class has its share of it.
+        """
         if self.embedding is None:
             scores = rotation_scores(self.usage, self.generator)
             balanced = self.class_balance and self.labels is not None
             return Selection(balanced_top_k(scores, self.labels, size) if balanced else top_k(scores, size))  # type: ignore[arg-type]
         if self.chosen is None or len(self.chosen) != size or self.mode == "rotating":
-            self._solve(size, self.gamma(progress))
+            self._solve(size, self.usage_price(progress))
         assert self.chosen is not None
         return Selection(self.chosen.sort().values)
 
-    def _solve(self, size: int, gamma: float) -> None:
+    def _solve(self, size: int, price: float) -> None:
         classes = self._classes()
         quotas = largest_remainder([len(members) for members in classes], size).tolist()
         again = self.chosen is not None and len(self.chosen) == size and self.mode == "rotating"
@@ -242,7 +263,7 @@ class FAST(Selector):
         moved = [len(members) >= _SMALL and 0 < q < len(members) for members, q in zip(classes, quotas, strict=True)]
         with counting("FAST: coreset, steps", steps * sum(moved), show=self.progress_bar) as advance:
             done = [
-                self._solve_class(c, members, quota, start, gamma, advance)
+                self._solve_class(c, members, quota, start, price, advance)
                 for c, (members, quota, start) in enumerate(zip(classes, quotas, starts, strict=True))
             ]
         self.points = torch.cat([points for points, _ in done])
@@ -253,7 +274,7 @@ class FAST(Selector):
         self._problems = {key: replace(problem, laplacian=None) for key, problem in self._problems.items()}
 
     def _solve_class(
-        self, c: int, members: Tensor, quota: int, start: Tensor | None, gamma: float, advance: Callable[[int], None]
+        self, c: int, members: Tensor, quota: int, start: Tensor | None, price: float, advance: Callable[[int], None]
     ) -> tuple[Tensor, Tensor]:
         """Points (M, dim) and the samples chosen (M,) of one class."""
         assert self.embedding is not None
@@ -268,7 +289,7 @@ class FAST(Selector):
                 chosen = self._swap(c, rows[:, : len(members) - 2], None, chosen, usage)
             return points, members[chosen]
         problem = self._problem(c, members, quota)
-        points, chosen = self._move(problem, quota, start, usage, gamma, advance)
+        points, chosen = self._move(problem, quota, start, usage, price, advance)
         if self.swaps:
             chosen = self._swap(c, problem.reference, problem, chosen, usage)
         return points, members[chosen]
@@ -279,7 +300,7 @@ class FAST(Selector):
         quota: int,
         start: Tensor | None,
         usage: Tensor,
-        gamma: float,
+        price: float,
         advance: Callable[[int], None],
     ) -> tuple[Tensor, Tensor]:
         if start is None:
@@ -287,7 +308,7 @@ class FAST(Selector):
             return optimise(begin, problem, self.settings, self.steps, self.generator, advance=advance)
         epoch = int(self.solved) if self.solved is not None else 0
         band = frequency_bands(problem.bank, _BANDS) == epoch % _BANDS
-        penalty = usage_penalty(usage) * gamma if gamma else None
+        penalty = usage_penalty(usage) * price if price else None
         return optimise(
             start,
             problem,

@@ -54,6 +54,9 @@ TERMS: dict[str, type[Term]] = {
 def term_class(name: str) -> type[Term]:
     """The term of a short name or of a class path.
 
+    Args:
+        name: A key of `TERMS`, or the class path of a subclass of `Term`, as in "my_package.MyTerm".
+
     Raises:
         TypeError: If `name` is no text.
         ValueError: If there is none; names similar ones.

@@ -36,9 +36,22 @@ class AverageTerm(Term):
         self.add_state("average", math.nan)
 
     def learn(self, feedback: Feedback) -> None:
+        """Take what training told into each sample's average; numbers that aren't finite are passed over.
+
+        Args:
+            feedback: Any number of batches together; the (B,) numbers are in the part that `wants` names.
+        """
         (part,) = self.wants
         if (told := getattr(feedback, part)) is not None:
             update_average(self.average, feedback.indices, told, self.smoothing)
 
     def values(self, usage: Tensor) -> Tensor:
+        """Ranks of the averages (`loss_rank`).
+
+        Args:
+            usage: (N,) int32 uses so far; not used.
+
+        Returns:
+            (N,) float32 in (0, 1]; 1 for samples that nothing was told of.
+        """
         return loss_rank(self.average, self.clip)

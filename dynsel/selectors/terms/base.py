@@ -85,7 +85,11 @@ class Term(Stateful, ABC):
         check_wants(cls)
 
     def bind(self, num_samples: int) -> None:
-        """Start afresh on N samples."""
+        """Start afresh: everything declared is made anew, then `prepare` is called.
+
+        Args:
+            num_samples: Number of samples, N.
+        """
         self._state_begin(num_samples)
         self.prepare()
 
@@ -121,6 +125,8 @@ class Term(Stateful, ABC):
 class FixedTerm(Term):
     """A term that follows from the features alone: the ranks of `raw`.
 
+    Ranking is ours: it brings all terms to one scale, so that they can be summed.
+
     Attributes:
         ranks: (N,) float32 in [0, 1] once fitted; None before.
     """
@@ -132,13 +138,36 @@ class FixedTerm(Term):
         self.add_state("ranks", None)
 
     def fit(self, material: Material) -> None:
+        """Rank what `raw` gives, within class if `material.within` has classes.
+
+        Args:
+            material: Features, labels and what several terms make of them.
+        """
         self.ranks = rank_within_class(self.raw(material), material.within)
 
     @abstractmethod
     def raw(self, material: Material) -> Tensor:
-        """(N,) float, the values before ranking."""
+        """The values before ranking.
+
+        Args:
+            material: Features, labels and what several terms make of them.
+
+        Returns:
+            (N,) float of any scale, higher = rather take it.
+        """
 
     def values(self, usage: Tensor) -> Tensor:
+        """The ranks of the samples, whatever was trained on.
+
+        Args:
+            usage: (N,) int32 uses so far; not used.
+
+        Returns:
+            (N,) float32 in [0, 1].
+
+        Raises:
+            RuntimeError: If `fit` wasn't called.
+        """
         if self.ranks is None:
             raise RuntimeError(f"{type(self).__name__} has no values before `fit`")
         return self.ranks

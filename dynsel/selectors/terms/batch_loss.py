@@ -19,6 +19,9 @@ class BatchLoss(AverageTerm):
     Raises:
         TypeError: If an argument is of another type.
         ValueError: If one is out of range.
+
+    Reference:
+        BLS (2026), CVPR, arXiv:2604.04681, for the average; that it is ranked and summed with other terms is ours.
     """
 
     wants = frozenset({"batch_loss"})

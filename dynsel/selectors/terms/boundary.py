@@ -15,11 +15,28 @@ __all__ = ["Boundary", "local_variation"]
 
 
 class Boundary(FixedTerm):
-    """Share of the weight of a sample's neighbours in the graph that are of other classes."""
+    """Share of the weight of a sample's neighbours in the graph that are of other classes, ranked. The term is ours.
+
+    The graph is that of UMAP over several numbers of neighbours (`dynsel.graph.fuzzy_graph`); labels must be known.
+
+    Reference:
+        McInnes, Healy and Melville (2018), UMAP, arXiv:1802.03426, for the weights of the graph.
+    """
 
     needs_labels = True
 
     def raw(self, material: Material) -> Tensor:
+        """Half the local variation of one-hot labels: weight of the neighbours of other classes over that of all.
+
+        Args:
+            material: Features, labels and what several terms make of them.
+
+        Returns:
+            (N,) float32 in [0, 1].
+
+        Raises:
+            ValueError: If there are no labels.
+        """
         if material.labels is None:
             raise ValueError("the term `boundary` needs class labels; pass `labels=`, or leave it out of `terms`")
         return local_variation(material.graph, F.one_hot(material.labels.long())) / 2

@@ -17,6 +17,10 @@ class Loss(AverageTerm):
     Raises:
         TypeError: If an argument is of another type.
         ValueError: If one is out of range.
+
+    Reference:
+        Raju, Daruwalla and Lipasti (2021), Accelerating Deep Learning with Dynamic Data Pruning, arXiv:2111.12621, for
+        the moving average; ranks and clipping are ours.
     """
 
     wants = frozenset({"per_sample_loss"})

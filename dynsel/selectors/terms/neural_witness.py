@@ -19,7 +19,7 @@ __all__ = ["NeuralWitness"]
 class NeuralWitness(Term):
     """As `Witness`, at frequencies that a network chooses anew each epoch to show the gap (`dynsel.cfd.neural`).
 
-    They follow from the features, the uses and the seed alone: there is no state to save.
+    They follow from the features, the uses and the seed alone: there is no state to save. The term is ours.
 
     Args:
         num_frequencies: Number F of frequencies.
@@ -28,6 +28,10 @@ class NeuralWitness(Term):
     Raises:
         TypeError: If an argument is of another type.
         ValueError: If one is out of range.
+
+    Reference:
+        Wang et al. (2025), Dataset Distillation with Neural Characteristic Function: A Minmax Perspective,
+        arXiv:2502.20653, for frequencies that a network learns.
     """
 
     needs_features = True
@@ -41,15 +45,33 @@ class NeuralWitness(Term):
 
     @property
     def ready(self) -> bool:
+        """Whether features are at hand; after a restart they must be given again."""
         return self._features is not None
 
     def prepare(self) -> None:
+        """Forget the features."""
         self._features = None
 
     def fit(self, material: Material) -> None:
+        """Take features and seed as they are; nothing is computed yet.
+
+        Args:
+            material: Features, labels and what several terms make of them.
+        """
         self._features, self._seed = material.features, material.seed
 
     def values(self, usage: Tensor) -> Tensor:
+        """Train the network to tell what was trained on from the whole, and rank what closes the gap that it found.
+
+        Args:
+            usage: (N,) int32 uses so far.
+
+        Returns:
+            (N,) float32 ranks in [0, 1]; all 0 before anything was trained on.
+
+        Raises:
+            RuntimeError: If `fit` wasn't called.
+        """
         if self._features is None:
             raise RuntimeError("NeuralWitness has no values before `fit`")
         if not bool(usage.any()):

@@ -19,6 +19,10 @@ class Uncertainty(AverageTerm):
     Raises:
         TypeError: If an argument is of another type.
         ValueError: If one is out of range.
+
+    Reference:
+        Settles (2009), Active Learning Literature Survey (entropy as a measure of uncertainty); average and ranks are
+        ours.
     """
 
     wants = frozenset({"value"})

@@ -19,14 +19,22 @@ class Witness(Term):
     """How much a sample brings the characteristic function of what was trained on nearer to that of the whole.
 
     Rank of `dynsel.cfd.witness` for the gap between the whole set and the samples weighted by their uses. The sums
-    are made anew each epoch: running ones would depend on how often training was interrupted.
+    are made anew each epoch: running ones would depend on how often training was interrupted. The term is ours.
 
     Args:
         num_frequencies: Number F of Gaussian frequencies; their scale is 1 / median distance of the features.
 
+    Attributes:
+        frequencies: (F, d) float32; None before `fit`.
+        target: (F,) complex128, the characteristic function of the whole set; None before `fit`.
+
     Raises:
         TypeError: If an argument is of another type.
         ValueError: If one is out of range.
+
+    Reference:
+        Jitkrittum et al. (2016), Interpretable Distribution Features with Maximum Testing Power, arXiv:1605.06796 (the
+        witness function of two samples).
     """
 
     needs_features = True
@@ -43,12 +51,21 @@ class Witness(Term):
 
     @property
     def ready(self) -> bool:
+        """Whether features are at hand; after a restart they must be given again."""
         return self._features is not None
 
     def prepare(self) -> None:
+        """Forget the features."""
         self._features = None
 
     def fit(self, material: Material) -> None:
+        """Draw the frequencies once, and take the characteristic function of the whole set at them.
+
+        After a restart only the features are taken: frequencies and target are part of the state.
+
+        Args:
+            material: Features, labels and what several terms make of them.
+        """
         resumed = self._features is None and self.target is not None
         self._features = material.features
         if resumed:
@@ -60,6 +77,17 @@ class Witness(Term):
         self.target = characteristic_sums(self._features, self.frequencies).value()
 
     def values(self, usage: Tensor) -> Tensor:
+        """How much each sample would close the gap between what was trained on and the whole.
+
+        Args:
+            usage: (N,) int32 uses so far.
+
+        Returns:
+            (N,) float32 ranks in [0, 1]; all 0 before anything was trained on.
+
+        Raises:
+            RuntimeError: If `fit` wasn't called.
+        """
         if self.frequencies is None or self.target is None:
             raise RuntimeError("Witness has no values before `fit`")
         if not bool(usage.any()):
