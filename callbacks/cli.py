@@ -86,7 +86,7 @@ class SelectionCLI(LightningCLI):
         """The Trainer.
 
         Args:
-            **options: As of `LightningCLI`.
+            **options: Options as of `LightningCLI.instantiate_trainer`.
 
         Raises:
             ValueError: If Lightning refuses an option, or more processes are asked for than there are CPU cores.

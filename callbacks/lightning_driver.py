@@ -169,7 +169,11 @@ class LightningDriver:
         loop.__dict__.pop("setup_data", None)
 
     def combined(self, loaders: Any) -> Any:
-        """What `train_dataloader` gave, as the CombinedLoader that Lightning would make of it."""
+        """What `train_dataloader` gave, as the CombinedLoader that Lightning would make of it.
+
+        Args:
+            loaders: A loader, a collection of them, or a CombinedLoader, which is copied.
+        """
         kind = import_module(f"{self._package.__name__}.utilities").CombinedLoader
         # A copy, for the user's own must not hold our loader afterwards.
         return copy.copy(loaders) if isinstance(loaders, kind) else kind(loaders, "max_size_cycle")
@@ -267,11 +271,23 @@ class LightningDriver:
         return context
 
     def to_device(self, batch: Any) -> Any:
-        """The batch, moved there."""
+        """A batch, moved to `device` by the Trainer's strategy, transfer hooks of the user included.
+
+        Args:
+            batch: Whatever the loader gives.
+        """
         return self.trainer.strategy.batch_to_device(batch)
 
     def per_sample_loss(self, module: Any, batch: Any) -> Tensor:
-        """(B,) losses of a network on a batch."""
+        """Losses of a network on a batch, by the user's `per_sample_loss=` or by cross entropy.
+
+        Args:
+            module: Network that scores.
+            batch: A batch of B samples on the device.
+
+        Returns:
+            (B,) float.
+        """
         return self._score(module, batch)
 
     # ---------------------------------------------------------------- progress
@@ -292,18 +308,28 @@ class LightningDriver:
 
         The loader may have delivered one whose step failed or was skipped; Lightning's counters may still be
         those of the epoch before.
+
+        Args:
+            delivered: Batches that the loader delivered.
         """
         current = self.trainer.fit_loop.epoch_loop.batch_progress.current
         return int(min(delivered, current.started, current.processed))
 
     def progress(self, epoch: float, ahead: int = 0) -> float:
-        """Share of training done when `epoch` epochs are, `ahead` batches from now; by epochs or by steps, whichever
-        ends first.
+        """Share of training done, in [0, 1]: by epochs or by steps, whichever ends first.
+
+        Args:
+            epoch: Epochs done, the last of them in part perhaps.
+            ahead: Batches from now till then, which count as steps.
         """
         return training_progress(self.trainer, epoch, steps=self.optimizer_steps(ahead) if ahead else 0)
 
     def epoch_length(self, batches: int) -> int:
-        """Batches of an epoch of so many, with `limit_train_batches`."""
+        """Batches that training takes of an epoch, with `limit_train_batches`.
+
+        Args:
+            batches: Batches that the loader has in the epoch.
+        """
         return int(_limited(batches, self.trainer.limit_train_batches))
 
     @property
@@ -319,12 +345,21 @@ class LightningDriver:
         return batches / (1.0 if scaler is None else scaler.get_scale())
 
     def optimizer_steps(self, batches: int) -> int:
-        """Optimiser steps of an epoch of so many batches."""
+        """Optimiser steps of an epoch, with `limit_train_batches` and gradient accumulation.
+
+        Args:
+            batches: Batches that the loader has in the epoch.
+        """
         return math.ceil(self.epoch_length(batches) / self.accumulate)
 
     def batches_for_estimate(self, steps: list[int], max_epochs: int) -> int:
-        """Batches an epoch for which Lightning's estimate of the whole fit is at least the sum of `steps`, and
-        less than `max_epochs` above it.
+        """Batches an epoch for which Lightning's estimate of the whole fit comes nearest to the steps from above.
+
+        The estimate is then at least their sum, and less than `max_epochs` above it.
+
+        Args:
+            steps: Optimiser steps of each epoch.
+            max_epochs: Number of epochs, at least 1.
         """
         return math.ceil(sum(steps) / max_epochs) * self.accumulate
 
@@ -338,14 +373,24 @@ class LightningDriver:
 
     @staticmethod
     def forget_loader_state(checkpoint: dict[str, Any]) -> None:
-        """Take the selected loader's (empty) state out, so that the checkpoint loads without the plugin too."""
+        """Take the selected loader's (empty) state out, so that the checkpoint loads without the plugin too.
+
+        Args:
+            checkpoint: Checkpoint that is about to be saved; changed in place.
+        """
         state = checkpoint.get("loops", {}).get("fit_loop", {}).get("state_dict", {})
         if not any(state.get("combined_loader", [])):
             state.pop("combined_loader", None)
 
 
 def training_progress(trainer: pl.Trainer, epoch: float, steps: int = 0) -> float:
-    """Share of training done in `epoch`, by epochs or by steps so far and these, whichever ends first."""
+    """Share of training done, in [0, 1]: by epochs or by steps, whichever ends first; 0 if training has no end.
+
+    Args:
+        trainer: Trainer with `max_epochs` and `max_steps`.
+        epoch: Epochs done, the last of them in part perhaps.
+        steps: Optimiser steps besides those taken so far.
+    """
     by_epochs = epoch / trainer.max_epochs if trainer.max_epochs not in (None, -1, 0) else 0.0
     by_steps = (trainer.global_step + steps) / trainer.max_steps if trainer.max_steps > 0 else 0.0
     return float(min(1.0, max(by_epochs, by_steps)))
@@ -354,11 +399,16 @@ def training_progress(trainer: pl.Trainer, epoch: float, steps: int = 0) -> floa
 def change_train_batches(
     trainer: pl.Trainer, pl_module: pl.LightningModule, change: Callable[[Any, int], Any], *, by: str
 ) -> Callable[[], None]:
-    """Pass every training batch through `change(batch, batch_idx)` once it is on the device.
+    """Pass every training batch through a function once it is on the device.
 
     That is after the user's transfer hooks, of module and DataModule, and before Lightning itself, callbacks or
-    `training_step` see it; other batches stay as they are. `change` runs at the precision of validation.
-    Messages say that it is `by` this.
+    `training_step` see it; other batches stay as they are. The function runs at the precision of validation.
+
+    Args:
+        trainer: Trainer that fits.
+        pl_module: The module in training.
+        change: Function of (batch, number of the batch in the epoch) that returns the batch to train on.
+        by: Who changes batches, for messages.
 
     Returns:
         Undoes it; calling that again does nothing.

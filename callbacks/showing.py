@@ -17,7 +17,11 @@ PREFIX = "selection/"
 
 
 def is_monitored(trainer: pl.Trainer) -> bool:
-    """Whether another callback, such as EarlyStopping, goes by a metric of the selection."""
+    """Whether another callback, such as EarlyStopping, goes by a metric of the selection.
+
+    Args:
+        trainer: Trainer whose callbacks are looked through for a `monitor` of that name.
+    """
     callbacks = trainer.callbacks  # type: ignore[attr-defined]
     return any(str(getattr(callback, "monitor", "")).startswith(PREFIX) for callback in callbacks)
 

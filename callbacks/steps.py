@@ -22,7 +22,7 @@ class Steps(NamedTuple):
 
     Attributes:
         now: With the selection; at most so many, if the selector itself decides how many samples it takes.
-        full: Without it.
+        full: Number without the selection; None if training has no end.
     """
 
     now: int | None
@@ -30,7 +30,12 @@ class Steps(NamedTuple):
 
 
 def count_steps(controller: SelectionController, driver: LightningDriver) -> Steps:
-    """Optimiser steps of a fit whose only train loader is the one selected from."""
+    """Optimiser steps of a fit whose only train loader is the one selected from.
+
+    Args:
+        controller: Controller bound to that loader.
+        driver: Driver of the Trainer.
+    """
     trainer = driver.trainer
     if trainer.max_epochs in (None, -1):
         limit = trainer.max_steps if trainer.max_steps > 0 else None
@@ -42,7 +47,13 @@ def count_steps(controller: SelectionController, driver: LightningDriver) -> Ste
 
 
 def summary(controller: SelectionController, driver: LightningDriver, steps: Steps) -> str:
-    """What the selection makes of the fit, in one line."""
+    """What the selection makes of the fit, in one line.
+
+    Args:
+        controller: Controller bound to the loader.
+        driver: Driver of the Trainer.
+        steps: As `count_steps` counted them.
+    """
     ratio = _percent(controller.keep_ratio)
     if steps.now is None or steps.full is None:
         return f"dynsel: selections of {ratio}, training has no end that is known"
@@ -109,7 +120,14 @@ def schedulers_built_for_more(trainer: pl.Trainer, steps: Steps, slack: int) -> 
 
 
 def built_for(scheduler: Any) -> int | None:
-    """Number of calls that bring a scheduler to its end; None if it has none, or none that can be read."""
+    """Number of calls of `step` that bring a scheduler to its end.
+
+    Args:
+        scheduler: A learning rate scheduler of torch, or any other object.
+
+    Returns:
+        The number; None if it has none, or none that can be read.
+    """
     if isinstance(scheduler, lr_scheduler.OneCycleLR):
         return int(scheduler.total_steps)
     if isinstance(scheduler, lr_scheduler.CosineAnnealingLR):

@@ -37,7 +37,7 @@ def choose_among(
     Args:
         selector: Bound to N samples, and fitted if it needs that.
         order: (L,) int64 positions in the data set, some perhaps twice.
-        size: M, 1 .. L.
+        size: Number M of places to choose, 1 .. L.
         progress: Share of training done, in [0, 1].
         strata: (N,) codes of kinds that must keep their shares of the order; None = the selector's classes if it
             balances them, else none.

@@ -33,7 +33,7 @@ def split_candidates(num_samples: int, size: int, batch_size: int) -> tuple[list
     Args:
         num_samples: N, length of the order.
         size: M, how many stay, 1 .. N.
-        batch_size: B.
+        batch_size: Size B of a batch that is trained on.
 
     Returns:
         The runs, and how many of each stay: B, of the last one what is left.
@@ -63,7 +63,7 @@ def keep_in_batches(selector: BatchSelector, order: Tensor, size: int, batch_siz
     Args:
         selector: Bound, and fitted if it needs that.
         order: (N,) int64 positions in the data set.
-        size: M, how many stay.
+        size: Number M of samples that stay.
         batch_size: B, how many of them go into a batch.
         progress: Share of training done, in [0, 1].
 
@@ -86,6 +86,12 @@ def keep_in_batches(selector: BatchSelector, order: Tensor, size: int, batch_siz
 def check_candidates(keep_ratio: Schedule, batch_size: int, num_samples: int, *, shrink: bool) -> None:
     """Check that a batch of candidates isn't larger than the data set, at any progress.
 
+    Args:
+        keep_ratio: Schedule of the keep ratio; looked at at 1,001 points of progress.
+        batch_size: Size B of the loader's batches.
+        num_samples: Number of samples, N.
+        shrink: Whether candidates come in batches of B instead of B / ρ.
+
     Raises:
         ValueError: If it is.
     """
@@ -100,7 +106,12 @@ def check_candidates(keep_ratio: Schedule, batch_size: int, num_samples: int, *,
 
 
 def batch_of_candidates(keep_ratio: float, batch_size: int) -> int:
-    """Number of candidates of which a batch stays: B / ρ, rounded."""
+    """Number of candidates of which a batch stays: B / ρ, rounded half up.
+
+    Args:
+        keep_ratio: ρ, share of the candidates that stay, in (0, 1].
+        batch_size: Size B of the batch that is trained on.
+    """
     return int(batch_size / keep_ratio + 0.5)
 
 
@@ -112,14 +123,14 @@ class BatchSelectionSampler(Sampler[list[int]]):
     Args:
         data_source: The data set; only its length is used.
         selector: A batch selector, fitted if it needs features; bound here unless it is bound to this length.
-        batch_size: B, on each rank.
+        batch_size: Size B of a batch, on each rank.
         keep_ratio: ρ in (0, 1], or a schedule over `max_epochs`.
         max_epochs: Length of training, for the schedule.
         shuffle: Permute by (seed, epoch).
         drop_last: Leave out a last batch of fewer than B.
         seed: Of order and selector.
         num_replicas: Number of ranks. A run of candidates belongs to no rank: what stays of all is shared out.
-        rank: This one.
+        rank: Number of this rank, from 0.
 
     Raises:
         TypeError: If an argument is of another type.
@@ -170,7 +181,11 @@ class BatchSelectionSampler(Sampler[list[int]]):
         self._chosen: int | None = None
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the samples of this epoch; to be called before each but the first."""
+        """Choose the samples of an epoch; to be called before each but the first.
+
+        Args:
+            epoch: Number of the epoch, from 0.
+        """
         sampler, progress = self.sampler, min(1.0, epoch / self.max_epochs)
         ratio = self.keep_ratio(progress)
         sampler.begin(epoch, batch_size=sample_count(ratio, sampler.batch_size) if self.selector.shrink else None)
@@ -192,15 +207,29 @@ class BatchSelectionSampler(Sampler[list[int]]):
         return self.sampler.num_batches() - self.sampler.first_batch
 
     def indices(self, batch_idx: int) -> Tensor:
-        """(B,) int64 data set indices of this rank's batch of the current epoch."""
+        """Which samples this rank's batch of the current epoch holds.
+
+        Args:
+            batch_idx: Number of the batch in the epoch, from 0.
+
+        Returns:
+            (B,) int64 indices in the data set.
+        """
         return self.sampler.batch(batch_idx)
 
     def state_dict(self, batches: int = 0) -> dict[str, Any]:
-        """Everything to continue exactly after `batches` batches of this epoch; tensors and numbers."""
+        """Everything to continue exactly within this epoch; tensors and numbers.
+
+        Args:
+            batches: Number of batches of the epoch that were trained on.
+        """
         return {"sampler": self.sampler.state_dict(batches), "selector": self.selector.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue where `state_dict` was taken.
+
+        Args:
+            state: What `state_dict` gave.
 
         Raises:
             ValueError: If it is of another selector or data set, or of another version.

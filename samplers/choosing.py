@@ -34,7 +34,7 @@ class Chooser:
     """Lets a selector choose, on rank 0 for all, and tells the sampler.
 
     Args:
-        selector: What decides.
+        selector: Selector that decides.
         keep_ratio: Share of the data set that an epoch trains on, over the progress of training.
         sources: Fits the selector where it must be.
         books: Where the work of a selector's own network is entered.
@@ -56,6 +56,9 @@ class Chooser:
     def bind(self, sampler: SelectionSampler) -> None:
         """Check that a selector that chooses inside batches finds batches to choose in.
 
+        Args:
+            sampler: Sampler of the wrapped loader.
+
         Raises:
             ValueError: If it doesn't.
         """
@@ -72,7 +75,12 @@ class Chooser:
         check_candidates(self.keep_ratio, sampler.batch_size, sampler.num_total, shrink=self.selector.shrink)
 
     def fed(self, progress: float, sampler: SelectionSampler) -> Fed:
-        """What a selection feeds that begins at this progress."""
+        """What a selection feeds: samples and batches.
+
+        Args:
+            progress: Share of training done when it begins, in [0, 1].
+            sampler: Sampler of the wrapped loader.
+        """
         ratio = self.keep_ratio(progress)
         if self.rounds is None or sampler.own_batches:
             return fed(self.selector, ratio, sampler.expected, sampler.batch_size)
@@ -87,12 +95,22 @@ class Chooser:
         )
 
     def share_of_round(self, ratio: float, sampler: SelectionSampler) -> float:
-        """Share of an epoch's batches without a selection that are trained on one of this keep ratio."""
+        """Share of an epoch's batches without a selection that one selection is trained on in, in (0, 1].
+
+        Args:
+            ratio: Its keep ratio, in (0, 1].
+            sampler: Sampler of the wrapped loader.
+        """
         # Batches of the user's own making get smaller, not fewer.
         return 1.0 if sampler.own_batches else share_of_round(self.selector, ratio)
 
     def in_batches(self, progress: float, sampler: SelectionSampler) -> bool:
-        """Whether what begins at this progress is chosen inside batches, before they are loaded."""
+        """Whether a selection is chosen inside batches, before they are loaded.
+
+        Args:
+            progress: Share of training done when it begins, in [0, 1].
+            sampler: Sampler of the wrapped loader.
+        """
         selector = self.selector
         if not isinstance(selector, BatchSelector):
             return False
@@ -105,12 +123,12 @@ class Chooser:
         must call it.
 
         Args:
-            epoch: Its number, from 0.
+            epoch: Number of the epoch, from 0.
             last: Number of the last epoch that was trained to its end; -1 if there was none.
             sampler: Told of the selection.
-            driver: Whoever trains.
-            loader: The wrapped loader.
-            batch: Batch of the epoch.
+            driver: Driver of the training.
+            loader: The wrapped loader, from which a selector's own network may load.
+            batch: Batch of the epoch at which the selection begins, from 0.
 
         Raises:
             ValueError: If nothing is chosen, or less than `drop_last` leaves out.
@@ -131,7 +149,14 @@ class Chooser:
         return chosen
 
     def progress(self, epoch: int, batch: int, driver: Driver, ahead: int = 0) -> float:
-        """Share of training done before this batch of an epoch, or `ahead` batches later."""
+        """Share of training done before a batch, in [0, 1].
+
+        Args:
+            epoch: Number of the epoch, from 0.
+            batch: Batch of the epoch, from 0.
+            driver: Driver that knows how long training is.
+            ahead: Batches from now till then; the share is that after so many more.
+        """
         if self.rounds is None:
             return driver.progress(epoch + (ahead > 0), ahead)
         return driver.progress(epoch + (batch + ahead) / driver.epoch_length(self.rounds.epoch_batches), ahead)
@@ -235,8 +260,8 @@ class Chooser:
         """Of a batch of candidates, those to train on; `feedback` is told of them.
 
         Args:
-            feedback: Of the current epoch.
-            batch_idx: Batch of the epoch.
+            feedback: Feedback of the current epoch, where what stays is entered.
+            batch_idx: Batch of the current epoch, from 0.
             ratio: Share of the batch that stays, in (0, 1].
             losses: Scores its samples: (B,). Not called if all stay.
 
@@ -276,8 +301,8 @@ def stream_of(loader: Any, driver: Driver, until: float) -> Stream:
     """The data as training gets them, for a network that a selector trains.
 
     Args:
-        loader: The wrapped loader.
-        driver: Whoever trains.
+        loader: The wrapped loader whose batches are lent.
+        driver: Driver of the training.
         until: Progress of training at the end of the epoch.
     """
 

@@ -123,7 +123,14 @@ class Collation:
     fields: tuple[tuple[Any, ...], ...] = ()
 
     def rows(self, batch: Any) -> int | None:
-        """Number of samples in a batch; None if it isn't known."""
+        """Number of samples in a batch.
+
+        Args:
+            batch: Whatever the collate function made.
+
+        Returns:
+            The length of the first field that has a row for each sample; None if there is none.
+        """
         for path in self.fields:
             value = batch
             for key in path:

@@ -64,7 +64,7 @@ def drawn(sampler: Iterable[int], limit: int | None = None) -> Tensor:
     """The whole order of a sampler, (n,) int64, with the very draws that iterating it makes; no loop if it is torch's.
 
     Args:
-        sampler: Yields indices.
+        sampler: Sampler that yields indices, or lists of them.
         limit: Stop one index after so many, for one that has no end; None = never.
     """
     if type(sampler) is SequentialSampler:
@@ -100,13 +100,24 @@ def _drawn_batches(batches: Any, limit: int) -> tuple[Tensor, Tensor]:
 
 
 def is_shuffle(sampler: Any) -> bool:
-    """Whether it is torch's RandomSampler, or torchdata's, which draws the same, without replacement."""
+    """Whether a sampler is torch's RandomSampler, or torchdata's, which draws the same, without replacement.
+
+    Args:
+        sampler: Any sampler; a subclass of torch's counts as unknown.
+    """
     known = type(sampler) is RandomSampler or type(sampler).__module__.startswith("torchdata.")
     return known and isinstance(sampler, RandomSampler) and not sampler.replacement
 
 
 def index_dtype(num_samples: int) -> torch.dtype:
-    """The smallest type that holds every position in a data set of this length."""
+    """The smallest integer type that holds every position in a data set.
+
+    Args:
+        num_samples: Number of samples, N.
+
+    Returns:
+        int32 up to N = 2³¹, int64 above.
+    """
     return torch.int32 if num_samples <= 2**31 else torch.int64
 
 

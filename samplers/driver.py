@@ -53,7 +53,11 @@ class Phase(Enum):
         return self in (Phase.OFF, Phase.AWAITED)
 
     def may_become(self, phase: Phase) -> bool:
-        """Whether this step is in the table."""
+        """Whether the table has a step from here to another phase; staying always counts.
+
+        Args:
+            phase: The phase that comes next.
+        """
         return phase is self or phase in _STEPS[self]
 
 
@@ -99,19 +103,39 @@ class Driver(Protocol):
         """
 
     def epoch_length(self, batches: int) -> int:
-        """Batches that training takes of the so many that the loader has in an epoch."""
+        """Batches that training takes of an epoch.
+
+        Args:
+            batches: Batches that the loader has in the epoch.
+        """
 
     def batches_trained(self, delivered: int) -> int:
-        """Batches of the current epoch that training finished, of those that the loader delivered."""
+        """Batches of the current epoch that training finished.
+
+        Args:
+            delivered: Batches that the loader delivered, some of which may have failed or been skipped.
+        """
 
     def precision(self) -> AbstractContextManager[Any]:
         """Entered around forward passes: the precision of the training."""
 
     def to_device(self, batch: Any) -> Any:
-        """The batch, moved to `device`."""
+        """A batch, moved to `device`.
+
+        Args:
+            batch: Whatever the loader gives.
+        """
 
     def per_sample_loss(self, module: Any, batch: Any) -> Tensor:
-        """(B,) losses of a network on a batch, for selectors that score by a forward pass of their own."""
+        """Losses of a network on a batch, for selectors that score by a forward pass of their own.
+
+        Args:
+            module: The network.
+            batch: A batch of B samples on the device.
+
+        Returns:
+            (B,) float.
+        """
 
     def epoch_decided(self) -> None:
         """Told when the selection of an epoch stands, and with it the epoch's number of batches."""
@@ -140,25 +164,61 @@ class PlainDriver:
         self.max_epochs = None if max_epochs is None else check_integer("max_epochs", max_epochs, at_least=1)
 
     def progress(self, epoch: float, ahead: int = 0) -> float:
+        """Epochs done over `max_epochs`, at most 1; 0 without `max_epochs`.
+
+        Args:
+            epoch: Epochs, the last of them in part perhaps.
+            ahead: Not used: nothing is known of steps.
+        """
         return min(1.0, epoch / self.max_epochs) if self.max_epochs else 0.0
 
     def epoch_length(self, batches: int) -> int:
+        """All batches: a loop takes what the loader gives.
+
+        Args:
+            batches: Batches that the loader has in the epoch.
+        """
         return batches
 
     def batches_trained(self, delivered: int) -> int:
+        """All batches that were delivered count as trained.
+
+        Args:
+            delivered: Batches that the loader delivered.
+        """
         return delivered
 
     def precision(self) -> AbstractContextManager[Any]:
+        """Full precision: a context that does nothing."""
         return nullcontext()
 
     def to_device(self, batch: Any) -> Any:
+        """The batch as it is, for nobody says where it should go.
+
+        Args:
+            batch: Whatever the loader gives.
+        """
         return batch
 
     def per_sample_loss(self, module: Any, batch: Any) -> Tensor:
+        """Cross entropy of a classifier.
+
+        Args:
+            module: Network whose `forward` takes the inputs and returns logits, (B, C) or (B, C, ...).
+            batch: (inputs, targets), with targets of integers, (B,) or (B, ...).
+
+        Returns:
+            (B,) float.
+
+        Raises:
+            TypeError: If the batch is no such pair.
+        """
         return cross_entropy(module, batch)
 
     def epoch_decided(self) -> None:
+        """Nothing to do: no one waits for an epoch's length."""
         return
 
     def before_first_batch(self) -> None:
+        """Nothing to do: a loop fetches a batch when it wants one."""
         return

@@ -91,14 +91,25 @@ class Books:
 
     # ---------------------------------------------------------------- an epoch
     def open(self, epoch: int, keep_ratio: float, balance: float) -> None:
-        """Begin the record of an epoch, with the time spent for it so far."""
+        """Begin the record of an epoch, with the time spent for it so far.
+
+        Args:
+            epoch: Number of the epoch, from 0.
+            keep_ratio: Keep ratio that was asked for, in (0, 1].
+            balance: How like the data set the selection is in its class shares, in (0, 1]; NaN without labels.
+        """
         self.record = EpochRecord(
             epoch, keep_ratio, class_balance=balance, selection_seconds=self._preparing, fit_seconds=self._fitting
         )
         self._preparing = self._fitting = 0.0
 
     def add_round(self, keep_ratio: float, balance: float) -> None:
-        """Enter another selection of the same epoch, with the time spent for it."""
+        """Enter another selection of the same epoch, with the time spent for it; the record has means over selections.
+
+        Args:
+            keep_ratio: Keep ratio that was asked for, in (0, 1].
+            balance: How like the data set the selection is in its class shares, in (0, 1]; NaN without labels.
+        """
         if self.record is not None:
             record, count = self.record, self.record.rounds + 1
             self.record = replace(
@@ -152,26 +163,49 @@ class Books:
         self._fitting += time.perf_counter() - start
 
     def add_trained(self, samples: int) -> None:
-        """Enter samples that all ranks together trained on."""
+        """Enter samples that all ranks together trained on.
+
+        Args:
+            samples: How many they are, each occurrence counted.
+        """
         self.samples_trained += samples
 
     def add_scored(self, samples: int, seconds: float) -> None:
-        """Enter samples that all ranks together scored to choose among them, and the time that took here."""
+        """Enter samples that all ranks together scored to choose among them.
+
+        Args:
+            samples: How many they are.
+            seconds: Wall-clock time that it took on this rank.
+        """
         self.samples_scored += samples
         if self.record is not None:
             self.record = replace(self.record, selection_seconds=self.record.selection_seconds + seconds)
 
     def add_waiting(self, seconds: float) -> None:
-        """Enter time for which training waited for data."""
+        """Enter time for which training waited for data.
+
+        Args:
+            seconds: Wall-clock time on this rank.
+        """
         if self.record is not None:
             self.record = replace(self.record, data_seconds=self.record.data_seconds + seconds)
 
     def set_own_work(self, samples: int, flops: float) -> None:
-        """Enter what a selector's own network has done so far: samples scored, operations."""
+        """Enter what a selector's own network has done since training began.
+
+        Args:
+            samples: Samples that it scored.
+            flops: Floating-point operations of its scoring and its training.
+        """
         self.samples_scored, self._own_flops = samples, flops
 
     def set_flops(self, *, trained: float | None = None, scored: float | None = None) -> None:
-        """Enter the operations that training on one sample takes, or scoring one."""
+        """Enter floating-point operations per sample; what isn't given stays.
+
+        Args:
+            trained: Of training on one sample, forward and backward.
+            scored: Of scoring one sample.
+        """
         self.trained_flops = self.trained_flops if trained is None else trained
         self.scored_flops = self.scored_flops if scored is None else scored
 
@@ -198,6 +232,9 @@ class Books:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue where `state_dict` was taken.
+
+        Args:
+            state: What `state_dict` gave.
 
         Raises:
             ValueError: If a key is missing or not known.

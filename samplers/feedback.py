@@ -20,7 +20,7 @@ class EpochFeedback:
     """Knows, for each batch of the current epoch, its samples and what was told of them, until that is collected.
 
     Args:
-        sampler: Feeds the batches.
+        sampler: Sampler that feeds the batches.
 
     Attributes:
         counted: Batches of this epoch that were collected already.
@@ -31,7 +31,11 @@ class EpochFeedback:
         self.begin()
 
     def begin(self, counted: int = 0) -> None:
-        """Begin an epoch, of which so many batches were collected before a restart."""
+        """Begin an epoch.
+
+        Args:
+            counted: Number of its batches that were collected before a restart.
+        """
         self.counted = counted
         # Batches that were cut: which positions stayed, None = all.
         self._kept: dict[int, Tensor | None] = {}
@@ -43,7 +47,11 @@ class EpochFeedback:
         self._told: dict[int, dict[str, Tensor]] = {}
 
     def of(self, sampler: SelectionSampler) -> EpochFeedback:
-        """The same of a copy of the sampler."""
+        """The same feedback for a copy of the sampler.
+
+        Args:
+            sampler: The copy, which has fed the same batches.
+        """
         twin = EpochFeedback(sampler)
         twin.begin(self.counted)
         twin._kept.update(self._kept)
@@ -60,12 +68,26 @@ class EpochFeedback:
 
     # ---------------------------------------------------------------- a batch
     def positions(self, batch_idx: int) -> Tensor:
-        """(B,) int64 positions (see `SelectionSampler`) of this rank's batch, or of the part that is trained on."""
+        """Positions (see `SelectionSampler`) of this rank's batch, or of the part of it that is trained on.
+
+        Args:
+            batch_idx: Batch of the current epoch, from 0.
+
+        Returns:
+            (B,) int64.
+        """
         rows, kept = self.rows(batch_idx), self._kept.get(batch_idx)
         return rows if kept is None else rows[kept]
 
     def rows(self, batch_idx: int) -> Tensor:
-        """(B,) int64 positions of this rank's batch before any of it was cut."""
+        """Positions of this rank's batch before any of it was cut.
+
+        Args:
+            batch_idx: Batch of the current epoch, from 0.
+
+        Returns:
+            (B,) int64, in the order of the batch's rows.
+        """
         rows = self._rows.get(batch_idx)
         return self._fed(batch_idx) if rows is None else rows
 
@@ -85,6 +107,10 @@ class EpochFeedback:
 
         As with `keep`, if any batch is told of, on any rank, every one must be.
 
+        Args:
+            batch_idx: Batch of the current epoch, from 0.
+            positions: (B,) int64 positions (see `SelectionSampler`), one for each row.
+
         Raises:
             ValueError: If there is one that the sampler didn't feed.
         """
@@ -102,7 +128,14 @@ class EpochFeedback:
         self._kept.pop(batch_idx, None)
 
     def weights(self, batch_idx: int) -> Tensor | None:
-        """(B,) float32 loss weights of them; None when every sample counts alike."""
+        """Loss weights of a batch, or of the part of it that is trained on.
+
+        Args:
+            batch_idx: Batch of the current epoch, from 0.
+
+        Returns:
+            (B,) float32; None when every sample counts alike.
+        """
         weights = self._former[batch_idx][2] if batch_idx in self._former else self.sampler.weights
         return None if weights is None else weights[self.positions(batch_idx)]
 
@@ -129,6 +162,10 @@ class EpochFeedback:
 
     def check(self, batch_idx: int, values: Mapping[str, Tensor | None]) -> None:
         """Check that there is one row for each sample of a batch.
+
+        Args:
+            batch_idx: Batch of the current epoch, from 0.
+            values: Tensors of shape (B, ...) by name; None = not told.
 
         Raises:
             ValueError: If there isn't; names what has another number.

@@ -27,7 +27,7 @@ def sample_columns(
 
     Args:
         selector: Bound to the data set.
-        dataset: The whole of it.
+        dataset: The whole data set, not only the pool.
         pool: (P,) indices of the samples that are ever taken from it; None = every one.
         labels: (N,) labels of the data set or (P,) of the pool; None takes those that the data set tells.
 
@@ -54,7 +54,14 @@ def sample_columns(
 
 
 def as_frame(columns: dict[str, Column]) -> Any:
-    """A pandas DataFrame, or the columns as they are where pandas isn't installed."""
+    """Columns as a table.
+
+    Args:
+        columns: Columns of one length, by name.
+
+    Returns:
+        A pandas DataFrame, or the columns as they are where pandas isn't installed.
+    """
     try:
         import pandas as pd  # type: ignore[import-not-found,import-untyped,unused-ignore]
     except ImportError:

@@ -41,7 +41,11 @@ class Follower(Protocol):
         """Told before the first batch of another selection of the same epoch: to decide it and draw its order."""
 
     def waited(self, seconds: float) -> None:
-        """Told for how long training waited for a batch, or for the start of the workers."""
+        """Told when training waited for a batch, or for the start of the workers.
+
+        Args:
+            seconds: Wall-clock time that it waited.
+        """
 
 
 class _BatchSampler(BatchSampler):
@@ -139,7 +143,11 @@ class SelectedLoader(_Base):
         return _LazyIterator(self)
 
     def resume(self, rng: dict[str, Any]) -> None:
-        """Continue with this global random state once an interrupted epoch's iterator stands."""
+        """Continue with a global random state once an interrupted epoch's iterator stands.
+
+        Args:
+            rng: What `get_rng_state` gave.
+        """
         self._resume_rng = rng
 
     def keep_rng(self) -> None:
@@ -176,7 +184,14 @@ class SelectedLoader(_Base):
         return iterator
 
     def next_round(self, workers: Any) -> tuple[Iterator[Any], Any]:
-        """The same for another selection inside an epoch, with the workers of the former one."""
+        """Start the user's loader for another selection inside an epoch.
+
+        Args:
+            workers: What has the workers of the former selection, as `begin` returned it; None starts others.
+
+        Returns:
+            An iterator, and that which has the workers.
+        """
         assert self._follower is not None
         self._follower.next_round()
         start = time.perf_counter()
@@ -206,7 +221,11 @@ class SelectedLoader(_Base):
             own._iterator = None
 
     def tell_wait(self, start: float) -> None:
-        """That data were waited for since `start`, by `time.perf_counter`."""
+        """Tell the follower that data were waited for until now.
+
+        Args:
+            start: When the waiting began, by `time.perf_counter`, in seconds.
+        """
         if self._follower is not None:
             self._follower.waited(time.perf_counter() - start)
 
@@ -225,9 +244,15 @@ class SelectedLoader(_Base):
     # Lightning takes a loader with these two for resumable and doesn't warn. Position and selection are in the
     # plugin's own state, so there is nothing to add.
     def state_dict(self) -> dict[str, Any]:
+        """Nothing: where an epoch stands is part of the sampler's state, not of the loader's."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing to do, as there is nothing in it.
+
+        Args:
+            state: What `state_dict` gave.
+        """
         return
 
 
@@ -245,9 +270,9 @@ def sampler_for(
     DistributedSampler have it.
 
     Args:
-        loader: The user's loader.
+        loader: The user's own loader.
         num_replicas: Number of processes among which the samples are shared out.
-        rank: This one.
+        rank: Number of this rank, from 0; None asks torch.distributed.
         shuffle: Whether several processes permute; default: if the loader shuffles.
         shared: Whether other processes get the same samples (tensor parallelism), so that no process may draw an
             order of its own; with several replicas they mustn't anyway.
@@ -384,7 +409,7 @@ def wrap_loader(loader: DataLoader[Any], sampler: SelectionSampler, follower: Fo
     have another constructor.
 
     Args:
-        loader: The user's loader.
+        loader: The user's own loader.
         sampler: From `sampler_for`, for this loader.
         follower: Told when batches are fetched and waited for.
     """

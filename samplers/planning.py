@@ -65,9 +65,9 @@ def fed(selector: Selector, keep_ratio: float, num_samples: int, batch_size: int
 
     Args:
         selector: What decides; only its kind is looked at.
-        keep_ratio: ρ in (0, 1].
+        keep_ratio: Keep ratio ρ, in (0, 1].
         num_samples: Number of samples, N.
-        batch_size: B.
+        batch_size: Size B of the loader's batches.
     """
     samples = sample_count(keep_ratio, num_samples) if selector.exact else num_samples
     if isinstance(selector, BatchSelector) and selector.shrink:
@@ -93,9 +93,9 @@ def fed_in_round(
 
     Args:
         selector: What decides; only its kind is looked at.
-        keep_ratio: ρ in (0, 1].
+        keep_ratio: Keep ratio ρ, in (0, 1].
         num_samples: Number of samples, N.
-        batch_size: B.
+        batch_size: Size B of the loader's batches.
         batches: Batches of the round, on one rank.
         ranks: Number of ranks that share its samples.
         drop_last: Whether the loader leaves out a last batch that isn't full.
@@ -108,9 +108,13 @@ def fed_in_round(
 
 
 def share_of_round(selector: Selector, keep_ratio: float) -> float:
-    """Share of the full training's batches of an epoch that a selection is trained on in.
+    """Share of the full training's batches of an epoch that one selection is trained on in.
 
     It is ρ; but 1 where batches shrink instead, or the selector itself says how many samples it takes.
+
+    Args:
+        selector: Selector that takes the samples.
+        keep_ratio: Keep ratio ρ, in (0, 1].
     """
     takes_all = selector.shrink if isinstance(selector, BatchSelector | CandidateSelector) else not selector.exact
     return 1.0 if takes_all else keep_ratio
@@ -128,8 +132,8 @@ class Rounds:
         budget: Share of the full training's batches to spend, in (0, 1].
 
     Attributes:
-        full_batches: n.
-        epoch_batches: E.
+        full_batches: Number n of batches that an epoch has without dynsel.
+        epoch_batches: Number E of batches of an epoch, budget × n, rounded; at least 1.
 
     Example:
         >>> rounds = Rounds(budget=1.0)
@@ -145,16 +149,32 @@ class Rounds:
         self.rest = 0.0
 
     def lay_out(self, full_batches: int) -> None:
-        """Divide epochs that have so many batches without dynsel."""
+        """Give every epoch its length: budget × that without dynsel, rounded half up, at least one batch.
+
+        Args:
+            full_batches: Number n of batches that an epoch has without dynsel.
+        """
         self.full_batches = full_batches
         self.epoch_batches = max(1, math.floor(self.budget * full_batches + 0.5))
 
     def length(self, share: float) -> int:
-        """Batches of the next round, if it takes this share of the data; at least one, at most a full epoch's."""
+        """Batches of the next round: at least one, with what rounding left over of the rounds before.
+
+        Args:
+            share: Share of the data that it takes, in (0, 1].
+        """
         return max(1, math.floor(self.rest + self._exact(share) + 0.5))
 
     def take(self, share: float, batches: int | None = None) -> int:
-        """Begin that round; with fewer `batches` where the selection hasn't as many."""
+        """Begin the next round.
+
+        Args:
+            share: Share of the data that it takes, in (0, 1].
+            batches: Batches that the selection has, where these are fewer than planned; None = as planned.
+
+        Returns:
+            Batches of the round.
+        """
         planned = self.length(share)
         if batches is None or batches == planned:
             self.rest += self._exact(share) - planned
@@ -176,7 +196,7 @@ def steps_by_epoch(
 
     Args:
         batches_at: Batches of an epoch that begins at this progress, a share in [0, 1].
-        max_epochs: Number of epochs.
+        max_epochs: Number of epochs of the training.
         max_steps: Stop after so many optimiser steps; -1 = no limit.
         steps: Optimiser steps of so many batches; default: one per batch.
 
@@ -198,6 +218,11 @@ def steps_by_epoch(
 
 def small_last_batch(samples: int, ranks: int, batch_size: int) -> int:
     """Size of a rank's last batch if it is so small that a step on it is mostly noise, else 0.
+
+    Args:
+        samples: Samples of a selection, of all ranks together.
+        ranks: Number of ranks.
+        batch_size: Size B of a rank's batches; less than an eighth of it counts as small.
 
     Example:
         >>> small_last_batch(65, 1, 32), small_last_batch(68, 1, 32), small_last_batch(64, 1, 32)

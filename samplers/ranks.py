@@ -26,9 +26,18 @@ def this_rank() -> int:
 
 
 def decide_once(decide: Callable[[], T]) -> T:
-    """Call `decide` on rank 0 and return its result on every rank.
+    """Decide on rank 0 what every rank goes by.
 
     An error on rank 0 is raised on every rank, for the others would wait for ever.
+
+    Args:
+        decide: Function without arguments, called on rank 0 alone; what it returns must be picklable.
+
+    Returns:
+        Its result, on every rank.
+
+    Raises:
+        Exception: Whatever `decide` raised; one that can't be pickled comes as a RuntimeError on other ranks.
     """
     if num_ranks() == 1:
         return decide()
@@ -57,7 +66,11 @@ def _sendable(error: Exception) -> Exception:
 
 
 def gather(value: T) -> list[T]:
-    """Every rank's `value`, in the order of ranks, on every rank."""
+    """Every rank's value, in the order of ranks, on every rank.
+
+    Args:
+        value: This rank's value, picklable.
+    """
     if num_ranks() == 1:
         return [value]
     everyone: list[Any] = [None] * num_ranks()

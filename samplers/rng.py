@@ -19,8 +19,14 @@ __all__ = ["RandomStates", "get_rng_state", "set_rng_state"]
 
 
 def get_rng_state(generators: Sequence[torch.Generator] = ()) -> dict[str, Any]:
-    """Global states of torch (CPU and every CUDA device), NumPy and `random`, and those of the user's `generators`:
-    tensors and plain numbers only.
+    """Global random states of torch (CPU and CUDA), NumPy and `random`, and those of the user's generators.
+
+    Args:
+        generators: Generators that the user's loader and sampler draw from, in a fixed order.
+
+    Returns:
+        Tensors and plain numbers only, so that a checkpoint loads with `weights_only=True`; a CUDA device is left out
+        while nothing has run on it.
     """
     version, internal, gauss = random.getstate()
     legacy: Any = np.random.get_state(legacy=True)  # noqa: NPY002
@@ -44,7 +50,12 @@ def get_rng_state(generators: Sequence[torch.Generator] = ()) -> dict[str, Any]:
 
 
 def set_rng_state(state: dict[str, Any], generators: Sequence[torch.Generator] = ()) -> None:
-    """Restore what `get_rng_state` gave. GPUs and generators that are not there (any more) are passed over."""
+    """Restore what `get_rng_state` gave. GPUs and generators that are not there (any more) are passed over.
+
+    Args:
+        state: What `get_rng_state` gave, checked by `check_rng_state` if it comes from a file.
+        generators: The user's generators, in the same order as then.
+    """
     for generator, own in zip(generators, state["generators"], strict=False):
         generator.set_state(own)
     torch.set_rng_state(state["torch"])
@@ -57,6 +68,9 @@ def set_rng_state(state: dict[str, Any], generators: Sequence[torch.Generator] =
 
 def check_rng_state(state: Any) -> None:
     """Check what `get_rng_state` gave, without changing any of the states in use.
+
+    Args:
+        state: What came out of a checkpoint.
 
     Raises:
         ValueError: If a key is missing or not known, or what it holds is no such state.
@@ -93,21 +107,33 @@ class RandomStates:
 
     @staticmethod
     def state_dict(loader: Any) -> list[dict[str, Any]]:
-        """The states of all processes; a collective. `loader` is the wrapped loader, or None."""
+        """The states of all processes, in the order of ranks; every rank must call it.
+
+        Args:
+            loader: The wrapped loader, whose generators count as well; None without one.
+        """
         return gather(get_rng_state(_generators(loader)))
 
     def load_state_dict(self, states: list[dict[str, Any]]) -> None:
-        """Wait with that of this process: by its number among all, for those that share samples differ as well.
+        """Wait with the state of this process: by its number among all, for those that share samples differ as well.
+
+        Args:
+            states: What `state_dict` gave; of a run with fewer processes the first one stands for those that are
+                missing.
 
         Raises:
-            ValueError: If a key is missing or not known.
+            ValueError: If a key is missing or not known, or what one holds is no such state.
         """
         for state in states:
             check_rng_state(state)
         self._waiting = states[this_rank()] if this_rank() < len(states) else states[0]
 
     def restore(self, loader: Any) -> None:
-        """At an epoch's boundary: before anything of the next epoch draws."""
+        """Set the waiting state at an epoch's boundary: before anything of the next epoch draws.
+
+        Args:
+            loader: The wrapped loader, whose next iterator must not draw from it; None without one.
+        """
         if self._waiting is not None:
             set_rng_state(self._waiting, _generators(loader))
             self._waiting = None
@@ -115,7 +141,11 @@ class RandomStates:
                 loader.keep_rng()
 
     def hand_over(self, loader: Any) -> None:
-        """Inside an epoch: once the loader's iterator stands."""
+        """Leave the waiting state to the loader inside an epoch, which sets it once its iterator stands.
+
+        Args:
+            loader: The wrapped loader; without one the state waits on.
+        """
         if self._waiting is not None and loader is not None:
             loader.resume(self._waiting)
             self._waiting = None

@@ -48,7 +48,7 @@ class Sources:
     Args:
         selector: Bound and fitted here.
         features: As `SelectionController` takes them.
-        labels: Likewise.
+        labels: Labels, as `SelectionController` takes them.
         books: Where the time that it takes is entered.
 
     Raises:
@@ -82,7 +82,7 @@ class Sources:
         """Bind the selector to a data set, and make what it needs of it.
 
         Args:
-            dataset: The whole of it.
+            dataset: The whole data set, not only the pool.
             pool: (P,) int64 indices, all that are ever sampled from it and that the selector knows; None = every one.
             seed: Of the selector's draws, unless it has its own.
 
@@ -171,6 +171,9 @@ class Sources:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue where `state_dict` was taken, bound to the same data set.
+
+        Args:
+            state: What `state_dict` gave.
 
         Raises:
             ValueError: If a key is missing or not known.

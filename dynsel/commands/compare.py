@@ -31,6 +31,10 @@ def compare(args: list[str]) -> int:
 
     Returns:
         Exit code: 0, 1 if a run failed, 130 if interrupted.
+
+    Raises:
+        ValueError: If an option or an argument of a selector is wrong or unknown, or `--out` holds runs of another
+            setting.
     """
     parser = _parser()
     options, rest = parser.parse_known_args(args)

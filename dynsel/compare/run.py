@@ -115,6 +115,11 @@ class Comparison(SelectionCLI):
         return 1.0 if entry.selector is Full else float(self.budget)
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
+        """A quiet Trainer with this run's callbacks beside the configuration's, without checkpoints and progress bars.
+
+        Args:
+            **kwargs: As of `LightningCLI.instantiate_trainer`; they come last.
+        """
         given = self.config_init.trainer.callbacks or []
         given = [c for c in (given if isinstance(given, list) else [given]) if not isinstance(c, UNWANTED)]
         return super().instantiate_trainer(

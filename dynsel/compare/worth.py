@@ -53,7 +53,17 @@ class LengthCurve:
     values: tuple[Mapping[int, float], ...]
 
     def of(self, seeds: Sequence[int]) -> Array:
-        """(n, L) values of these seeds."""
+        """The values of some seeds at every length.
+
+        Args:
+            seeds: Seeds that were run at each length, n of them.
+
+        Returns:
+            (n, L) float64.
+
+        Raises:
+            KeyError: If a length lacks one of them.
+        """
         return np.array([[at_length[seed] for at_length in self.values] for seed in seeds], dtype=np.float64)
 
     def means(self) -> Array:
@@ -93,14 +103,14 @@ class Worth:
     """The length of full data's training that reaches a result, in units of what the result cost.
 
     Attributes:
-        n: Number of seeds.
+        n: Number of seeds, at least 1.
         factor: That length divided by the cost; infinite where no length reaches it, 0 where the shortest does more.
         low: Lower end of the 95 % interval, likewise; None for one seed.
-        high: Upper end of it.
+        high: Upper end of the interval.
         shortest: The curve's shortest length divided by the cost; nothing is known of what lies below.
         longest: Its longest length divided by the cost.
         cost: Cost of the result, in units of full data's configured training.
-        value: Mean of the metric.
+        value: Mean of the metric over the seeds.
     """
 
     n: int

@@ -46,7 +46,11 @@ class LossWindow(Stateful):
             self.add_state(f"losses_{place}", math.nan)
 
     def take_losses(self, feedback: Feedback) -> None:
-        """Enter the losses that training told into the epoch at hand."""
+        """Enter the losses that training told into the epoch at hand; what isn't finite leaves the loss before.
+
+        Args:
+            feedback: Any number of batches together; (B,) losses in `per_sample_loss`.
+        """
         if feedback.per_sample_loss is not None:
             now = self._losses(max(0, int(self.epochs) - 1))
             update_average(now, feedback.indices, feedback.per_sample_loss, smoothing=0.0)

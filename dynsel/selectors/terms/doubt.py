@@ -40,6 +40,9 @@ class Doubt(Term):
         >>> term.learn(Feedback(torch.arange(2), per_sample_loss=losses, value=entropies))
         >>> [round(value, 3) for value in term.values(torch.zeros(3)).tolist()]
         [1.0, 0.1, 1.0]
+
+    Reference:
+        The term is ours.
     """
 
     wants = frozenset({"per_sample_loss", "value"})
@@ -50,9 +53,22 @@ class Doubt(Term):
         self.add_state("average", math.nan)
 
     def learn(self, feedback: Feedback) -> None:
+        """Take how much each loss exceeds its entropy into the sample's average; what isn't finite is passed over.
+
+        Args:
+            feedback: Any number of batches together; (B,) losses in `per_sample_loss`, (B,) entropies in `value`.
+        """
         losses, entropies = feedback.per_sample_loss, feedback.value
         if losses is not None and entropies is not None:
             update_average(self.average, feedback.indices, losses - entropies, self.smoothing)
 
     def values(self, usage: Tensor) -> Tensor:
+        """exp(-e) of the smoothed excess e, negative ones taken as 0.
+
+        Args:
+            usage: (N,) int32 uses so far; not used.
+
+        Returns:
+            (N,) float32 in [0, 1]; 1 for samples that nothing was told of.
+        """
         return torch.exp(-self.average.nan_to_num(0.0).clamp_min(0.0))

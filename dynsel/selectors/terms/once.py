@@ -21,6 +21,9 @@ class Once(Term):
 
     Attributes:
         groups: (N,) int64 group of each sample once fitted; None before.
+
+    Reference:
+        The term is ours.
     """
 
     needs_features = True
@@ -30,11 +33,27 @@ class Once(Term):
         self.add_state("groups", None)
 
     def fit(self, material: Material) -> None:
+        """Find the groups of duplicates.
+
+        Args:
+            material: Features, labels and what several terms make of them.
+        """
         from dynsel.graph import duplicate_groups
 
         self.groups = duplicate_groups(material.features)
 
     def values(self, usage: Tensor) -> Tensor:
+        """1 for the least used sample of each group, 0 for its copies.
+
+        Args:
+            usage: (N,) int32 uses so far.
+
+        Returns:
+            (N,) float32, 0 or 1.
+
+        Raises:
+            RuntimeError: If `fit` wasn't called.
+        """
         if self.groups is None:
             raise RuntimeError("Once has no values before `fit`")
         return least_used(self.groups, usage)

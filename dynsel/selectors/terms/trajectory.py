@@ -42,9 +42,22 @@ class Trajectory(LossWindow, Term):
         self.remember(10)
 
     def learn(self, feedback: Feedback) -> None:
+        """Note the losses of the epoch at hand.
+
+        Args:
+            feedback: Any number of batches together; (B,) losses in `per_sample_loss`.
+        """
         self.take_losses(feedback)
 
     def values(self, usage: Tensor) -> Tensor:
+        """Correlation of each sample's losses with the mean of the lower half, brought to [0, 1]; begins a new epoch.
+
+        Args:
+            usage: (N,) int32 uses so far; not used.
+
+        Returns:
+            (N,) float32 in [0, 1]; 1 where no correlation is known.
+        """
         losses = self.known_losses()
         # Asked for once before each epoch.
         self.begin_epoch()
