@@ -1,13 +1,16 @@
-"""The house rules that no single module can hold: packages, who imports whom, what an import costs, doctests."""
+"""The house rules that no single module can hold: packages, who imports whom, what an import costs, docstrings."""
 
 from __future__ import annotations
 
+import ast
 import doctest
 import importlib
 import json
 import subprocess
 import sys
+import textwrap
 import tomllib
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -196,6 +199,88 @@ def test_public_names_are_there():
     assert all(getattr(dynsel, name) is not None for name in dynsel.__all__)
     with pytest.raises(AttributeError, match="module 'dynsel' has no attribute 'nothing'"):
         _ = dynsel.nothing
+
+
+# ---------------------------------------------------------------- docstrings
+Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+# Files that are being split; nothing else is left out.
+LATER = {
+    "dynsel.callbacks.dynamic_selection",
+    "dynsel.callbacks.listening.parts",
+    "dynsel.callbacks.listening.shapes",
+    "dynsel.samplers.selection_sampler",
+}
+
+
+def definitions(tree: ast.Module) -> Iterator[tuple[str, Definition, str]]:
+    """Public classes, functions and methods by name, with their docstrings; `__init__` with that of its class."""
+    for node in tree.body:
+        if not isinstance(node, Definition) or node.name.startswith("_"):
+            continue
+        yield node.name, node, ast.get_docstring(node) or ""
+        for inner in node.body if isinstance(node, ast.ClassDef) else []:
+            if not isinstance(inner, ast.FunctionDef) or any(
+                ast.unparse(decorator).endswith(("overload", ".setter")) for decorator in inner.decorator_list
+            ):
+                continue
+            if inner.name == "__init__":
+                yield f"{node.name}.__init__", inner, ast.get_docstring(node) or ""
+            elif not inner.name.startswith("_"):
+                yield f"{node.name}.{inner.name}", inner, ast.get_docstring(inner) or ""
+
+
+def raises(function: Definition) -> bool:
+    """Whether a function raises an error itself, in its own lines: not one that it caught, nor in a function inside."""
+    waiting: list[ast.AST] = list(function.body) if not isinstance(function, ast.ClassDef) else []
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.Raise) and node.exc is not None:
+            return True
+        if not isinstance(node, Definition | ast.Lambda):
+            waiting += ast.iter_child_nodes(node)
+    return False
+
+
+def all_definitions() -> Iterator[tuple[str, Definition, str]]:
+    for module in sorted(set(MODULES) - LATER):
+        for name, node, text in definitions(ast.parse(MODULES[module].read_text())):
+            yield f"{module}.{name}", node, text
+
+
+def test_public_definitions_have_docstrings():
+    assert [name for name, _, text in all_definitions() if not text] == []
+
+
+def test_docstrings_say_what_is_raised():
+    assert [name for name, node, text in all_definitions() if raises(node) and "Raises:" not in text] == []
+
+
+def test_missing_docstrings_are_found():
+    """A method without one, a class whose `__init__` raises; what is private, passed on or inside doesn't count."""
+    text = """
+        def fine():
+            "Calls what raises."
+            def inner():
+                raise ValueError
+            try:
+                inner()
+            except ValueError:
+                raise
+
+        class Thing:
+            "Without a word about errors."
+            def __init__(self):
+                raise TypeError
+            def told(self):
+                "Said. Raises: ValueError."
+                raise ValueError
+            def bare(self): ...
+            def _private(self):
+                raise ValueError
+    """
+    found = list(definitions(ast.parse(textwrap.dedent(text))))
+    assert [name for name, _, text in found if not text] == ["Thing.bare"]
+    assert [name for name, node, text in found if raises(node) and "Raises:" not in text] == ["Thing.__init__"]
 
 
 # ---------------------------------------------------------------- doctests
