@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from dynsel._lib.checks import check_flag, check_integer
 
-__all__ = ["RandomCropFlip", "crop_flip"]
+__all__ = ["AlternatingCropFlip", "RandomCropFlip", "crop_flip"]
 
 
 def _reflect(coordinates: Tensor, size: int) -> Tensor:
@@ -94,3 +94,56 @@ class RandomCropFlip(nn.Module):
     def extra_repr(self) -> str:
         """Padding and flip, which `print` shows between the brackets."""
         return f"padding={self.padding}, flip={self.flip}"
+
+
+class AlternatingCropFlip(nn.Module):
+    """Random crop out of reflect padding, and mirroring in every other epoch.
+
+    Half of the images begin mirrored, by the parity of the sum of their pixels: no sample has to tell its index, and
+    nothing has to be stored or resumed. The next epoch mirrors the other half, so that two passes see each image
+    both ways, where two independent draws see half of them twice alike. Where an epoch trains on a selection, what
+    is chosen in every other epoch only is always seen the same way. Active in training mode only; the moves are
+    drawn from PyTorch's random state, as by `RandomCropFlip`.
+
+    Args:
+        padding: Pixels the window may move to each side, 0 or more and smaller than the image.
+        cutout: Side in pixels of a square at a random place that is set to the batch's mean; 0 hides none.
+
+    Raises:
+        ValueError: If a number is negative.
+
+    Reference:
+        Jordan (2024), arXiv:2404.00498 (alternating flip); DeVries, Taylor (2017), arXiv:1708.04552 (cutout).
+    """
+
+    def __init__(self, padding: int = 2, cutout: int = 0) -> None:
+        super().__init__()
+        self.padding = check_integer("padding", padding, at_least=0)
+        self.cutout = check_integer("cutout", cutout, at_least=0)
+
+    def forward(self, images: Tensor, epoch: int) -> Tensor:
+        """Augment (B, C, H, W) images of any dtype; in eval mode they pass unchanged.
+
+        Args:
+            images: (B, C, H, W) images, uint8 or floats in [0, 1].
+            epoch: Number of the epoch, from 0 on.
+        """
+        if not self.training:
+            return images
+        top, left = (torch.randint(2 * self.padding + 1, (len(images),), device=images.device) for _ in range(2))
+        unit = 255 if images.is_floating_point() else 1
+        sums = (images * unit).round() if unit > 1 else images
+        mirrored = (sums.flatten(1).sum(1, dtype=torch.int64) + epoch) % 2 == 1
+        moved = crop_flip(images, top, left, mirrored, self.padding)
+        return self._hide(moved) if self.cutout else moved
+
+    def _hide(self, images: Tensor) -> Tensor:
+        height, width = images.shape[2:]
+        hidden = []
+        for side in (height, width):
+            begin = torch.randint(max(side - self.cutout, 0) + 1, (len(images), 1), device=images.device)
+            place = torch.arange(side, device=images.device)
+            hidden.append((begin <= place) & (place < begin + self.cutout))
+        square = hidden[0][:, None, :, None] & hidden[1][:, None, None, :]
+        mean = images.float().mean((0, 2, 3), keepdim=True).to(images.dtype)
+        return torch.where(square, mean, images)

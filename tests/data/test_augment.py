@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dynsel.data import RandomCropFlip, crop_flip
+from dynsel.data.augment import AlternatingCropFlip
 
 
 def one_by_one(images, top, left, mirrored, padding):
@@ -136,3 +137,24 @@ def test_wrong_arguments_are_named():
         RandomCropFlip(-1)
     with pytest.raises(ValueError, match="`padding` must be smaller than the image side, got 4 for 4x8"):
         RandomCropFlip()(torch.zeros(1, 1, 4, 8))
+
+
+def test_two_epochs_see_an_image_both_ways():
+    images = torch.randint(0, 256, (64, 3, 8, 8), dtype=torch.uint8)
+    augment = AlternatingCropFlip(padding=0)
+    first, second = augment(images, 0), augment(images, 1)
+    mirrored = (first == images.flip(3)).flatten(1).all(1)
+    assert 16 < int(mirrored.sum()) < 48
+    assert torch.equal(torch.where(mirrored[:, None, None, None], images, images.flip(3)), second)
+    assert torch.equal(augment(images, 2), first)
+    # Floats in [0, 1] are mirrored like the bytes they come from.
+    assert torch.equal((augment(images / 255, 0) * 255).round().to(torch.uint8), first)
+    assert torch.equal(augment.eval()(images, 0), images)
+
+
+def test_cutout_hides_a_square_of_each_image():
+    images = torch.zeros(32, 1, 8, 8, dtype=torch.uint8)
+    images[:, :, ::2] = 200
+    hidden = AlternatingCropFlip(padding=0, cutout=3)(images, 0) == 100
+    assert (hidden.flatten(1).sum(1) == 9).all()
+    assert len({tuple(row.nonzero().flatten().tolist()) for row in hidden.flatten(1)}) > 5
