@@ -53,7 +53,8 @@ def selection_figure(usage: Array, history: Sequence[EpochRecord], scores: Array
 def _draw_uses(axes: Axes, usage: Array) -> None:
     top = int(usage.max()) if len(usage) else 0
     # One bar per count while these are few enough to see.
-    edges = np.arange(-0.5, top + 1.5, max(1, -(-(top + 1) // BARS)))
+    width = max(1, -(-(top + 1) // BARS))
+    edges = np.arange(-0.5, top + 0.5 + width, width)
     axes.hist(usage, edges.tolist(), color=BLUE, rwidth=0.9)
     never = float((usage == 0).mean()) if len(usage) else 0.0
     axes.set_title(f"uses: never {100 * never:.1f} %, most {top:,}", fontsize=10, loc="left")

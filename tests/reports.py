@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from scipy import stats as oracle
 
 from dynsel.compare import RunRecord
@@ -16,6 +17,7 @@ from dynsel.compare.table import Table
 from dynsel.data import TensorImages
 
 N = 60
+MANY = ("full", "random", "rrd", *(f"selector_{i}" for i in range(15)), "my.package.of.mine.Selector", "$a_$b", "_mine")
 CONFIG = """
 seed_everything: 3
 threads: 1
@@ -103,3 +105,11 @@ def half(values: list[float]) -> float:
     """Half the 95 % confidence interval of a mean, by scipy."""
     low, high = oracle.t.interval(0.95, len(values) - 1, loc=mean(values), scale=oracle.sem(values))
     return float(high - low) / 2
+
+
+def fits_the_page(figure: Figure) -> bool:
+    """Whether everything drawn, text above all, ends within the picture."""
+    figure.canvas.draw()
+    drawn = figure.get_tightbbox()
+    width, height = figure.get_size_inches()
+    return bool(drawn.x0 > -0.01 and drawn.y0 > -0.01 and drawn.x1 < width + 0.01 and drawn.y1 < height + 0.01)

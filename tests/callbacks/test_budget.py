@@ -6,7 +6,6 @@ import logging
 import random
 import warnings
 from collections import Counter
-from functools import partial
 from typing import Any
 
 import lightning.pytorch as pl
@@ -19,7 +18,6 @@ from torch.optim import lr_scheduler
 from torch.utils.data import DataLoader, IterableDataset
 
 from dynsel.callbacks import DynamicSelection
-from dynsel.callbacks.steps import built_for
 from dynsel.schedules import Linear
 from dynsel.selectors import JEST, SELECTORS, InfoBatch, Proxy, Random, Selector
 
@@ -421,42 +419,3 @@ def test_a_scheduler_built_for_more_steps_is_warned_of():
 @pytest.mark.parametrize("schedule", ["none", "by estimate", "cosine by epoch", "cosine by step", "warm-up"])
 def test_schedulers_that_fit_are_not_warned_of(options, schedule):
     assert warned(DynamicSelection("random", **options), schedule, max_epochs=EPOCHS) == []
-
-
-def test_what_schedulers_are_built_for_is_read_from_them():
-    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], 0.1)
-    num_training_steps = 70
-
-    def closes_over(step: int) -> float:
-        return 1 - step / num_training_steps
-
-    def linear(step: int, *, num_warmup_steps: int, num_training_steps: int) -> float:
-        return 1.0
-
-    def stable(step: int, *, num_warmup_steps: int, num_stable_steps: int, num_decay_steps: int) -> float:
-        return 1.0
-
-    lambdas = [
-        partial(linear, num_warmup_steps=5, num_training_steps=60),
-        partial(stable, num_warmup_steps=5, num_stable_steps=6, num_decay_steps=7),
-        closes_over,
-        lambda step: 1.0,
-    ]
-    made = [
-        lr_scheduler.OneCycleLR(optimizer, 0.1, epochs=4, steps_per_epoch=11),
-        lr_scheduler.CosineAnnealingLR(optimizer, 30),
-        lr_scheduler.LinearLR(optimizer, total_iters=20),
-        lr_scheduler.PolynomialLR(optimizer, total_iters=25),
-        lr_scheduler.MultiStepLR(optimizer, [10, 40]),
-        lr_scheduler.ConstantLR(optimizer, total_iters=10**6),
-        lr_scheduler.StepLR(optimizer, 3),
-        lr_scheduler.CosineAnnealingWarmRestarts(optimizer, 10),
-        lr_scheduler.ReduceLROnPlateau(optimizer),
-        *(lr_scheduler.LambdaLR(optimizer, function) for function in lambdas),
-    ]
-    assert [built_for(each) for each in made] == [44, 30, 20, 25, 40, None, None, None, None, 60, 18, 70, None]
-    warm = lr_scheduler.LinearLR(optimizer, total_iters=5)
-    sequence = lr_scheduler.SequentialLR(optimizer, [warm, lr_scheduler.CosineAnnealingLR(optimizer, 30)], [5])
-    endless = lr_scheduler.SequentialLR(optimizer, [warm, lr_scheduler.ExponentialLR(optimizer, 0.9)], [5])
-    chained = lr_scheduler.ChainedScheduler([lr_scheduler.CosineAnnealingLR(optimizer, 30), warm])
-    assert [built_for(each) for each in (sequence, endless, chained)] == [35, 5, 30]

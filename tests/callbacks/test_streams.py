@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Iterator
 from typing import Any
 
@@ -111,13 +110,6 @@ def test_a_stream_with_random_access_is_selected_from_by_index(workers):
     assert callback.history[0].class_balance > 0
 
 
-def test_a_view_is_pickled_and_reads_what_it_stands_for():
-    view = pickle.loads(pickle.dumps(IndexedView(Indexed(N))))
-    assert (len(view), view[3][2], view.targets) == (N, 3, Indexed(N).targets)
-    with pytest.raises(AttributeError):
-        _ = view.nothing
-
-
 @pytest.mark.parametrize(
     ("make", "way_out"),
     [
@@ -128,8 +120,3 @@ def test_a_view_is_pickled_and_reads_what_it_stands_for():
 def test_a_stream_that_is_selected_from_by_index_is_refused_with_the_way_out(make, way_out):
     with pytest.raises(TypeError, match=f"got {make.__name__}; .*{way_out}"):
         fit(DynamicSelection("random", 0.5), module=Takes(), loader=DataLoader(make(), 4))
-
-
-def test_a_view_of_what_cannot_be_read_by_index_is_refused():
-    with pytest.raises(TypeError, match="must have `__len__` and `__getitem__` to be read by index, got Stream"):
-        IndexedView(Stream())

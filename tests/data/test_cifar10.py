@@ -3,7 +3,6 @@
 import io
 import os
 import sys
-import tarfile
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,10 +10,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from image_files import write_archive, write_folders
 from PIL import Image
 
 from dynsel.data import CIFAR10DataModule, TensorImages, cifar10
-from dynsel.data.sources import ArchiveSource, FolderSource, decode_split, image_folder_order
+from dynsel.data.sources import ArchiveSource, decode_split, image_folder_order
 
 CLASSES = cifar10.CLASSES
 SHARED = Path(os.environ.get("DYNSEL_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
@@ -41,23 +41,6 @@ def random_files(counts: dict[str, int], seed: int = 0) -> dict[str, bytes]:
                 Image.fromarray(rng.integers(0, 256, (32, 32, 3), np.uint8)).save(stream, "PNG")
                 files[f"{split}/{label}/x_{number}.png"] = stream.getvalue()
     return files
-
-
-def write_folders(root: Path, files: dict[str, bytes]) -> Path:
-    for name, content in files.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-    return root
-
-
-def write_archive(path: Path, files: dict[str, bytes], prefix: str = "") -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(path, "w:gz") as archive:
-        for name, content in files.items():
-            member = tarfile.TarInfo(prefix + name)
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
 
 
 def write_archives(root: Path, files: dict[str, bytes]) -> Path:
@@ -103,31 +86,6 @@ def test_both_layouts_give_the_rows_of_image_folder(folders, archives):
         assert data.classes == oracle.classes
     assert same(from_folders.train_set, from_archives.train_set)
     assert same(from_folders.val_set, from_archives.val_set)
-
-
-def test_order_is_that_of_image_folder_in_nested_folders_too(tmp_path):
-    datasets = pytest.importorskip("torchvision.datasets")
-    names = ["b/z/1.png", "b/a.png", "b/z-/1.png", "b/z.d/1.PNG", "b/zz.png", "B/10.png", "B/9.png", "a b/1.webp"]
-    write_folders(tmp_path, dict.fromkeys([f"train/{name}" for name in names], b""))
-    write_folders(tmp_path, {"train/B/notes.txt": b"", "test/a/1.png": b""})
-    found = FolderSource(tmp_path, ("train", "test")).contents()
-    oracle = [path.removeprefix(f"{tmp_path}/") for path, _ in datasets.ImageFolder(tmp_path / "train").samples]
-    assert [name for _, name in image_folder_order(found, "train")] == oracle
-    assert image_folder_order(found, "test") == [("a", "test/a/1.png")]
-
-
-def test_archives_give_regular_image_files_only(tmp_path):
-    path = tmp_path / "x.tar.gz"
-    write_archive(path, {"train/cat/1.png": b"one", "train/readme.txt": b"no"})
-    odd = tmp_path / "odd.tar.gz"
-    with tarfile.open(odd, "w:gz") as archive:
-        for name, kind in (("s", tarfile.SYMTYPE), ("h", tarfile.LNKTYPE), ("f", tarfile.FIFOTYPE)):
-            member = tarfile.TarInfo(f"train/cat/{name}.png")
-            member.type, member.linkname = kind, "/etc/passwd"
-            archive.addfile(member)
-    assert ArchiveSource((path, odd)).contents() == {"train/cat/1.png": b"one"}
-    with pytest.raises(ValueError, match=r"must not repeat a file of another archive, got train/cat/1.png twice"):
-        ArchiveSource((path, path)).contents()
 
 
 def test_loaders_give_every_image_once(folders):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from typing import Any
 
 import pytest
 import torch
@@ -20,7 +19,6 @@ from torch.utils.data import (
 )
 
 from dynsel.samplers import SelectionSampler, sampler_for, selection_sampler
-from dynsel.samplers.drawing import drawn, index_dtype
 from dynsel.selection import Selection
 
 N = 23
@@ -341,29 +339,9 @@ def test_a_data_set_that_changes_its_length():
 
 
 # ---------------------------------------------------------------- large data sets
-@given(st.integers(1, 40), st.integers(1, 90), st.booleans(), st.booleans())
-def test_torchs_samplers_are_drawn_as_they_draw_themselves(n, number, own, shuffle):
-    """The same order, and the same states of the generators afterwards."""
-
-    def order(draw: Any) -> tuple[list[int], list[int], list[int]]:
-        torch.manual_seed(number)
-        generator = torch.Generator().manual_seed(n) if own else None
-        sampler = RandomSampler(range(n), num_samples=number, generator=generator) if shuffle else range(n)
-        if not shuffle:
-            sampler = SequentialSampler(sampler)
-        found = draw(sampler)
-        return found, torch.rand(3).tolist(), [] if generator is None else torch.rand(3, generator=generator).tolist()
-
-    assert order(lambda sampler: drawn(sampler).tolist()) == order(list)
 
 
 def test_the_order_is_handed_out_in_chunks(monkeypatch):
     monkeypatch.setattr(selection_sampler, "CHUNK", 3)
     sampler = SelectionSampler(DATA, seed=0)
     assert list(sampler) == sampler.draw().tolist()
-
-
-def test_a_saved_order_holds_every_position():
-    """Positions go up to one less than the length."""
-    assert [index_dtype(n) for n in (1, 2**31, 2**31 + 1, 10**10)] == [torch.int32] * 2 + [torch.int64] * 2
-    assert torch.tensor(2**31 - 1).to(index_dtype(2**31)).item() == 2**31 - 1

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from support import Listening, Sizes
 from torch import Tensor
 from torch.utils.data import (
@@ -25,8 +22,7 @@ from torch.utils.data import (
 )
 
 from dynsel.samplers import SelectionController
-from dynsel.samplers.among import choose_among, strata_of
-from dynsel.selectors import SELECTORS, CandidateSelector, Hybrid, Random
+from dynsel.selectors import SELECTORS, CandidateSelector, Random
 from dynsel.selectors.score_selector import ScoreSelector
 
 N = 200
@@ -263,48 +259,6 @@ def test_a_sampler_of_something_else_is_refused(index):
     loader = selection.wrap(DataLoader(DATA, 8, sampler=Odd()))
     with pytest.raises((TypeError, ValueError), match="Odd yield"):
         loader.sampler.set_epoch(0)
-
-
-# ---------------------------------------------------------------- the pure part
-@given(st.lists(st.integers(0, 9), min_size=1, max_size=40), st.integers(1, 40), st.integers(0, 3))
-def test_exactly_as_many_entries_as_asked_for_stay(order, size, seed):
-    size = min(size, len(order))
-    for selector in (Random(seed=seed), Hybrid(seed=seed), SELECTORS["rcap"](seed=seed)):
-        selector.bind(10, torch.arange(10) % 3)
-        places, weights = choose_among(selector, torch.tensor(order), size, 0.5)
-        assert weights is None
-        assert len(places) == size
-        assert places.tolist() == sorted(set(places.tolist()))
-        assert 0 <= int(places[0]) <= int(places[-1]) < len(order)
-
-
-def test_of_scores_the_highest_entries_stay():
-    class ByNumber(ScoreSelector):
-        def scores(self, progress: float) -> Tensor:
-            return torch.arange(10.0)
-
-    selector = ByNumber()
-    selector.bind(10)
-    places, _ = choose_among(selector, torch.tensor([3, 9, 1, 9, 4]), 3, 0.0)
-    assert places.tolist() == [1, 3, 4]
-    kinds = torch.tensor([0, 1] * 5)
-    places, _ = choose_among(selector, torch.tensor([3, 9, 2, 9, 4, 8]), 4, 0.0, kinds)
-    # Half of them are odd, so that half of what stays is: 9 and 9, 8 and 4.
-    assert places.tolist() == [1, 3, 4, 5]
-
-
-def test_kinds_are_told_by_weights_or_else_by_classes_where_something_is_drawn_twice():
-    once, twice = torch.tensor([2, 0, 1]), torch.tensor([2, 0, 2])
-    codes = torch.tensor([0, 0, 1])
-    sampler = WeightedRandomSampler([0.5, 2.0, 0.5], 3)
-    assert strata_of(sampler, once, None, codes) is None
-    assert strata_of(sampler, twice, None, codes).tolist() == [0, 1, 0]
-    assert strata_of(object(), twice, None, codes) is codes
-    # Weights of something else than samples.
-    assert strata_of(SimpleNamespace(weights=[0.5, 0.5]), twice, None, codes) is codes
-    many = WeightedRandomSampler(torch.linspace(0.1, 1, 1000), 3)
-    kinds = strata_of(many, torch.tensor([0, 0]), None, None)
-    assert sorted(Counter(kinds.tolist()).values()) == [62] * 8 + [63] * 8
 
 
 # ---------------------------------------------------------------- batches of the user's own

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import scipy.sparse as sp
 import torch
-from scipy.stats import entropy, gumbel_r, kstest
+from clusters import three_blobs
+from scipy.stats import gumbel_r, kstest
 from support import Module, SaveEvery, fit, same_weights, train_loader
 
 from dynsel.callbacks import DynamicSelection
-from dynsel.cfd import cfd, characteristic_sums
-from dynsel.cfd.neural import neural_cfd
 from dynsel.schedules import Linear, Step
 from dynsel.selectors import RRD, EpsilonGreedy, Feedback, Hybrid
 from dynsel.selectors.ranking import loss_rank, rank_within_class
-from dynsel.selectors.terms import Material, NeuralWitness, Region, Representativeness, Term, Witness
-from dynsel.selectors.terms.boundary import local_variation
+from dynsel.selectors.terms import Material, Term
 from dynsel.usage import usage_penalty
 
 FEATURES = {
@@ -30,15 +27,8 @@ FEATURES = {
 }
 
 
-def blobs(n: int = 60, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    """Three well separated classes of n / 3."""
-    labels = torch.arange(n) % 3
-    noise = torch.randn(n, 5, generator=torch.Generator().manual_seed(seed))
-    return noise + 8 * torch.nn.functional.one_hot(labels, 5), labels
-
-
 def bound(n: int = 60, **options: object) -> Hybrid:
-    features, labels = blobs(n)
+    features, labels = three_blobs(n)
     selector = Hybrid(seed=0, **options)
     selector.bind(n, labels)
     if selector.needs_features:
@@ -122,133 +112,12 @@ def test_a_weight_may_start_late():
 
 
 def test_feature_ranks_are_within_class_only_if_balanced():
-    features, labels = blobs()
+    features, labels = three_blobs()
     for balance in (True, False):
         selector = bound(terms={"boundary": 1.0}, class_balance=balance)
         material = Material(features, labels, None, 0)
         expected = rank_within_class(selector.terms["boundary"].raw(material), labels if balance else None)
         assert torch.equal(selector.terms["boundary"].ranks, expected)
-
-
-# ---------------------------------------------------------------- terms
-def test_uncertainty_is_the_entropy_of_the_classes_smoothed():
-    logits = torch.tensor([[0.0, 0.0, 0.0], [2.0, 0.0, -1.0], [9.0, -torch.inf, -torch.inf], [9.0, 4.0, -torch.inf]])
-    selector = bound(4, epsilon=0.0, gamma=0.0, smoothing=0.25)
-    told = selector.measure(logits, torch.tensor([2, 1, 1, 0]), None)
-    np.testing.assert_allclose(told, entropy(logits.softmax(1).numpy(), axis=1), rtol=1e-6)
-    assert float(told[2]) == 0
-    everyone = torch.arange(4)
-    selector.observe(Feedback(everyone, value=told))
-    assert selector.select(0.5, 2).indices.tolist() == [0, 1]
-    selector.observe(Feedback(everyone, value=told.flip(0)))
-    expected = 0.25 * told + 0.75 * told.flip(0)
-    torch.testing.assert_close(selector.terms["uncertainty"].average, expected)
-    assert selector.select(0.5, 2).indices.tolist() == [2, 3]
-
-
-def test_uncertainty_does_not_chase_wrong_labels():
-    """Sure of 90 samples, a third of them labelled wrongly, and unsure of ten: only the loss prefers the former."""
-    logits = torch.zeros(100, 2)
-    logits[:90, 0] = 6.0
-    wrong = torch.arange(100) < 30
-    labels = torch.where(wrong, 1, 0)
-    told = Hybrid().measure(logits, labels, None)
-    losses = torch.nn.functional.cross_entropy(logits, labels, reduction="none")
-    taken = {}
-    for name, terms in {"uncertainty": None, "loss": {"loss": 1.0}}.items():
-        selector = Hybrid(terms=terms, epsilon=0.0, seed=0)
-        selector.bind(100)
-        selector.observe(Feedback(torch.arange(100), value=told, per_sample_loss=losses))
-        taken[name] = selector.select(0.5, 10).indices
-    assert taken["uncertainty"].tolist() == list(range(90, 100))
-    assert wrong[taken["loss"]].all()
-
-
-def test_local_variation_by_hand():
-    # A path 0 - 1 - 2 with weights 1 and 3, and a lone 3.
-    graph = sp.csr_array((np.array([1.0, 1.0, 3.0, 3.0]), ([0, 1, 1, 2], [1, 0, 2, 1])), shape=(4, 4))
-    signal = torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 2.0], [5.0, 5.0]])
-    np.testing.assert_allclose(local_variation(graph, signal), [1.0, (1 + 3 * 4) / 4, 4.0, 0.0], rtol=1e-6)
-
-
-def test_boundary_finds_what_lies_between_two_classes():
-    """A square of points, its left half of one class: the nearer to the middle, the more neighbours of the other."""
-    x = torch.rand(300, 2, generator=torch.Generator().manual_seed(0))
-    selector = Hybrid(terms={"boundary": 1.0}, seed=0)
-    with pytest.raises(ValueError, match="Hybrid needs labels; pass `labels=`"):
-        selector.bind(300)
-    selector.bind(300, (x[:, 0] > 0.5).long())
-    selector.fit(x)
-    distance = (x[:, 0] - 0.5).abs()
-    ranks = selector.terms["boundary"].ranks
-    assert float(ranks[distance < 0.05].mean()) > 0.85
-    assert float(ranks[distance > 0.3].mean()) < 0.5
-
-
-def test_region_prefers_what_was_trained_on_little():
-    features, labels = blobs()
-    term = Region()
-    term.fit(Material(features, None, None, 0))
-    usage = torch.where(labels == 1, 0, 5).int()
-    values = term.values(usage)
-    assert float(values[labels == 1].min()) > float(values[labels != 1].max())
-
-
-def test_witness_closes_the_gap():
-    """Training on a third of the data so far: the samples it asks for bring the characteristic function nearest."""
-    features, labels = blobs(300)
-    term = Witness(256)
-    term.fit(Material(features, None, None, 0))
-    usage = (labels == 0).int()
-    chosen = term.values(usage).argsort(descending=True)[:60]
-
-    def distance(extra: torch.Tensor) -> float:
-        now = characteristic_sums(features, term.frequencies, usage.float() + extra).value()
-        return float(cfd(term.target, now))
-
-    picked = distance(torch.zeros(300).index_fill(0, chosen, 1.0))
-    others = [
-        distance(
-            torch.zeros(300).index_fill(0, torch.randperm(300, generator=torch.Generator().manual_seed(s))[:60], 1)
-        )
-        for s in range(20)
-    ]
-    assert picked < min(others)
-    assert not term.values(torch.zeros(300).int()).any()
-
-
-def test_neural_witness_closes_the_gap():
-    """Training on a third of the data so far: what it asks for brings training back to the floor, and comes first."""
-    features, labels = blobs(300)
-    term = NeuralWitness(256, steps=20)
-    term.fit(Material(features, None, None, 0))
-    usage = (labels == 0).int()
-    values = term.values(usage)
-    assert torch.equal(values, term.values(usage))
-    assert float(values[labels != 0].min()) > float(values[labels == 0].max())
-    chosen = values.argsort(descending=True)[:150]
-    before, _ = neural_cfd(features, usage, steps=20)
-    after, _ = neural_cfd(features, usage.index_fill(0, chosen, 1), steps=20)
-    assert after.distance < before.distance / 5
-    assert not term.values(torch.zeros(300).int()).any()
-
-
-def test_rarity_is_that_of_the_class():
-    """One factor for each blob: a point of blob 0 with the label of blob 1 is the rarest of its class."""
-    features, labels = blobs()
-    labels = labels.clone()
-    labels[0] = 1
-    selector = Hybrid(terms={"rarity": 1.0}, class_balance=True, seed=0)
-    selector.bind(60, labels)
-    selector.fit(features)
-    ranks = selector.terms["rarity"].ranks
-    assert float(ranks[0]) > 0.9 * float(ranks[labels == 1].max())
-
-
-@pytest.mark.parametrize("term", [Representativeness(), Region(), Witness(), NeuralWitness()])
-def test_values_before_fit(term):
-    with pytest.raises(RuntimeError, match=f"{type(term).__name__} has no values before `fit`"):
-        term.values(torch.zeros(3).int())
 
 
 # ---------------------------------------------------------------- bad input
@@ -311,16 +180,10 @@ def test_a_term_with_a_required_argument_is_refused():
         Hybrid(terms={f"{__name__}.Needy": 1.0})
 
 
-@pytest.mark.parametrize("parts", [frozenset({"losses"}), "value", ["value"]])
-def test_what_a_term_wants_is_a_set_of_parts_of_the_feedback(parts):
-    with pytest.raises(TypeError, match=r"Mine: `wants` must be a set of batch_loss, per_sample_loss, value, got "):
-        type("Mine", (Term,), {"wants": parts})
-
-
 # ---------------------------------------------------------------- restart
 def test_a_restart_gives_back_features_and_nothing_else():
     """Of all terms only the witness needs the features again; no term may be fitted anew."""
-    features, labels = blobs()
+    features, labels = three_blobs()
     whole = bound(terms=FEATURES)
     resumed = Hybrid(terms=FEATURES, seed=0)
     resumed.bind(60, labels)

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from scipy import stats
 
 from dynsel.schedules import Linear
 from dynsel.selectors import Feedback, LossRank
-from dynsel.selectors.ranking import loss_rank, update_average
 
 NAN = float("nan")
-some_losses = st.lists(st.sampled_from([0.0, -0.0, 0.25, 1.5, 9.0, NAN]), min_size=1, max_size=40)
 
 
 def told(losses: list[float], *, labels: torch.Tensor | None = None, **options: object) -> LossRank:
@@ -26,84 +21,6 @@ def told(losses: list[float], *, labels: torch.Tensor | None = None, **options: 
     indices = (~loss.isnan()).nonzero()[:, 0]
     selector.observe(Feedback(indices, per_sample_loss=loss[indices]))
     return selector
-
-
-# ---------------------------------------------------------------- ranks
-@given(some_losses)
-def test_ranks_are_scipys(losses):
-    values = np.array(losses, dtype=np.float32)
-    known = ~np.isnan(values)
-    wanted = np.ones(len(values))
-    wanted[known] = (stats.rankdata(values[known], method="average") - 0.5) / max(1, known.sum())
-    ranks = loss_rank(torch.from_numpy(values))
-    np.testing.assert_allclose(ranks, wanted, atol=1e-6)
-    assert ranks.dtype == torch.float32
-
-
-@given(some_losses, st.floats(0, 0.99), st.randoms())
-def test_ranks_go_with_the_loss_whatever_the_order(losses, clip, random):
-    shuffled = list(range(len(losses)))
-    random.shuffle(shuffled)
-    ranks = loss_rank(torch.tensor(losses), clip)
-    assert torch.equal(loss_rank(torch.tensor(losses)[shuffled], clip), ranks[shuffled])
-    assert bool(((ranks > 0) & (ranks <= 1)).all())
-
-
-@given(st.lists(st.floats(-5, 5, width=32), min_size=1, max_size=60, unique=True), st.floats(0, 0.99))
-def test_the_clipped_rank_lowest_and_the_others_keep_their_order(losses, clip):
-    loss = torch.tensor(losses)
-    order = loss_rank(loss, clip).argsort()
-    ascending = loss.argsort()
-    clipped = int(clip * len(losses) + 0.5)
-    wanted = torch.cat([ascending.flip(0)[:clipped], ascending[: len(losses) - clipped]])
-    assert torch.equal(order, wanted)
-
-
-def test_ranks_by_hand():
-    assert loss_rank(torch.tensor([3.0, 1.0, 1.0, 2.0])).tolist() == [0.875, 0.25, 0.25, 0.625]
-    assert loss_rank(torch.tensor([7.0])).tolist() == [0.5]
-    assert loss_rank(torch.tensor([NAN, NAN])).tolist() == [1.0, 1.0]
-    assert loss_rank(torch.tensor([7.0] * 4), clip=0.25).tolist() == [0.75] * 4
-
-
-# ---------------------------------------------------------------- averages
-def test_averages_by_hand():
-    average = torch.tensor([NAN, 4.0, 4.0, 4.0, NAN])
-    loss = torch.tensor([2.0, 2.0, NAN, torch.inf, NAN])
-    assert update_average(average, torch.arange(5), loss, 0.75) is average
-    assert average[:4].tolist() == [2.0, 3.5, 4.0, 4.0]
-    assert bool(average[4].isnan())
-
-
-@given(
-    st.lists(st.tuples(st.integers(0, 5), st.one_of(st.just(NAN), st.floats(0, 9, width=32))), max_size=30),
-    st.floats(0, 0.9),
-)
-def test_several_losses_of_a_sample_count_once_by_their_mean(rows, smoothing):
-    start = torch.tensor([1.0, NAN, 3.0, NAN, 5.0, 6.0])
-    wanted = start.double().clone()
-    for i in range(6):
-        values = [loss for j, loss in rows if j == i and loss == loss]
-        if values:
-            mean = float(np.mean(values))
-            wanted[i] = mean if wanted[i].isnan() else smoothing * wanted[i] + (1 - smoothing) * mean
-    for order in (rows, rows[::-1]):
-        indices = torch.tensor([i for i, _ in order], dtype=torch.int64)
-        loss = torch.tensor([value for _, value in order], dtype=torch.float32)
-        got = update_average(start.clone(), indices, loss, smoothing)
-        np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-6)
-
-
-def test_what_float32_cant_hold_is_passed_over():
-    average = torch.tensor([1.0, 1.0])
-    update_average(average, torch.tensor([0, 1]), torch.tensor([1e300, 3.0], dtype=torch.float64), 0.0)
-    assert average.tolist() == [1.0, 3.0]
-
-
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
-def test_losses_of_any_precision_and_with_gradient(dtype):
-    loss = torch.tensor([0.5, 2.0], dtype=dtype, requires_grad=True)
-    assert update_average(torch.zeros(3), torch.tensor([2, 0]), loss, 0.5).tolist() == [1.0, 0.0, 0.25]
 
 
 # ---------------------------------------------------------------- selection

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 import torch
 from scipy.stats import pearsonr
 
 from dynsel.selectors import Feedback, Hybrid
-from dynsel.selectors.alignment import alignment
 from dynsel.selectors.terms import Trajectory
 
 
@@ -69,13 +67,3 @@ def test_a_restart_goes_on_with_the_same_window():
 def test_one_epoch_of_two_thousand_samples_takes_no_more_than_its_window():
     term = told(np.random.default_rng(0).random((4, 2000)))
     assert sum(tensor.numel() for tensor in term._state_copies().values()) == 10 * 2000 + 1
-
-
-def test_no_epochs_are_no_alignment():
-    assert alignment(torch.full((3, 2), torch.nan, dtype=torch.float64), torch.tensor([0])).isnan().all()
-
-
-@pytest.mark.parametrize("window", [2, 1001])
-def test_a_window_has_bounds(window):
-    with pytest.raises(ValueError, match=r"`window` must be in \[3, 1000\], got"):
-        Trajectory().remember(window)

@@ -1,0 +1,40 @@
+"""Sheets of the images used most and least."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from reports import N, fits_the_page, images
+
+from dynsel._lib.sheets import image_sheet
+from dynsel.data import TensorImages
+
+
+@pytest.fixture(scope="module", name="images")
+def _images() -> TensorImages:
+    return images()
+
+
+def test_sheet_shows_most_and_least_used(images: TensorImages) -> None:
+    usage = np.arange(N)
+    figure = image_sheet(usage, images, title="rrd", columns=5, rows=1)
+    most, least = figure.subfigs
+    counts = [[int(axes.get_title().split("\n")[1].rstrip("×")) for axes in half.axes] for half in (most, least)]
+    assert counts == [[59, 58, 57, 56, 55], [0, 1, 2, 3, 4]]
+    assert most.axes[0].get_title().startswith("an unusuall…")
+    assert least.axes[0].get_title().startswith("airplane")
+    shown = np.asarray(least.axes[0].images[0].get_array())
+    np.testing.assert_allclose(shown, images.images[0].permute(1, 2, 0).numpy())
+    assert fits_the_page(figure)
+
+
+def test_sheet_of_grey_normalized_images() -> None:
+    class Data:
+        def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+            return torch.linspace(-2, 2, 16).view(1, 4, 4), 7
+
+    figure = image_sheet(np.arange(4), Data(), columns=2, rows=1)
+    shown = np.asarray(figure.subfigs[0].axes[0].images[0].get_array())
+    assert (shown.min(), shown.max()) == (0, 255)
+    assert figure.subfigs[0].axes[0].get_title() == "7\n3×"
