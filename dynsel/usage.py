@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["count_uses", "coverage", "gini", "usage_penalty"]
+__all__ = ["count_uses", "coverage", "gini", "gini_of_histogram", "usage_penalty"]
 
 
 def count_uses(usage: Tensor, indices: Tensor) -> Tensor:
@@ -62,9 +64,21 @@ def gini(usage: Tensor) -> float:
         >>> gini(torch.tensor([0, 0, 0, 4]))
         0.75
     """
-    histogram = np.bincount(usage.numpy()).astype(np.float64)
+    return gini_of_histogram(np.bincount(usage.numpy()))
+
+
+def gini_of_histogram(counts: np.ndarray[Any, Any]) -> float:
+    """The same, see `gini`, given how many samples were used 0, 1, 2, ... times.
+
+    Args:
+        counts: (largest count + 1,) whole numbers, at least one of them above 0.
+
+    Returns:
+        The coefficient, in [0, 1); 0 where nothing was used.
+    """
+    histogram = counts.astype(np.float64)
     value = np.arange(len(histogram))
-    n, total = float(len(usage)), float((histogram * value).sum())
+    n, total = float(histogram.sum()), float((histogram * value).sum())
     if total == 0:
         return 0.0
     # Samples of equal use share the mean of their ranks 1 .. N.

@@ -41,6 +41,8 @@ class AUM(MeanScore):
         [1, 2]
     """
 
+    fits_shards = True
+
     def __init__(self, *, warmup: float = 0.3, class_balance: bool = False, seed: int | None = None) -> None:
         super().__init__(warmup=warmup, class_balance=class_balance, seed=seed)
 

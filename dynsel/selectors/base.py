@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any, ClassVar, final
 
 import torch
@@ -68,6 +69,7 @@ class Selector(Stateful, ABC):
     # What the method can't do without beside features, feedback and labels, in words.
     also_needs: ClassVar[tuple[str, ...]] = ()
     _state_exempt = frozenset({"labels"})
+    _state_compact: ClassVar[Mapping[str, torch.dtype]] = {"usage": torch.int16}
     # Arguments that a resumed run may have otherwise: a path may have moved, and draws come from the saved generator.
     free_arguments: ClassVar[frozenset[str]] = frozenset({"seed", "progress_bar"})
 

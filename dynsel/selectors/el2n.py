@@ -40,6 +40,8 @@ class EL2N(MeanScore):
         [1, 2]
     """
 
+    fits_shards = True
+
     def __init__(self, *, warmup: float = 0.2, class_balance: bool = False, seed: int | None = None) -> None:
         super().__init__(warmup=warmup, class_balance=class_balance, seed=seed)
 

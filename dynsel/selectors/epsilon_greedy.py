@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from dynsel._lib.checks import check_number
@@ -36,6 +35,7 @@ class EpsilonGreedy(LossRank):
         Raju, Daruwalla and Lipasti (2021), Accelerating Deep Learning with Dynamic Data Pruning, arXiv:2111.12621.
 
     Example:
+        >>> import torch
         >>> from dynsel.selectors import Feedback
         >>> selector = EpsilonGreedy(epsilon=0.5, seed=0)
         >>> selector.bind(6)
@@ -43,6 +43,8 @@ class EpsilonGreedy(LossRank):
         >>> [selector.select(0.5, size=4).indices.tolist() for _ in range(2)]
         [[0, 1, 3, 5], [0, 1, 2, 3]]
     """
+
+    fits_shards = True
 
     def __init__(
         self, *, epsilon: float = 0.1, smoothing: float = 0.5, class_balance: bool = False, seed: int | None = None
@@ -62,5 +64,5 @@ class EpsilonGreedy(LossRank):
         """
         scores = super().scores(progress)
         never_finite = np.flatnonzero(np.isnan(self.average.numpy()) & (self.usage.numpy() > 0))
-        scores[never_finite] = -torch.rand(len(never_finite), generator=self.generator)
+        scores[never_finite] = -self.population.uniform_of(never_finite, self.generator)
         return scores

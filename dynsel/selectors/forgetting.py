@@ -43,6 +43,8 @@ class Forgetting(TrainingScore):
         [1, 2]
     """
 
+    fits_shards = True
+    _state_compact = {**TrainingScore._state_compact, "forgotten": torch.int16}  # noqa: RUF012
     last: Tensor  # (N,) int8, right at its last use; -1 = not used
     ever: Tensor  # (N,) bool, right at any use
     forgotten: Tensor  # (N,) int32
@@ -70,12 +72,12 @@ class Forgetting(TrainingScore):
         # A sample that is there twice, as padding of a rank, is right if it is so each time.
         which, of = torch.unique(indices, return_inverse=True)
         right = torch.ones(len(which)).scatter_reduce_(0, of, values, "amin") > 0
-        self.forgotten[which] += ((self.last[which] == 1) & ~right).int()
+        self.forgotten[which] += ((self.last[which] == 1) & ~right).to(self.forgotten.dtype)
         self.last[which] = right.to(torch.int8)
         self.ever[which] |= right
 
     def _finished(self) -> Tensor | None:
-        if bool((self.last < 0).any()):
+        if not self.population.every(bool((self.last >= 0).all())):
             return None
-        counts = torch.where(self.ever, self.forgotten, self.forgotten.max() + 1)
+        counts = torch.where(self.ever, self.forgotten, self.population.largest(self.forgotten) + 1)
         return counts + self._fixed_draw()

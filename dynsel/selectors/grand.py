@@ -43,6 +43,7 @@ class GraNd(MeanScore):
         [2]
     """
 
+    fits_shards = True
     measures_features = True
 
     def __init__(self, *, warmup: float = 0.2, class_balance: bool = False, seed: int | None = None) -> None:

@@ -12,14 +12,12 @@ from torch import Tensor
 
 from dynsel._lib.checks import check_integer, check_number
 from dynsel.schedules import Constant, Schedule, check_schedule
-from dynsel.selection import gumbel
 from dynsel.selectors.checked import checked_scores
 from dynsel.selectors.feedback import Feedback
 from dynsel.selectors.made_by import plain
-from dynsel.selectors.ranking import check_clip, check_smoothing, put_first
+from dynsel.selectors.ranking import check_clip, check_smoothing
 from dynsel.selectors.score_selector import ScoreSelector
 from dynsel.selectors.terms import TERMS, Material, Term, term_class
-from dynsel.usage import usage_penalty
 
 __all__ = ["Hybrid"]
 
@@ -86,6 +84,7 @@ class Hybrid(ScoreSelector):
         Zhou, Hua, Guo, Jia (2026), arXiv:2603.04981, in our reconstruction (see `RRD`).
     """
 
+    fits_shards = True
     needs_targets = False
     value_or_loss = True
 
@@ -137,6 +136,7 @@ class Hybrid(ScoreSelector):
     def prepare(self) -> None:
         """Start all terms afresh."""
         for term in self.terms.values():
+            term.population = self.population
             term.bind(self.num_samples)
 
     def fit(self, features: Any) -> None:
@@ -195,11 +195,11 @@ class Hybrid(ScoreSelector):
             if weight := self.weights[name](progress):
                 scores += _values(term, self.usage) * weight
         if gamma := self.gamma(progress):
-            scores -= usage_penalty(self.usage).numpy() * gamma
+            scores -= self.population.penalty(self.usage).numpy() * gamma
         if self.noise:
-            scores += gumbel(len(scores), self.generator).float().numpy() * self.noise
+            scores += self.population.gumbel(len(scores), self.generator).numpy() * self.noise
         if self.wants:
-            put_first(scores, np.flatnonzero(self.usage.numpy() == 0), self.generator)
+            self.population.put_first(scores, np.flatnonzero(self.usage.numpy() == 0), self.generator)
         return torch.from_numpy(scores)
 
     def _state_parts(self) -> Mapping[str, Term]:

@@ -10,11 +10,9 @@ from torch import Tensor
 
 from dynsel._lib.checks import check_number
 from dynsel.schedules import Schedule, check_schedule
-from dynsel.selection import gumbel
 from dynsel.selectors.loss_selector import LossSelector
-from dynsel.selectors.ranking import check_clip, loss_rank, put_first, rotation_scores
+from dynsel.selectors.ranking import check_clip
 from dynsel.selectors.score_selector import ScoreSelector
-from dynsel.usage import usage_penalty
 
 __all__ = ["LossRank"]
 
@@ -56,6 +54,8 @@ class LossRank(LossSelector, ScoreSelector):
         Focusing on the Biggest Losers, arXiv:1910.00762.
     """
 
+    fits_shards = True
+
     def __init__(
         self,
         *,
@@ -81,12 +81,12 @@ class LossRank(LossSelector, ScoreSelector):
             (N,) float32, never trained samples above all others; while no loss is known, scores of random rotation.
         """
         unknown = np.isnan(self.average.numpy())
-        if unknown.all():
-            return rotation_scores(self.usage, self.generator)
-        scores: np.ndarray[Any, Any] = loss_rank(self.average, self.clip).numpy()
+        if self.population.every(bool(unknown.all())):
+            return self.population.rotation(self.usage, self.generator)
+        scores: np.ndarray[Any, Any] = self.population.ranks(self.average, self.clip).numpy()
         if gamma := self.gamma(progress):
-            scores -= usage_penalty(self.usage).numpy() * gamma
+            scores -= self.population.penalty(self.usage).numpy() * gamma
         if self.noise:
-            scores += gumbel(len(scores), self.generator).float().numpy() * self.noise
-        put_first(scores, np.flatnonzero(unknown & (self.usage.numpy() == 0)), self.generator)
+            scores += self.population.gumbel(len(scores), self.generator).numpy() * self.noise
+        self.population.put_first(scores, np.flatnonzero(unknown & (self.usage.numpy() == 0)), self.generator)
         return torch.from_numpy(scores)

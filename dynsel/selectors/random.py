@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from dynsel._lib.checks import check_flag
-from dynsel.selectors.ranking import rotation_scores
 from dynsel.selectors.score_selector import ScoreSelector
 
 __all__ = ["Random"]
@@ -45,6 +44,8 @@ class Random(ScoreSelector):
         [2, 2, 2, 2, 2, 2, 2, 2, 2, 2]
     """
 
+    fits_shards = True
+
     def __init__(self, *, static: bool = False, class_balance: bool = False, seed: int | None = None) -> None:
         super().__init__(class_balance=class_balance, seed=seed)
         self.static = check_flag("static", static)
@@ -60,5 +61,5 @@ class Random(ScoreSelector):
         """
         if self.static:
             same = torch.Generator().manual_seed(self.generator.initial_seed())
-            return torch.rand(self.num_samples, generator=same)
-        return rotation_scores(self.usage, self.generator)
+            return self.population.uniform(self.num_samples, same)
+        return self.population.rotation(self.usage, self.generator)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from abc import abstractmethod
 
-import torch
 from torch import Tensor
 
-from dynsel.selection import Selection, balanced_top_k, largest_remainder, top_k
+from dynsel.selection import Selection
 from dynsel.selectors.base import Selector
 from dynsel.selectors.checked import checked_scores
-from dynsel.selectors.ranking import rotation_scores
 
 __all__ = ["ScoreSelector"]
 
@@ -50,22 +48,18 @@ class ScoreSelector(Selector):
         """
         labels = self.labels if self.class_balance else None
         if not self.ready:
-            scores = rotation_scores(self.usage, self.generator)
+            scores = self.population.rotation(self.usage, self.generator)
         else:
             scores = checked_scores(f"{type(self).__name__}.scores", self.scores(progress), len(self.usage))
             self.notes.add_scores(scores)
             if self.epsilon:
                 scores = self._partly_drawn(scores, labels, size)
-        return Selection(top_k(scores, size) if labels is None else balanced_top_k(scores, labels, size))
+        return Selection(self.population.highest(scores, size, labels))
 
     def _partly_drawn(self, scores: Tensor, labels: Tensor | None, size: int) -> Tensor:
         """Scores whose top `size` are the highest of these, and for a share ε of it any others at random."""
-        greedy = size - int(self.epsilon * size + 0.5)
-        drawn = torch.rand(self.num_samples, generator=self.generator)
-        if labels is not None:
-            quotas = largest_remainder(torch.bincount(labels), size)
-            # Shares of the quotas, not of the classes: only then none is above its quota.
-            drawn[balanced_top_k(scores, labels, quotas=largest_remainder(quotas, greedy))] = 2.0
-        elif greedy:
-            drawn[top_k(scores, greedy)] = 2.0
+        greedy = self.population.greedy(size, self.epsilon)
+        drawn = self.population.uniform(self.num_samples, self.generator)
+        if greedy:
+            drawn[self.population.highest(scores, size, labels, greedy)] = 2.0
         return drawn

@@ -6,12 +6,14 @@ import inspect
 import numbers
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from dynsel.selectors.population import Population
 
 __all__ = ["Stateful"]
 
@@ -63,9 +65,17 @@ class Stateful:
 
     Attributes:
         needs_features: Whether `fit` must be called with features.
+        population: Whom to ask what concerns all samples together.
+        fits_shards: Whether it does ask, so that it can choose where a process has only some of the samples. Every
+            class says so for itself.
     """
 
+    fits_shards: ClassVar[bool] = False
+
     needs_features: bool = False
+    population: Population = Population()
+    # Types in which a state is kept where there are hundreds of millions of samples.
+    _state_compact: ClassVar[Mapping[str, torch.dtype]] = {}
     # Tensors of one entry per sample that are no state.
     _state_exempt: ClassVar[frozenset[str]] = frozenset()
     # All names begin with `_state_`, so that they don't meet a subclass's own.
@@ -121,6 +131,11 @@ class Stateful:
                     "`bind`, it must call `super().bind(...)`, or better override `prepare()`"
                 )
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def shrink_state(self) -> None:
+        """Keep smaller types from the next `bind` on, as far as the class names some: counts of uses in 16 bits."""
+        for name, dtype in self._state_compact.items():
+            self._state_declared[name] = replace(self._state_declared[name], dtype=dtype)
 
     @property
     def ready(self) -> bool:

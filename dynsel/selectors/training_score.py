@@ -9,10 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dynsel._lib.checks import check_number
-from dynsel.selection import Selection, balanced_top_k, top_k
+from dynsel.selection import Selection
 from dynsel.selectors.base import Selector
 from dynsel.selectors.feedback import Feedback
-from dynsel.selectors.ranking import rotation_scores
 
 __all__ = ["MeanScore", "TrainingScore", "error_norms", "margins"]
 
@@ -75,7 +74,7 @@ class TrainingScore(Selector):
         if self.final is None and progress >= self.warmup - 1e-9:
             self.final = self._finished()
         if self.final is None:
-            return self._highest(rotation_scores(self.usage, self.generator), size)
+            return self._highest(self.population.rotation(self.usage, self.generator), size)
         self.notes.add_scores(self.final)
         return self._chosen(self.final, size)
 
@@ -84,13 +83,11 @@ class TrainingScore(Selector):
         return self._highest(scores, size)
 
     def _highest(self, scores: Tensor, size: int) -> Selection:
-        if self.class_balance and self.labels is not None:
-            return Selection(balanced_top_k(scores, self.labels, size))
-        return Selection(top_k(scores, size))
+        return Selection(self.population.highest(scores, size, self.labels if self.class_balance else None))
 
     def _fixed_draw(self) -> Tensor:
         """(N,) uniform in [0, 1), the same each time."""
-        return torch.rand(self.num_samples, generator=torch.Generator().manual_seed(self.generator.initial_seed()))
+        return self.population.uniform(self.num_samples, torch.Generator().manual_seed(self.generator.initial_seed()))
 
 
 class MeanScore(TrainingScore):
@@ -113,6 +110,7 @@ class MeanScore(TrainingScore):
         ValueError: If one is out of range.
     """
 
+    _state_compact = {**TrainingScore._state_compact, "total": torch.float32, "seen": torch.int16}  # noqa: RUF012
     total: Tensor  # (N,) float64, sum of the numbers so far
     seen: Tensor  # (N,) int32, how many they are
 
@@ -122,11 +120,11 @@ class MeanScore(TrainingScore):
         self.add_state("seen", 0)
 
     def _gather(self, indices: Tensor, values: Tensor) -> None:
-        self.total.index_add_(0, indices, values.double())
-        self.seen.index_add_(0, indices, torch.ones(len(indices), dtype=torch.int32))
+        self.total.index_add_(0, indices, values.to(self.total.dtype))
+        self.seen.index_add_(0, indices, torch.ones(len(indices), dtype=self.seen.dtype))
 
     def _finished(self) -> Tensor | None:
-        return (self.total / self.seen).float() if bool((self.seen > 0).all()) else None
+        return (self.total / self.seen).float() if self.population.every(bool((self.seen > 0).all())) else None
 
 
 def error_norms(logits: Tensor, targets: Tensor) -> Tensor:

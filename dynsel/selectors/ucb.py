@@ -10,7 +10,6 @@ from torch import Tensor
 
 from dynsel._lib.checks import check_number
 from dynsel.selectors.loss_selector import LossSelector
-from dynsel.selectors.ranking import put_first, rotation_scores
 from dynsel.selectors.score_selector import ScoreSelector
 
 __all__ = ["UCB"]
@@ -52,6 +51,8 @@ class UCB(LossSelector, ScoreSelector):
         [1, 3]
     """
 
+    fits_shards = True
+
     def __init__(
         self, *, c: float = 1.0, smoothing: float = 0.5, class_balance: bool = False, seed: int | None = None
     ) -> None:
@@ -69,12 +70,12 @@ class UCB(LossSelector, ScoreSelector):
             of random rotation.
         """
         average, uses = self.average.numpy().astype(np.float64), self.usage.numpy()
-        unknown = np.isnan(average)
-        known = average[~unknown]
+        unknown, moments = np.isnan(average), self.population.moments(average)
         # Of equal losses the bonus alone would decide, that is, rotation.
-        if not len(known) or known.min() == known.max():
-            return rotation_scores(self.usage, self.generator)
-        scores = np.where(unknown, 0.0, (average - known.mean()) / known.std())
-        scores += self.c * np.sqrt(math.log(uses.sum(dtype=np.int64)) / np.maximum(uses, 1))
-        put_first(scores, np.flatnonzero(unknown & (uses == 0)), self.generator)
+        if moments is None:
+            return self.population.rotation(self.usage, self.generator)
+        mean, deviation = moments
+        scores = np.where(unknown, 0.0, (average - mean) / deviation)
+        scores += self.c * np.sqrt(math.log(self.population.total(self.usage)) / np.maximum(uses, 1))
+        self.population.put_first(scores, np.flatnonzero(unknown & (uses == 0)), self.generator)
         return torch.from_numpy(scores.astype(np.float32))

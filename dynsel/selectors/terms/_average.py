@@ -7,7 +7,7 @@ import math
 from torch import Tensor
 
 from dynsel.selectors.feedback import Feedback
-from dynsel.selectors.ranking import check_clip, check_smoothing, loss_rank, update_average
+from dynsel.selectors.ranking import check_clip, check_smoothing, update_average
 from dynsel.selectors.terms.base import Term
 
 __all__ = ["AverageTerm"]
@@ -54,4 +54,4 @@ class AverageTerm(Term):
         Returns:
             (N,) float32 in (0, 1]; 1 for samples that nothing was told of.
         """
-        return loss_rank(self.average, self.clip)
+        return self.population.ranks(self.average, self.clip)

@@ -23,4 +23,5 @@ class Loss(AverageTerm):
         the moving average; ranks and clipping are ours.
     """
 
+    fits_shards = True
     wants = frozenset({"per_sample_loss"})

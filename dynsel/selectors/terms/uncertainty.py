@@ -25,6 +25,7 @@ class Uncertainty(AverageTerm):
         ours.
     """
 
+    fits_shards = True
     wants = frozenset({"value"})
 
     def __init__(self, smoothing: float = 0.5) -> None:
