@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import shlex
+import subprocess
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-__all__ = ["command_line", "hardware", "package_version", "provenance", "today", "versions"]
+__all__ = ["command_line", "commit", "hardware", "origin", "package_version", "provenance", "today", "versions"]
 
 
 def provenance(words: Sequence[str], packages: Sequence[str] = ("torch", "lightning")) -> dict[str, Any]:
@@ -26,6 +29,39 @@ def provenance(words: Sequence[str], packages: Sequence[str] = ("torch", "lightn
         "hardware": hardware(),
         "date": today(),
     }
+
+
+def origin(command: str) -> dict[str, str]:
+    """What a run says of its origin, each in a line of text.
+
+    Args:
+        command: Command line that the run is a part of.
+    """
+    found = ", ".join(f"{name} {number}" for name, number in versions().items())
+    return {"command": command, "hardware": hardware(), "versions": found, "date": today(), "commit": commit()}
+
+
+@cache
+def commit() -> str:
+    """Commit of the checkout that runs, with a plus sign where tracked files were changed; "unknown" elsewhere.
+
+    A copy without its history takes it from the environment variable DYNSEL_COMMIT.
+    """
+    if given := os.environ.get("DYNSEL_COMMIT"):
+        return given
+    # A file that this repository knows: an environment inside somebody else's repository isn't ours.
+    known = _git("ls-files", "--error-unmatch", Path(__file__).name)
+    found = known and _git("rev-parse", "--short=10", "HEAD")
+    return found + "+" * bool(_git("status", "--porcelain", "--untracked-files=no", ":/")) if found else "unknown"
+
+
+def _git(*words: str) -> str:
+    """What git says, in the folder of this file; empty where it says nothing or isn't there."""
+    try:
+        done = subprocess.run(["git", *words], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
 
 
 def command_line(words: Sequence[str]) -> str:

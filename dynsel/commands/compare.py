@@ -40,6 +40,7 @@ def compare(args: list[str]) -> int:
     options, rest = parser.parse_known_args(args)
     _check(options)
     from dynsel._lib.console import open_console
+    from dynsel._lib.provenance import command_line
     from dynsel._lib.quiet import quiet
     from dynsel.compare.entry import parse_entry
     from dynsel.compare.run import Comparison  # before Lightning's notices are off: an import turns them on
@@ -49,10 +50,12 @@ def compare(args: list[str]) -> int:
         parse_entry(name)
     with quiet():
         try:
-            comparison = Comparison(_lightning_args(options, rest), options.metric, energy=options.energy)
+            command = command_line(["compare", *args])
+            given = _lightning_args(options, rest)
+            comparison = Comparison(given, options.metric, energy=options.energy, command=command)
         except argparse.ArgumentError as error:
             raise ValueError(with_suggestion(str(error), parser)) from error
-        plan = _plan(options, comparison.first_seed, args)
+        plan = _plan(options, comparison.first_seed, command)
         return _run(plan, Store(plan.out, comparison.settings()), comparison, open_console())
 
 
@@ -61,8 +64,7 @@ def _lightning_args(options: argparse.Namespace, rest: Sequence[str]) -> list[st
     return args if options.keep_ratio is None else [*args, "--selection.keep_ratio", options.keep_ratio]
 
 
-def _plan(options: argparse.Namespace, first_seed: int, args: Sequence[str]) -> Plan:
-    from dynsel._lib.provenance import command_line
+def _plan(options: argparse.Namespace, first_seed: int, command: str) -> Plan:
     from dynsel.compare.plan import Plan
 
     return Plan(
@@ -70,7 +72,7 @@ def _plan(options: argparse.Namespace, first_seed: int, args: Sequence[str]) -> 
         seeds=[first_seed + i for i in range(options.seeds)],
         metric=options.metric,
         out=options.out,
-        command=command_line(["compare", *args]),
+        command=command,
         target=options.target,
         equal=options.equal,
         energy=options.energy,

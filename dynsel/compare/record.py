@@ -50,6 +50,9 @@ class RunRecord:
         wrong_share: Share of wrong labels among what was trained on, where they are known; None where not.
         gpu_joules: Energy of the GPU in `seconds`, in joules; None where it wasn't measured.
         cpu_joules: Energy of all CPU packages in `seconds`, in joules; None where it wasn't measured.
+        logged: Every number that validation logged after the last step, by its name.
+        origin: What was run on what: command, hardware, versions, date and commit, each as text; empty in runs of
+            older versions.
         error: Message of a run that failed, in one line; its numbers then mean nothing. None of a finished run.
     """
 
@@ -73,6 +76,8 @@ class RunRecord:
     evaluation_seconds: float | None = None
     gpu_joules: float | None = None
     cpu_joules: float | None = None
+    logged: dict[str, float] = field(default_factory=dict)
+    origin: dict[str, str] = field(default_factory=dict)
     error: str | None = None
 
 

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import lightning.pytorch as pl
@@ -19,6 +20,7 @@ from lightning.pytorch.callbacks import (
     ProgressBar,
 )
 
+from dynsel._lib.provenance import origin
 from dynsel.callbacks.cli import SelectionCLI
 from dynsel.compare.energy import EnergyMeter
 from dynsel.compare.entry import Entry, parse_entry
@@ -52,10 +54,11 @@ class Comparison(SelectionCLI):
         args: Command line of LightningCLI without a subcommand: `--config FILE` and overrides.
         metric: Name of the logged validation metric to compare.
         energy: Whether to measure the energy of training and selection.
+        command: Command line that the runs are a part of, for their origin.
     """
 
-    def __init__(self, args: list[str], metric: str, *, energy: bool = False) -> None:
-        self.metric, self.energy = metric, energy
+    def __init__(self, args: list[str], metric: str, *, energy: bool = False, command: str = "") -> None:
+        self.metric, self.energy, self.command = metric, energy, command
         super().__init__(args, run=False, save_config_callback=None)
         selection = self.config.selection
         if selection.budget is None:
@@ -196,7 +199,7 @@ class Comparison(SelectionCLI):
         self.trainer.fit(self.model, datamodule=self.datamodule)
         if not meter.curve or meter.curve[-1].step < self.trainer.global_step:
             self.trainer.validate(self.model, datamodule=self.datamodule, verbose=False)
-        return _record(name, seed, self.trainer, controller, meter)
+        return replace(_record(name, seed, self.trainer, controller, meter), origin=origin(self.command))
 
     def device(self) -> torch.device:
         """Device that runs train on."""
@@ -246,6 +249,7 @@ def _record(name: str, seed: int, trainer: pl.Trainer, controller: SelectionCont
         samples_scored=controller.books.samples_scored,
         flops=flops,
         selection_flops=selection_flops,
+        logged={key: float(found) for key, found in trainer.callback_metrics.items() if key.startswith("val")},
     )
 
 

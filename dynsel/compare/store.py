@@ -178,6 +178,8 @@ def _check_record(record: RunRecord) -> None:
             raise TypeError(f"`{name}` must be a number, got {value!r}")
         if kind is list and not isinstance(value, list):
             raise TypeError(f"`{name}` must be a list, got {value!r}")
+        if kind is dict and not isinstance(value, dict):
+            raise TypeError(f"`{name}` must be an object, got {value!r}")
         if kind is type(None) and not (value is None or number or (name == "error" and isinstance(value, str))):
             raise TypeError(f"`{name}` must be a number, got {value!r}")
     if not isinstance(record.selector, str):

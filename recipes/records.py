@@ -1,0 +1,309 @@
+"""The table of records, from the run files of comparisons.
+
+    python recipes/records.py add runs/cifar10-fast --name cifar10-fast-8 --setting "CIFAR-10, fast.yaml, 8 epochs"
+    python recipes/records.py add runs/cifar10-ncfm-10 --name ... --setting ...    # an evaluation of a distilled set
+    python recipes/records.py                                     # writes recipes/RECORDS.md anew from recipes/records/
+
+`add` takes from every finished run of a `dynsel compare --out FOLDER` (or from the evaluation.json of `dynsel distill
+evaluate`) what the table needs, as a small file that is committed. No figure of the table is typed by hand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from dynsel._lib.tables import markdown_table
+from dynsel.compare.record import RunRecord, by_selector
+from dynsel.compare.stats import Difference, differences, half_width
+from dynsel.compare.store import Store
+from dynsel.compare.summary import Row, summarise
+from dynsel.compare.worth import worths
+
+HERE = Path(__file__).parent
+LEVEL = 0.01  # a record is beaten where p is below this
+KEPT = ("selector", "seed", "value", "steps", "samples", "seconds", "selection_seconds", "logged", "origin")
+ORIGIN = ("command", "hardware", "versions", "date", "commit")
+HEAD = f"""# Records
+
+Made by `python recipes/records.py` from the run files in [records/](records); no figure is typed by hand. Accuracies
+are those after the last optimiser step, never the best; ± is half the 95 % confidence interval over n seeds (Student's
+t); "vs" is the paired difference of runs with the same seed, with the p-value of its t-test after Holm's correction
+for the number of methods. Worth: the result is what full data reaches in so many times the steps. Seconds are of
+training and selection, without validation.
+
+**The rule.** In each setting full data (or else random subsets) hold the first record. A method takes it if, in one
+comparison with the holder, it is better with p < {LEVEL:g} after Holm's correction. What beats nothing stands in the
+tables below all the same.
+
+**What speaks against.** Gains shrink as schedules get longer: look at one network at several lengths. At equal time and
+with a full decay of the learning rate, choosing inside the batch may gain nothing (No Train No Gain, arXiv:2307.06440).
+Random subsets are hard to beat (DeepCore, arXiv:2204.08499), and at scale many selectors lose to them (RDS+,
+arXiv:2503.01807).
+"""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a file in records/ holds.
+
+    Attributes:
+        name: Name of the file without its ending.
+        setting: Data, network and length, in words; comparisons of the same one share a record.
+        metric: Name of the metric.
+        steps: Optimiser steps of the configured training.
+        runs: Finished runs of that comparison.
+        full: Runs of full data of all lengths.
+        origin: For each of `ORIGIN` the different values of the runs.
+    """
+
+    name: str
+    setting: str
+    metric: str
+    steps: int
+    runs: list[RunRecord]
+    full: list[RunRecord]
+    origin: dict[str, list[str]]
+
+
+# ---------------------------------------------------------------- run files
+def of_comparison(folder: Path) -> dict[str, Any]:
+    """What is kept of a folder that `dynsel compare` wrote.
+
+    Args:
+        folder: Its `--out`.
+
+    Raises:
+        FileNotFoundError: If it holds no finished run.
+    """
+    store = Store.stored(folder)
+    found = [json.loads(path.read_text()) for path in sorted((folder / "runs").glob("*.json"))]
+    runs = [{key: run[key] for key in KEPT if key in run} for run in found if run.get("settings") == store.hash]
+    if not runs:
+        raise FileNotFoundError(f"{folder} holds no finished run; first finish that comparison")
+    table = folder / "table.md"
+    said = _facts(table.read_text()) if table.exists() else {}
+    for run in runs:
+        run["origin"] = run.get("origin") or said
+    return {"metric": store.settings["metric"], "steps": store.steps, **_with_origins(runs)}
+
+
+def of_evaluation(folder: Path) -> dict[str, Any]:
+    """What is kept of a folder in which `dynsel distill evaluate` evaluated a set.
+
+    Args:
+        folder: Its `--out`.
+    """
+    facts = json.loads((folder / "evaluation.json").read_text())
+    versions = ", ".join(f"{name} {number}" for name, number in facts["versions"].items())
+    origin = {key: facts[key] for key in ORIGIN if key in facts} | {"versions": versions}
+    runs = [
+        {"selector": f"{result['set']}, {result['network']}", "seed": seed, "value": value, "origin": origin}
+        for result in facts["results"]
+        for seed, value in enumerate(result["last"])
+    ]
+    return {"metric": "accuracy", "steps": 0, **_with_origins(runs)}
+
+
+def _facts(table: str) -> dict[str, str]:
+    """The head of a table.md, for runs that don't tell their origin themselves."""
+    lines = dict(re.findall(r"^- (\w+): (.*)$", table, re.MULTILINE))
+    return {key: lines[key].strip("`") for key in ORIGIN if key in lines}
+
+
+def _with_origins(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Each origin once, and its number in every run."""
+    origins: list[dict[str, str]] = []
+    for run in runs:
+        if run["origin"] not in origins:
+            origins.append(run["origin"])
+        run["origin"] = origins.index(run["origin"])
+    return {"origins": origins, "runs": runs}
+
+
+def add(folder: Path, name: str, setting: str, records: Path) -> Path:
+    """Write what the table needs of a folder of results into a small file.
+
+    Args:
+        folder: Folder that `dynsel compare` or `dynsel distill evaluate` wrote.
+        name: Name of the file to write, without its ending.
+        setting: Data, network and length, in words.
+        records: Folder of these files.
+    """
+    kept = of_evaluation(folder) if (folder / "evaluation.json").exists() else of_comparison(folder)
+    path = records / f"{name}.json"
+    runs = ",\n".join(f"  {json.dumps(run)}" for run in kept.pop("runs"))
+    head = json.dumps({"setting": setting, **kept}, indent=1)
+    records.mkdir(parents=True, exist_ok=True)
+    path.write_text(head.removesuffix("\n}") + f',\n "runs": [\n{runs}\n ]\n}}\n')
+    return path
+
+
+def read(path: Path) -> Comparison:
+    """A file that `add` wrote.
+
+    Args:
+        path: File in JSON.
+    """
+    found = json.loads(path.read_text())
+    known = {field.name for field in fields(RunRecord)} - {"origin"}
+    origins: list[dict[str, str]] = found["origins"]
+    every = [
+        replace(RunRecord(**{k: v for k, v in run.items() if k in known}), origin=origins[run["origin"]])
+        for run in found["runs"]
+    ]
+    # Full data was also trained for other lengths; a selector with a budget of its own has that length alone.
+    usual = {run.selector for run in every if run.steps == found["steps"]}
+    runs = [run for run in every if run.selector not in usual or run.steps == found["steps"]]
+    said = {key: list(dict.fromkeys(o[key] for o in origins if key in o)) for key in ORIGIN}
+    full = [run for run in every if run.selector == "full"]
+    return Comparison(path.stem, found["setting"], found["metric"], found["steps"], runs, full, said)
+
+
+# ---------------------------------------------------------------- records
+@dataclass(frozen=True)
+class Record:
+    """Who held the record of a setting, from when on, and against whom it was won."""
+
+    comparison: Comparison
+    selector: str
+    beaten: str = ""
+    difference: Difference | None = None
+
+
+def records_of(comparisons: Sequence[Comparison]) -> list[Record]:
+    """The holders of one setting's record, one after the other.
+
+    Args:
+        comparisons: All comparisons of the setting, the oldest first.
+    """
+    first = comparisons[0]
+    names = list(by_selector(first.runs))
+    held = [Record(first, next((name for name in ("full", "random") if name in names), names[0]))]
+    for comparison in comparisons:
+        values = {name: {r.seed: r.value for r in runs} for name, runs in by_selector(comparison.runs).items()}
+        against = differences(values, held[-1].selector)
+        better = {n: d for n, d in against.items() if d.mean > 0 and d.p_holm is not None and d.p_holm < LEVEL}
+        if better:
+            best = max(better, key=lambda name: better[name].mean)
+            held.append(Record(comparison, best, held[-1].selector, better[best]))
+    return held
+
+
+# ---------------------------------------------------------------- the page
+def page(comparisons: Sequence[Comparison]) -> str:
+    """RECORDS.md.
+
+    Args:
+        comparisons: All of them, the oldest first.
+    """
+    settings: dict[str, list[Comparison]] = {}
+    for comparison in comparisons:
+        settings.setdefault(comparison.setting, []).append(comparison)
+    parts = [HEAD]
+    if not settings:
+        return HEAD + "\nNothing is recorded yet.\n"
+    rows = [_record_row(record) for group in settings.values() for record in records_of(group)]
+    headings = ("setting", "record", "accuracy %", "steps", "seconds", "n", "over", "by", "p", "date", "commit")
+    parts.append("## Who holds the record\n\n" + markdown_table(headings, rows, left=2) + "\n")
+    for setting, group in settings.items():
+        parts.append(f"## {setting}\n")
+        parts += [_section(comparison) for comparison in group]
+    return "\n".join(parts)
+
+
+def _record_row(record: Record) -> list[str]:
+    runs = [run for run in record.comparison.runs if run.selector == record.selector]
+    difference = record.difference
+    return [
+        record.comparison.setting,
+        f"`{record.selector}`",
+        _percent([run.value for run in runs]),
+        f"{runs[0].steps:,}",
+        f"{fmean(run.seconds for run in runs):,.0f}",
+        str(len(runs)),
+        f"`{record.beaten}`" if record.beaten else "",
+        "" if difference is None else f"{100 * difference.mean:+.2f} ± {100 * (difference.ci95 or 0):.2f}",
+        "" if difference is None else _p(difference.p_holm),
+        ", ".join(record.comparison.origin["date"]),
+        ", ".join(record.comparison.origin["commit"]) or "unknown",
+    ]
+
+
+def _section(comparison: Comparison) -> str:
+    rows = summarise(comparison.runs, metric=comparison.metric)
+    lengths = {run.steps for run in comparison.full}
+    known = {}
+    if len(lengths) > 1:
+        known = worths(rows, comparison.runs, comparison.full, comparison.steps, "steps", comparison.metric).of
+    flips = any("val_accuracy_flips" in run.logged for run in comparison.runs)
+    headings = ["method", "accuracy %", "n", "vs random", "p", "", "vs full", "p", "steps", "seconds", "selection s"]
+    headings += ["with test-time flips %"] * flips + ["worth"] * bool(known)
+    cells = []
+    for row in sorted(rows, key=lambda row: -(row.mean or 0)):
+        runs = [run for run in comparison.runs if run.selector == row.selector]
+        cells.append(_method(row, runs))
+        cells[-1] += [_percent([run.logged.get("val_accuracy_flips", float("nan")) for run in runs])] * flips
+        cells[-1] += ([known[row.selector].text()] if row.selector in known else [""]) * bool(known)
+    facts = [f"- {key}: {'; '.join(_fact(key, text) for text in said)}" for key, said in comparison.origin.items()]
+    return "\n".join([markdown_table(headings, cells), "", *(fact for fact in facts if not fact.endswith(": ")), ""])
+
+
+def _method(row: Row, runs: Sequence[RunRecord]) -> list[str]:
+    cells = [f"`{row.selector}`", _percent([run.value for run in runs]), str(row.n)]
+    for baseline in ("random", "full"):
+        difference = row.versus.get(baseline)
+        cells += ["", ""] if difference is None else [_difference(difference), _p(difference.p_holm)]
+        cells += [row.verdict] * (baseline == "random")
+    return [*cells, f"{row.steps:,}", f"{row.seconds:,.0f}", f"{row.selection_seconds:,.1f}"]
+
+
+def _fact(key: str, text: str) -> str:
+    return f"`{text}`" if key in ("command", "commit") else text
+
+
+def _percent(values: Sequence[float]) -> str:
+    width = half_width(values)
+    return f"{100 * fmean(values):.2f}" + ("" if width is None else f" ± {100 * width:.2f}")
+
+
+def _difference(difference: Difference) -> str:
+    width = "" if difference.ci95 is None else f" ± {100 * difference.ci95:.2f}"
+    return f"{100 * difference.mean:+.2f}{width}"
+
+
+def _p(p: float | None) -> str:
+    return "" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Run the command.
+
+    Args:
+        words: Command line without the program's name; None takes the process's own.
+    """
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--records", type=Path, default=HERE / "records", help="folder of the small files")
+    parser.add_argument("--page", type=Path, default=HERE / "RECORDS.md", help="page to write")
+    commands = parser.add_subparsers(dest="command")
+    adding = commands.add_parser("add", help="take the runs of a folder, then write the page")
+    adding.add_argument("folder", type=Path)
+    adding.add_argument("--name", required=True)
+    adding.add_argument("--setting", required=True)
+    options = parser.parse_args(words)
+    if options.command == "add":
+        print(add(options.folder, options.name, options.setting, options.records))
+    found = [read(path) for path in sorted(options.records.glob("*.json"))]
+    found.sort(key=lambda comparison: (comparison.origin["date"], comparison.name))
+    options.page.write_text(page(found))
+    print(options.page)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""The table of records: made from run files alone, by its rule."""
+
+from __future__ import annotations
+
+import json
+import runpy
+from pathlib import Path
+
+import pytest
+
+from dynsel.compare.record import RunRecord
+from dynsel.compare.store import Store
+
+RECIPES = Path(__file__).parents[1] / "recipes"
+TOOL = runpy.run_path(str(RECIPES / "records.py"))
+ORIGIN = {
+    "command": "dynsel compare --out runs/x",
+    "hardware": "CPU of a test, 1 thread",
+    "versions": "dynsel 0.1.0",
+    "date": "2026-11-29",
+    "commit": "abc",
+}
+# By how much three seeds of a method are above full data, in points.
+ABOVE = {"full": (0, 0, 0), "random": (0.1, -0.2, 0.3), "hybrid": (1.0, 1.1, 1.05), "odd": (1.2, 4.0, -1.0)}
+
+
+def folder_of(path: Path, above: dict[str, tuple[float, ...]] = ABOVE, **fields: object) -> Path:
+    store = Store(path, {"metric": "val_accuracy"})
+    store.begin(100)
+    for name, points in above.items():
+        for seed, point in enumerate(points):
+            value = 0.9 + 0.001 * seed + point / 100
+            store.save(
+                RunRecord(name, seed, value, steps=100, seconds=50.0, samples=1000, **{"origin": ORIGIN, **fields})
+            )
+    return path
+
+
+def made(tmp_path: Path, *folders: Path, setting: str = "a setting") -> str:
+    for i, folder in enumerate(folders):
+        TOOL["add"](folder, f"file{i}", setting, tmp_path / "records")
+    TOOL["main"](["--records", str(tmp_path / "records"), "--page", str(tmp_path / "page.md")])
+    return (tmp_path / "page.md").read_text()
+
+
+def row(text: str, *starts: str) -> list[str]:
+    lines = [line for line in text.splitlines() if line.startswith("| " + " | ".join(starts))]
+    return [cell.strip() for cell in lines[0].strip("|").split("|")]
+
+
+def test_a_record_is_taken_where_p_is_small_in_one_run(tmp_path: Path) -> None:
+    text = made(tmp_path, folder_of(tmp_path / "a"))
+    assert row(text, "a setting", "`full`")[2] == "90.10 ± 0.25"
+    taken = row(text, "a setting", "`hybrid`")
+    assert taken[:7] == ["a setting", "`hybrid`", "91.15 ± 0.33", "100", "50", "3", "`full`"]
+    assert taken[7].startswith("+1.05 ± 0.12")
+    assert float(taken[8].removeprefix("< ")) < 0.01
+    assert taken[9:] == ["2026-11-29", "abc"]
+    # The higher mean without certainty takes nothing, and stands in the table.
+    assert "| a setting | `odd`" not in text
+    assert row(text, "`odd`")[5] == "same"
+    assert "command: `dynsel compare --out runs/x`" in text
+
+
+def test_a_holder_is_beaten_only_by_who_was_beside_it(tmp_path: Path) -> None:
+    first = folder_of(tmp_path / "a")
+    later = {**ORIGIN, "date": "2026-11-30"}
+    apart = folder_of(tmp_path / "b", {"full": (0, 0, 0), "new": (3.0, 3.1, 3.05)}, origin=later)
+    beside = folder_of(tmp_path / "c", {"hybrid": (1, 1, 1.1), "newer": (3.0, 3.1, 3.05)}, origin=later)
+    text = made(tmp_path, first, apart, beside)
+    holders = [line.split("|")[2].strip() for line in text.splitlines() if line.startswith("| a setting")]
+    assert holders == ["`full`", "`hybrid`", "`newer`"]
+
+
+def test_what_a_run_does_not_tell_comes_from_the_table_beside_it(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "a", origin={})
+    (folder / "table.md").write_text(
+        "- command: `dynsel compare old`\n- hardware: an old machine\n- date: 2026-01-01\n"
+    )
+    text = made(tmp_path, folder)
+    assert "command: `dynsel compare old`" in text
+    assert "hardware: an old machine" in text
+    assert row(text, "a setting", "`full`")[-2:] == ["2026-01-01", "unknown"]
+
+
+def test_flips_and_worth_have_columns_of_their_own(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "a", logged={"val_accuracy_flips": 0.95})
+    store = Store.stored(folder)
+    for seed in range(3):
+        for steps, value in ((50, 0.88), (150, 0.93)):
+            store.save(
+                RunRecord("full", seed, value + 0.001 * seed, steps=steps, samples=steps * 10, seconds=1.0), steps
+            )
+    text = made(tmp_path, folder)
+    assert "| with test-time flips % | worth |" in text
+    cells = row(text, "`hybrid`")
+    assert cells[-2] == "95.00 ± 0.00"
+    assert cells[-1].startswith("1.")
+    assert row(text, "`full`")[1] == "90.10 ± 0.25"  # of the configured length alone
+
+
+def test_an_evaluation_of_a_distilled_set_is_told_too(tmp_path: Path) -> None:
+    folder = tmp_path / "ncfm"
+    folder.mkdir()
+    results = [
+        {"set": name, "network": "convnet", "images": 100, "last": [value, value + 0.01], "best": [1, 1]}
+        for name, value in (("random real", 0.26), ("distilled", 0.5))
+    ]
+    facts = {**ORIGIN, "versions": {"dynsel": "0.1.0"}, "results": results}
+    (folder / "evaluation.json").write_text(json.dumps(facts))
+    text = made(tmp_path, folder)
+    assert row(text, "`distilled, convnet`")[1].startswith("50.50")
+
+
+def test_a_folder_without_runs_is_refused(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "a", {})
+    with pytest.raises(FileNotFoundError, match="holds no finished run; first finish that comparison"):
+        TOOL["add"](folder, "x", "a setting", tmp_path)
+
+
+def test_the_page_is_what_the_files_say(tmp_path: Path) -> None:
+    TOOL["main"](["--page", str(tmp_path / "page.md")])
+    assert (RECIPES / "RECORDS.md").read_text() == (tmp_path / "page.md").read_text(), "python recipes/records.py"
