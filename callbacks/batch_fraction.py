@@ -13,7 +13,9 @@ from torch import Tensor
 
 from dynsel._lib.batches import batch_size, cross_entropy, cut, scored
 from dynsel.callbacks.dynamic_selection import DynamicSelection, ScoreFunction
-from dynsel.callbacks.lightning_driver import Callback, change_train_batches, training_progress
+from dynsel.callbacks.lightning_driver import training_progress
+from dynsel.callbacks.lightning_names import Callback
+from dynsel.callbacks.train_batches import change_train_batches
 from dynsel.samplers.collation import Where, read_numbers
 from dynsel.schedules import Schedule, as_keep_ratio, sample_count
 from dynsel.selection import top_k
@@ -164,7 +166,7 @@ class BatchFraction(Callback):
                 start = time.perf_counter()
                 with ExitStack() as stack:
                     for selection in selections:
-                        stack.enter_context(selection.counting_scoring(pl_module, size))
+                        stack.enter_context(selection.flops.scoring(pl_module, size))
                     scores = scored(self.score, pl_module, batch, size, key=draws)
                 kept = self._chosen(scores, batch, count, draws)
                 seconds = time.perf_counter() - start

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
-from torch.utils.data import Subset
 
-from dynsel._lib.batches import batch_size, cut, scored
 from dynsel._lib.checks import check_flag, check_integer
-from dynsel._lib.operations import FlopTap, can_count
-from dynsel.callbacks.lightning_driver import Callback, LightningDriver, change_train_batches
+from dynsel.callbacks.arrived import part_to_train_on
+from dynsel.callbacks.batch_loss import returned_loss
+from dynsel.callbacks.checkpoints import forget_loader_state, warn_of_gradients
+from dynsel.callbacks.choice_of_loader import place_of_loader
+from dynsel.callbacks.flops import FlopCounter
+from dynsel.callbacks.lightning_driver import LightningDriver
+from dynsel.callbacks.lightning_names import Callback
 from dynsel.callbacks.listening import Heard, Listener
-from dynsel.callbacks.showing import is_monitored, log_images, show_metrics
-from dynsel.callbacks.steps import count_steps, schedulers_built_for_more, summary
+from dynsel.callbacks.showing import is_monitored, log_epoch, show_metrics
+from dynsel.callbacks.steps import say_what_becomes_of_steps
+from dynsel.callbacks.train_batches import change_train_batches
 from dynsel.samplers.controller import SelectionController
 from dynsel.samplers.epoch_record import EpochRecord
 from dynsel.samplers.portrait import html_text, one_line
@@ -101,6 +103,7 @@ class DynamicSelection(Callback):
         )
         self._is_only_loader = True
         self.count_flops = check_flag("count_flops", count_flops)
+        self.flops = FlopCounter(self.controller.books, wanted=self.count_flops)
         if per_sample_loss is not None and not callable(per_sample_loss):
             raise TypeError(f"`per_sample_loss` must be a function of (module, batch), got {per_sample_loss!r}")
         if loader is not None and (isinstance(loader, bool) or not isinstance(loader, str | int)):
@@ -118,12 +121,11 @@ class DynamicSelection(Callback):
         # What there is during a fit only.
         self._driver: LightningDriver | None = None
         self._listener: Listener | None = None
-        self._flop_tap: FlopTap | None = None
         self._undo_cut: Callable[[], None] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         # A copy listens to nobody and has changed no Trainer.
-        absent = ("_trainer", "_driver", "_listener", "_flop_tap", "_undo_cut")
+        absent = ("_trainer", "_driver", "_listener", "_undo_cut")
         return {**vars(self), **dict.fromkeys(absent)}
 
     # ---------------------------------------------------------------- for the user
@@ -200,7 +202,7 @@ class DynamicSelection(Callback):
         vars(trainer)["selection"] = self
         if isinstance(self.selector, Proxy):
             self.selector.follow(pl_module)
-        if self.controller.cuts_batches or self.controller.where is not None:
+        if self.controller.cuts_batches or self.controller.arrivals.where is not None:
             self._undo_cut = change_train_batches(
                 trainer,
                 pl_module,
@@ -218,7 +220,7 @@ class DynamicSelection(Callback):
         if self._listener is not None:
             self._heard = self._listener.heard
             self._listener.close()
-        self._close_flop_tap()
+        self.flops.close()
         if vars(trainer).get("selection") is self:
             del vars(trainer)["selection"]
         if self._undo_cut is not None:
@@ -245,19 +247,11 @@ class DynamicSelection(Callback):
                 loader, num_replicas=ranks.get("num_replicas", 1), rank=ranks.get("rank", 0), shuffle=True
             )
 
-        return self._driver.with_one_changed(loaders, self._which, wrap)
+        def which(loaders: Any, count: int) -> int:
+            self._is_only_loader = count == 1
+            return place_of_loader(loaders, count, self._loader_key)
 
-    def _which(self, loaders: Any, count: int) -> int:
-        key = self._loader_key
-        self._is_only_loader = count == 1
-        if count == 1 and key is None:
-            return 0
-        names = list(loaders) if isinstance(loaders, dict) and len(loaders) == count else []
-        places = [*names, *range(count)]
-        if key not in places:
-            problem = "several train loaders" if key is None else f"no train loader {key!r}"
-            raise ValueError(f"{problem}; say which one to select from by `loader=`, one of {names or places}")
-        return places.index(key) % count
+        return self._driver.with_one_changed(loaders, which, wrap)
 
     def _batches_for_estimate(self) -> int | None:
         trainer, driver = self._trainer, self._driver
@@ -287,19 +281,9 @@ class DynamicSelection(Callback):
             epochs=trainer.max_epochs,
             capture=self.controller.capture,
         )
-
-        self._say_what_becomes_of_steps(trainer)
-
-    def _say_what_becomes_of_steps(self, trainer: pl.Trainer) -> None:
         # With several loaders another one may decide how long an epoch is.
-        if self._driver is None or not self._is_only_loader or trainer.fast_dev_run:  # type: ignore[attr-defined]
-            return
-        steps = count_steps(self.controller, self._driver)
-        rank_zero_info(summary(self.controller, self._driver, steps))
-        # Without a budget the estimate is that of the mean epoch, rounded up.
-        slack = 0 if self.controller.budget is not None else trainer.max_epochs or 0
-        for message in schedulers_built_for_more(trainer, steps, slack):
-            rank_zero_warn(message)
+        if self._is_only_loader and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            say_what_becomes_of_steps(self.controller, self._driver)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._listener is not None:
@@ -317,20 +301,14 @@ class DynamicSelection(Callback):
             show_metrics(trainer, self.controller, prog_bar=self.prog_bar)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._close_flop_tap()
+        self.flops.close()
         if self._listener is None:
             return
         self._listener.skip_batch()
         record = self.controller.finish_epoch()
         if record is not None and not trainer.barebones:
-            metrics = {f"selection/{k}": v for k, v in vars(record).items() if k != "epoch" and not math.isnan(v)}
-            for logger in trainer.loggers:
-                logger.log_metrics(metrics, step=trainer.global_step)
+            log_epoch(trainer, self.controller, record, images_every=self.log_images_every)
             self._show(trainer)
-            if self.log_images_every and (record.epoch + 1) % self.log_images_every == 0 and trainer.is_global_zero:
-                sampler = self.controller.sampler
-                data = sampler.dataset if sampler.pool is None else Subset(sampler.dataset, sampler.pool.tolist())
-                log_images(trainer.loggers, data, self.selector.usage, trainer.global_step)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.controller.end_training()
@@ -340,44 +318,20 @@ class DynamicSelection(Callback):
                 "sample, so its scores were never used. Train for more epochs, or give features by `features=FILE`."
             )
 
+    # ---------------------------------------------------------------- a batch
     def _arrived(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int) -> Any:
-        """A batch, or the part of it that its losses select, once it is known which samples it holds."""
-        if self._listener is None or batch is None:
+        if self._listener is None:
             return batch
-        if self.controller.where is not None:
-            self.controller.look_at(batch_idx, batch)
-        if not self.controller.cuts_batches:
-            return batch
-        size, draws = batch_size(batch), (trainer.current_epoch, batch_idx, trainer.global_rank)
-        kept = self.controller.cut(batch_idx, size, lambda: self._losses_of(pl_module, batch, size, draws))
-        return batch if kept is None else cut(batch, kept, size)
+        return part_to_train_on(self.controller, self.flops, trainer, pl_module, batch, batch_idx)
 
-    def _losses_of(self, pl_module: pl.LightningModule, batch: Any, size: int, draws: tuple[int, ...]) -> Tensor:
-        with self.counting_scoring(pl_module, size):
-            return scored(self.controller.driver.per_sample_loss, pl_module, batch, size, key=draws)
-
-    @contextmanager
-    def counting_scoring(self, pl_module: pl.LightningModule, size: int) -> Iterator[None]:
-        """Count the operations of what scores the `size` samples of a batch, once, if operations are counted."""
-        books = self.controller.books
-        if not self.count_flops or books.scored_flops is not None or not can_count(pl_module):
-            yield
-            return
-        with FlopTap() as tap:
-            yield
-        books.set_flops(scored=tap.total / size)
-
-    # ---------------------------------------------------------------- feedback
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         if self._listener is None:
             return
-        self._close_flop_tap()
-        if self.controller.where is None and self._is_only_loader:
+        if self.controller.arrivals.where is None and self._is_only_loader:
             self.controller.look_at(batch_idx, batch)
-        if self.count_flops and self.controller.books.trained_flops is None and can_count(pl_module):
-            self._flop_tap = FlopTap().__enter__()
+        self.flops.begin_batch(pl_module)
         size = len(self.controller.indices(batch_idx))
         self._listener.begin_batch(batch_idx, size, self.controller.weights(batch_idx), batch)
 
@@ -391,34 +345,17 @@ class DynamicSelection(Callback):
         if self._listener is None:
             return
         told = self._listener.end_batch(outputs, batch)
-        if self._flop_tap is not None:
-            self._close_flop_tap()
-            self.controller.books.set_flops(trained=self._flop_tap.total / len(self.controller.indices(batch_idx)))
-            self._flop_tap = None
+        self.flops.end_batch(len(self.controller.indices(batch_idx)))
+        loss = None
+        if "batch_loss" in self.selector.wants and told.per_sample_loss is None:
+            loss = returned_loss(outputs, trainer.accumulate_grad_batches, type(self.selector).__name__)
         self.controller.observe(
             batch_idx,
             per_sample_loss=told.per_sample_loss,
             value=told.value,
             features=told.features,
-            batch_loss=self._returned_loss(outputs, trainer, told.per_sample_loss),
+            batch_loss=loss,
         )
-
-    def _returned_loss(self, outputs: Any, trainer: pl.Trainer, losses: Tensor | None) -> Tensor | None:
-        """The batch's loss, for a selector that wants no more than that; None if the batch was skipped."""
-        if "batch_loss" not in self.selector.wants or losses is not None or outputs is None:
-            return None
-        loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
-        if isinstance(loss, Tensor) and loss.numel() == 1:
-            # Lightning has divided it for the accumulation of gradients.
-            return loss.detach().reshape(()) * trainer.accumulate_grad_batches
-        raise RuntimeError(
-            f"{type(self.selector).__name__} goes by the losses of batches, and `training_step` returned none: return "
-            "the loss, a scalar tensor, or a dict that has it as `loss`"
-        )
-
-    def _close_flop_tap(self) -> None:
-        if self._flop_tap is not None:
-            self._flop_tap.close()
 
     # ---------------------------------------------------------------- state
     def state_dict(self) -> dict[str, Any]:
@@ -430,12 +367,7 @@ class DynamicSelection(Callback):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        LightningDriver.forget_loader_state(checkpoint)
+        forget_loader_state(checkpoint)
         if self._driver is not None and self._driver.holds_gradients and not self._told_of_gradients:
             self._told_of_gradients = True
-            every = self._driver.accumulate
-            rank_zero_warn(
-                "DynamicSelection: this checkpoint was saved between two optimiser steps, and Lightning saves no "
-                f"gradients: resumed from it, a run won't be exactly the same. With accumulate_grad_batches={every} "
-                f"save after every multiple of {every} batches, as ModelCheckpoint(every_n_train_steps=...) does."
-            )
+            warn_of_gradients(self._driver.accumulate)

@@ -8,37 +8,20 @@ the user's, sets the epoch's numbers anew once the selection is known, and tells
 from __future__ import annotations
 
 import copy
-import inspect
 import math
 from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
 from dynsel._lib.batches import cross_entropy
+from dynsel.callbacks.lightning_names import has, package_of, refuse
 
-__all__ = ["Callback", "LightningDriver", "change_train_batches", "training_progress"]
-
-# Lightning goes by two names that have no class in common.
-NAMES = ("lightning.pytorch", "pytorch_lightning")
-
-if TYPE_CHECKING:
-    Callback = pl.Callback
-else:
-
-    def _callback_classes() -> list[type]:
-        classes = [pl.Callback]
-        with suppress(Exception):  # not installed, or in no state to be imported, and so in nobody's use
-            classes.append(import_module("pytorch_lightning").Callback)
-        return classes
-
-    class Callback(*_callback_classes()):
-        """A callback for the Trainers of both names: versions before 2.6 insist on their own class."""
-
+__all__ = ["LightningDriver", "training_progress"]
 
 Transform = Callable[[Any], Any]
 
@@ -60,12 +43,6 @@ NEEDED = (
     "limit_train_batches",
 )
 NEEDED_OF_LOADER = ("_iterator", "flattened", "iterables", "limits")
-
-NEEDED_FOR_BATCHES = (
-    "fit_loop.epoch_loop.batch_progress.current.ready",
-    "precision_plugin.val_step_context",
-    "strategy.batch_to_device",
-)
 
 PUBLIC_ROUTE = (
     "Use the public route with this Lightning version: `loader = selection.wrap(loader)` with "
@@ -99,16 +76,16 @@ class LightningDriver:
         self.trainer: Any = trainer
         self.count_flops = count_flops
         self._score = per_sample_loss or cross_entropy
-        self._package = _package_of(trainer)
+        self._package = package_of(trainer)
         self._check()
         self._later: Callable[[], None] | None = None
         self._iterated = False
         self._loading = False
 
     def _check(self) -> None:
-        lacking = [path for path in NEEDED if not _has(self.trainer, path)]
-        lacking += [f"CombinedLoader.{name}" for name in NEEDED_OF_LOADER if not _has(self.combined([]), name)]
-        _refuse(self.trainer, lacking, f"which DynamicSelection relies on. {PUBLIC_ROUTE}")
+        lacking = [path for path in NEEDED if not has(self.trainer, path)]
+        lacking += [f"CombinedLoader.{name}" for name in NEEDED_OF_LOADER if not has(self.combined([]), name)]
+        refuse(self.trainer, lacking, f"which DynamicSelection relies on. {PUBLIC_ROUTE}")
 
     # ---------------------------------------------------------------- putting the loader in
     def install(self, transform: Transform, planned_batches: Callable[[], int | None]) -> None:
@@ -371,17 +348,6 @@ class LightningDriver:
             return False
         return bool(loop.batch_progress.current.ready % self.accumulate)
 
-    @staticmethod
-    def forget_loader_state(checkpoint: dict[str, Any]) -> None:
-        """Take the selected loader's (empty) state out, so that the checkpoint loads without the plugin too.
-
-        Args:
-            checkpoint: Checkpoint that is about to be saved; changed in place.
-        """
-        state = checkpoint.get("loops", {}).get("fit_loop", {}).get("state_dict", {})
-        if not any(state.get("combined_loader", [])):
-            state.pop("combined_loader", None)
-
 
 def training_progress(trainer: pl.Trainer, epoch: float, steps: int = 0) -> float:
     """Share of training done, in [0, 1]: by epochs or by steps, whichever ends first; 0 if training has no end.
@@ -394,77 +360,6 @@ def training_progress(trainer: pl.Trainer, epoch: float, steps: int = 0) -> floa
     by_epochs = epoch / trainer.max_epochs if trainer.max_epochs not in (None, -1, 0) else 0.0
     by_steps = (trainer.global_step + steps) / trainer.max_steps if trainer.max_steps > 0 else 0.0
     return float(min(1.0, max(by_epochs, by_steps)))
-
-
-def change_train_batches(
-    trainer: pl.Trainer, pl_module: pl.LightningModule, change: Callable[[Any, int], Any], *, by: str
-) -> Callable[[], None]:
-    """Pass every training batch through a function once it is on the device.
-
-    That is after the user's transfer hooks, of module and DataModule, and before Lightning itself, callbacks or
-    `training_step` see it; other batches stay as they are. The function runs at the precision of validation.
-
-    Args:
-        trainer: Trainer that fits.
-        pl_module: The module in training.
-        change: Function of (batch, number of the batch in the epoch) that returns the batch to train on.
-        by: Who changes batches, for messages.
-
-    Returns:
-        Undoes it; calling that again does nothing.
-
-    Raises:
-        TypeError: If `training_step` fetches its batches itself.
-        RuntimeError: If this Lightning lacks a name that is needed.
-    """
-    if "dataloader_iter" in inspect.signature(pl_module.training_step).parameters:
-        raise TypeError(
-            f"`training_step(dataloader_iter)` fetches its batches itself, out of {by}'s reach; let it take `batch` "
-            "and `batch_idx`, or cut the batch there"
-        )
-    _refuse(
-        trainer,
-        [path for path in NEEDED_FOR_BATCHES if not _has(trainer, path)],
-        f"which {by} relies on. Cut the batch in `training_step` with this Lightning version.",
-    )
-    strategy: Any = trainer.strategy
-    progress = trainer.fit_loop.epoch_loop.batch_progress
-    transfer, former = strategy.batch_to_device, vars(strategy).get("batch_to_device")
-
-    def transfer_and_change(batch: Any, *args: Any, **kwargs: Any) -> Any:
-        batch = transfer(batch, *args, **kwargs)
-        if not trainer.training:
-            return batch
-        with trainer.precision_plugin.val_step_context():
-            return change(batch, progress.current.ready)
-
-    def undo() -> None:
-        if vars(strategy).get("batch_to_device") is transfer_and_change:
-            del strategy.batch_to_device
-            if former is not None:
-                strategy.batch_to_device = former
-
-    strategy.batch_to_device = transfer_and_change
-    return undo
-
-
-def _refuse(trainer: Any, lacking: list[str], consequence: str) -> None:
-    if lacking:
-        package = _package_of(trainer)
-        raise RuntimeError(f"{package.__name__} {package.__version__} has no {', '.join(lacking)}, {consequence}")
-
-
-def _package_of(trainer: Any) -> Any:
-    modules = [kind.__module__ for kind in type(trainer).__mro__]
-    return import_module(next(name for name in NAMES if any(m.startswith(f"{name}.") for m in modules)))
-
-
-def _has(owner: Any, path: str) -> bool:
-    for name in path.split("."):
-        if not hasattr(owner, name):
-            return False
-        owner = getattr(owner, name)
-    return True
 
 
 def _length(loader: Any) -> float:

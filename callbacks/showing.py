@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from torch import Tensor
+from torch.utils.data import Subset
 
 from dynsel.samplers.controller import SelectionController
+from dynsel.samplers.epoch_record import EpochRecord
 from dynsel.usage import coverage, gini
 
-__all__ = ["is_monitored", "log_images", "show_metrics"]
+__all__ = ["is_monitored", "log_epoch", "log_images", "show_metrics"]
 
 PREFIX = "selection/"
 
@@ -52,6 +55,26 @@ def show_metrics(trainer: pl.Trainer, controller: SelectionController, *, prog_b
     )
     if prog_bar:
         trainer.progress_bar_metrics.update({"keep": record.keep_ratio, "seen": numbers["coverage"]})
+
+
+def log_epoch(
+    trainer: pl.Trainer, controller: SelectionController, record: EpochRecord, *, images_every: int = 0
+) -> None:
+    """Give the Trainer's loggers what an epoch was, and now and then the images used most and least.
+
+    Args:
+        trainer: Where the loggers are.
+        controller: What decides the selections.
+        record: Of the epoch that has ended; numbers that aren't known (NaN) are left out.
+        images_every: Epochs after which images are given; 0 = never.
+    """
+    metrics = {f"{PREFIX}{k}": v for k, v in vars(record).items() if k != "epoch" and not math.isnan(v)}
+    for logger in trainer.loggers:
+        logger.log_metrics(metrics, step=trainer.global_step)
+    if images_every and (record.epoch + 1) % images_every == 0 and trainer.is_global_zero:
+        data, pool = controller.sampler.dataset, controller.sampler.whole.pool
+        part = data if pool is None else Subset(data, pool.tolist())
+        log_images(trainer.loggers, part, controller.selector.usage, trainer.global_step)
 
 
 def log_images(loggers: list[Any], dataset: Any, usage: Tensor, step: int) -> None:

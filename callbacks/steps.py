@@ -7,6 +7,7 @@ import math
 from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch.optim import lr_scheduler
 
 from dynsel.callbacks.lightning_driver import LightningDriver
@@ -14,7 +15,7 @@ from dynsel.samplers.controller import SelectionController
 from dynsel.samplers.planning import share_of_round
 from dynsel.schedules import Constant, Schedule
 
-__all__ = ["Steps", "built_for", "count_steps", "schedulers_built_for_more", "summary"]
+__all__ = ["Steps", "built_for", "count_steps", "say_what_becomes_of_steps", "schedulers_built_for_more", "summary"]
 
 
 class Steps(NamedTuple):
@@ -88,6 +89,16 @@ def _percent(ratio: Schedule) -> str:
     values = [100 * ratio(i / 1000) for i in range(1001)]
     low, high = min(values), max(values)
     return f"{low:.3g} %" if low == high else f"{low:.3g} to {high:.3g} %"
+
+
+def say_what_becomes_of_steps(controller: SelectionController, driver: LightningDriver) -> None:
+    """Say what the selection makes of the fit's steps, and of schedulers that were built for more, on rank 0."""
+    steps = count_steps(controller, driver)
+    rank_zero_info(summary(controller, driver, steps))
+    # Without a budget the estimate is that of the mean epoch, rounded up.
+    slack = 0 if controller.budget is not None else driver.trainer.max_epochs or 0
+    for message in schedulers_built_for_more(driver.trainer, steps, slack):
+        rank_zero_warn(message)
 
 
 # ---------------------------------------------------------------- schedulers

@@ -2,11 +2,13 @@
 
 from dynsel.samplers.batch import BatchSelectionSampler
 from dynsel.samplers.controller import SelectionController
-from dynsel.samplers.driver import Driver, Phase, PlainDriver
+from dynsel.samplers.driver import Driver, PlainDriver
 from dynsel.samplers.epoch_record import EpochRecord
 from dynsel.samplers.indexed_view import IndexedView
-from dynsel.samplers.loader import sampler_for, wrap_loader
+from dynsel.samplers.loader import wrap_loader
 from dynsel.samplers.selection_sampler import SelectionSampler
+from dynsel.samplers.stage import Phase
+from dynsel.samplers.users_loader import sampler_for
 
 __all__ = [
     "BatchSelectionSampler",

@@ -215,7 +215,7 @@ class BatchSelectionSampler(Sampler[list[int]]):
         Returns:
             (B,) int64 indices in the data set.
         """
-        return self.sampler.batch(batch_idx)
+        return self.sampler.part.batch(batch_idx)
 
     def state_dict(self, batches: int = 0) -> dict[str, Any]:
         """Everything to continue exactly within this epoch; tensors and numbers.

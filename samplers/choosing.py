@@ -17,12 +17,13 @@ from dynsel.samplers.batch import check_candidates, keep_in_batches
 from dynsel.samplers.driver import Driver
 from dynsel.samplers.epoch_record import Books
 from dynsel.samplers.feedback import EpochFeedback
-from dynsel.samplers.planning import Fed, Rounds, fed, fed_in_round, share_of_round, small_last_batch
+from dynsel.samplers.planning import small_last_batch
 from dynsel.samplers.ranks import decide_once
 from dynsel.samplers.rng import get_rng_state, set_rng_state
 from dynsel.samplers.selection_sampler import SelectionSampler
+from dynsel.samplers.sizes import Sizes
 from dynsel.samplers.sources import Sources
-from dynsel.schedules import Schedule, sample_count
+from dynsel.schedules import sample_count
 from dynsel.selection import Selection
 from dynsel.selectors import BatchSelector, CandidateSelector, Selector, checked_selection
 from dynsel.selectors.proxy import Stream
@@ -35,17 +36,13 @@ class Chooser:
 
     Args:
         selector: Selector that decides.
-        keep_ratio: Share of the data set that an epoch trains on, over the progress of training.
+        sizes: How many it is asked for.
         sources: Fits the selector where it must be.
         books: Where the work of a selector's own network is entered.
-        rounds: How long selections are, where an epoch may have several; None = as long as an epoch.
     """
 
-    def __init__(
-        self, selector: Selector, keep_ratio: Schedule, sources: Sources, books: Books, rounds: Rounds | None = None
-    ) -> None:
-        self.selector, self.keep_ratio, self.sources, self.books = selector, keep_ratio, sources, books
-        self.rounds = rounds
+    def __init__(self, selector: Selector, sizes: Sizes, sources: Sources, books: Books) -> None:
+        self.selector, self.sizes, self.sources, self.books = selector, sizes, sources, books
         self._warned = False
 
     @property
@@ -67,42 +64,13 @@ class Chooser:
             return
         if not sampler.batched:
             raise ValueError(f"{type(self.selector).__name__} chooses inside batches: give the loader a `batch_size`")
-        if sampler.own_batches:
+        if sampler.whole.own_batches:
             raise ValueError(
                 f"{type(self.selector).__name__} chooses inside batches of its own making, and the loader has its own "
-                f"batch sampler ({type(sampler.base).__name__}): give the loader `batch_size=` and `sampler=` instead"
+                f"batch sampler ({type(sampler.whole.base).__name__}): give the loader `batch_size=` and `sampler=` "
+                "instead"
             )
-        check_candidates(self.keep_ratio, sampler.batch_size, sampler.num_total, shrink=self.selector.shrink)
-
-    def fed(self, progress: float, sampler: SelectionSampler) -> Fed:
-        """What a selection feeds: samples and batches.
-
-        Args:
-            progress: Share of training done when it begins, in [0, 1].
-            sampler: Sampler of the wrapped loader.
-        """
-        ratio = self.keep_ratio(progress)
-        if self.rounds is None or sampler.own_batches:
-            return fed(self.selector, ratio, sampler.expected, sampler.batch_size)
-        return fed_in_round(
-            self.selector,
-            ratio,
-            sampler.expected,
-            sampler.batch_size,
-            batches=self.rounds.length(self.share_of_round(ratio, sampler)),
-            ranks=sampler.num_replicas,
-            drop_last=sampler.drop_last,
-        )
-
-    def share_of_round(self, ratio: float, sampler: SelectionSampler) -> float:
-        """Share of an epoch's batches without a selection that one selection is trained on in, in (0, 1].
-
-        Args:
-            ratio: Its keep ratio, in (0, 1].
-            sampler: Sampler of the wrapped loader.
-        """
-        # Batches of the user's own making get smaller, not fewer.
-        return 1.0 if sampler.own_batches else share_of_round(self.selector, ratio)
+        check_candidates(self.sizes.keep_ratio, sampler.batch_size, sampler.num_total, shrink=self.selector.shrink)
 
     def in_batches(self, progress: float, sampler: SelectionSampler) -> bool:
         """Whether a selection is chosen inside batches, before they are loaded.
@@ -114,7 +82,7 @@ class Chooser:
         selector = self.selector
         if not isinstance(selector, BatchSelector):
             return False
-        return selector.needs_stream or self.fed(progress, sampler).samples < sampler.expected
+        return selector.needs_stream or self.sizes.fed(progress, sampler).samples < sampler.whole.expected
 
     def choose(
         self, epoch: int, last: int, sampler: SelectionSampler, driver: Driver, loader: Any, batch: int = 0
@@ -133,36 +101,21 @@ class Chooser:
         Raises:
             ValueError: If nothing is chosen, or less than `drop_last` leaves out.
         """
-        progress = self.progress(epoch, batch, driver)
+        progress = self.sizes.progress(epoch, batch, driver)
         if self.in_batches(progress, sampler):
             chosen = self._in_batches(epoch, last, progress, sampler, driver, loader, batch)
         else:
-            sampler.begin(epoch, batch=batch, batch_size=self.fed(progress, sampler).batch_size)
-            choose = self._from_all if sampler.is_permutation else self._from_drawn
+            sampler.begin(epoch, batch=batch, batch_size=self.sizes.fed(progress, sampler).batch_size)
+            choose = self._from_all if sampler.whole.is_permutation else self._from_drawn
             chosen = choose(epoch, last, progress, sampler)
-        if self.rounds is not None:
-            share = self.share_of_round(self.keep_ratio(progress), sampler)
-            self.rounds.take(share, sampler.limit(self.rounds.length(share)))
+        self.sizes.begin_round(progress, sampler)
         _check_length(sampler)
-        if self.rounds is None and not isinstance(self.selector, BatchSelector):
+        if self.sizes.rounds is None and not isinstance(self.selector, BatchSelector):
             self._warn_of_small_batch(sampler)
         return chosen
 
-    def progress(self, epoch: int, batch: int, driver: Driver, ahead: int = 0) -> float:
-        """Share of training done before a batch, in [0, 1].
-
-        Args:
-            epoch: Number of the epoch, from 0.
-            batch: Batch of the epoch, from 0.
-            driver: Driver that knows how long training is.
-            ahead: Batches from now till then; the share is that after so many more.
-        """
-        if self.rounds is None:
-            return driver.progress(epoch + (ahead > 0), ahead)
-        return driver.progress(epoch + (batch + ahead) / driver.epoch_length(self.rounds.epoch_batches), ahead)
-
     def _from_all(self, epoch: int, last: int, progress: float, sampler: SelectionSampler) -> Selection:
-        size = self.fed(progress, sampler)
+        size = self.sizes.fed(progress, sampler)
 
         def decide() -> Selection:
             self.sources.fit_if_needed(last)
@@ -178,14 +131,14 @@ class Chooser:
         sampler.select(None)
         order = sampler.draw()
         once = len(order) == sampler.num_total == len(np.unique(order.numpy()))
-        strata = strata_of(sampler.base, order, sampler.pool, self.sources.codes)
-        size = self._size(progress, sampler, len(order))
+        strata = strata_of(sampler.whole.base, order, sampler.whole.pool, self.sources.codes)
+        size = self.sizes.taken(progress, sampler, len(order))
 
         def decide() -> tuple[Tensor, Tensor | None]:
             self.sources.fit_if_needed(last)
             if not once:
                 return choose_among(self.selector, order, size, progress, strata)
-            chosen = checked_selection(self.selector, progress, self.fed(progress, sampler).samples)
+            chosen = checked_selection(self.selector, progress, self.sizes.fed(progress, sampler).samples)
             taken = torch.zeros(sampler.num_total, dtype=torch.bool)
             taken[chosen.indices.long()] = True
             weights = None
@@ -197,13 +150,6 @@ class Chooser:
         if once:
             self._check_not_empty(epoch, len(places))
         return Selection(sampler.keep(places, weights))
-
-    def _size(self, progress: float, sampler: SelectionSampler, drawn: int) -> int:
-        """How many of the samples drawn to take."""
-        ratio = self.keep_ratio(progress)
-        if self.rounds is None or sampler.own_batches:
-            return sample_count(ratio, drawn)
-        return drawn if ratio == 1 else min(drawn, self.fed(progress, sampler).samples)
 
     def _check_not_empty(self, epoch: int, count: int) -> None:
         if not count:
@@ -234,13 +180,13 @@ class Chooser:
         """Cut the epoch's order into batches of candidates, and keep of each what the selector says."""
         selector = self.selector
         assert isinstance(selector, BatchSelector)
-        sampler.begin(epoch, batch=batch, batch_size=self.fed(progress, sampler).batch_size, by_seed=True)
+        sampler.begin(epoch, batch=batch, batch_size=self.sizes.fed(progress, sampler).batch_size, by_seed=True)
         sampler.select(None)
         order = sampler.draw()
-        size = self._size(progress, sampler, len(order))
+        size = self.sizes.taken(progress, sampler, len(order))
         if selector.needs_stream:
             ahead = sampler.num_batches(size, sampler.step_size)
-            selector.lend(stream_of(loader, driver, self.progress(epoch, batch, driver, ahead)))
+            selector.lend(stream_of(loader, driver, self.sizes.progress(epoch, batch, driver, ahead)))
 
         def decide() -> tuple[Tensor, Tensor | None]:
             self.sources.fit_if_needed(last)
@@ -287,7 +233,7 @@ class Chooser:
 
 
 def _check_length(sampler: SelectionSampler) -> None:
-    if not sampler.is_permutation:
+    if not sampler.whole.is_permutation:
         sampler.draw()  # only the draw tells the epoch's length
     if not sampler.has_left(sampler.first_batch):
         raise ValueError(
@@ -310,7 +256,7 @@ def stream_of(loader: Any, driver: Driver, until: float) -> Stream:
         original = loader.original
         same = DataLoader(
             original.dataset,
-            batch_sampler=[loader.sampler.dataset_indices(rows).tolist() for rows in batches],
+            batch_sampler=[loader.sampler.whole.dataset_indices(rows).tolist() for rows in batches],
             collate_fn=original.collate_fn,
             num_workers=original.num_workers,
             worker_init_fn=original.worker_init_fn,

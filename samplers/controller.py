@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import time
-import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -15,34 +14,28 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from dynsel._lib.checks import check_integer, check_keys, check_seed
+from dynsel._lib.checks import check_seed
 from dynsel.features.capture import CapturedFeatures
+from dynsel.samplers.arrivals import Arrivals
 from dynsel.samplers.choosing import Chooser
-from dynsel.samplers.collation import Collation, collation_of, read_indices
-from dynsel.samplers.driver import Driver, Phase, PlainDriver
+from dynsel.samplers.driver import Driver, PlainDriver
 from dynsel.samplers.epoch_record import Books, EpochRecord
+from dynsel.samplers.epochs import Epochs
 from dynsel.samplers.feedback import EpochFeedback
 from dynsel.samplers.frame import as_frame, sample_columns
-from dynsel.samplers.loader import sampler_for, wrap_loader
-from dynsel.samplers.planning import Rounds, knobs, steps_by_epoch
-from dynsel.samplers.portrait import html_text, one_line
-from dynsel.samplers.ranks import decide_once, gather, num_ranks, this_rank
-from dynsel.samplers.rng import RandomStates
+from dynsel.samplers.loader import wrap_loader
+from dynsel.samplers.planning import knobs
+from dynsel.samplers.portrait import figure_of, html_text, one_line
+from dynsel.samplers.ranks import num_ranks, this_rank
 from dynsel.samplers.selection_sampler import SelectionSampler
+from dynsel.samplers.sizes import Sizes
 from dynsel.samplers.sources import Sources
+from dynsel.samplers.stage import Phase
+from dynsel.samplers.users_loader import sampler_for
 from dynsel.schedules import Schedule
-from dynsel.selection import class_balance
 from dynsel.selectors import CandidateSelector, Hybrid, Selector, selector_class
 
 __all__ = ["SelectionController"]
-
-
-# Keys of the selection's state.
-_STATE = ("epoch", "selector", "sampler", "books", "sources", "rng", "round", "rest")
-
-
-def _nothing() -> None:
-    return None
 
 
 class SelectionController:
@@ -72,8 +65,15 @@ class SelectionController:
             or leaves some out; default: row k of a batch is the k-th sample that was fed.
 
     Attributes:
-        epoch: The current one, from 0; -1 before the first.
-        driver: Whoever trains; `attach` another one than a loop written by hand.
+        selector: Selector that decides.
+        keep_ratio: Share of the training set that a selection holds, over the progress of training.
+        budget: Share of the full training's batches to spend; None = an epoch is one selection.
+        seed: As given.
+        books: What was trained on and how long it took; its records are `history`.
+        sources: Where labels and features come from.
+        chooser: How samples are chosen.
+        epochs: When they are.
+        arrivals: Which samples a batch holds.
 
     Raises:
         TypeError: If `selector` is no selector, `features` or `labels` can't be any, or a number is none.
@@ -113,42 +113,29 @@ class SelectionController:
         self.selector: Selector = Hybrid() if selector is None else selector
         self.keep_ratio, self.budget = knobs(keep_ratio, budget)
         self.seed = None if seed is None else check_seed("seed", seed)
-        self.where, self._collation = indices, Collation(None)
-        self._plain = PlainDriver(max_epochs)
-        self.driver: Driver = self._plain
+        driver = PlainDriver(max_epochs)
         self.books = Books(scores_batches=self.cuts_batches)
         self.sources = Sources(self.selector, features, labels, self.books)
-        self.rounds = None if self.budget is None else Rounds(self.budget)
-        self.chooser = Chooser(self.selector, self.keep_ratio, self.sources, self.books, self.rounds)
-        # Weak: workers of a loader that is part of a cycle take five seconds to stop when it is collected.
-        self._loader: Callable[[], Any] = _nothing
-        self._sampler: SelectionSampler | None = None
-        self._feedback: EpochFeedback | None = None
-        self._state_to_load: dict[str, Any] | None = None
-        self._reset()
-
-    def _reset(self) -> None:
-        self.epoch = -1
-        self.books.clear()
-        self._rng = RandomStates()
-        # Of the selection at hand: the keep ratio asked for, the share selected, how alike its classes are to all.
-        self._round = (math.nan, math.nan, math.nan)
-        if self.rounds is not None:
-            self.rounds.rest = 0.0
+        sizes = Sizes(self.selector, self.keep_ratio, self.budget)
+        self.chooser = Chooser(self.selector, sizes, self.sources, self.books)
+        self.epochs = Epochs(self.chooser, driver)
+        self.arrivals = Arrivals(indices)
 
     def forget(self) -> None:
         """Start afresh with the next loader, as a new controller would."""
-        self._sampler, self._feedback, self._loader = None, None, _nothing
-        self._state_to_load = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        state = {**vars(self), "driver": self._plain, "_loader": _nothing}
-        if self._sampler is not None and self._feedback is not None:
-            sampler = self._sampler.without_data(self.driver.batches_trained(self._sampler.delivered))
-            state |= {"_sampler": sampler, "_feedback": self._feedback.of(sampler)}
-        return state
+        self.epochs.forget()
 
     # ---------------------------------------------------------------- what is at hand
+    @property
+    def epoch(self) -> int:
+        """The current epoch, from 0; -1 before the first."""
+        return self.epochs.epoch
+
+    @property
+    def driver(self) -> Driver:
+        """Whoever trains; `attach` another one than a loop written by hand."""
+        return self.epochs.driver
+
     @property
     def sampler(self) -> SelectionSampler:
         """The sampler of the wrapped loader.
@@ -156,14 +143,12 @@ class SelectionController:
         Raises:
             RuntimeError: If no loader was wrapped yet.
         """
-        if self._sampler is None:
-            raise RuntimeError("no loader yet: call `wrap(loader)` first")
-        return self._sampler
+        return self.epochs.sampler
 
     @property
     def is_bound(self) -> bool:
         """Whether a loader was wrapped."""
-        return self._sampler is not None
+        return self.epochs.is_bound
 
     @property
     def feedback(self) -> EpochFeedback:
@@ -172,16 +157,12 @@ class SelectionController:
         Raises:
             RuntimeError: If no loader was wrapped yet.
         """
-        if self._feedback is None:
-            raise RuntimeError("no loader yet: call `wrap(loader)` first")
-        return self._feedback
+        return self.epochs.feedback
 
     @property
     def phase(self) -> Phase:
         """Where the epoch stands."""
-        if self._sampler is not None:
-            return self._sampler.phase
-        return Phase.OFF if self.driver.announces_epochs else Phase.AWAITED
+        return self.epochs.phase
 
     @property
     def cuts_batches(self) -> bool:
@@ -209,9 +190,8 @@ class SelectionController:
             RuntimeError: If no loader was wrapped yet.
         """
         self.flush()
-        return as_frame(
-            sample_columns(self.selector, self.sampler.dataset, self.sampler.pool, labels=self.sources.labels)
-        )
+        sampler = self.sampler
+        return as_frame(sample_columns(self.selector, sampler.dataset, sampler.whole.pool, labels=self.sources.labels))
 
     def plot(self) -> Any:
         """Uses of the samples, coverage over the epochs and the last scores, as a matplotlib Figure.
@@ -219,14 +199,8 @@ class SelectionController:
         Raises:
             RuntimeError: If no loader was wrapped yet.
         """
-        from dynsel.samplers.pictures import selection_figure  # a second that training shouldn't take
-
         self.flush()
-        title = f"{self.selector!r}: {self.sampler.num_total:,} samples"
-        scores = self.selector.notes.last_score
-        return selection_figure(
-            self.selector.usage.numpy(), self.history, None if scores is None else scores.numpy(), title
-        )
+        return figure_of(self)
 
     def __repr__(self) -> str:
         return one_line(self, type(self).__name__)
@@ -237,19 +211,15 @@ class SelectionController:
     # ---------------------------------------------------------------- attaching to a driver and to data
     def attach(self, driver: Driver) -> None:
         """Be driven by someone else from now on; one who announces epochs has to `begin_training` first."""
-        self.driver = driver
-        if self._sampler is not None and driver.announces_epochs:
-            self._sampler.enter(Phase.OFF)
+        self.epochs.attach(driver)
 
     def begin_training(self) -> None:
         """From here on epochs are decided."""
-        self.sampler.enter(Phase.AWAITED)
+        self.epochs.begin_training()
 
     def end_training(self) -> None:
         """Count what was trained on; no epoch begins after this."""
-        self.flush()
-        if self.phase.selects:
-            self.sampler.enter(Phase.OVER)
+        self.epochs.end_training()
 
     def wrap(
         self,
@@ -276,58 +246,15 @@ class SelectionController:
         world = num_ranks() if num_replicas is None else num_replicas
         place = this_rank() if rank is None and world > 1 else rank or 0
         sampler = sampler_for(loader, num_replicas=world, rank=place, shuffle=shuffle, shared=num_ranks() > 1)
-        if self.rounds is not None:
-            self.rounds.lay_out(sampler.full_batches())
-        sampler.keep_length(None if self.rounds is None else self.rounds.epoch_batches)
-        self._exchange(sampler)
-        sampler.follow(self._told_epoch)
-        wrapped = wrap_loader(loader, sampler, self)
+        self.chooser.sizes.lay_out(sampler)
+        self.epochs.follow(sampler, self.seed)
+        wrapped = wrap_loader(loader, sampler, self.epochs)
         self.chooser.bind(sampler)
-        self._look_at_collation(loader)
-        if self.driver.announces_epochs:
-            sampler.enter(Phase.AWAITED if before.selects else Phase.OFF)
-        elif self.epoch < 0:
-            sampler.enter(Phase.AWAITED)
-        self._loader = weakref.ref(wrapped)
+        # Nobody asks what a row is of where nothing is told of single samples.
+        if self.selector.wants or self.capture is not None or self.cuts_batches:
+            self.arrivals.look_at(loader, sampler.whole.pool)
+        self.epochs.feed(wrapped, before)
         return wrapped
-
-    def _exchange(self, sampler: SelectionSampler) -> None:
-        """Go on with another sampler, on the same data set from the same place."""
-        previous, self._sampler = self._sampler, sampler
-        counted = 0 if self._feedback is None else self._feedback.counted
-        self._feedback = EpochFeedback(sampler)
-        if previous is None or not previous.is_alike(sampler) or self._state_to_load is not None:
-            self._bind(sampler)
-            return
-        self._feedback.begin(counted)
-        if previous is not sampler:
-            sampler.load_state_dict(previous.state_dict(counted))
-
-    def _bind(self, sampler: SelectionSampler) -> None:
-        self._reset()
-        # Reading labels and making features is part of the price of choosing: the first epoch's record bears it.
-        with self.books.preparing():
-            # The order's seed must be the same on every rank, whatever each was seeded with.
-            seed = decide_once(lambda: sampler.seed if self.seed is None else self.seed)
-            sampler.reseed(seed)
-            self.sources.bind(sampler.dataset, sampler.pool, seed)
-        if self._state_to_load is not None:
-            state, self._state_to_load = self._state_to_load, None
-            self._load(state)
-
-    def _look_at_collation(self, loader: DataLoader[Any]) -> None:
-        """Refuse what would have numbers told of other samples; nobody asks where nothing is told of single ones."""
-        asks = self.selector.wants or self.capture is not None or self.cuts_batches
-        if self.where is not None or not asks:
-            return
-        self._collation = collation_of(loader, self.sampler.pool)
-        if self._collation.keeps_order is False:
-            name = getattr(loader.collate_fn, "__qualname__", type(loader.collate_fn).__name__)
-            raise ValueError(
-                f"the collate function {name} puts the samples of a batch into another order than they were fed in, so "
-                "that what a row tells would be taken for another sample's: let the batch hold each sample's index in "
-                "the data set and say where by `indices=`, a key of the batch or a function of it"
-            )
 
     # ---------------------------------------------------------------- epochs
     def set_epoch(self, epoch: int) -> None:
@@ -337,38 +264,7 @@ class SelectionController:
 
     def ensure_epoch(self, epoch: int) -> None:
         """Choose the samples of `epoch`, unless that is done already."""
-        sampler = self.sampler
-        awaited = sampler.phase is Phase.AWAITED
-        if epoch != self.epoch:
-            self.finish_epoch()
-            self._rng.restore(self._loader())
-            self._start(epoch)
-        else:
-            if awaited:
-                sampler.enter(Phase.DECIDED)
-            if not 0 < self.driver.batches_trained(sampler.delivered) < sampler.num_batches():
-                self._rng.restore(self._loader())
-            elif not awaited:
-                return
-        self.driver.epoch_decided()
-
-    def _start(self, epoch: int) -> None:
-        with self.books.preparing():
-            if self.rounds is not None and self.epoch >= 0 and self.sampler.has_left(self.feedback.counted):
-                self.sampler.go_on(epoch, self.feedback.counted)
-            else:
-                self._choose(epoch, self.epoch)
-            self.epoch = epoch
-            self.feedback.begin()
-        self.books.open(epoch, *self._round[1:])
-
-    def _choose(self, epoch: int, last: int, batch: int = 0) -> None:
-        chosen = self.chooser.choose(epoch, last, self.sampler, self.driver, self._loader(), batch)
-        self.sources.selected()
-        ratio = self.keep_ratio(self.chooser.progress(epoch, batch, self.driver))
-        share = ratio if self.cuts_batches else self.sampler.count / self.sampler.offered
-        codes = None if self.cuts_batches else self.sources.codes
-        self._round = ratio, share, math.nan if codes is None else class_balance(codes, chosen.indices)
+        self.epochs.ensure(epoch)
 
     def finish_epoch(self) -> EpochRecord | None:
         """Close the books of the current epoch; calling it again changes nothing.
@@ -376,49 +272,16 @@ class SelectionController:
         Returns:
             The record of the epoch, or None before the first one.
         """
-        self.flush()
-        if self.books.record is not None:
-            return self.books.close(self.selector.usage)
-        return self.history[-1] if self.history else None
+        return self.epochs.finish()
 
-    # ---------------------------------------------------------------- what the loader tells
-    def _told_epoch(self, epoch: int) -> None:
-        if self.phase is Phase.PINNED or self.driver.too_early:
-            return
-        if self.phase.selects:
-            self.ensure_epoch(epoch)
-        else:
-            self.sampler.begin(epoch)
-
-    def before_first_batch(self) -> None:
-        """The loader starts: its epoch must be decided by now."""
-        if self.phase is Phase.AWAITED:
-            self.ensure_epoch(self.sampler.epoch)
-        if self.phase is Phase.ENDED:
-            self.flush()
-            self.feedback.leave_order()
-            self.sampler.repeat()
-        self._rng.hand_over(self._loader())
-        self.driver.before_first_batch()
-
-    def next_round(self) -> None:
-        """The epoch goes on after its selection is used up: choose the next one, from all that was trained before."""
-        self.flush()
-        with self.books.preparing():
-            self.feedback.leave_order()
-            self._choose(self.epoch, self.epoch - 1, self.sampler.delivered)
-            # Now, whatever the workers: it may be drawn from the global generator.
-            self.sampler.draw()
-        self.books.add_round(*self._round[1:])
-
-    def waited(self, seconds: float) -> None:
-        """Training waited so long for data."""
-        self.books.add_waiting(seconds)
+    def flush(self) -> None:
+        """Hand everything trained on since the last flush to the selector, all ranks together."""
+        self.epochs.flush()
 
     # ---------------------------------------------------------------- feedback
     def indices(self, batch_idx: int) -> Tensor:
         """(B,) int64 data set indices of this rank's batch `batch_idx` of the current epoch."""
-        return self.sampler.dataset_indices(self.feedback.positions(batch_idx))
+        return self.sampler.whole.dataset_indices(self.feedback.positions(batch_idx))
 
     def weights(self, batch_idx: int) -> Tensor | None:
         """(B,) float32 loss weights of that batch; None when every sample counts alike."""
@@ -434,16 +297,7 @@ class SelectionController:
         Raises:
             ValueError: If it holds others than were fed, or fewer without `indices` to tell which.
         """
-        if self.where is not None:
-            self.feedback.arrange(batch_idx, self.sampler.positions_of(read_indices(self.where, batch)))
-            return
-        rows, known = self._collation.rows(batch), len(self.feedback.positions(batch_idx))
-        if rows not in (None, known):
-            raise ValueError(
-                f"batch {batch_idx} holds {rows} samples, but {known} were fed: where a collate function leaves some "
-                "out, nobody can tell which; let the batch hold each sample's index in the data set and say where by "
-                "`indices=`, a key of the batch or a function of it"
-            )
+        self.arrivals.enter(self.feedback, batch_idx, batch)
 
     def keep(self, batch_idx: int, positions: Tensor | None, size: int = 0) -> None:
         """Tell that only a part of a batch is trained on: see `EpochFeedback.keep`."""
@@ -466,7 +320,7 @@ class SelectionController:
         start = time.perf_counter()
         # Told whether or not all stay, so that a batch of another size is refused at once.
         self.keep(batch_idx, torch.arange(size), size)
-        kept = self.chooser.cut(self.feedback, batch_idx, self._round[0], losses)
+        kept = self.chooser.cut(self.feedback, batch_idx, self.epochs.round.keep_ratio, losses)
         self.add_scoring(0 if kept is None else size, time.perf_counter() - start)
         return kept
 
@@ -514,28 +368,10 @@ class SelectionController:
             # A copy: what ranks send each other of a view is the whole epoch's order.
             self.capture.put(self.feedback.positions(batch_idx).clone(), features)
 
-    def flush(self) -> None:
-        """Hand everything trained on since the last flush to the selector, all ranks together."""
-        if self.epoch < 0 or self._sampler is None:
-            return
-        done = self.driver.batches_trained(self._sampler.delivered)
-        if done > self.feedback.counted:
-            feedback = self.feedback.collect(done, self.selector.wants)
-            self.books.add_trained(len(feedback.indices))
-            self.selector.observe(feedback)
-        if self.capture is not None:
-            self.capture.merge(gather)
-
     # ---------------------------------------------------------------- planning
     def plan(self, max_epochs: int, max_steps: int = -1, steps: Callable[[int], int] | None = None) -> list[int]:
         """Optimiser steps of each epoch, as far as the keep ratio decides them; see `planning.steps_by_epoch`."""
-
-        def batches_at(progress: float) -> int:
-            if self.rounds is not None:
-                return self.rounds.epoch_batches
-            return self.sampler.num_batches(*self.chooser.fed(progress, self.sampler))
-
-        return steps_by_epoch(batches_at, max_epochs, max_steps, steps)
+        return self.chooser.sizes.plan(self.sampler, max_epochs, max_steps, steps)
 
     def total_steps(self, max_epochs: int, accumulate_grad_batches: int = 1) -> int:
         """Optimiser steps of a whole training, for schedulers that want to know (OneCycleLR, cosine)."""
@@ -544,19 +380,7 @@ class SelectionController:
     # ---------------------------------------------------------------- state
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to continue exactly; loads with `weights_only=True`. To be called on every rank."""
-        if self._sampler is None or self.epoch < 0:
-            return {}
-        self.flush()
-        return {
-            "epoch": self.epoch,
-            "selector": self.selector.state_dict(),
-            "sampler": self._sampler.state_dict(self.feedback.counted),
-            "books": self.books.state_dict(),
-            "sources": self.sources.state_dict(),
-            "rng": self._rng.state_dict(self._loader()),
-            "round": list(self._round),
-            "rest": None if self.rounds is None else self.rounds.rest,
-        }
+        return self.epochs.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict`; takes effect when a loader is wrapped, if that is still to come.
@@ -567,31 +391,4 @@ class SelectionController:
             ValueError: If it is of another selector, of one with other arguments, of another data set, or of another
                 version of dynsel.
         """
-        if not state:
-            return
-        if self._loader() is None:
-            self._state_to_load = state
-        else:
-            self._load(state)
-
-    def _load(self, state: dict[str, Any]) -> None:
-        check_keys("the selection", state, _STATE)
-        try:
-            check_integer("epoch", state["epoch"], at_least=0)
-            self._take(state)
-        except (AttributeError, IndexError, KeyError, RuntimeError, TypeError) as error:
-            raise ValueError(f"the state of the selection can't be read, the checkpoint is damaged: {error}") from error
-
-    def _take(self, state: dict[str, Any]) -> None:
-        # The selector first: it knows best what is wrong.
-        self.selector.load_state_dict(state["selector"])
-        self.sampler.load_state_dict(state["sampler"])
-        self.books.load_state_dict(state["books"])
-        self.sources.load_state_dict(state["sources"])
-        self.epoch = state["epoch"]
-        self.feedback.begin(state["sampler"]["batches"])
-        self._rng.load_state_dict(state["rng"])
-        ratio, share, balance = state["round"]
-        self._round = ratio, share, balance
-        if self.rounds is not None:
-            self.rounds.rest = state["rest"] or 0.0
+        self.epochs.load_state_dict(state)

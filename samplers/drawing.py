@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import RandomSampler, Sampler, SequentialSampler, SubsetRandomSampler
 
-__all__ = ["LeftBehind", "draw_epoch", "drawn", "index_dtype", "is_shuffle"]
+__all__ = ["LeftBehind", "draw_epoch", "drawn", "index_dtype", "is_shuffle", "told_length"]
 
 # A sampler that yields more indices than this times the length of the data set is taken for one without an end.
 MOST_PASSES = 10
@@ -33,7 +33,7 @@ def draw_epoch(base: Any, length: int, *, own_batches: bool = False) -> tuple[Te
         ValueError: If it has no end, or yields an index outside the data set.
     """
     name, groups = type(base).__name__, None
-    limit = max(_told_length(base), MOST_PASSES * length)
+    limit = max(told_length(base) or 0, MOST_PASSES * length)
     try:
         if own_batches:
             order, groups = _drawn_batches(base, limit)
@@ -53,11 +53,12 @@ def draw_epoch(base: Any, length: int, *, own_batches: bool = False) -> tuple[Te
     return order, groups
 
 
-def _told_length(base: Any) -> int:
+def told_length(base: Any) -> int | None:
+    """How many entries a sampler says it yields, or batches if it yields those; None if it doesn't say."""
     try:
         return len(base)
     except (TypeError, NotImplementedError):
-        return 0
+        return None
 
 
 def drawn(sampler: Iterable[int], limit: int | None = None) -> Tensor:

@@ -1,9 +1,8 @@
-"""What the selection needs to know of whoever trains, and where an epoch stands."""
+"""What the selection needs to know of whoever trains."""
 
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from enum import Enum, auto
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -12,66 +11,7 @@ from torch import Tensor
 from dynsel._lib.batches import cross_entropy
 from dynsel._lib.checks import check_integer
 
-__all__ = ["Driver", "Phase", "PlainDriver"]
-
-
-class Phase(Enum):
-    """Where the epoch of a sampler stands. `SelectionSampler.enter` allows these steps and no others:
-
-    | phase   | what it means                                                  | goes on to           |
-    |---------|----------------------------------------------------------------|----------------------|
-    | OFF     | training hasn't begun: the whole data set is fed (to a tuner)  | AWAITED              |
-    | AWAITED | training runs, the selection of its next epoch isn't decided   | DECIDED              |
-    | DECIDED | the selection stands, none of its batches was fetched          | RUNNING, PINNED      |
-    | PINNED  | as DECIDED; what a loader says of its epoch is passed over     | RUNNING              |
-    | RUNNING | batches are being fetched                                      | ENDED, PINNED        |
-    | ENDED   | the last batch was fetched; the next one begins a repetition   | RUNNING, PINNED      |
-    | OVER    | training has ended; what was decided last still stands         | OFF                  |
-
-    Where a selection stands (DECIDED, PINNED, RUNNING, ENDED), another may be decided (DECIDED) or another loader be
-    wrapped (AWAITED). While training runs it may end (OVER) or break off (OFF). A step to the phase at hand changes
-    nothing. While a phase is OFF or AWAITED, lengths are those of the whole data set: whoever asks for them then
-    (checks at the start of a fit) must not take an epoch's for that of all.
-    """
-
-    OFF = auto()
-    AWAITED = auto()
-    DECIDED = auto()
-    PINNED = auto()
-    RUNNING = auto()
-    ENDED = auto()
-    OVER = auto()
-
-    @property
-    def selects(self) -> bool:
-        """Whether training runs, so that epochs are decided and what is trained on counts."""
-        return self not in (Phase.OFF, Phase.OVER)
-
-    @property
-    def is_undecided(self) -> bool:
-        """Whether no epoch's selection stands, so that lengths are those of the whole data set."""
-        return self in (Phase.OFF, Phase.AWAITED)
-
-    def may_become(self, phase: Phase) -> bool:
-        """Whether the table has a step from here to another phase; staying always counts.
-
-        Args:
-            phase: The phase that comes next.
-        """
-        return phase is self or phase in _STEPS[self]
-
-
-_ENDS = {Phase.OVER, Phase.OFF}
-_ANOTHER = {Phase.DECIDED, Phase.AWAITED} | _ENDS
-_STEPS = {
-    Phase.OFF: {Phase.AWAITED},
-    Phase.AWAITED: {Phase.DECIDED} | _ENDS,
-    Phase.DECIDED: {Phase.RUNNING, Phase.PINNED} | _ANOTHER,
-    Phase.PINNED: {Phase.RUNNING} | _ANOTHER,
-    Phase.RUNNING: {Phase.ENDED, Phase.PINNED} | _ANOTHER,
-    Phase.ENDED: {Phase.RUNNING, Phase.PINNED} | _ANOTHER,
-    Phase.OVER: {Phase.OFF},
-}
+__all__ = ["Driver", "PlainDriver"]
 
 
 @runtime_checkable

@@ -63,8 +63,8 @@ class EpochFeedback:
     def leave_order(self) -> None:
         """The epoch goes on with another order: remember batches that were handed out and not collected yet."""
         sampler, weights = self.sampler, self.sampler.weights
-        for b in range(max(self.counted, sampler.first_batch), sampler.delivered):
-            self._former[b] = sampler.batch(b), sampler.used(b, b + 1), weights
+        for b in range(max(self.counted, sampler.first_batch), sampler.stage.delivered):
+            self._former[b] = sampler.part.batch(b), sampler.part.used(b, b + 1), weights
 
     # ---------------------------------------------------------------- a batch
     def positions(self, batch_idx: int) -> Tensor:
@@ -100,7 +100,7 @@ class EpochFeedback:
                 "for. Where batches are fetched ahead of training, give `keep_ratio` without `budget`: an epoch then "
                 "has one selection"
             )
-        return self.sampler.batch(batch_idx)
+        return self.sampler.part.batch(batch_idx)
 
     def arrange(self, batch_idx: int, positions: Tensor) -> None:
         """Enter which samples a batch holds, row by row: in another order than they were fed, or not all of them.
@@ -119,7 +119,7 @@ class EpochFeedback:
         places = np.searchsorted(fed, held).clip(max=len(fed) - 1)
         wrong = (fed[places] != held) | (times > counts[places])
         if wrong.any():
-            index = int(self.sampler.dataset_indices(torch.from_numpy(held[wrong]))[0])
+            index = int(self.sampler.whole.dataset_indices(torch.from_numpy(held[wrong]))[0])
             raise ValueError(
                 f"batch {batch_idx} holds sample {index} by its own account, which was not fed (so often): "
                 "`indices` must give the positions in the data set that its items were read from"
@@ -204,7 +204,7 @@ class EpochFeedback:
             used = torch.cat(self._of_replicas(torch.cat([self.positions(b) for b in batches])))
         else:
             former = [self._former[b][1] for b in batches if b in self._former]
-            used = torch.cat([*former, self.sampler.used(self.counted + len(former), done)])
+            used = torch.cat([*former, self.sampler.part.used(self.counted + len(former), done)])
         values = {name: self._in_order(self._of_replicas(self._own(name, batches)), used) for name in sorted(wants)}
         self._told, self.counted = {}, done
         self._former = {b: known for b, known in self._former.items() if b >= done}

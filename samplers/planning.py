@@ -182,6 +182,10 @@ class Rounds:
         self.rest = 0.0
         return batches
 
+    def take_up(self, rest: float) -> None:
+        """Go on where `rest` was this."""
+        self.rest = rest
+
     def _exact(self, share: float) -> float:
         return max(1.0, min(self.full_batches, share * self.epoch_batches / self.budget))
 

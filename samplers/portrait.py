@@ -13,7 +13,7 @@ from dynsel.schedules import Constant
 if TYPE_CHECKING:
     from dynsel.samplers.controller import SelectionController
 
-__all__ = ["facts", "html_text", "one_line"]
+__all__ = ["facts", "figure_of", "html_text", "one_line"]
 
 
 def one_line(controller: SelectionController, name: str) -> str:
@@ -70,11 +70,27 @@ def html_text(controller: SelectionController, name: str) -> str:
     return f'{table}<img alt="uses, coverage and scores" src="data:image/png;base64,{image}">'
 
 
+def figure_of(controller: SelectionController) -> Any:
+    """Uses of the samples, coverage over the epochs and the last scores, as a matplotlib Figure.
+
+    Args:
+        controller: What decides the selections, all that was trained on counted.
+    """
+    from dynsel.samplers.pictures import selection_figure  # a second that training shouldn't take
+
+    selector = controller.selector
+    title = f"{selector!r}: {controller.sampler.num_total:,} samples"
+    scores = selector.notes.last_score
+    return selection_figure(
+        selector.usage.numpy(), controller.history, None if scores is None else scores.numpy(), title
+    )
+
+
 def _arguments(controller: SelectionController) -> dict[str, Any]:
     ratio = controller.keep_ratio
     found: dict[str, Any] = {"keep_ratio": ratio.value if isinstance(ratio, Constant) else ratio}
-    if (budget := getattr(controller, "budget", None)) is not None:
-        found["budget"] = budget
+    if controller.budget is not None:
+        found["budget"] = controller.budget
     return found if controller.seed is None else {**found, "seed": controller.seed}
 
 

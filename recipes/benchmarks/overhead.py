@@ -89,11 +89,10 @@ def measure(
     sampler = controller.sampler
 
     def order() -> None:
-        sampler.draw()
-        sampler.local_order()
+        assert len(sampler.part.order)
 
     def books() -> None:
-        sampler.deliver(sampler.num_batches())
+        sampler.stage.deliver(sampler.num_batches())
         controller.finish_epoch()
 
     rows = []

@@ -32,8 +32,7 @@ from support import (
 )
 from torch.utils.data import DataLoader, WeightedRandomSampler
 
-from dynsel.callbacks import DynamicSelection
-from dynsel.callbacks import lightning_driver as _lightning
+from dynsel.callbacks import DynamicSelection, lightning_driver, lightning_names
 
 
 # ---------------------------------------------------------------- checkpoints beside other setups
@@ -151,7 +150,7 @@ def assert_public_route(error: pytest.ExceptionInfo[RuntimeError], name: str) ->
     assert "SelectionController" in text
 
 
-@pytest.mark.parametrize("path", _lightning.NEEDED)
+@pytest.mark.parametrize("path", lightning_driver.NEEDED)
 def test_a_missing_name_is_one_clear_error(monkeypatch, path):
     t, callback = trainer(), selection()
     remove(monkeypatch, t, path)
@@ -179,9 +178,11 @@ def test_a_missing_name_ends_the_fit_before_it_begins(monkeypatch):
 
 
 def test_every_private_name_in_use_is_checked():
-    source = Path(_lightning.__file__).read_text()
+    source = Path(lightning_driver.__file__).read_text()
     used = set(re.findall(r"\b(?:loop|trainer|source|combined|progress|current)\.(_[a-z]\w*)", source))
-    checked = {name for path in (*_lightning.NEEDED, *_lightning.NEEDED_OF_LOADER) for name in path.split(".")}
+    checked = {
+        name for path in (*lightning_driver.NEEDED, *lightning_driver.NEEDED_OF_LOADER) for name in path.split(".")
+    }
     assert used - checked == set()
     assert used >= {"_data_source", "_combined_loader", "_data_fetcher"}
 
@@ -299,7 +300,7 @@ def test_setting_the_epoch_earlier_resumes_exactly(tmp_path, upstream, sizes, wo
 # ---------------------------------------------------------------- Lightning's other name
 def test_pytorch_lightning_need_not_be_there(monkeypatch):
     monkeypatch.setitem(sys.modules, "pytorch_lightning", None)
-    assert _lightning._callback_classes() == [pl.Callback]
+    assert lightning_names._callback_classes() == [pl.Callback]
 
 
 def test_pytorch_lightning(tmp_path):

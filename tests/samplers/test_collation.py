@@ -188,7 +188,7 @@ def test_batches_tell_which_samples_they_hold(sampler, where):
         selection.observe(step, per_sample_loss=10.0 * batch[1])
     selection.finish_epoch()
     [told] = selection.selector.heard
-    indices = selection.sampler.dataset_indices(told.indices)
+    indices = selection.sampler.whole.dataset_indices(told.indices)
     assert told.per_sample_loss.tolist() == (10.0 * indices).tolist()
     assert len(set(indices.tolist())) == (20 if sampler is None else 15)
 

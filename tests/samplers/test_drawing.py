@@ -1,4 +1,4 @@
-"""Orders as torch's samplers draw them, and types that hold them."""
+"""What a sampler of the user's yields is drawn as it would draw itself."""
 
 from __future__ import annotations
 
@@ -7,12 +7,9 @@ from typing import Any
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.utils.data import (
-    RandomSampler,
-    SequentialSampler,
-)
+from torch.utils.data import RandomSampler, SequentialSampler
 
-from dynsel.samplers.drawing import drawn, index_dtype
+from dynsel.samplers.drawing import drawn, index_dtype, told_length
 
 
 @given(st.integers(1, 40), st.integers(1, 90), st.booleans(), st.booleans())
@@ -35,3 +32,11 @@ def test_a_saved_order_holds_every_position():
     """Positions go up to one less than the length."""
     assert [index_dtype(n) for n in (1, 2**31, 2**31 + 1, 10**10)] == [torch.int32] * 2 + [torch.int64] * 2
     assert torch.tensor(2**31 - 1).to(index_dtype(2**31)).item() == 2**31 - 1
+
+
+def test_who_does_not_tell_a_length_has_none():
+    class Unsized:
+        def __len__(self) -> int:
+            raise NotImplementedError
+
+    assert [told_length(base) for base in (range(3), iter(range(3)), Unsized())] == [3, None, None]

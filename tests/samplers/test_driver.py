@@ -1,8 +1,6 @@
-"""Who trains, and where an epoch stands."""
+"""Who trains, and the phases that their epochs go through."""
 
 from __future__ import annotations
-
-from itertools import product
 
 import pytest
 import torch
@@ -10,37 +8,6 @@ from support import BATCHES, Sizes, train_loader
 from torch.utils.data import DataLoader
 
 from dynsel.samplers import Driver, Phase, PlainDriver, SelectionController, SelectionSampler
-
-STEPS = {
-    "OFF": "AWAITED",
-    "AWAITED": "DECIDED OFF OVER",
-    "DECIDED": "RUNNING PINNED AWAITED OFF OVER",
-    "PINNED": "RUNNING DECIDED AWAITED OFF OVER",
-    "RUNNING": "ENDED PINNED DECIDED AWAITED OFF OVER",
-    "ENDED": "RUNNING PINNED DECIDED AWAITED OFF OVER",
-    "OVER": "OFF",
-}
-
-
-@pytest.mark.parametrize(("before", "after"), list(product(Phase, Phase)))
-def test_an_epoch_takes_only_the_steps_of_the_table(before, after):
-    wanted = before is after or after.name in STEPS[before.name].split()
-    assert before.may_become(after) == wanted
-
-
-def test_the_documented_table_names_every_phase():
-    rows = [line.split("|") for line in (Phase.__doc__ or "").splitlines() if line.strip().startswith("|")]
-    table = {row[1].strip(): row[3].replace(",", " ").split() for row in rows[2:]}
-    assert set(table) == {phase.name for phase in Phase}
-    for name, steps in table.items():
-        assert set(steps) <= set(STEPS[name].split())
-
-
-def test_a_step_out_of_order_is_a_clear_error():
-    sampler = SelectionSampler(range(4))
-    sampler.enter(Phase.OFF)
-    with pytest.raises(RuntimeError, match="an epoch can't go from OFF to DECIDED; `set_epoch` and the loader do it"):
-        sampler.select([1])
 
 
 def plain() -> SelectionController:
@@ -57,9 +24,9 @@ def test_a_plain_loop_goes_through_the_phases():
     batches = iter(loader)
     assert selection.phase is Phase.DECIDED
     next(batches)
-    assert (selection.phase, selection.sampler.delivered) == (Phase.RUNNING, 1)
+    assert (selection.phase, selection.sampler.stage.delivered) == (Phase.RUNNING, 1)
     assert len(list(batches)) == 2
-    assert (selection.phase, selection.sampler.delivered) == (Phase.ENDED, 3)
+    assert (selection.phase, selection.sampler.stage.delivered) == (Phase.ENDED, 3)
     selection.set_epoch(1)
     assert (selection.phase, len(loader)) == (Phase.PINNED, 10)
     # What a loader counts by itself is passed over until the first batch.
@@ -149,5 +116,5 @@ def test_progress_of_a_plain_loop_is_that_of_its_epochs():
 def test_a_sampler_alone_is_decided():
     sampler = SelectionSampler(range(10), seed=0)
     sampler.select([1, 2, 3])
-    assert (sampler.phase, len(sampler)) == (Phase.DECIDED, 3)
+    assert (sampler.stage.phase, len(sampler)) == (Phase.DECIDED, 3)
     assert sorted(batch.item() for batch in DataLoader(range(10), sampler=sampler)) == [1, 2, 3]

@@ -262,5 +262,5 @@ def test_a_distributed_sampler_gives_its_seed_and_shuffle():
 def test_an_order_that_is_no_plain_permutation_is_drawn_on_one_rank_for_all():
     loader = DataLoader(Indexed(), 4, sampler=WeightedRandomSampler([1.0] * 40, 40))
     sampler = sampler_for(loader, num_replicas=2, rank=0)
-    assert (sampler.base, sampler.shared) == (loader.sampler, True)
-    assert sampler_for(DataLoader(Indexed(), 4, shuffle=True), num_replicas=2, rank=0).base is None
+    assert (sampler.whole.base, sampler.whole.shared) == (loader.sampler, True)
+    assert sampler_for(DataLoader(Indexed(), 4, shuffle=True), num_replicas=2, rank=0).whole.base is None

@@ -10,7 +10,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import (
-    DataLoader,
     DistributedSampler,
     RandomSampler,
     SequentialSampler,
@@ -18,7 +17,7 @@ from torch.utils.data import (
     WeightedRandomSampler,
 )
 
-from dynsel.samplers import SelectionSampler, sampler_for, selection_sampler
+from dynsel.samplers import SelectionSampler, selection_sampler
 from dynsel.selection import Selection
 
 N = 23
@@ -167,27 +166,11 @@ def test_a_base_is_told_the_epoch():
     assert list(sampler) == torchs(3, seed=6)
 
 
-@pytest.mark.parametrize(
-    ("name", "known"),
-    [("sequential", True), ("random", True), ("fewer", False), ("weighted", False), ("list", False)],
-)
-def test_whether_the_length_is_known_before_the_draw(name, known):
-    assert SelectionSampler(DATA, base=bases()[name]).is_permutation == known
-
-
 def test_a_base_that_draws_none_of_the_selected():
     sampler = SelectionSampler(DATA, base=[1, 2, 3])
     sampler.select([8])
     with pytest.raises(ValueError, match="epoch 0: the sampler drew none of the selected samples"):
         list(sampler)
-
-
-def test_the_sampler_of_a_loader():
-    assert isinstance(sampler_for(DataLoader(DATA)).base, SequentialSampler)
-    assert isinstance(sampler_for(DataLoader(DATA, shuffle=True)).base, RandomSampler)
-    assert sampler_for(DataLoader(DATA, shuffle=True), num_replicas=2, rank=1).base is None
-    loader = DataLoader(DATA, sampler=DistributedSampler(DATA, num_replicas=2, rank=0, seed=9))
-    assert list(sampler_for(loader, num_replicas=2, rank=1)) == torchs(0, seed=9, world=2, rank=1)
 
 
 # ---------------------------------------------------------------- batches
@@ -204,19 +187,19 @@ def test_batches_are_those_of_the_order(chosen, world, batch_size, drop_last):
         count = len(mine) // batch_size if drop_last else -(-len(mine) // batch_size)
         assert sampler.num_batches() == sampler.num_batches(len(chosen)) == count
         for b in range(count):
-            assert sampler.batch(b).tolist() == mine[b * batch_size : (b + 1) * batch_size]
+            assert sampler.part.batch(b).tolist() == mine[b * batch_size : (b + 1) * batch_size]
         fed += mine[: count * batch_size]
     # What all ranks together used is known on each of them.
-    assert all(Counter(sampler.used(0, sampler.num_batches()).tolist()) == Counter(fed) for sampler in ranks)
+    assert all(Counter(sampler.part.used(0, sampler.num_batches()).tolist()) == Counter(fed) for sampler in ranks)
 
 
 def test_used_runs_join_up():
     sampler = batched(SelectionSampler(DATA, num_replicas=2, rank=1, seed=0))
     sampler.select(range(1, 18))
-    whole = sampler.used(0, 3).tolist()
-    assert sampler.used(0, 1).tolist() + sampler.used(1, 3).tolist() == whole
-    assert [sampler.position(b) for b in range(4)] == [0, 8, 16, 18]  # 17 samples, padded to 18
-    assert sampler.used(2, 2).tolist() == []
+    whole = sampler.part.used(0, 3).tolist()
+    assert sampler.part.used(0, 1).tolist() + sampler.part.used(1, 3).tolist() == whole
+    assert [sampler.part.position(b) for b in range(4)] == [0, 8, 16, 18]  # 17 samples, padded to 18
+    assert sampler.part.used(2, 2).tolist() == []
 
 
 # ---------------------------------------------------------------- state
@@ -235,8 +218,8 @@ def test_a_state_goes_on_where_it_was_taken(chosen, world, batches, epoch):
         resumed.set_epoch(epoch)  # as a trainer does again after a resume
         assert list(resumed) == list(sampler)[done * 4 :]
         assert resumed.num_batches() == sampler.num_batches()
-        assert [resumed.batch(b).tolist() for b in range(done, resumed.num_batches())] == [
-            sampler.batch(b).tolist() for b in range(done, sampler.num_batches())
+        assert [resumed.part.batch(b).tolist() for b in range(done, resumed.num_batches())] == [
+            sampler.part.batch(b).tolist() for b in range(done, sampler.num_batches())
         ]
         for s in (sampler, resumed):
             s.set_epoch(epoch + 1)
@@ -249,7 +232,7 @@ def test_a_state_goes_on_on_another_number_of_ranks(before, after):
     sampler = batched(SelectionSampler(DATA, seed=3, num_replicas=before), batch_size=2)
     sampler.select(chosen)
     state = saved(sampler.state_dict(2))
-    rest = Counter(sampler.draw().tolist()) - Counter(sampler.used(0, 2).tolist())
+    rest = Counter(sampler.draw().tolist()) - Counter(sampler.part.used(0, 2).tolist())
     fed: Counter[int] = Counter()
     for rank in range(after):
         resumed = batched(SelectionSampler(DATA, seed=0, num_replicas=after, rank=rank), batch_size=2)
@@ -339,8 +322,6 @@ def test_a_data_set_that_changes_its_length():
 
 
 # ---------------------------------------------------------------- large data sets
-
-
 def test_the_order_is_handed_out_in_chunks(monkeypatch):
     monkeypatch.setattr(selection_sampler, "CHUNK", 3)
     sampler = SelectionSampler(DATA, seed=0)

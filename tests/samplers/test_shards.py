@@ -28,7 +28,7 @@ def shards(size: int, world: int, *, batch_size: int = 4, drop_last: bool = Fals
 
 
 def batches(sampler: SelectionSampler, start: int = 0) -> list[list[int]]:
-    return [sampler.batch(b).tolist() for b in range(start, sampler.num_batches())]
+    return [sampler.part.batch(b).tolist() for b in range(start, sampler.num_batches())]
 
 
 def test_every_size_and_world():
@@ -72,7 +72,7 @@ def test_batches_are_cut_alike_on_all_ranks(size, world, batch_size, drop_last):
         assert sum(shapes[0]) == -(-size // world)
     # What counts as used is what the ranks were fed, in any two parts of the epoch.
     half = len(shapes[0]) // 2
-    used = [ranks[0].used(0, half).tolist(), ranks[-1].used(half, len(shapes[0])).tolist()]
+    used = [ranks[0].part.used(0, half).tolist(), ranks[-1].part.used(half, len(shapes[0])).tolist()]
     assert used == [interleave([rank[:half] for rank in cut]), interleave([rank[half:] for rank in cut])]
 
 
@@ -122,7 +122,7 @@ def test_one_process_after_several_keeps_to_the_seeded_order():
 
 def test_length_is_the_whole_set_while_planning():
     sampler = shards(5, 2)[0]
-    sampler.enter(Phase.AWAITED)
+    sampler.stage.enter(Phase.AWAITED)
     assert (len(sampler), sampler.num_batches()) == (49, 13)
-    sampler.enter(Phase.DECIDED)
+    sampler.stage.enter(Phase.DECIDED)
     assert (len(sampler), sampler.num_batches()) == (3, 1)

@@ -1,0 +1,335 @@
+"""When epochs and rounds begin and end, and what of them a restart needs."""
+
+from __future__ import annotations
+
+import math
+import weakref
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from torch.utils.data import DataLoader
+
+from dynsel._lib.checks import check_integer, check_keys
+from dynsel.samplers.choosing import Chooser
+from dynsel.samplers.driver import Driver
+from dynsel.samplers.epoch_record import EpochRecord
+from dynsel.samplers.feedback import EpochFeedback
+from dynsel.samplers.ranks import decide_once, gather
+from dynsel.samplers.rng import RandomStates
+from dynsel.samplers.selection_sampler import SelectionSampler
+from dynsel.samplers.stage import Phase
+from dynsel.selection import class_balance
+
+__all__ = ["Epochs", "Round"]
+
+# Keys of the selection's state.
+_STATE = ("epoch", "selector", "sampler", "books", "sources", "rng", "round", "rest")
+
+
+def _nothing() -> None:
+    return None
+
+
+class Round(NamedTuple):
+    """The selection at hand.
+
+    Attributes:
+        keep_ratio: The share of the data asked for, in (0, 1].
+        share: The share selected.
+        balance: How alike its class shares are to those of the data, in [0, 1]; NaN where that isn't known.
+    """
+
+    keep_ratio: float = math.nan
+    share: float = math.nan
+    balance: float = math.nan
+
+
+class Epochs:
+    """Has the samples of each epoch chosen at the right time, and what was trained on counted.
+
+    It is the loader's `Follower`: it is told when batches are about to be fetched.
+
+    Args:
+        chooser: Chooses, by its selector, sources and sizes.
+        driver: Whoever trains, until another one is attached; a copy goes back to this one.
+
+    Attributes:
+        epoch: The current one, from 0; -1 before the first.
+        driver: Whoever trains.
+        round: The selection at hand.
+    """
+
+    def __init__(self, chooser: Chooser, driver: Driver) -> None:
+        self.chooser, self.selector, self.books = chooser, chooser.selector, chooser.books
+        self.driver = self._first_driver = driver
+        self.forget()
+        self._restart()
+
+    def _restart(self) -> None:
+        self.epoch = -1
+        self.books.clear()
+        self._rng = RandomStates()
+        self.round = Round()
+        self.chooser.sizes.restart()
+
+    def forget(self) -> None:
+        """Start afresh with the next loader."""
+        self._sampler: SelectionSampler | None = None
+        self._feedback: EpochFeedback | None = None
+        # Weak: workers of a loader that is part of a cycle take five seconds to stop when it is collected.
+        self._loader: Callable[[], Any] = _nothing
+        self._state_to_load: dict[str, Any] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = {**vars(self), "driver": self._first_driver, "_loader": _nothing}
+        if self._sampler is not None and self._feedback is not None:
+            trained = self.driver.batches_trained(self._sampler.stage.delivered)
+            sampler = self._sampler.without_data(trained)
+            state |= {"_sampler": sampler, "_feedback": self._feedback.of(sampler)}
+        return state
+
+    # ---------------------------------------------------------------- driver and loader
+    @property
+    def is_bound(self) -> bool:
+        """Whether there is a sampler."""
+        return self._sampler is not None
+
+    @property
+    def sampler(self) -> SelectionSampler:
+        """The sampler of the wrapped loader.
+
+        Raises:
+            RuntimeError: If no loader was wrapped yet.
+        """
+        if self._sampler is None:
+            raise RuntimeError("no loader yet: call `wrap(loader)` first")
+        return self._sampler
+
+    @property
+    def feedback(self) -> EpochFeedback:
+        """What the batches of the current epoch held, and what was told of them.
+
+        Raises:
+            RuntimeError: If no loader was wrapped yet.
+        """
+        if self._feedback is None:
+            raise RuntimeError("no loader yet: call `wrap(loader)` first")
+        return self._feedback
+
+    @property
+    def phase(self) -> Phase:
+        """Where the epoch stands."""
+        if self._sampler is not None:
+            return self._sampler.stage.phase
+        return Phase.OFF if self.driver.announces_epochs else Phase.AWAITED
+
+    def attach(self, driver: Driver) -> None:
+        """Be driven by someone else; one who announces epochs has to `begin_training` first."""
+        self.driver = driver
+        if self._sampler is not None and driver.announces_epochs:
+            self._sampler.stage.enter(Phase.OFF)
+
+    def follow(self, sampler: SelectionSampler, seed: int | None) -> None:
+        """Go on with this sampler: from the same place if it is of the same data set, from the start otherwise.
+
+        Args:
+            sampler: Of a loader that is about to be wrapped.
+            seed: Of order and selector; None = the sampler's.
+
+        Raises:
+            ValueError: If features or labels don't fit the data set.
+        """
+        previous, self._sampler = self._sampler, sampler
+        counted = 0 if self._feedback is None else self._feedback.counted
+        self._feedback = EpochFeedback(sampler)
+        if previous is None or not previous.whole.is_alike(sampler.whole) or self._state_to_load is not None:
+            self._bind(sampler, seed)
+        else:
+            self._feedback.begin(counted)
+            if previous is not sampler:
+                sampler.load_state_dict(previous.state_dict(counted))
+        sampler.follow(self._told_epoch)
+
+    def _bind(self, sampler: SelectionSampler, seed: int | None) -> None:
+        self._restart()
+        # Reading labels and making features is part of the price of choosing: the first epoch's record bears it.
+        with self.books.preparing():
+            # The order's seed must be the same on every rank, whatever each was seeded with.
+            seed = decide_once(lambda: sampler.whole.seed if seed is None else seed)
+            sampler.whole.reseed(seed)
+            self.chooser.sources.bind(sampler.dataset, sampler.whole.pool, seed)
+        if self._state_to_load is not None:
+            state, self._state_to_load = self._state_to_load, None
+            self._load(state)
+
+    def feed(self, loader: DataLoader[Any], before: Phase) -> None:
+        """Feed through this loader, which has the sampler.
+
+        Args:
+            loader: The wrapped one.
+            before: Where the epoch stood before there was this sampler.
+        """
+        if self.driver.announces_epochs:
+            self.sampler.stage.enter(Phase.AWAITED if before.selects else Phase.OFF)
+        elif self.epoch < 0:
+            self.sampler.stage.enter(Phase.AWAITED)
+        self._loader = weakref.ref(loader)
+
+    # ---------------------------------------------------------------- epochs
+    def begin_training(self) -> None:
+        """From here on epochs are decided."""
+        self.sampler.stage.enter(Phase.AWAITED)
+
+    def end_training(self) -> None:
+        """Count what was trained on; no epoch begins after this."""
+        self.flush()
+        if self.phase.selects:
+            self.sampler.stage.enter(Phase.OVER)
+
+    def ensure(self, epoch: int) -> None:
+        """Choose the samples of `epoch`, unless that is done already."""
+        sampler, stage = self.sampler, self.sampler.stage
+        awaited = stage.phase is Phase.AWAITED
+        if epoch != self.epoch:
+            self.finish()
+            self._rng.restore(self._loader())
+            self._start(epoch)
+        else:
+            if awaited:
+                stage.enter(Phase.DECIDED)
+            if not 0 < self.driver.batches_trained(stage.delivered) < sampler.num_batches():
+                self._rng.restore(self._loader())
+            elif not awaited:
+                return
+        self.driver.epoch_decided()
+
+    def _start(self, epoch: int) -> None:
+        with self.books.preparing():
+            counted = self.feedback.counted
+            if self.chooser.sizes.rounds is not None and self.epoch >= 0 and self.sampler.has_left(counted):
+                self.sampler.go_on(epoch, counted)
+            else:
+                self._choose(epoch, self.epoch)
+            self.epoch = epoch
+            self.feedback.begin()
+        self.books.open(epoch, self.round.share, self.round.balance)
+
+    def _choose(self, epoch: int, last: int, batch: int = 0) -> None:
+        chooser, sampler = self.chooser, self.sampler
+        chosen = chooser.choose(epoch, last, sampler, self.driver, self._loader(), batch)
+        chooser.sources.selected()
+        ratio = chooser.sizes.keep_ratio(chooser.sizes.progress(epoch, batch, self.driver))
+        if chooser.cuts_batches:
+            self.round = Round(ratio, ratio)
+            return
+        codes = chooser.sources.codes
+        balance = math.nan if codes is None else class_balance(codes, chosen.indices)
+        self.round = Round(ratio, sampler.count / sampler.offered, balance)
+
+    def finish(self) -> EpochRecord | None:
+        """Close the books of the current epoch; calling it again changes nothing.
+
+        Returns:
+            The record of the epoch, or None before the first one.
+        """
+        self.flush()
+        if self.books.record is not None:
+            return self.books.close(self.selector.usage)
+        return self.books.history[-1] if self.books.history else None
+
+    def flush(self) -> None:
+        """Hand everything trained on since the last flush to the selector, all ranks together."""
+        if self.epoch < 0 or self._sampler is None:
+            return
+        done = self.driver.batches_trained(self._sampler.stage.delivered)
+        if done > self.feedback.counted:
+            feedback = self.feedback.collect(done, self.selector.wants)
+            self.books.add_trained(len(feedback.indices))
+            self.selector.observe(feedback)
+        if self.chooser.sources.capture is not None:
+            self.chooser.sources.capture.merge(gather)
+
+    # ---------------------------------------------------------------- what the loader tells
+    def _told_epoch(self, epoch: int) -> None:
+        if self.phase is Phase.PINNED or self.driver.too_early:
+            return
+        if self.phase.selects:
+            self.ensure(epoch)
+        else:
+            self.sampler.begin(epoch)
+
+    def before_first_batch(self) -> None:
+        """The loader starts: its epoch must be decided by now."""
+        if self.phase is Phase.AWAITED:
+            self.ensure(self.sampler.epoch)
+        if self.phase is Phase.ENDED:
+            self.flush()
+            self.feedback.leave_order()
+            self.sampler.repeat()
+        self._rng.hand_over(self._loader())
+        self.driver.before_first_batch()
+
+    def next_round(self) -> None:
+        """The epoch goes on after its selection is used up: choose the next one, from all that was trained before."""
+        self.flush()
+        with self.books.preparing():
+            self.feedback.leave_order()
+            self._choose(self.epoch, self.epoch - 1, self.sampler.stage.delivered)
+            # Now, whatever the workers: it may be drawn from the global generator.
+            self.sampler.draw()
+        self.books.add_round(self.round.share, self.round.balance)
+
+    def waited(self, seconds: float) -> None:
+        """Training waited so long for data."""
+        self.books.add_waiting(seconds)
+
+    # ---------------------------------------------------------------- state
+    def state_dict(self) -> dict[str, Any]:
+        """Everything needed to continue exactly; loads with `weights_only=True`. To be called on every rank."""
+        if self._sampler is None or self.epoch < 0:
+            return {}
+        self.flush()
+        return {
+            "epoch": self.epoch,
+            "selector": self.selector.state_dict(),
+            "sampler": self._sampler.state_dict(self.feedback.counted),
+            "books": self.books.state_dict(),
+            "sources": self.chooser.sources.state_dict(),
+            "rng": self._rng.state_dict(self._loader()),
+            "round": list(self.round),
+            "rest": self.chooser.sizes.rest,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from `state_dict`; takes effect when a loader is wrapped, if that is still to come.
+
+        Raises:
+            ValueError: If it is of another selector, of one with other arguments, of another data set, or of another
+                version of dynsel.
+        """
+        if not state:
+            return
+        if self._loader() is None:
+            self._state_to_load = state
+        else:
+            self._load(state)
+
+    def _load(self, state: dict[str, Any]) -> None:
+        check_keys("the selection", state, _STATE)
+        try:
+            check_integer("epoch", state["epoch"], at_least=0)
+            self._take(state)
+        except (AttributeError, IndexError, KeyError, RuntimeError, TypeError) as error:
+            raise ValueError(f"the state of the selection can't be read, the checkpoint is damaged: {error}") from error
+
+    def _take(self, state: dict[str, Any]) -> None:
+        # The selector first: it knows best what is wrong.
+        self.selector.load_state_dict(state["selector"])
+        self.sampler.load_state_dict(state["sampler"])
+        self.books.load_state_dict(state["books"])
+        self.chooser.sources.load_state_dict(state["sources"])
+        self.epoch = state["epoch"]
+        self.feedback.begin(state["sampler"]["batches"])
+        self._rng.load_state_dict(state["rng"])
+        self.round = Round(*state["round"])
+        self.chooser.sizes.take_up(state["rest"])

@@ -1,0 +1,170 @@
+"""What a user's loader feeds from, and the sampler that takes its place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    DistributedSampler,
+    IterableDataset,
+    SequentialSampler,
+    SubsetRandomSampler,
+)
+
+from dynsel.samplers.drawing import is_shuffle
+from dynsel.samplers.loader import SelectedBatches
+from dynsel.samplers.selection_sampler import SelectionSampler
+
+__all__ = ["sampler_for"]
+
+
+def sampler_for(
+    loader: DataLoader[Any],
+    *,
+    num_replicas: int = 1,
+    rank: int = 0,
+    shuffle: bool | None = None,
+    shared: bool = False,
+) -> SelectionSampler:
+    """The sampler that feeds selections of the user's loader, in the order that the loader would have had.
+
+    One process: the user's own sampler, filtered. Several: a (seed, epoch) permutation, as Lightning, Fabric and
+    DistributedSampler have it.
+
+    Args:
+        loader: The user's own loader.
+        num_replicas: Number of processes among which the samples are shared out.
+        rank: Number of this rank, from 0; None asks torch.distributed.
+        shuffle: Whether several processes permute; default: if the loader shuffles.
+        shared: Whether other processes get the same samples (tensor parallelism), so that no process may draw an
+            order of its own; with several replicas they mustn't anyway.
+
+    Raises:
+        TypeError: If the loader's samples can't be selected by index.
+    """
+    loader = getattr(loader, "original", loader)
+    _check_selectable(loader)
+    source = _Source(loader)
+    base, dataset = source.base, source.dataset
+    options: dict[str, Any] = {"num_replicas": num_replicas, "rank": rank, **source.batches}
+    if isinstance(base, SelectionSampler):
+        base.share(num_replicas, rank)
+        base.make_batches(**source.batches)
+        return base
+    if type(base) is DistributedSampler:
+        return SelectionSampler(dataset, shuffle=base.shuffle, seed=base.seed, **options)
+    shared = shared or num_replicas > 1
+    ordered = isinstance(base, SequentialSampler)
+    if shared and source.permutes:
+        return SelectionSampler(
+            dataset, shuffle=not ordered if shuffle is None else shuffle, pool=source.pool, **options
+        )
+    if source.own_batches and num_replicas > 1:
+        raise TypeError(
+            f"the batches of the loader's own batch sampler ({type(base).__name__}) can't be shared out so that every "
+            "rank gets as many; on several ranks pass `batch_size=` and `sampler=` to the DataLoader instead"
+        )
+    return SelectionSampler(
+        dataset,
+        base=base,
+        shuffle=not ordered,
+        pool=source.pool,
+        shared=shared,
+        own_batches=source.own_batches,
+        **options,
+    )
+
+
+class _Source:
+    """Where a loader takes its indices from, and in what batches.
+
+    Attributes:
+        base: The sampler; with `own_batches` the batch sampler.
+        dataset: What it samples from.
+        batches: What `SelectionSampler.make_batches` takes.
+        own_batches: Whether the batches are not simply runs of a sampler's order.
+        lists: Whether the loader makes no batches because its sampler yields lists (`batch_size=None`).
+        pool: (P,) int64 indices, ascending, if `base` says which ones it yields and these aren't all; else None.
+    """
+
+    def __init__(self, loader: DataLoader[Any]) -> None:
+        self.dataset: Any = loader.dataset
+        self.length: int = len(loader.dataset)  # type: ignore[arg-type]
+        self.base: Any = loader.sampler
+        self.lists = loader.batch_sampler is None and isinstance(self.base, BatchSampler)
+        batches: Any = self.base if self.lists else loader.batch_sampler
+        self.own_batches = batches is not None and not _is_plain(batches)
+        if batches is None:
+            self.batches: dict[str, Any] = {"batch_size": None, "drop_last": False}
+        elif self.own_batches:
+            self.base = batches
+            size = getattr(batches, "batch_size", None)
+            self.batches = {"batch_size": size if isinstance(size, int) and size > 0 else 1, "drop_last": False}
+        else:
+            self.base = batches.sampler
+            self.batches = {"batch_size": batches.batch_size, "drop_last": batches.drop_last}
+        self.pool = None if self.own_batches else _pool(self.base, self.length)
+
+    @property
+    def permutes(self) -> bool:
+        """Whether an epoch has each sample of the pool once, in an order that is as good as any other."""
+        base = self.base
+        if type(base) is SubsetRandomSampler:
+            return len(base.indices) == (self.length if self.pool is None else len(self.pool))
+        full = is_shuffle(base) and base.num_samples == self.length
+        return full or type(base) is SequentialSampler
+
+
+def _is_plain(batches: Any) -> bool:
+    """Whether a batch sampler cuts a sampler's order into runs: torch's, subclasses that leave that, torchdata's."""
+    if not isinstance(batches, BatchSampler):
+        return False
+    known = type(batches).__module__.startswith("torchdata.") or isinstance(batches, SelectedBatches)
+    return known or type(batches).__iter__ is BatchSampler.__iter__
+
+
+def _pool(base: Any, length: int) -> Tensor | None:
+    """The indices that a sampler says it yields, (P,) int64 ascending; None if it doesn't say, or these are all."""
+    indices = base.indices if type(base) is SubsetRandomSampler else base
+    if not isinstance(indices, (list, tuple, range, Tensor, np.ndarray)):
+        return None
+    pool = torch.from_numpy(np.unique(np.array([int(i) for i in indices], dtype=np.int64)))
+    if len(pool) and not 0 <= int(pool[0]) <= int(pool[-1]) < length:
+        raise ValueError(f"the loader's sampler has an index outside the data set, 0 .. {length - 1}")
+    return None if len(pool) == length else pool
+
+
+def _check_selectable(loader: Any) -> None:
+    if not isinstance(loader, DataLoader):
+        raise TypeError(
+            f"selection needs a torch DataLoader, got {type(loader).__name__}; put the samples into a data set and "
+            "that into a DataLoader, or leave this loader out of the selection"
+        )
+    dataset = loader.dataset
+    if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
+        readable = hasattr(dataset, "__len__") and hasattr(type(dataset), "__getitem__")
+        # Dataset itself has a `__getitem__` that raises.
+        readable = readable and type(dataset).__getitem__ is not Dataset.__getitem__
+        way_out = (
+            "it can be read by index, so that `IndexedView(dataset)` of dynsel.samplers makes one of it"
+            if readable
+            else "give it `__getitem__` and `__len__`, leave this loader out of the selection, or select inside its "
+            "batches: `BatchFraction(keep_ratio, selector=...)`"
+        )
+        raise TypeError(
+            f"selection by index needs a map-style data set with a length, got {type(dataset).__name__}; {way_out}"
+        )
+    base = loader.sampler
+    if isinstance(base, DistributedSampler) and not (
+        type(base) is DistributedSampler or isinstance(base, SelectionSampler)
+    ):
+        raise TypeError(
+            f"can't filter {type(base).__name__}, a DistributedSampler that knows one rank's part only; "
+            "leave the sampler out and let the selection distribute the samples"
+        )
