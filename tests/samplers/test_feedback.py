@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch.utils.data import TensorDataset
 
-from dynsel.samplers.driver import Phase
 from dynsel.samplers.feedback import EpochFeedback
 from dynsel.samplers.selection_sampler import SelectionSampler
+from dynsel.samplers.stage import Phase
 from dynsel.selection import Selection
 
 N, B = 12, 4
@@ -80,4 +80,4 @@ def test_a_copy_goes_its_own_way(fed):
     twin = fed.of(fed.sampler)
     twin.keep(0, torch.tensor([1, 2]), 4)
     assert (fed.positions(0).tolist(), twin.positions(0).tolist()) == ([0], [1, 2])
-    assert fed.sampler.phase is not Phase.OFF
+    assert fed.sampler.stage.phase is not Phase.OFF
