@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 import time
@@ -95,6 +96,7 @@ class Comparison(SelectionCLI):
             callbacks: Callbacks that the Trainer gets besides those of the configuration.
             **options: Arguments of the Trainer, which go before those of the configuration.
         """
+        self._forget()
         pl.seed_everything(seed, workers=True, verbose=False)
         entry, selection = parse_entry(name), self.config.selection
         selection.selector = self._selector(entry)
@@ -102,6 +104,13 @@ class Comparison(SelectionCLI):
         selection.keep_ratio = self.keep_ratio if entry.keep_ratio is None else entry.keep_ratio
         self._options, self._callbacks = options, callbacks
         super().instantiate_classes()
+
+    def _forget(self) -> None:
+        # Trainer, network and data set hold one another; Python's own collection, which counts objects and not
+        # bytes, would let the data sets of dozens of runs pile up.
+        for name in ("trainer", "model", "datamodule", "config_init", "_callbacks"):
+            vars(self).pop(name, None)
+        gc.collect()
 
     def _selector(self, entry: Entry) -> Any:
         if self.own is not None and find_selector(self.own.class_path) is entry.selector:

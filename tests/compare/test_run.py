@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import signal
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -55,6 +57,17 @@ def test_a_seed_gives_all_selectors_the_same_weights(comparison: Comparison) -> 
         weights.append(torch.cat([p.flatten() for p in comparison.model.parameters()]))
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
+
+
+def test_a_run_leaves_no_data_behind(comparison: Comparison) -> None:
+    gc.disable()  # by itself it would come some runs later
+    try:
+        comparison.train("random", 0, 2)
+        left = [weakref.ref(comparison.datamodule), weakref.ref(comparison.model), weakref.ref(comparison.trainer)]
+        comparison.make("full", 0, [])
+    finally:
+        gc.enable()
+    assert [ref() for ref in left] == [None] * 3
 
 
 def test_the_configured_selector_keeps_its_arguments(comparison: Comparison) -> None:
