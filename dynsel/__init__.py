@@ -3,6 +3,7 @@
 features → scores → selection → sampler → training → feedback → scores
 """
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dynsel._lib.provenance import package_version
@@ -11,6 +12,10 @@ if TYPE_CHECKING:
     from dynsel.callbacks import DynamicSelection
     from dynsel.samplers import SelectionController, SelectionSampler
     from dynsel.selection import Selection
+
+# Without links (a clone on Windows, a zip, a source distribution) callbacks and samplers are one folder up.
+if not Path(__file__).with_name("callbacks").is_dir():
+    __path__.append(str(Path(__file__).parents[1]))
 
 __version__ = package_version("dynsel")
 

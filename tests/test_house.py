@@ -53,7 +53,6 @@ def test_the_packages_are_the_folders():
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
     found = sorted(m for m, path in MODULES.items() if path.name == "__init__.py")
     assert sorted(settings["packages"]) == found
-    assert settings["package-dir"] == {package: folder for folder, package in FOLDERS.items()}
 
 
 def test_every_folder_with_sources_is_a_package():
@@ -66,8 +65,10 @@ def test_every_folder_with_sources_is_a_package():
 @pytest.mark.parametrize("name", ["callbacks", "samplers"])
 def test_the_links_lead_to_the_folders(name):
     link = ROOT / "dynsel" / name
-    assert link.is_symlink()
-    assert str(link.readlink()) == f"../{name}"
+    if (ROOT / "PKG-INFO").exists():
+        assert not link.exists()  # a source distribution has no second copy
+    else:  # git on Windows, and Python's zipfile, write what a link says into a file
+        assert (str(link.readlink()) if link.is_symlink() else link.read_text()) == f"../{name}"
 
 
 def test_the_package_says_that_it_is_typed():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-__all__ = ["first_line", "suggest"]
+__all__ = ["first_line", "suggest", "suggest_all"]
 
 
 def suggest(name: str, known: Iterable[str], *, others: bool = True) -> str:
@@ -31,6 +31,22 @@ def suggest(name: str, known: Iterable[str], *, others: bool = True) -> str:
     if not (choices and others):
         return ""
     return f"; there are {', '.join(choices[:5])}{', ...' if len(choices) > 5 else ''}"
+
+
+def suggest_all(name: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown argument: what may have been meant, and all that there are.
+
+    Args:
+        name: The name that was given.
+        known: The names that there are.
+
+    Example:
+        >>> suggest_all("kk", ["gamma", "k"])
+        "; did you mean 'k'? It takes gamma, k"
+    """
+    names = list(known)
+    near = suggest(name, names, others=False)
+    return f"{near} It takes {', '.join(names)}" if near else f"; it takes {', '.join(names) or 'none'}"
 
 
 def first_line(error: Exception) -> str:

@@ -96,7 +96,7 @@ def package_version(name: str) -> str:
     try:
         return version(name)
     except PackageNotFoundError:
-        return "0.1.0+checkout" if name == "dynsel" else "unknown"  # a checkout on PYTHONPATH
+        return "0.2.0+checkout" if name == "dynsel" else "unknown"  # a checkout on PYTHONPATH
 
 
 def hardware() -> str:

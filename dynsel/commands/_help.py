@@ -14,7 +14,7 @@ usage: dynsel {command} --config FILE [options]
 {does}
 
 most used options, each of which is a key of the YAML file as well:
-  --config FILE                  keys model, data, trainer and selection; may be given several times
+  --config FILE                  keys model, data, trainer and selection; or dynsel:digits, a recipe; may be repeated
   --selection.keep_ratio R       share of the training set that an epoch trains on, in (0, 1] (default: 0.5)
   --selection.selector SPEC      who chooses, as in random or rrd:k=8,gamma=0.5; or the class path of your own
   --selection.features SOURCE    features by file, "pixels", or "model" (default: captured while training)
@@ -51,14 +51,18 @@ commands:
              dynsel features extract --data photos/ --extractor open-clip --out clip.npy
   sae        what the features are made of: fit a sparse autoencoder to them, and look at it:
              dynsel sae fit --features clip.npy --out sae.safetensors --plot
+  recipes    the YAML files that come with dynsel: dynsel recipes list
 
 options:
   -h, --help    this text, or after a command its most used options
   --help_all    after a command: all of its options
   --version     version number
+  --print_completion SHELL
+                what bash, zsh or tcsh needs to complete a command line; needs shtab
 
 A YAML file has the keys model, data, trainer and selection; any of it can be overridden on the command line, as in
-`--selection.selector random --trainer.max_epochs 5`. DYNSEL_DEBUG=1 shows errors with traceback.
+`--selection.selector random --trainer.max_epochs 5`. `--config dynsel:digits` takes a recipe by its name.
+DYNSEL_DEBUG=1 shows errors with traceback.
 """,
     "fit": _TRAIN.format(
         command="fit",
@@ -317,5 +321,26 @@ Fit a sparse autoencoder to features.
 usage: dynsel sae info FILE
 
 Say what an autoencoder is and how it was made. FILE ends in .safetensors.
+""",
+    "recipes": """\
+usage: dynsel recipes <command>
+
+The YAML files that come with dynsel. Any command takes one by its name: dynsel fit --config dynsel:digits
+
+commands:
+  list   name them all:                       dynsel recipes list
+  copy   copy them into a folder, to change:  dynsel recipes copy my-recipes
+""",
+    "recipes list": """\
+usage: dynsel recipes list
+
+Name the recipes, with a line on each.
+""",
+    "recipes copy": """\
+usage: dynsel recipes copy FOLDER [options]
+
+Copy all recipes into a folder, to change them.
+
+  --force    overwrite files that are there already
 """,
 }

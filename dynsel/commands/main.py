@@ -15,6 +15,7 @@ from types import TracebackType
 
 from dynsel._lib.messages import suggest
 from dynsel.commands._help import HELP
+from dynsel.commands.recipes import with_recipes
 
 __all__ = ["main"]
 
@@ -36,6 +37,8 @@ COMMANDS = {
     "features atlas": "features.atlas",
     "sae fit": "sae.fit",
     "sae info": "sae.info",
+    "recipes copy": "recipes.copy",
+    "recipes list": "recipes.list_recipes",
 }
 
 
@@ -49,7 +52,7 @@ def main(args: Sequence[str] | None = None) -> int:
         Exit code: 0 = done, 1 = a compared run failed or a store is damaged, 2 = the input is wrong, 130 = interrupted.
     """
     words = list(sys.argv[1:] if args is None else args)
-    if words[:1] == ["--version"]:
+    if "--version" in words:
         from dynsel import __version__
 
         print(f"dynsel {__version__}")
@@ -57,7 +60,7 @@ def main(args: Sequence[str] | None = None) -> int:
     if words[:1] == ["help"]:
         words = [*words[1:], "--help"]
     try:
-        return _run(words)
+        return _print_completion(words) if words[:1] == ["--print_completion"] else _run(with_recipes(words))
     except KeyboardInterrupt:
         print("\ndynsel: interrupted", file=sys.stderr)
         return 130
@@ -67,6 +70,13 @@ def main(args: Sequence[str] | None = None) -> int:
             raise
         print(f"dynsel: error: {text}", file=sys.stderr)
         return 2
+
+
+def _print_completion(words: list[str]) -> int:
+    from dynsel.commands.completion import completion
+
+    print(completion(" ".join(words[1:])))
+    return 0
 
 
 def _run(words: list[str]) -> int:
@@ -109,14 +119,14 @@ def explain(error: Exception) -> str | None:
         error: As caught, with its traceback.
     """
     if isinstance(error, argparse.ArgumentError):
-        return _one_line(str(error))
+        return _refused(str(error))
     known = (ValueError, TypeError, ImportError, RuntimeError)
     # jsonargparse wraps what a constructor raises.
     cause: BaseException | None = error
     while cause is not None:
         by_statement = isinstance(cause, ImportError) and cause.name is not None  # hence not raised by our code
         if isinstance(cause, known) and not by_statement and _raised_in(cause.__traceback__) == "dynsel":
-            return _one_line(str(cause))
+            return _refused(str(cause))
         cause = cause.__cause__
     if isinstance(error, OSError):  # a missing file, a full disk, a file system that is only read
         return _one_line(str(error))
@@ -131,6 +141,13 @@ def _raised_in(traceback: TracebackType | None) -> str:
     while traceback is not None:
         name, traceback = str(traceback.tb_frame.f_globals.get("__name__", "")), traceback.tb_next
     return name.split(".")[0]
+
+
+def _refused(text: str) -> str:
+    """What a parser refused, in our words where these say more."""
+    from dynsel.commands._refusals import explained
+
+    return explained(text) or _one_line(text)
 
 
 def _one_line(text: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
-from dynsel._lib.messages import suggest
+from dynsel._lib.messages import suggest, suggest_all
 from dynsel._lib.parsers import instantiate
 from dynsel.selectors import SELECTORS, Selector, selector_class
 
@@ -67,7 +67,7 @@ def parse_selector(spec: str) -> tuple[type[Selector], dict[str, Any]]:
         key, equals, value = part.partition("=")
         known = inspect.signature(cls).parameters
         if key not in known:
-            raise ValueError(f"{spec!r}: {cls.__name__} has no argument {key!r}{suggest(key, known)}")
+            raise ValueError(f"{spec!r}: {cls.__name__} has no argument {key!r}{suggest_all(key, known)}")
         if not equals:
             raise ValueError(f"{spec!r}: {part!r} must be argument=value, as in {key}=1")
         arguments[key] = parse_value(value)

@@ -76,8 +76,9 @@ def test_help_imports_nothing_heavy() -> None:
     assert "dynsel compare --config" in result.stdout
 
 
-def test_version(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--version"]) == 0
+@pytest.mark.parametrize("words", [["--version"], ["compare", "--version"], ["sae", "fit", "--version"]])
+def test_version(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 0
     assert capsys.readouterr().out.startswith("dynsel 0.")
 
 
