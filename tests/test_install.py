@@ -28,12 +28,12 @@ from dynsel.selectors import RRD
 
 
 def samples(callback: DynamicSelection) -> int:
-    return callback.history[-1].samples
+    return callback.history[-1].samples_trained
 
 
 selection: DynamicSelection = DynamicSelection(RRD(k=8), keep_ratio=0.5)
 """
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
 needs_git = pytest.mark.skipif(
     shutil.which("git") is None or not (ROOT / ".git").exists(), reason="no git, or no clone of it"
 )
