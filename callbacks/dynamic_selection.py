@@ -187,10 +187,12 @@ class DynamicSelection(Callback):
 
     @property
     def state_key(self) -> str:
+        """A key of its own for each loader that is selected from."""
         return self._generate_state_key(loader=self._loader_key)
 
     # ---------------------------------------------------------------- in and out
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Take the place of the train loader, before Lightning asks for it."""
         if stage != "fit":
             return
         if self._trainer is not trainer and self.controller.is_bound:
@@ -211,6 +213,7 @@ class DynamicSelection(Callback):
             )
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Count what was trained on, and leave the Trainer as it was."""
         if self._driver is not None:
             # A checkpoint of the very last batch has nothing left to train: no hook ended its epoch.
             self.controller.finish_epoch()
@@ -230,7 +233,7 @@ class DynamicSelection(Callback):
         self._be_idle()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        # Lightning does not call `teardown` after an exception.
+        """Leave the Trainer as it was: Lightning does not call `teardown` after an exception."""
         self._leave(trainer)
 
     # ---------------------------------------------------------------- the loader
@@ -264,6 +267,7 @@ class DynamicSelection(Callback):
 
     # ---------------------------------------------------------------- epochs
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Begin to decide epochs and to listen, and say what becomes of the steps."""
         if self._driver is None or self._driver.overfits:
             return
         self.controller.begin_training()
@@ -286,11 +290,13 @@ class DynamicSelection(Callback):
             say_what_becomes_of_steps(self.controller, self._driver)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Choose the samples of the epoch, if that isn't done."""
         if self._listener is not None:
             self.controller.ensure_epoch(trainer.current_epoch)
             self._show(trainer)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Have the metrics ready that others monitor."""
         # Monitors go by what is known after validation, which comes before the epoch's end.
         if self._listener is not None and not trainer.sanity_checking and is_monitored(trainer):
             self.controller.flush()
@@ -301,6 +307,7 @@ class DynamicSelection(Callback):
             show_metrics(trainer, self.controller, prog_bar=self.prog_bar)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Close the books of the epoch and log what it was."""
         self.flops.close()
         if self._listener is None:
             return
@@ -311,6 +318,7 @@ class DynamicSelection(Callback):
             self._show(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Count what was trained on, and say if features never became complete."""
         self.controller.end_training()
         if self.controller.sources.is_gathering and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             rank_zero_warn(
@@ -327,6 +335,7 @@ class DynamicSelection(Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
+        """Begin to listen to a batch."""
         if self._listener is None:
             return
         if self.controller.arrivals.where is None and self._is_only_loader:
@@ -336,12 +345,14 @@ class DynamicSelection(Callback):
         self._listener.begin_batch(batch_idx, size, self.controller.weights(batch_idx), batch)
 
     def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
+        """Listen to what is about to be differentiated."""
         if self._listener is not None:
             self._listener.before_backward(loss)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        """Pass on what the batch told."""
         if self._listener is None:
             return
         told = self._listener.end_batch(outputs, batch)
@@ -359,14 +370,17 @@ class DynamicSelection(Callback):
 
     # ---------------------------------------------------------------- state
     def state_dict(self) -> dict[str, Any]:
+        """Everything needed to continue exactly; loads with `weights_only=True`."""
         return self.controller.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue from it once there is a train loader."""
         self.controller.load_state_dict(state_dict)
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
+        """Take out what isn't needed, and say once what Lightning leaves out."""
         forget_loader_state(checkpoint)
         if self._driver is not None and self._driver.holds_gradients and not self._told_of_gradients:
             self._told_of_gradients = True

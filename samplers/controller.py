@@ -357,13 +357,7 @@ class SelectionController:
         if value is None and self.selector.value_or_loss:
             value = per_sample_loss
         told = {"per_sample_loss": per_sample_loss, "value": value, "features": features}
-        self.feedback.check(batch_idx, told)
-        if "batch_loss" in self.selector.wants:
-            mean = batch_loss if per_sample_loss is None else per_sample_loss.float().nanmean()
-            size = len(self.feedback.positions(batch_idx))
-            told["batch_loss"] = None if mean is None else torch.as_tensor(mean).float().expand(size)
-        wanted = {name: values for name in self.selector.wants if (values := told[name]) is not None}
-        self.feedback.tell(batch_idx, wanted)
+        self.feedback.hear(batch_idx, self.selector.wants, told, batch_loss)
         if features is not None and self.capture is not None:
             # A copy: what ranks send each other of a view is the whole epoch's order.
             self.capture.put(self.feedback.positions(batch_idx).clone(), features)

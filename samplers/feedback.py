@@ -177,16 +177,34 @@ class EpochFeedback:
                     f"`{name}` must have one row a sample of batch {batch_idx}: expected {size}, got {len(rows)}"
                 )
 
-    def tell(self, batch_idx: int, values: Mapping[str, Tensor]) -> None:
+    def hear(
+        self,
+        batch_idx: int,
+        wants: Collection[str],
+        told: Mapping[str, Tensor | None],
+        batch_loss: Tensor | float | None = None,
+    ) -> None:
         """Enter what was told of a batch. It stays where it is, on a GPU perhaps, until it is collected.
 
         Args:
-            batch_idx: Batch of the current epoch.
-            values: By name, (B,) numbers, in the order of `positions`.
+            batch_idx: Batch of the current epoch, from 0.
+            wants: Names of the numbers to enter.
+            told: Tensors of shape (B, ...) by name, in the order of `positions`; None = not told.
+            batch_loss: Mean loss of the batch, one number; not looked at if its samples' losses are told.
+
+        Raises:
+            ValueError: If the number of values is not that of the batch's samples.
         """
-        if values:
-            told = self._told.setdefault(batch_idx, {})
-            told.update({name: numbers.detach() for name, numbers in values.items()})
+        self.check(batch_idx, told)
+        values = dict(told)
+        if "batch_loss" in wants:
+            losses = told.get("per_sample_loss")
+            mean = batch_loss if losses is None else losses.float().nanmean()
+            size = len(self.positions(batch_idx))
+            values["batch_loss"] = None if mean is None else torch.as_tensor(mean).float().expand(size)
+        wanted = {name: numbers.detach() for name in wants if (numbers := values.get(name)) is not None}
+        if wanted:
+            self._told.setdefault(batch_idx, {}).update(wanted)
 
     # ---------------------------------------------------------------- all ranks
     def collect(self, done: int, wants: Collection[str]) -> Feedback:

@@ -6,36 +6,20 @@ import csv
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
 import pytest
-import torch
-from reports import CONFIG, STEPS, half, record
+from reports import STEPS, half, record
 
 from dynsel.commands.main import main
 from dynsel.compare import RunRecord
 from dynsel.compare.run import Comparison
 
-
-@pytest.fixture(autouse=True)
-def _untouched() -> Iterator[None]:
-    handler, threads = signal.getsignal(signal.SIGINT), torch.get_num_threads()
-    yield
-    signal.signal(signal.SIGINT, handler)
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("compare")
-    (path / "digits.yaml").write_text(CONFIG)
-    return path
+pytestmark = pytest.mark.usefixtures("process_as_it_was")
 
 
 def compare(folder: Path, *options: str, out: str = "out") -> int:

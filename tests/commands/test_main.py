@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,13 +37,7 @@ trainer:
 """
 
 
-@pytest.fixture(autouse=True)
-def _untouched() -> Iterator[None]:
-    """Lightning ignores SIGINT after an interrupt, and the command sets the number of threads."""
-    handler, threads = signal.getsignal(signal.SIGINT), torch.get_num_threads()
-    yield
-    signal.signal(signal.SIGINT, handler)
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("process_as_it_was")
 
 
 @pytest.fixture

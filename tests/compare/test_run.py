@@ -3,34 +3,18 @@
 from __future__ import annotations
 
 import gc
-import signal
 import weakref
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from reports import CONFIG
 
 from dynsel._lib.quiet import quiet
 from dynsel.compare.record import CurvePoint
 from dynsel.compare.run import Comparison, _Meter
 
-
-@pytest.fixture(autouse=True)
-def _untouched() -> Iterator[None]:
-    handler, threads = signal.getsignal(signal.SIGINT), torch.get_num_threads()
-    yield
-    signal.signal(signal.SIGINT, handler)
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("compare")
-    (path / "digits.yaml").write_text(CONFIG)
-    return path
+pytestmark = pytest.mark.usefixtures("process_as_it_was")
 
 
 @pytest.fixture(scope="module")

@@ -30,21 +30,21 @@ def test_batches_are_runs_of_the_order(fed):
 
 
 def test_what_is_told_comes_with_its_samples(fed):
-    fed.tell(0, {"value": torch.arange(4.0)})
-    fed.tell(1, {})
+    fed.hear(0, {"value"}, {"value": torch.arange(4.0)})
+    fed.hear(1, {"value"}, {})
     told = fed.collect(2, {"value"})
     assert told.indices.tolist() == list(range(8))
     assert told.value[:4].tolist() == [0, 1, 2, 3]
     assert told.value[4:].isnan().all()
     assert told.per_sample_loss is None
-    fed.tell(2, {"value": torch.ones(4)})
+    fed.hear(2, {"value"}, {"value": torch.ones(4)})
     assert fed.collect(3, {"value"}).indices.tolist() == [8, 9, 10, 11]  # what was collected doesn't come again
 
 
 def test_of_a_batch_that_was_cut_only_what_stayed_counts(fed):
     fed.keep(0, torch.tensor([1, 3]), 4)
     fed.keep(1, None)
-    fed.tell(0, {"value": torch.tensor([5.0, 6.0])})
+    fed.hear(0, {"value"}, {"value": torch.tensor([5.0, 6.0])})
     assert fed.positions(0).tolist() == [1, 3]
     torch.testing.assert_close(fed.weights(0), torch.tensor([0.1, 0.3]))
     told = fed.collect(2, {"value"})
@@ -54,8 +54,8 @@ def test_of_a_batch_that_was_cut_only_what_stayed_counts(fed):
 
 def test_rows_may_come_in_another_order_and_not_all_of_them(fed):
     fed.arrange(1, torch.tensor([7, 4]))
-    fed.tell(1, {"value": torch.tensor([0.7, 0.4])})
-    fed.tell(0, {"value": torch.zeros(4)})
+    fed.hear(1, {"value"}, {"value": torch.tensor([0.7, 0.4])})
+    fed.hear(0, {"value"}, {"value": torch.zeros(4)})
     told = fed.collect(2, {"value"})
     assert told.indices.tolist() == [0, 1, 2, 3, 7, 4]
     torch.testing.assert_close(told.value[4:], torch.tensor([0.7, 0.4]))
