@@ -81,8 +81,8 @@ def declared_labels(dataset: Any) -> Any:
     """The labels that a data set tells of itself, without a pass over its items; None if it tells none.
 
     Where they are looked for: the attributes `targets` and `labels`; the column `label`, `labels`, `target`, `targets`,
-    `y` or `fine_label` of a Hugging Face data set; and, where they can be classes (one a sample, and no more than half
-    as many different ones as samples), the attributes `y`, `_labels`, `label` and `target`, and of a `TensorDataset`
+    `y` or `fine_label` of a Hugging Face data set; and, where they can be classes (one per sample, and no more than
+    half as many different ones as samples), the attributes `y`, `_labels`, `label` and `target`, and of a `TensorDataset`
     the last such tensor. Which one that is goes to the log of `dynsel`. A `Subset` and a `ConcatDataset` are followed
     to what is underneath.
 
@@ -145,7 +145,7 @@ def _is_one_each(labels: Any, dataset: Any) -> bool:
 
 
 def _are_classes(labels: Any) -> bool:
-    """Whether they are one a sample and come up again; what all differ are names of the samples, or measurements."""
+    """Whether they are one per sample and come up again; what all differ are names of the samples, or measurements."""
     if labels is None:
         return False
     try:

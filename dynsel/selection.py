@@ -272,7 +272,7 @@ def _check_count(name: str, k: int, available: int) -> None:
 def _checked_quotas(quotas: Tensor | Sequence[int] | None, sizes: Tensor) -> Tensor:
     wanted = torch.as_tensor(quotas, dtype=torch.int64)
     if wanted.shape != sizes.shape:
-        raise ValueError(f"`quotas` must have one entry a class: expected {len(sizes)}, got {len(wanted)}")
+        raise ValueError(f"`quotas` must have one entry per class: expected {len(sizes)}, got {len(wanted)}")
     short = ((wanted > sizes) | (wanted < 0)).nonzero().squeeze(1)
     if len(short):
         c = int(short[0])

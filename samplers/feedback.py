@@ -174,7 +174,7 @@ class EpochFeedback:
         for name, rows in values.items():
             if rows is not None and len(rows) != size:
                 raise ValueError(
-                    f"`{name}` must have one row a sample of batch {batch_idx}: expected {size}, got {len(rows)}"
+                    f"`{name}` must have one row per sample of batch {batch_idx}: expected {size}, got {len(rows)}"
                 )
 
     def hear(

@@ -174,7 +174,7 @@ def test_balanced_top_k_names_what_is_wrong():
         balanced_top_k(scores, labels[:3], 2)
     with pytest.raises(ValueError, match="`k` must be between 1 and the number of samples, 4, got 5"):
         balanced_top_k(scores, labels, 5)
-    with pytest.raises(ValueError, match="`quotas` must have one entry a class: expected 2, got 3"):
+    with pytest.raises(ValueError, match="`quotas` must have one entry per class: expected 2, got 3"):
         balanced_top_k(scores, labels, quotas=[1, 1, 1])
     with pytest.raises(ValueError, match="class 1 has 1 samples but its quota is 2; lower the keep ratio"):
         balanced_top_k(scores, labels, quotas=[1, 2])

@@ -67,7 +67,7 @@ def scored(
         scores = score(module, batch)
     if not isinstance(scores, Tensor) or scores.shape != (size,):
         got = f"shape {tuple(scores.shape)}" if isinstance(scores, Tensor) else type(scores).__name__
-        raise ValueError(f"`score` must return one number a sample, a tensor of shape ({size},), got {got}")
+        raise ValueError(f"`score` must return one number per sample, a tensor of shape ({size},), got {got}")
     return scores
 
 
@@ -123,10 +123,10 @@ def batch_size(batch: Any) -> int:
     rows, lengths = _sizes(batch)
     sizes = rows or lengths
     if len(sizes) != 1:
-        problem = f"the first dimensions {sorted(sizes)}" if sizes else "no tensor or list with a row a sample"
+        problem = f"the first dimensions {sorted(sizes)}" if sizes else "no tensor or list with a row per sample"
         raise ValueError(
             f"can't tell the batch size: {described(batch)} holds {problem}; let the batch hold "
-            "tensors with one row a sample only, and everything else as 0-dimensional ones or out of it"
+            "tensors with one row per sample only, and everything else as 0-dimensional ones or out of it"
         )
     return sizes.pop()
 

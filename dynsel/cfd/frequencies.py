@@ -151,16 +151,8 @@ def anisotropic_frequencies(
     Reference:
         FAST (2025), arXiv:2511.19476, eq. 13.
     """
-    if bands < 1 or count < bands:
-        raise ValueError(f"`count` must be at least `bands`, and that at least 1, got {count} and {bands}")
-    if steps < 0 or not lr > 0 or not reach > 0:
-        raise ValueError(f"`steps` must be at least 0, `lr` and `reach` above 0, got {steps}, {lr} and {reach}")
-    check_matrix(start, "start")
-    check_matrix(reference, "reference")
-    if start.shape[1] != reference.shape[1]:
-        raise ValueError(
-            f"`start` and `reference` must have as many columns, got {start.shape[1]} and {reference.shape[1]}"
-        )
+    _check_bank(count, bands, steps, lr, reach)
+    _check_widths(start, reference)
     dim = reference.shape[1]
     scale = median_scale(reference, generator) if scale is None else scale
     with torch.inference_mode(False), torch.enable_grad():
@@ -182,6 +174,22 @@ def anisotropic_frequencies(
                 optimizer.step()
             bank[inside] = _directed(normals[inside], log_scale.detach(), norms[inside])
     return bank
+
+
+def _check_bank(count: int, bands: int, steps: int, lr: float, reach: float) -> None:
+    if bands < 1 or count < bands:
+        raise ValueError(f"`count` must be at least `bands`, and that at least 1, got {count} and {bands}")
+    if steps < 0 or not lr > 0 or not reach > 0:
+        raise ValueError(f"`steps` must be at least 0, `lr` and `reach` above 0, got {steps}, {lr} and {reach}")
+
+
+def _check_widths(start: Matrix, reference: Matrix) -> None:
+    check_matrix(start, "start")
+    check_matrix(reference, "reference")
+    if start.shape[1] != reference.shape[1]:
+        raise ValueError(
+            f"`start` and `reference` must have as many columns, got {start.shape[1]} and {reference.shape[1]}"
+        )
 
 
 def curriculum_limit(progress: float, norms: Tensor, *, start: float = 1 / 3, full_at: float = 0.7) -> float:

@@ -150,15 +150,16 @@ def fit_frequencies(
     # May be called in a validation hook, where gradients are off.
     with torch.inference_mode(False), torch.enable_grad():
         network = FrequencyNetwork(features.shape[1], num_frequencies, scale=scale, mode=mode, seed=seed).to(place)
-        optimizer = None if mode == "normal" else torch.optim.Adam(network.parameters(), lr, maximize=True)
-        for _ in range(steps if optimizer else 0):
-            mine, all_ = _some(chosen, max_rows, host), _some(rows, max_rows, host)
-            t = network(generator)
-            now = characteristic_function(take(features, mine), t, weights[mine].to(place))
-            loss = discrepancy(now, characteristic_function(take(features, all_), t))
-            optimizer.zero_grad()  # type: ignore[union-attr]
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()  # type: ignore[union-attr]
+        if mode != "normal":
+            optimizer = torch.optim.Adam(network.parameters(), lr, maximize=True)
+            for _ in range(steps):
+                mine, all_ = _some(chosen, max_rows, host), _some(rows, max_rows, host)
+                t = network(generator)
+                now = characteristic_function(take(features, mine), t, weights[mine].to(place))
+                loss = discrepancy(now, characteristic_function(take(features, all_), t))
+                optimizer.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
         drawn: Tensor = network(generator)
     return drawn.detach()
 

@@ -14,6 +14,7 @@ from dynsel.commands._arguments import CommandParser
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
+    from rich.console import Console
 
     from dynsel.sae import SAEFit, SparseCodes
 
@@ -64,6 +65,12 @@ def fit(args: list[str]) -> int:
         codes = _written_codes(options, found, features, console.is_terminal)
     facts = {**_facts(options, found, codes), **provenance(["sae", "fit", *args], ("torch",))}
     write_atomically(options.out.with_suffix(".json"), json.dumps(facts, indent=1) + "\n")
+    _tell(options, found, codes, console)
+    return 0
+
+
+def _tell(options: Namespace, found: SAEFit, codes: SparseCodes, console: Console) -> None:
+    """Say what came out, and draw it if that was asked for."""
     if found.sae.k < options.k:
         say(console, f"k lowered to {found.sae.k}: at most half of the factors")
     say(
@@ -78,7 +85,6 @@ def fit(args: list[str]) -> int:
         path = options.out.with_suffix(".png")
         frequency_figure(codes.frequency(), fvu=found.fvu).savefig(path, dpi=DPI)
         say(console, str(path))
-    return 0
 
 
 def _files(features: str, out: Path, codes: Path | None = None, plot: bool = False, threads: int | None = None) -> None:

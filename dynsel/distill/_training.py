@@ -55,6 +55,12 @@ def autocast(device: torch.device, bf16: bool) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=bf16)
 
 
+def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(network.parameters(), recipe.lr, momentum=0.9, weight_decay=recipe.weight_decay)
+    return torch.optim.AdamW(network.parameters(), recipe.lr, weight_decay=recipe.weight_decay)
+
+
 def train_classifier(
     network: nn.Module,
     images: Tensor,
@@ -84,11 +90,7 @@ def train_classifier(
     device = images.device
     host, generator = torch.Generator().manual_seed(seed), torch.Generator(device).manual_seed(seed)
     augmentation = Augmentation(recipe.augment)
-    optimizer: torch.optim.Optimizer
-    if recipe.optimizer == "sgd":
-        optimizer = torch.optim.SGD(network.parameters(), recipe.lr, momentum=0.9, weight_decay=recipe.weight_decay)
-    else:
-        optimizer = torch.optim.AdamW(network.parameters(), recipe.lr, weight_decay=recipe.weight_decay)
+    optimizer = _optimizer(network, recipe)
     steps = [max(1, round(share * recipe.epochs)) for share in recipe.milestones]
     scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, steps, recipe.lr_factor)
     # Batches of equal size: a last one of one image would spoil batch norm.

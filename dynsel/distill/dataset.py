@@ -108,21 +108,7 @@ def save_distilled(
     """
     from safetensors.torch import save
 
-    images = images.detach().float().cpu().contiguous()
-    if not bool(((images >= 0) & (images <= 1)).all()):
-        raise ValueError("`images` must be within [0, 1] and finite")
-    if images.ndim != 4 or tuple(targets.shape) != (len(images),):
-        raise ValueError(
-            f"`images` must be (M, C, H, W) and `targets` (M,), got {tuple(images.shape)} and {tuple(targets.shape)}"
-        )
-    if not bool(((targets >= 0) & (targets < len(classes))).all()):
-        raise ValueError(f"`targets` must be in [0, {len(classes)}), one name in `classes` for each")
-    tensors = {"images": images, "targets": targets.detach().cpu().long().contiguous()}
-    if soft_targets is not None:
-        if soft_targets.shape != (len(images) * factor**2, len(classes)):
-            expected = (len(images) * factor**2, len(classes))
-            raise ValueError(f"`soft_targets` must be {expected}, got {tuple(soft_targets.shape)}")
-        tensors["soft_targets"] = soft_targets.detach().float().cpu().contiguous()
+    tensors = _checked_tensors(images, targets, len(classes), factor, soft_targets)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     data, manifest_path = folder / f"{_NAME}.safetensors", folder / f"{_NAME}.json"
@@ -131,7 +117,7 @@ def save_distilled(
         "format": _FORMAT,
         "file": data.name,
         "sha256": hashlib.sha256(content).hexdigest(),
-        "images": list(images.shape),
+        "images": list(tensors["images"].shape),
         "per_class": torch.bincount(tensors["targets"], minlength=len(classes)).tolist(),
         "classes": list(classes),
         "factor": factor,
@@ -143,6 +129,28 @@ def save_distilled(
         write_atomically(data, content)
         write_atomically(manifest_path, json.dumps(manifest, indent=1) + "\n")
     return manifest_path
+
+
+def _checked_tensors(
+    images: Tensor, targets: Tensor, num_classes: int, factor: int, soft_targets: Tensor | None
+) -> dict[str, Tensor]:
+    """What is stored, on the CPU, once shapes and ranges are known to be right."""
+    images = images.detach().float().cpu().contiguous()
+    if not bool(((images >= 0) & (images <= 1)).all()):
+        raise ValueError("`images` must be within [0, 1] and finite")
+    if images.ndim != 4 or tuple(targets.shape) != (len(images),):
+        raise ValueError(
+            f"`images` must be (M, C, H, W) and `targets` (M,), got {tuple(images.shape)} and {tuple(targets.shape)}"
+        )
+    if not bool(((targets >= 0) & (targets < num_classes)).all()):
+        raise ValueError(f"`targets` must be in [0, {num_classes}), one name in `classes` for each")
+    tensors = {"images": images, "targets": targets.detach().cpu().long().contiguous()}
+    if soft_targets is not None:
+        expected = (len(images) * factor**2, num_classes)
+        if soft_targets.shape != expected:
+            raise ValueError(f"`soft_targets` must be {expected}, got {tuple(soft_targets.shape)}")
+        tensors["soft_targets"] = soft_targets.detach().float().cpu().contiguous()
+    return tensors
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -71,12 +71,7 @@ def extract(
     """
     check_dataset(dataset)
     path = Path(path)
-    if batch_size < 1 or (block_rows is not None and block_rows < 1):
-        raise ValueError(f"`batch_size` and `block_rows` must be at least 1, got {batch_size} and {block_rows}")
-    if dtype not in _DTYPES:
-        raise ValueError(f"`dtype` must be one of {', '.join(_DTYPES)}, got {dtype!r}")
-    if path.suffix != ".npy":
-        raise ValueError(f"`path` must end in .npy, got {path.name!r}")
+    _check_options(path, batch_size, block_rows, dtype)
     with preserved_rng():
         _fit(extractor, dataset, skip_unreadable)
     plan = {
@@ -91,26 +86,36 @@ def extract(
     if _is_finished(path):
         return _complete(path, plan)
     extraction = Extraction(dataset, extractor, path, plan, num_workers, skip_unreadable)
-    callbacks: list[pl.Callback] = [*(trainer_options.pop("callbacks", None) or [])]
-    if progress_bar:
-        callbacks.append(SampleProgress())
-    options = {"accelerator": "auto", "devices": 1, **trainer_options}
     # The loader draws a seed for its workers.
     with quiet(), preserved_rng():
-        trainer = pl.Trainer(
-            **options,
-            callbacks=callbacks,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            use_distributed_sampler=False,
-        )
+        trainer = _trainer(progress_bar, **trainer_options)
         with only_writer(path, wait=False) if trainer.is_global_zero else nullcontext():
             if trainer.is_global_zero and _is_finished(path):
                 raise RuntimeError(f"another process finished {path} meanwhile; the same command opens it")
             trainer.predict(extraction, return_predictions=False)
     return open_store(path)
+
+
+def _check_options(path: Path, batch_size: int, block_rows: int | None, dtype: str) -> None:
+    if batch_size < 1 or (block_rows is not None and block_rows < 1):
+        raise ValueError(f"`batch_size` and `block_rows` must be at least 1, got {batch_size} and {block_rows}")
+    if dtype not in _DTYPES:
+        raise ValueError(f"`dtype` must be one of {', '.join(_DTYPES)}, got {dtype!r}")
+    if path.suffix != ".npy":
+        raise ValueError(f"`path` must end in .npy, got {path.name!r}")
+
+
+def _trainer(progress_bar: bool, callbacks: list[pl.Callback] | None = None, **options: Any) -> pl.Trainer:
+    """A Trainer that writes nothing of its own."""
+    return pl.Trainer(
+        **{"accelerator": "auto", "devices": 1, **options},
+        callbacks=[*(callbacks or []), *([SampleProgress()] if progress_bar else [])],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
 
 
 def _is_finished(path: Path) -> bool:

@@ -26,8 +26,8 @@ class Batches:
 
     Args:
         features: (N, d) floating point.
-        batch_size: Largest number of rows a batch, on all ranks together; the batches of an epoch differ by one row at
-            most.
+        batch_size: Largest number of rows of a batch, on all ranks together; the batches of an epoch differ by one row
+            at most.
         epochs: Number of passes over the rows.
         generator: Source of the orders, on the CPU; in the same state on every rank.
         progress_bar: Whether to show a progress bar.

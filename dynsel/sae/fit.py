@@ -101,20 +101,9 @@ def fit_sae(
     if epochs is None:
         epochs = min(max(3, -(-1000 // -(-count // max(1, batch_size)))), 50)
     _check_options(count, factors, k, epochs, batch_size, lr)
-    seed, devices = check_seed("seed", seed), check_integer("devices", devices, at_least=1)
-    num_nodes, progress_bar = (
-        check_integer("num_nodes", num_nodes, at_least=1),
-        check_flag("progress_bar", progress_bar),
-    )
-    if mask is not None:
-        check_tensor("mask", mask)
-    if mask is not None and (mask.shape != (count,) or mask.dtype != torch.bool or not bool(mask.any())):
-        raise ValueError(f"`mask` must be ({count},) bool and keep a row, got {tuple(mask.shape)} {mask.dtype}")
-    if not 1 <= devices * num_nodes <= batch_size:
-        raise ValueError(
-            f"`devices` times `num_nodes` must be at least 1 and at most `batch_size` = {batch_size}, got {devices} "
-            f"times {num_nodes}"
-        )
+    seed, progress_bar = check_seed("seed", seed), check_flag("progress_bar", progress_bar)
+    devices, num_nodes = _checked_devices(devices, num_nodes, batch_size)
+    _check_mask(mask, count)
     mean, spread = moments(features, mask)
     used = count if mask is None else int(mask.sum())
     if spread <= 1e-12 * used * float(mean.square().sum()):
@@ -127,9 +116,7 @@ def fit_sae(
         sae = TopKSAE(dim, factors, min(k, factors // 2), generator=generator)
         sae.mean.copy_(mean)
         sae.scale.fill_((spread / (used * dim)) ** 0.5)
-        sample = slice(0, count, -(-count // 4096))
-        rows = take(features, sample).cpu()
-        sae.scale_encoder(rows if mask is None or not mask[sample].any() else rows[mask[sample].cpu()])
+        sae.scale_encoder(_sample(features, mask))
         place = _device(device, features)
         batches = Batches(features, batch_size, epochs, generator, progress_bar, mask)
         place = train(sae, batches, lr, place, devices, num_nodes, precision)
@@ -149,6 +136,34 @@ def _check_options(count: int, num_factors: int, k: int, epochs: int, batch_size
     ):
         check_integer(name, value, at_least=least)
     check_number("lr", lr, above=0)
+
+
+def _checked_devices(devices: int, num_nodes: int, batch_size: int) -> tuple[int, int]:
+    devices, num_nodes = (
+        check_integer("devices", devices, at_least=1),
+        check_integer("num_nodes", num_nodes, at_least=1),
+    )
+    if devices * num_nodes > batch_size:
+        raise ValueError(
+            f"`devices` times `num_nodes` must be at least 1 and at most `batch_size` = {batch_size}, got {devices} "
+            f"times {num_nodes}"
+        )
+    return devices, num_nodes
+
+
+def _check_mask(mask: Tensor | None, count: int) -> None:
+    if mask is None:
+        return
+    check_tensor("mask", mask)
+    if mask.shape != (count,) or mask.dtype != torch.bool or not bool(mask.any()):
+        raise ValueError(f"`mask` must be ({count},) bool and keep a row, got {tuple(mask.shape)} {mask.dtype}")
+
+
+def _sample(features: Matrix, mask: Tensor | None) -> Tensor:
+    """(B, d) float32 on the CPU: some 4,096 rows, evenly spread; those of the mask, unless it has none of them."""
+    sample = slice(0, len(features), -(-len(features) // 4096))
+    rows = take(features, sample).cpu()
+    return rows if mask is None or not mask[sample].any() else rows[mask[sample].cpu()]
 
 
 def _place(device: str | torch.device) -> torch.device:

@@ -368,7 +368,7 @@ def collated(make: Any) -> DataLoader[Any]:
     [
         (lambda x: [x, torch.ones(7)], r"a batch of type list of 2 holds the first dimensions \[4, 7\]"),
         (lambda x: {"x": x, "weights": torch.ones(3)}, r"type dict of 2 holds the first dimensions \[3, 4\]"),
-        (lambda x: ["abcd", {"n": 4}], r"type list of 2 holds no tensor or list with a row a sample"),
+        (lambda x: ["abcd", {"n": 4}], r"type list of 2 holds no tensor or list with a row per sample"),
         (lambda x: [[1, 2, 3], ["a", "b"]], r"the first dimensions \[2, 3\]"),
         (lambda x: [x, [x, x, x, x]], r"4 samples from 4 views of 4 samples each"),
     ],
@@ -410,7 +410,7 @@ def test_the_score_is_checked():
 )
 def test_scores_of_the_wrong_shape_are_an_error(scores, got):
     module = Module()
-    with pytest.raises(ValueError, match=rf"one number a sample, a tensor of shape \(4,\), got {got}"):
+    with pytest.raises(ValueError, match=rf"one number per sample, a tensor of shape \(4,\), got {got}"):
         fit(BatchFraction(0.5, lambda m, b: scores), module=module, max_epochs=1)
     assert all(part.training for part in module.modules())
 

@@ -269,7 +269,9 @@ def test_the_key_of_the_wrong_length():
         def training_step(self, batch: Any, batch_idx: int) -> Any:
             return {"loss": self(batch[0]).mean(), "per_sample_loss": torch.zeros(3)}
 
-    with pytest.raises(ValueError, match="`per_sample_loss` must have one row a sample of batch 0: expected 4, got 3"):
+    with pytest.raises(
+        ValueError, match="`per_sample_loss` must have one row per sample of batch 0: expected 4, got 3"
+    ):
         heard(Short())
 
 

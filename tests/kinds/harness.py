@@ -100,7 +100,7 @@ class Watch(pl.Callback):
         if self.frozen and callable(self.kind.truth):
             with generators_kept(), trainer.precision_plugin.forward_context():
                 losses = self.kind.truth(pl_module, own).detach().float()
-            assert losses.shape == (len(indices),), "the kind's truth has one number a sample"
+            assert losses.shape == (len(indices),), "the kind's truth has one number per sample"
             self.truth |= dict(zip(indices, losses.tolist(), strict=True))
 
 

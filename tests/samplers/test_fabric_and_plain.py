@@ -173,7 +173,9 @@ def test_losses_by_hand():
     assert unknown.tolist() == [False] * 4 + [True] * 4 + [False] * 4
     assert feedback.per_sample_loss[~unknown].tolist() == (10.0 * feedback.indices[~unknown]).tolist()
     assert feedback.finite().indices.tolist() == feedback.indices[~unknown].tolist()
-    with pytest.raises(ValueError, match="`per_sample_loss` must have one row a sample of batch 0: expected 4, got 3"):
+    with pytest.raises(
+        ValueError, match="`per_sample_loss` must have one row per sample of batch 0: expected 4, got 3"
+    ):
         selection.observe(0, per_sample_loss=torch.zeros(3))
 
 

@@ -23,7 +23,7 @@ NAMES_HEIGHT = 0.2
 
 
 def worth_data(worths: Worths, metric: str) -> list[dict[str, Any]]:
-    """The points of the curve, one a seed and length, then the selectors' means.
+    """The points of the curve, one per seed and length, then the selectors' means.
 
     Args:
         worths: What the results are worth.

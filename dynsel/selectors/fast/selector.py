@@ -32,6 +32,14 @@ _BANDS = 3
 _SOLUTION = ("embedding", "degree", "points", "chosen", "solved")
 
 
+def _checked_scales(scales: Any) -> list[int]:
+    if not isinstance(scales, list | tuple):
+        raise TypeError(f"`scales` must be a list of numbers of neighbours, got {scales!r}")
+    if not scales:
+        raise ValueError("`scales` must hold at least one number of neighbours, got none")
+    return [check_integer("scales", k, at_least=1) for k in scales]
+
+
 class FAST(Selector):
     """Frequency-domain aligned sampling via topology: few samples that are distributed as all of their class.
 
@@ -124,12 +132,7 @@ class FAST(Selector):
         self.mode = check_choice("mode", mode, ("static", "rotating"))
         self.usage_price = check_schedule("usage_price", usage_price)
         self.dim = check_integer("dim", dim, at_least=1)
-        scales = [5, 15, 30] if scales is None else scales
-        if not isinstance(scales, list | tuple):
-            raise TypeError(f"`scales` must be a list of numbers of neighbours, got {scales!r}")
-        self.scales = [check_integer("scales", k, at_least=1) for k in scales]
-        if not self.scales:
-            raise ValueError("`scales` must hold at least one number of neighbours, got none")
+        self.scales = _checked_scales([5, 15, 30] if scales is None else scales)
         self.steps = check_integer("steps", steps, at_least=1)
         self.steps_again = check_integer("steps_again", steps_again, at_least=1)
         self.swaps, self.progress_bar = check_flag("swaps", swaps), check_flag("progress_bar", progress_bar)
