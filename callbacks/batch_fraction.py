@@ -100,11 +100,6 @@ class BatchFraction(Callback):
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Begin to cut the batches of this fit; other stages are left alone.
 
-        Args:
-            trainer: Trainer that fits.
-            pl_module: The module in training, which scores.
-            stage: Stage of the Trainer; only "fit" matters.
-
         Raises:
             TypeError: If `training_step` fetches its batches itself.
             ValueError: If another callback cuts batches already.
@@ -125,23 +120,11 @@ class BatchFraction(Callback):
         )
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Let batches through as they are again.
-
-        Args:
-            trainer: Trainer that fitted; not used.
-            pl_module: The module; not used.
-            stage: Stage that ends; not used.
-        """
+        """Let batches through as they are again."""
         self._leave()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Let batches through as they are again: Lightning calls no `teardown` after an exception.
-
-        Args:
-            trainer: Trainer that fitted; not used.
-            pl_module: The module; not used.
-            exception: What went wrong; not used.
-        """
+        """Let batches through as they are again: Lightning calls no `teardown` after an exception."""
         # Lightning does not call `teardown` after an exception.
         self._leave()
 

@@ -164,25 +164,50 @@ class DynamicSelection(Callback):
         return html_text(self.controller, type(self).__name__)
 
     def wrap(self, loader: Any) -> Any:
-        """Nothing to do under Lightning: returns the loader; the callback finds it by itself."""
+        """Nothing to do under Lightning, where the callback finds the loader by itself.
+
+        Args:
+            loader: Any loader; for modules that are trained in plain loops as well.
+
+        Returns:
+            The loader as it is.
+        """
         return loader
 
     def indices(self, batch_idx: int) -> Tensor:
-        """(B,) int64 data set indices of this rank's batch of the current epoch."""
+        """Which samples this rank's batch of the current epoch holds.
+
+        Args:
+            batch_idx: Number of the batch in the epoch, from 0.
+
+        Returns:
+            (B,) int64 indices in the data set.
+        """
         return self.controller.indices(batch_idx)
 
     def weights(self, batch_idx: int) -> Tensor | None:
-        """(B,) float32 loss weights of that batch, or None if all are 1.
+        """Loss weights of a batch.
 
         The usual losses are weighted without being asked to. Whoever asks for the weights in `training_step`,
         before computing the loss, takes over: the loss is then left alone.
+
+        Args:
+            batch_idx: Number of the batch in the current epoch, from 0.
+
+        Returns:
+            (B,) float32, or None if all are 1.
         """
         if self._listener is not None:
             self._listener.leave_weights()
         return self.controller.weights(batch_idx)
 
     def total_steps(self, max_epochs: int, accumulate_grad_batches: int = 1) -> int:
-        """Optimiser steps of a whole fit, for those who set up a scheduler by hand, once the fit has started."""
+        """Optimiser steps of a whole fit, for those who set up a scheduler by hand, once the fit has started.
+
+        Args:
+            max_epochs: Number of epochs of the fit.
+            accumulate_grad_batches: Batches of an optimiser step.
+        """
         return self.controller.total_steps(max_epochs, accumulate_grad_batches)
 
     @property
@@ -345,7 +370,7 @@ class DynamicSelection(Callback):
         self._listener.begin_batch(batch_idx, size, self.controller.weights(batch_idx), batch)
 
     def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
-        """Listen to what is about to be differentiated."""
+        """Listen to what is about to be differentiated, the scalar loss."""
         if self._listener is not None:
             self._listener.before_backward(loss)
 
@@ -374,7 +399,14 @@ class DynamicSelection(Callback):
         return self.controller.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue from it once there is a train loader."""
+        """Continue once there is a train loader.
+
+        Args:
+            state_dict: What `state_dict` gave, as Lightning found it in the checkpoint.
+
+        Raises:
+            ValueError: If it is of another selector or another version, where a loader is there already.
+        """
         self.controller.load_state_dict(state_dict)
 
     def on_save_checkpoint(

@@ -31,13 +31,21 @@ class FlopCounter:
         return {**vars(self), "_tap": None}
 
     def begin_batch(self, module: nn.Module) -> None:
-        """Count from here on, unless it is known already what a sample takes."""
+        """Count from here on, unless it is known already what a sample takes.
+
+        Args:
+            module: The module in training; one that is compiled isn't counted.
+        """
         self.close()
         if self.wanted and self.books.trained_flops is None and can_count(module):
             self._tap = FlopTap().__enter__()
 
     def end_batch(self, size: int) -> None:
-        """Enter what was counted, for a batch of so many samples."""
+        """Enter what was counted.
+
+        Args:
+            size: Number B of samples in the batch.
+        """
         if self._tap is not None:
             self._tap.close()
             self.books.set_flops(trained=self._tap.total / size)
@@ -51,7 +59,12 @@ class FlopCounter:
 
     @contextmanager
     def scoring(self, module: nn.Module, size: int) -> Iterator[None]:
-        """Around whatever scores the `size` samples of a batch."""
+        """Around whatever scores the samples of a batch; counts once.
+
+        Args:
+            module: Network that scores; one that is compiled isn't counted.
+            size: Number of samples that are scored.
+        """
         if not self.wanted or self.books.scored_flops is not None or not can_count(module):
             yield
             return

@@ -32,7 +32,7 @@ def refuse(trainer: Any, lacking: list[str], consequence: str) -> None:
 
     Args:
         trainer: Of that Lightning.
-        lacking: Names that it hasn't.
+        lacking: Names that this Lightning lacks.
         consequence: Who needs them, and the way out.
 
     Raises:
@@ -44,13 +44,22 @@ def refuse(trainer: Any, lacking: list[str], consequence: str) -> None:
 
 
 def package_of(trainer: Any) -> Any:
-    """The package, of either name, whose Trainer this is."""
+    """The package, `lightning` or `pytorch_lightning`, whose Trainer this is.
+
+    Args:
+        trainer: A Trainer, or an object of a subclass.
+    """
     modules = [kind.__module__ for kind in type(trainer).__mro__]
     return import_module(next(name for name in NAMES if any(m.startswith(f"{name}.") for m in modules)))
 
 
 def has(owner: Any, path: str) -> bool:
-    """Whether there is such an attribute of an attribute, its names joined by dots."""
+    """Whether there is such an attribute of an attribute.
+
+    Args:
+        owner: Object to look into.
+        path: Names joined by dots, as in "fit_loop.epoch_loop".
+    """
     for name in path.split("."):
         if not hasattr(owner, name):
             return False

@@ -92,7 +92,12 @@ def _percent(ratio: Schedule) -> str:
 
 
 def say_what_becomes_of_steps(controller: SelectionController, driver: LightningDriver) -> None:
-    """Say what the selection makes of the fit's steps, and of schedulers that were built for more, on rank 0."""
+    """Say what the selection makes of the fit's steps, and of schedulers that were built for more, on rank 0.
+
+    Args:
+        controller: Controller bound to the only train loader.
+        driver: Driver of the Trainer.
+    """
     steps = count_steps(controller, driver)
     rank_zero_info(summary(controller, driver, steps))
     # Without a budget the estimate is that of the mean epoch, rounded up.

@@ -82,9 +82,9 @@ def declared_labels(dataset: Any) -> Any:
 
     Where they are looked for: the attributes `targets` and `labels`; the column `label`, `labels`, `target`, `targets`,
     `y` or `fine_label` of a Hugging Face data set; and, where they can be classes (one per sample, and no more than
-    half as many different ones as samples), the attributes `y`, `_labels`, `label` and `target`, and of a `TensorDataset`
-    the last such tensor. Which one that is goes to the log of `dynsel`. A `Subset` and a `ConcatDataset` are followed
-    to what is underneath.
+    half as many different ones as samples), the attributes `y`, `_labels`, `label` and `target`, and of a
+    `TensorDataset` the last such tensor. Which one that is goes to the log of `dynsel`. A `Subset` and a
+    `ConcatDataset` are followed to what is underneath.
 
     Args:
         dataset: Any map-style data set.

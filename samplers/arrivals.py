@@ -28,7 +28,7 @@ class Arrivals:
         """Find out what the loader's collate function does to the samples of a batch, unless batches tell it.
 
         Args:
-            loader: The user's.
+            loader: The user's own loader.
             pool: (P,) int64 indices, the only ones that are fed; None = all.
 
         Raises:
@@ -49,8 +49,8 @@ class Arrivals:
         """Tell `feedback` which samples a batch holds, where it says so itself.
 
         Args:
-            feedback: Of the current epoch.
-            batch_idx: Batch of the epoch.
+            feedback: Feedback of the current epoch.
+            batch_idx: Batch of the current epoch, from 0.
             batch: As it came from the loader.
 
         Raises:

@@ -68,11 +68,11 @@ class SelectionController:
         selector: Selector that decides.
         keep_ratio: Share of the training set that a selection holds, over the progress of training.
         budget: Share of the full training's batches to spend; None = an epoch is one selection.
-        seed: As given.
+        seed: The seed that was given, or None.
         books: What was trained on and how long it took; its records are `history`.
         sources: Where labels and features come from.
         chooser: How samples are chosen.
-        epochs: When they are.
+        epochs: What begins and ends epochs.
         arrivals: Which samples a batch holds.
 
     Raises:
@@ -210,7 +210,11 @@ class SelectionController:
 
     # ---------------------------------------------------------------- attaching to a driver and to data
     def attach(self, driver: Driver) -> None:
-        """Be driven by someone else from now on; one who announces epochs has to `begin_training` first."""
+        """Be driven by someone else from now on.
+
+        Args:
+            driver: Driver of the training; one that announces epochs has to call `begin_training` first.
+        """
         self.epochs.attach(driver)
 
     def begin_training(self) -> None:
@@ -234,7 +238,7 @@ class SelectionController:
         Args:
             loader: Any DataLoader over a map-style data set, without a batch sampler of its own.
             num_replicas: Number of processes that share the samples; default: those of torch.distributed.
-            rank: This one.
+            rank: Number of this rank, from 0; None asks torch.distributed.
             shuffle: Whether several processes permute; default: if the loader shuffles.
 
         Raises:
@@ -258,12 +262,20 @@ class SelectionController:
 
     # ---------------------------------------------------------------- epochs
     def set_epoch(self, epoch: int) -> None:
-        """Begin this epoch, even if whoever iterates the loader next counts otherwise (Fabric after a resume)."""
+        """Begin an epoch, even if whoever iterates the loader next counts otherwise (Fabric after a resume).
+
+        Args:
+            epoch: Number of the epoch, from 0.
+        """
         self.ensure_epoch(epoch)
         self.sampler.pin()
 
     def ensure_epoch(self, epoch: int) -> None:
-        """Choose the samples of `epoch`, unless that is done already."""
+        """Choose the samples of an epoch, unless that is done already.
+
+        Args:
+            epoch: Number of the epoch, from 0.
+        """
         self.epochs.ensure(epoch)
 
     def finish_epoch(self) -> EpochRecord | None:
@@ -280,11 +292,25 @@ class SelectionController:
 
     # ---------------------------------------------------------------- feedback
     def indices(self, batch_idx: int) -> Tensor:
-        """(B,) int64 data set indices of this rank's batch `batch_idx` of the current epoch."""
+        """Which samples this rank's batch of the current epoch holds, or the part of it that is trained on.
+
+        Args:
+            batch_idx: Number of the batch in the epoch, from 0.
+
+        Returns:
+            (B,) int64 indices in the data set.
+        """
         return self.sampler.whole.dataset_indices(self.feedback.positions(batch_idx))
 
     def weights(self, batch_idx: int) -> Tensor | None:
-        """(B,) float32 loss weights of that batch; None when every sample counts alike."""
+        """Loss weights of a batch, in the order of `indices`.
+
+        Args:
+            batch_idx: Number of the batch in the epoch, from 0.
+
+        Returns:
+            (B,) float32; None when every sample counts alike.
+        """
         return self.feedback.weights(batch_idx)
 
     def look_at(self, batch_idx: int, batch: Any) -> None:
@@ -300,7 +326,16 @@ class SelectionController:
         self.arrivals.enter(self.feedback, batch_idx, batch)
 
     def keep(self, batch_idx: int, positions: Tensor | None, size: int = 0) -> None:
-        """Tell that only a part of a batch is trained on: see `EpochFeedback.keep`."""
+        """Tell that only a part of a batch is trained on: see `EpochFeedback.keep`.
+
+        Args:
+            batch_idx: Number of the batch in the epoch, from 0.
+            positions: (K,) int64 positions in the batch that stay; None = all of them.
+            size: Samples in the batch before it was cut; not looked at if all stay.
+
+        Raises:
+            ValueError: If the sampler fed another number of samples.
+        """
         self.feedback.keep(batch_idx, positions, size)
 
     def cut(self, batch_idx: int, size: int, losses: Callable[[], Tensor]) -> Tensor | None:
@@ -329,7 +364,7 @@ class SelectionController:
 
         Args:
             size: Samples of this rank's batch that were scored by a forward pass; on every rank as many.
-            seconds: Wall-clock time.
+            seconds: Wall-clock time on this rank.
         """
         self.books.add_scored(size * self.sampler.num_replicas, seconds)
 
@@ -346,7 +381,7 @@ class SelectionController:
 
         Args:
             batch_idx: Batch of the current epoch.
-            per_sample_loss: (B,) losses.
+            per_sample_loss: (B,) losses; None = not told.
             value: (B,) what the selector's `measure` gave; the loss may stand in for it (`Selector.value_or_loss`).
             features: (B, d) what describes each sample, kept if features are captured.
             batch_loss: Mean loss of the batch, one number; not looked at if the losses are given.
@@ -364,11 +399,22 @@ class SelectionController:
 
     # ---------------------------------------------------------------- planning
     def plan(self, max_epochs: int, max_steps: int = -1, steps: Callable[[int], int] | None = None) -> list[int]:
-        """Optimiser steps of each epoch, as far as the keep ratio decides them; see `planning.steps_by_epoch`."""
+        """Optimiser steps of each epoch, as far as the keep ratio decides them; see `planning.steps_by_epoch`.
+
+        Args:
+            max_epochs: Number of epochs of the training.
+            max_steps: Optimiser steps after which it ends; -1 = only `max_epochs` counts.
+            steps: Optimiser steps of an epoch of so many batches; by default one for each batch.
+        """
         return self.chooser.sizes.plan(self.sampler, max_epochs, max_steps, steps)
 
     def total_steps(self, max_epochs: int, accumulate_grad_batches: int = 1) -> int:
-        """Optimiser steps of a whole training, for schedulers that want to know (OneCycleLR, cosine)."""
+        """Optimiser steps of a whole training, for schedulers that want to know (OneCycleLR, cosine).
+
+        Args:
+            max_epochs: Number of epochs of the training.
+            accumulate_grad_batches: Batches of an optimiser step.
+        """
         return sum(self.plan(max_epochs, steps=lambda batches: math.ceil(batches / accumulate_grad_batches)))
 
     # ---------------------------------------------------------------- state
@@ -377,9 +423,12 @@ class SelectionController:
         return self.epochs.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from `state_dict`; takes effect when a loader is wrapped, if that is still to come.
+        """Continue from a checkpoint; takes effect when a loader is wrapped, if that is still to come.
 
         Another keep ratio, batch size or number of ranks than before is fine.
+
+        Args:
+            state: What `state_dict` gave.
 
         Raises:
             ValueError: If it is of another selector, of one with other arguments, of another data set, or of another

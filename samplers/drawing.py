@@ -54,7 +54,14 @@ def draw_epoch(base: Any, length: int, *, own_batches: bool = False) -> tuple[Te
 
 
 def told_length(base: Any) -> int | None:
-    """How many entries a sampler says it yields, or batches if it yields those; None if it doesn't say."""
+    """How many entries a sampler says it yields, or batches if it yields those.
+
+    Args:
+        base: Any sampler.
+
+    Returns:
+        Its length; None if it doesn't say.
+    """
     try:
         return len(base)
     except (TypeError, NotImplementedError):

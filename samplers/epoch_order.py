@@ -66,7 +66,12 @@ class EpochOrder:
         return self._begun[1]
 
     def begin(self, epoch: int, batch: int) -> None:
-        """Draw another order for the selection at hand, which begins with this batch of an epoch."""
+        """Draw another order for the selection at hand.
+
+        Args:
+            epoch: Epoch that it is for, from 0.
+            batch: Batch of the epoch with which it begins.
+        """
         self._begun = (epoch, batch)
         self._start_afresh()
 
@@ -75,12 +80,19 @@ class EpochOrder:
         self._start_afresh()
 
     def draw_by_seed(self, by_seed: bool) -> None:
-        """Whether a shuffled order is to come from (seed, epoch), whatever the user's sampler draws."""
+        """Say where orders come from.
+
+        Args:
+            by_seed: Whether a shuffled order comes from (seed, epoch), whatever the user's sampler draws.
+        """
         self._by_seed = by_seed
 
     # ---------------------------------------------------------------- what stays
     def select(self, selection: Selection | Tensor | Iterable[int] | None) -> None:
-        """Keep only these samples; None keeps all.
+        """Keep some samples only.
+
+        Args:
+            selection: Selection, or positions as a tensor or any iterable; None keeps all.
 
         Raises:
             ValueError: If the selection is empty, has an index outside the data set, or one twice.
@@ -128,13 +140,21 @@ class EpochOrder:
         return chosen
 
     def cut(self, count: int) -> None:
-        """Keep only so many of the first samples."""
+        """Keep the beginning of the order only.
+
+        Args:
+            count: Number of samples that stay.
+        """
         self._limit = self.count = count
         self._drawn = None if self._drawn is None else self._drawn[:count]
         self.groups = None if self.groups is None else self.groups[:count]
 
     def draw(self) -> Tensor:
-        """The order, (count,) int64, the same on every rank; drawn at the first call."""
+        """The order, the same on every rank; drawn at the first call.
+
+        Returns:
+            (M,) int64 positions, M = `count`.
+        """
         if self._drawn is None:
             order, groups = self.whole.draw(*self._begun, by_seed=self._by_seed)
             self.offered = len(order)

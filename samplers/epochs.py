@@ -35,7 +35,7 @@ class Round(NamedTuple):
 
     Attributes:
         keep_ratio: The share of the data asked for, in (0, 1].
-        share: The share selected.
+        share: Share of the data that is selected, in (0, 1].
         balance: How alike its class shares are to those of the data, in [0, 1]; NaN where that isn't known.
     """
 
@@ -51,7 +51,7 @@ class Epochs:
 
     Args:
         chooser: Chooses, by its selector, sources and sizes.
-        driver: Whoever trains, until another one is attached; a copy goes back to this one.
+        driver: Driver of the training until another one is attached; a copy goes back to this one.
 
     Attributes:
         epoch: The current one, from 0; -1 before the first.
@@ -124,7 +124,11 @@ class Epochs:
         return Phase.OFF if self.driver.announces_epochs else Phase.AWAITED
 
     def attach(self, driver: Driver) -> None:
-        """Be driven by someone else; one who announces epochs has to `begin_training` first."""
+        """Be driven by someone else.
+
+        Args:
+            driver: Driver of the training; one that announces epochs has to call `begin_training` first.
+        """
         self.driver = driver
         if self._sampler is not None and driver.announces_epochs:
             self._sampler.stage.enter(Phase.OFF)
@@ -166,7 +170,7 @@ class Epochs:
         """Feed through this loader, which has the sampler.
 
         Args:
-            loader: The wrapped one.
+            loader: The wrapped loader.
             before: Where the epoch stood before there was this sampler.
         """
         if self.driver.announces_epochs:
@@ -187,7 +191,11 @@ class Epochs:
             self.sampler.stage.enter(Phase.OVER)
 
     def ensure(self, epoch: int) -> None:
-        """Choose the samples of `epoch`, unless that is done already."""
+        """Choose the samples of an epoch, unless that is done already.
+
+        Args:
+            epoch: Number of the epoch, from 0.
+        """
         sampler, stage = self.sampler, self.sampler.stage
         awaited = stage.phase is Phase.AWAITED
         if epoch != self.epoch:
@@ -280,7 +288,11 @@ class Epochs:
         self.books.add_round(self.round.share, self.round.balance)
 
     def waited(self, seconds: float) -> None:
-        """Training waited so long for data."""
+        """Enter time for which training waited for data.
+
+        Args:
+            seconds: Wall-clock time on this rank.
+        """
         self.books.add_waiting(seconds)
 
     # ---------------------------------------------------------------- state
@@ -301,7 +313,10 @@ class Epochs:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from `state_dict`; takes effect when a loader is wrapped, if that is still to come.
+        """Continue from a checkpoint; takes effect when a loader is wrapped, if that is still to come.
+
+        Args:
+            state: What `state_dict` gave; an empty one changes nothing.
 
         Raises:
             ValueError: If it is of another selector, of one with other arguments, of another data set, or of another

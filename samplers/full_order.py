@@ -94,15 +94,27 @@ class FullOrder:
         self.base = None if self.base is None else LeftBehind()
 
     def reseed(self, seed: int) -> None:
-        """Take another seed for the orders still to be drawn."""
+        """Take another seed for the orders still to be drawn.
+
+        Args:
+            seed: Seed, at least 0.
+        """
         self.seed = seed
 
     def take_permutation(self, shuffle: bool) -> None:
-        """Draw by the seed from now on, whatever the user's sampler would."""
+        """Draw by the seed from now on, whatever the user's sampler would.
+
+        Args:
+            shuffle: Whether orders are shuffled; else they are the data set's.
+        """
         self.base, self.shuffle = None, shuffle
 
     def set_epoch(self, epoch: int) -> None:
-        """Tell the user's sampler, if it wants to know."""
+        """Tell the user's sampler which epoch begins, if it wants to know.
+
+        Args:
+            epoch: Number of the epoch, from 0.
+        """
         tell = getattr(self.base, "set_epoch", None)
         if tell is not None:
             tell(epoch)
@@ -154,7 +166,14 @@ class FullOrder:
 
     # ---------------------------------------------------------------- positions and indices
     def positions_of(self, indices: Tensor) -> Tensor:
-        """Positions, int64, of these data set indices; those that aren't in the pool get one past its end."""
+        """Positions of samples in the pool.
+
+        Args:
+            indices: (n,) int64 indices in the data set.
+
+        Returns:
+            (n,) int64; those that aren't in the pool get one past its end.
+        """
         if self.pool is None:
             return indices
         places = torch.searchsorted(self.pool, indices)
@@ -162,7 +181,14 @@ class FullOrder:
         return torch.where(inside, places, self.num_total)
 
     def dataset_indices(self, positions: Tensor) -> Tensor:
-        """Indices in the data set, int64, of these positions."""
+        """The reverse of `positions_of`.
+
+        Args:
+            positions: (n,) int64 positions in the pool.
+
+        Returns:
+            (n,) int64 indices in the data set.
+        """
         return positions if self.pool is None else self.pool[positions]
 
     def fingerprint(self) -> int | None:
@@ -170,5 +196,9 @@ class FullOrder:
         return None if self.pool is None else zlib.crc32(self.pool.numpy().tobytes())
 
     def is_alike(self, other: FullOrder) -> bool:
-        """Whether positions mean the same samples for both."""
+        """Whether positions mean the same samples for two orders.
+
+        Args:
+            other: Order of another loader, or of one before a restart.
+        """
         return self.num_total == other.num_total and self.fingerprint() == other.fingerprint()

@@ -38,7 +38,13 @@ class Follower(Protocol):
 
 
 class SelectedBatches(BatchSampler):
-    """Cuts this rank's order into batches, beginning at the batch where a resumed epoch goes on."""
+    """Cuts this rank's order into batches, beginning at the batch where a resumed epoch goes on.
+
+    Args:
+        sampler: Sampler that has this rank's order.
+        batch_size: Size B of a batch, as in torch's `BatchSampler`.
+        drop_last: Whether a last, smaller batch is left out.
+    """
 
     sampler: SelectionSampler
 
@@ -47,7 +53,11 @@ class SelectedBatches(BatchSampler):
         self._before_order: Callable[[], None] | None = None
 
     def call_before_order(self, function: Callable[[], None]) -> None:
-        """Call this once, just before the next order is drawn."""
+        """Call a function once, just before the next order is drawn.
+
+        Args:
+            function: Function without arguments.
+        """
         self._before_order = function
 
     def __iter__(self) -> Iterator[list[int]]:

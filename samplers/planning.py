@@ -183,7 +183,11 @@ class Rounds:
         return batches
 
     def take_up(self, rest: float) -> None:
-        """Go on where `rest` was this."""
+        """Go on where a run was interrupted.
+
+        Args:
+            rest: What `rest` was there, in batches.
+        """
         self.rest = rest
 
     def _exact(self, share: float) -> float:

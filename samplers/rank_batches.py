@@ -16,7 +16,7 @@ def count_batches(samples: int, ranks: int, batch_size: int, drop_last: bool) ->
 
     Args:
         samples: Of all ranks; below 0 where the padding of the last batch has gone past the end.
-        ranks: Number of them.
+        ranks: Number of ranks, at least 1.
         batch_size: Samples in a batch, on one rank.
         drop_last: Whether a last batch that isn't full is left out.
 
@@ -40,7 +40,7 @@ class RankBatches:
         batch_size: Samples in a batch, on one rank.
         drop_last: Whether a last batch that isn't full is left out.
         ranks: Number of ranks.
-        rank: This one.
+        rank: Number of this rank, from 0.
 
     Attributes:
         order: (l,) int64, what this rank feeds.
@@ -81,17 +81,36 @@ class RankBatches:
         return whole if self._drop_last or length % size == 0 else [*whole, length]
 
     def batch(self, batch_idx: int) -> Tensor:
-        """Positions of this rank's batch, (B,) int64."""
+        """Positions of this rank's batch.
+
+        Args:
+            batch_idx: Batch of the epoch, from 0.
+
+        Returns:
+            (B,) int64.
+        """
         start, end = self._place(batch_idx), self._place(batch_idx + 1)
         return self.order[start:end]
 
     def used(self, start_batch: int, stop_batch: int) -> Tensor:
-        """Positions that all ranks together feed in batches `start_batch` to `stop_batch` - 1, int64."""
+        """Positions that all ranks together feed in some batches.
+
+        Args:
+            start_batch: The first of them.
+            stop_batch: The one after the last.
+
+        Returns:
+            (U,) int64, in the order of the epoch.
+        """
         # One batch of every rank is one run of the order.
         return self._padded[self._place(start_batch) * self._ranks : self._place(stop_batch) * self._ranks]
 
     def position(self, batch_idx: int) -> int:
-        """Samples of the (padded) order used before batch `batch_idx` starts, by all ranks."""
+        """Samples of the (padded) order that all ranks have used before a batch starts.
+
+        Args:
+            batch_idx: Batch of the epoch, from 0.
+        """
         return self._start + self._place(batch_idx) * self._ranks
 
     def _place(self, batch_idx: int) -> int:

@@ -41,7 +41,7 @@ class SelectionSampler(DistributedSampler[int]):
         shuffle: Permute; otherwise the data set's own order.
         seed: Seed of the order; None takes Lightning's `seed_everything` seed, else 0.
         num_replicas: Number of ranks.
-        rank: This one.
+        rank: Number of this rank, from 0.
         batch_size: Samples in a batch of the loader, on one rank; None = the loader makes no batches.
         drop_last: Whether the loader leaves out a last batch that isn't full.
         pool: (P,) int64 indices, ascending, the only ones that `base` can yield; None = all. Positions, wherever a
@@ -114,22 +114,44 @@ class SelectionSampler(DistributedSampler[int]):
         self._go_to_front()
 
     def make_batches(self, batch_size: int | None, drop_last: bool) -> None:
-        """Count in batches of this size, as the loader makes them; None = it makes none and takes single samples."""
+        """Count in batches as the loader makes them.
+
+        Args:
+            batch_size: Size B of the batches; None = it makes none and takes single samples.
+            drop_last: Whether a last, smaller batch is left out.
+
+        Raises:
+            TypeError: If one is of another type.
+            ValueError: If `batch_size` is below 1.
+        """
         self.batched, self.drop_last = batch_size is not None, check_flag("drop_last", drop_last)
         self.batch_size = 1 if batch_size is None else check_integer("batch_size", batch_size, at_least=1)
         self._part = None
 
     def keep_length(self, batches: int | None) -> None:
-        """Give every epoch so many batches, whatever is selected; None = as many as the selection has."""
+        """Give every epoch the same number of batches, whatever is selected.
+
+        Args:
+            batches: That number; None = as many as the selection has.
+        """
         self.epoch_batches = batches
 
     def share(self, num_replicas: int, rank: int) -> None:
-        """Feed the part of this rank of so many."""
+        """Feed the part of one rank.
+
+        Args:
+            num_replicas: Number of ranks that share the order.
+            rank: Number of this rank, from 0.
+        """
         self.num_replicas, self.rank = num_replicas, rank
         self._part = None
 
     def follow(self, told: Callable[[int], None]) -> None:
-        """Leave it to a controller what an epoch is: `set_epoch` tells it, instead of beginning one."""
+        """Leave it to a controller what an epoch is: `set_epoch` tells it, instead of beginning one.
+
+        Args:
+            told: Function of the epoch's number.
+        """
         self._follow = told
 
     def without_data(self, trained: int) -> SelectionSampler:
@@ -154,7 +176,14 @@ class SelectionSampler(DistributedSampler[int]):
 
     # ---------------------------------------------------------------- the epoch
     def set_epoch(self, epoch: int) -> None:
-        """Order of another epoch; Lightning and Fabric call it by themselves, a plain loop must."""
+        """Order of another epoch; Lightning and Fabric call it by themselves, a plain loop must.
+
+        Args:
+            epoch: Number of the epoch, from 0.
+
+        Raises:
+            ValueError: If the data set has changed its length.
+        """
         self.whole.check_length()
         if self._follow is None:
             self.begin(epoch)
@@ -165,7 +194,7 @@ class SelectionSampler(DistributedSampler[int]):
         """Take the order of this epoch; going on with the one at hand keeps it.
 
         Args:
-            epoch: Its number, from 0.
+            epoch: Number of the epoch, from 0.
             batch: The batch of it with which this order begins; inside an epoch it is always another order.
             batch_size: Samples in its batches, on one rank; None = the loader's number.
             by_seed: Whether a shuffled order comes from (seed, epoch) whatever the `base` draws. One that is drawn
@@ -182,7 +211,10 @@ class SelectionSampler(DistributedSampler[int]):
         self.whole.set_epoch(epoch)
 
     def select(self, selection: Selection | Tensor | Iterable[int] | None) -> None:
-        """Feed only these samples from the next iteration on; None feeds all.
+        """Feed some samples only, from the next iteration on.
+
+        Args:
+            selection: Selection, or positions as a tensor or any iterable; None feeds all.
 
         Raises:
             ValueError: If the selection is empty, has an index outside the data set, or one twice.
@@ -192,14 +224,25 @@ class SelectionSampler(DistributedSampler[int]):
         self.stage.enter(Phase.DECIDED)
 
     def keep(self, places: Tensor, weights: Tensor | None = None) -> Tensor:
-        """Feed only this part of the epoch's order from the next iteration on: see `EpochOrder.keep`."""
+        """Feed only a part of the epoch's order from the next iteration on.
+
+        Args:
+            places: (M,) int64 places in `draw()`, ascending.
+            weights: (N,) loss weights; None = all 1.
+
+        Returns:
+            The samples that are there, (M,) int64, ascending; fewer where a sampler drew some of them twice.
+        """
         chosen = self._order.keep(places, weights)
         self._go_to_front()
         self.stage.enter(Phase.DECIDED)
         return chosen
 
     def limit(self, batches: int) -> int:
-        """Feed no more than so many batches of the selection at hand, and whole ones unless it is of everything.
+        """Feed the beginning of the selection at hand, in whole batches unless it is of everything.
+
+        Args:
+            batches: Most batches to feed.
 
         Returns:
             How many there are; 0 if none is left.
@@ -224,7 +267,12 @@ class SelectionSampler(DistributedSampler[int]):
         self.stage.enter(Phase.PINNED)
 
     def go_on(self, epoch: int, trained: int) -> None:
-        """Begin an epoch with what the selection at hand has left after so many batches of the epoch before."""
+        """Begin an epoch with what the selection at hand has left.
+
+        Args:
+            epoch: Number of the epoch, from 0.
+            trained: Batches of the epoch before that were trained on.
+        """
         self._go_to(self.part.position(trained), 0)
         self.epoch, self._passes = epoch, 1
         self.stage.stand_at(0)
@@ -268,7 +316,11 @@ class SelectionSampler(DistributedSampler[int]):
         return self._order.offered
 
     def draw(self) -> Tensor:
-        """This epoch's global order, (count,) int64, the same on every rank; drawn at the first call."""
+        """This epoch's global order, the same on every rank; drawn at the first call.
+
+        Returns:
+            (M,) int64 positions, M = `count`.
+        """
         return self._order.draw()
 
     # ---------------------------------------------------------------- this rank's part
@@ -294,7 +346,11 @@ class SelectionSampler(DistributedSampler[int]):
         return self.epoch_batches is not None and self.stage.phase.selects and not self.has_left(self.stage.delivered)
 
     def has_left(self, batch_idx: int) -> bool:
-        """Whether there is a batch of this number in the selection at hand, be it one of the next epoch."""
+        """Whether the selection at hand has a batch of this number.
+
+        Args:
+            batch_idx: Batch of the epoch, from 0; it may be one of the next epoch.
+        """
         return batch_idx < self.first_batch + self._batches_left
 
     @property
@@ -336,7 +392,7 @@ class SelectionSampler(DistributedSampler[int]):
         """Batches of this rank in an epoch of `samples` (default: this epoch's, with those before a resume).
 
         Args:
-            samples: Of all ranks.
+            samples: Samples of all ranks together.
             batch_size: Of those batches, if it isn't the loader's; goes with `samples`.
         """
         if samples is None and self.epoch_batches is not None:
@@ -377,6 +433,9 @@ class SelectionSampler(DistributedSampler[int]):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue where `state_dict` was taken, also on another number of ranks.
+
+        Args:
+            state: What `state_dict` gave.
 
         Raises:
             ValueError: If the state is of a data set of another length, or of another version.

@@ -30,7 +30,11 @@ class Sizes:
         self.rounds = None if budget is None else Rounds(budget)
 
     def lay_out(self, sampler: SelectionSampler) -> None:
-        """Give the epochs of a sampler their length, if they have one of their own."""
+        """Give the epochs of a sampler their length, if they have one of their own.
+
+        Args:
+            sampler: Sampler of the wrapped loader.
+        """
         if self.rounds is not None:
             self.rounds.lay_out(sampler.full_batches())
         sampler.keep_length(None if self.rounds is None else self.rounds.epoch_batches)
@@ -70,14 +74,25 @@ class Sizes:
         )
 
     def taken(self, progress: float, sampler: SelectionSampler, drawn: int) -> int:
-        """How many of the samples that were drawn a selection takes that begins at this progress."""
+        """How many of the samples that were drawn a selection takes.
+
+        Args:
+            progress: Share of training done when it begins, in [0, 1].
+            sampler: Sampler of the wrapped loader.
+            drawn: Number of samples that the user's sampler drew.
+        """
         ratio = self.keep_ratio(progress)
         if self.rounds is None or sampler.whole.own_batches:
             return sample_count(ratio, drawn)
         return drawn if ratio == 1 else min(drawn, self.fed(progress, sampler).samples)
 
     def begin_round(self, progress: float, sampler: SelectionSampler) -> None:
-        """Cut the selection at hand, just chosen at this progress, to the length of its round."""
+        """Cut the selection at hand, just chosen, to the length of its round.
+
+        Args:
+            progress: Share of training done, in [0, 1].
+            sampler: Sampler of the wrapped loader.
+        """
         if self.rounds is not None:
             share = self._share(self.keep_ratio(progress), sampler)
             self.rounds.take(share, sampler.limit(self.rounds.length(share)))
@@ -95,7 +110,14 @@ class Sizes:
         max_steps: int = -1,
         steps: Callable[[int], int] | None = None,
     ) -> list[int]:
-        """Optimiser steps of each epoch, as far as the keep ratio decides them; see `planning.steps_by_epoch`."""
+        """Optimiser steps of each epoch, as far as the keep ratio decides them; see `planning.steps_by_epoch`.
+
+        Args:
+            sampler: Sampler of the wrapped loader.
+            max_epochs: Number of epochs of the training.
+            max_steps: Optimiser steps after which it ends; -1 = only `max_epochs` counts.
+            steps: Optimiser steps of an epoch of so many batches; by default one for each batch.
+        """
 
         def batches_at(progress: float) -> int:
             if self.rounds is not None:
@@ -115,6 +137,10 @@ class Sizes:
         return None if self.rounds is None else self.rounds.rest
 
     def take_up(self, rest: float | None) -> None:
-        """Go on with rounds where this was `rest`."""
+        """Go on with rounds where a run was interrupted.
+
+        Args:
+            rest: What `Rounds.rest` was there; None = nothing.
+        """
         if self.rounds is not None:
             self.rounds.take_up(rest or 0.0)

@@ -70,7 +70,7 @@ class Stage:
     """How far a sampler's epoch has come.
 
     Attributes:
-        phase: Where it stands.
+        phase: Phase where the epoch stands.
         delivered: Batches of it handed out so far, those before a resume included.
     """
 
@@ -79,7 +79,10 @@ class Stage:
         self.delivered = 0
 
     def enter(self, phase: Phase) -> None:
-        """Go on to this phase.
+        """Go on to another phase.
+
+        Args:
+            phase: The phase that comes next.
 
         Raises:
             RuntimeError: If the table of `Phase` has no such step.
@@ -92,17 +95,29 @@ class Stage:
         self.phase = phase
 
     def stand_at(self, batch: int) -> None:
-        """So many batches count as handed out, whatever was fetched beyond them."""
+        """Count batches as handed out, whatever was fetched beyond them.
+
+        Args:
+            batch: Number of batches, that is of the one that comes next.
+        """
         self.delivered = batch
 
     def start(self, batch: int) -> None:
-        """The loader begins to fetch the epoch's batches, with this one where it was resumed."""
+        """Begin to fetch the epoch's batches.
+
+        Args:
+            batch: The first one; where an epoch is resumed, the one after the last that was trained on.
+        """
         self.stand_at(batch)
         if self.phase.selects:
             self.enter(Phase.RUNNING)
 
     def deliver(self, batches: int = 1) -> None:
-        """So many batches were handed out."""
+        """Count batches that were handed out.
+
+        Args:
+            batches: How many they are.
+        """
         self.delivered += batches
 
     def end(self) -> None:

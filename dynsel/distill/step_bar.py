@@ -33,12 +33,7 @@ class StepBar(pl.Callback):
     task: TaskID
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Open the bar, on a terminal and on the first rank only.
-
-        Args:
-            trainer: Trainer of the distillation; its `max_steps` is the bar's length.
-            pl_module: The distillation; not used.
-        """
+        """Open the bar, on a terminal and on the first rank only; the Trainer's `max_steps` is its length."""
         if trainer.is_global_zero and open_console(stderr=True).is_terminal:
             self.bar = new_bar("steps")
             self.bar.start()
@@ -47,37 +42,18 @@ class StepBar(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Move the bar to the steps done, beside the numbers that the module logs with `prog_bar=True`.
-
-        Args:
-            trainer: Trainer of the distillation.
-            pl_module: The distillation; not used.
-            outputs: What the step returned; not used.
-            batch: The batch; not used.
-            batch_idx: Number of the batch; not used.
-        """
+        """Move the bar to the steps done, beside the numbers that the module logs with `prog_bar=True`."""
         if self.bar is not None:
             numbers = {name: float(value) for name, value in trainer.progress_bar_metrics.items()}
             said = "".join(f", {name} {value:.3g}" for name, value in numbers.items())
             self.bar.update(self.task, completed=trainer.global_step, description=f"distilling{said}")
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Close the bar.
-
-        Args:
-            trainer: Trainer of the distillation; not used.
-            pl_module: The distillation; not used.
-        """
+        """Close the bar."""
         self._stop()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Close the bar, since Lightning calls no other hook after an exception.
-
-        Args:
-            trainer: Trainer of the distillation; not used.
-            pl_module: The distillation; not used.
-            exception: What went wrong; not used.
-        """
+        """Close the bar, since Lightning calls no other hook after an exception."""
         self._stop()
 
     def _stop(self) -> None:

@@ -49,7 +49,7 @@ class SAETraining(pl.LightningModule):
         self.register_buffer("idle", torch.zeros(sae.num_factors, dtype=torch.int64))
 
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
-        """The loss of a batch, and the count of batches for which each factor has been idle.
+        """The loss of a batch, and the count of samples for which each factor has been idle.
 
         Args:
             batch: (B, d) features, any floating point.
@@ -83,21 +83,11 @@ class SAETraining(pl.LightningModule):
         return (rest - self.sae.combine(values, indices)).square().mean() / rest.square().mean().clamp_min(1e-12)
 
     def on_before_optimizer_step(self, optimizer: Any) -> None:
-        """Take the part of the decoder's gradient away that would change the length of an atom.
-
-        Args:
-            optimizer: Adam, about to step; not used.
-        """
+        """Take the part of the decoder's gradient away that would change the length of an atom."""
         self.sae.drop_radial_gradient()
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Bring the atoms back to length 1, which a step changes a little.
-
-        Args:
-            outputs: What the step returned; not used.
-            batch: (B, d) features; not used.
-            batch_idx: Number of the batch; not used.
-        """
+        """Bring the atoms back to length 1, which a step changes a little."""
         self.sae.normalize_decoder()
 
     def configure_optimizers(self) -> Any:
