@@ -282,6 +282,48 @@ def test_missing_docstrings_are_found():
     assert [name for name, node, text in found if raises(node) and "Raises:" not in text] == ["Thing.__init__"]
 
 
+# ---------------------------------------------------------------- tests
+# Files that say nothing without a Trainer, a loader or a command, and who asks them there. All of `callbacks/listening`
+# is asked by the table of kinds in `tests/kinds`.
+ASKED_BY = {
+    "dynsel.callbacks.arrived": "callbacks/test_batch_selection.py",
+    "dynsel.callbacks.dynamic_selection": "callbacks/test_epoch.py",
+    "dynsel.callbacks.lightning_driver": "callbacks/test_compatibility.py",
+    "dynsel.callbacks.train_batches": "callbacks/test_batch_fraction.py",
+    "dynsel.commands._results": "commands/test_compare.py",
+    "dynsel.commands.fit": "commands/test_main.py",
+    "dynsel.compare.beside": "commands/test_compare.py",
+    "dynsel.compare.report.writing": "compare/report/test_page.py",
+    "dynsel.features.extraction": "features/test_extract.py",
+    "dynsel.features.progress": "features/test_extract.py",
+    "dynsel.samplers.arrivals": "samplers/test_collation.py",
+    "dynsel.samplers.choosing": "samplers/test_rounds.py",
+    "dynsel.samplers.controller": "samplers/test_fabric_and_plain.py",
+    "dynsel.samplers.epoch_order": "samplers/test_selection_sampler.py",
+    "dynsel.samplers.epochs": "samplers/test_rounds.py",
+    "dynsel.samplers.loader": "callbacks/test_loaders.py",
+    "dynsel.selectors.base": "selectors/test_contract.py",
+    "dynsel.selectors.population": "selectors/test_sharded.py",
+    "dynsel.selectors.terms.batch_loss": "selectors/terms/test_average.py",
+    "dynsel.selectors.terms.loss": "selectors/terms/test_average.py",
+}
+
+
+def own_test(module: str) -> Path:
+    """The test file of a module's name: of `dynsel._lib.files`, `tests/_lib/test_files.py`."""
+    *folders, name = module.split(".")[1:]
+    return ROOT.joinpath("tests", *folders, f"test_{name.lstrip('_')}.py")
+
+
+def test_files_have_a_test_file_of_their_name():
+    """A new file has one, or a row above that says who tests it instead."""
+    files = {m for m, path in MODULES.items() if not path.name.startswith("__")}
+    files -= {m for m in files if m.startswith("dynsel.callbacks.listening.")}
+    without = sorted(m for m in files if not own_test(m).exists())
+    assert without == sorted(ASKED_BY)
+    assert [name for name in ASKED_BY.values() if not (ROOT / "tests" / name).exists()] == []
+
+
 # ---------------------------------------------------------------- doctests
 @pytest.mark.parametrize("name", list(MODULES))
 def test_docstrings_tell_the_truth(name, tmp_path, monkeypatch):

@@ -167,10 +167,10 @@ class CandidateSelector(Selector):
 
     @abstractmethod
     def choose(self, scores: Tensor, count: int, generator: torch.Generator) -> Tensor:
-        """The candidates that stay: those of highest score, unless a subclass draws.
+        """The candidates that stay, by their scores.
 
         Args:
-            scores: (c,) float64; -inf, of which at least `count` are not, never stays.
+            scores: (c,) float64; -inf never stays, and at least `count` are above it.
             count: How many stay, 1 .. c.
             generator: Source of draws, another one for each batch and rank.
 
