@@ -225,7 +225,7 @@ class DynamicSelection(Callback):
         driver = LightningDriver(trainer, self._score, count_flops=self.count_flops)
         self._trainer, self._driver = trainer, driver
         self.controller.attach(driver)
-        driver.install(self._select_from, self._batches_for_estimate)
+        driver.install(self._select_from, self._plan)
         vars(trainer)["selection"] = self
         if isinstance(self.selector, Proxy):
             self.selector.follow(pl_module)
@@ -281,14 +281,13 @@ class DynamicSelection(Callback):
 
         return self._driver.with_one_changed(loaders, which, wrap)
 
-    def _batches_for_estimate(self) -> int | None:
+    def _plan(self) -> list[int] | None:
         trainer, driver = self._trainer, self._driver
         if trainer is None or driver is None or trainer.max_epochs in (None, -1, 0) or driver.overfits:
             return None
-        if self.controller.budget is not None:
+        if self.controller.budget is not None or driver.is_endless:
             return None  # epochs have one length, which Lightning has read
-        steps = self.controller.plan(trainer.max_epochs, trainer.max_steps, driver.optimizer_steps)
-        return driver.batches_for_estimate(steps, trainer.max_epochs)
+        return self.controller.plan(trainer.max_epochs, trainer.max_steps, driver.fit_steps)
 
     # ---------------------------------------------------------------- epochs
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

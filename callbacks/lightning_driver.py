@@ -20,6 +20,7 @@ from torch import Tensor
 
 from dynsel._lib.batches import cross_entropy
 from dynsel.callbacks.lightning_names import has, package_of, refuse
+from dynsel.callbacks.step_estimate import StepEstimate
 
 __all__ = ["LightningDriver", "training_progress"]
 
@@ -42,7 +43,7 @@ NEEDED = (
     "fit_loop.setup_data",
     "limit_train_batches",
 )
-NEEDED_OF_LOADER = ("_iterator", "flattened", "iterables", "limits")
+NEEDED_OF_LOADER = ("_iterator", "_mode", "flattened", "iterables", "limits")
 
 PUBLIC_ROUTE = (
     "Use the public route with this Lightning version: `loader = selection.wrap(loader)` with "
@@ -81,6 +82,9 @@ class LightningDriver:
         self._later: Callable[[], None] | None = None
         self._iterated = False
         self._loading = False
+        self._estimate: StepEstimate | None = None
+        # Of the loader that is selected from, among all train loaders.
+        self._place = 0
 
     def _check(self) -> None:
         lacking = [path for path in NEEDED if not has(self.trainer, path)]
@@ -88,13 +92,15 @@ class LightningDriver:
         refuse(self.trainer, lacking, f"which DynamicSelection relies on. {PUBLIC_ROUTE}")
 
     # ---------------------------------------------------------------- putting the loader in
-    def install(self, transform: Transform, planned_batches: Callable[[], int | None]) -> None:
+    def install(self, transform: Transform, plan: Callable[[], list[int] | None]) -> None:
         """Pass the user's train loader(s) through `transform` whenever Lightning requests them.
 
         Args:
             transform: Takes and returns what `train_dataloader` gives.
-            planned_batches: Batches an epoch that make `estimated_stepping_batches` right; None = leave it.
+            plan: Optimiser steps of each epoch, known once there is a loader; None = Lightning's own estimate is right.
         """
+        self._estimate = StepEstimate(self.trainer, plan)
+        self._estimate.install()
         loop = self.trainer.fit_loop
         source, setup_data = loop._data_source, loop.setup_data
         request, interval = source.dataloader, getattr(self.trainer, "val_check_interval", None)
@@ -117,12 +123,12 @@ class LightningDriver:
                 if interval is not None:
                     self.trainer.val_check_interval = interval
             # Only a fresh request counted the epoch's batches anew. What it counted are the whole data set's, for
-            # checks; the estimate of all steps, which schedulers ask for from here on, needs the mean epoch.
+            # checks; whoever reckons with an epoch's length from here on is better off with that of the mean epoch.
             if loop._combined_loader is not before and loop._combined_loader is not None:
-                planned = planned_batches()
-                if planned is not None:
+                steps = plan()
+                if steps:
                     # A tuner trains on the whole data set, without our hooks.
-                    self._until_first_batch(planned)
+                    self._until_first_batch(math.ceil(sum(steps) / len(steps)) * self.accumulate)
 
         loop.setup_data = setup_and_plan
 
@@ -142,6 +148,8 @@ class LightningDriver:
     def uninstall(self) -> None:
         """Undo `install`; calling it again, or without it, does nothing."""
         loop = self.trainer.fit_loop
+        if self._estimate is not None:
+            self._estimate.uninstall()
         loop._data_source.__dict__.pop("dataloader", None)
         loop.__dict__.pop("setup_data", None)
 
@@ -165,8 +173,8 @@ class LightningDriver:
         """
         combined = self.combined(loaders)
         flat = list(combined.flattened)
-        place = which(combined.iterables, len(flat))
-        flat[place] = change(flat[place])
+        self._place = which(combined.iterables, len(flat))
+        flat[self._place] = change(flat[self._place])
         combined.flattened = flat
         return combined
 
@@ -329,16 +337,22 @@ class LightningDriver:
         """
         return math.ceil(self.epoch_length(batches) / self.accumulate)
 
-    def batches_for_estimate(self, steps: list[int], max_epochs: int) -> int:
-        """Batches an epoch for which Lightning's estimate of the whole fit comes nearest to the steps from above.
+    @property
+    def is_endless(self) -> bool:
+        """Whether an epoch of the train loaders has no end that is known."""
+        return _length(self.trainer.fit_loop._combined_loader) == math.inf
 
-        The estimate is then at least their sum, and less than `max_epochs` above it.
+    def fit_steps(self, batches: int) -> int:
+        """Optimiser steps of an epoch in which the other train loaders, if there are any, take part as well.
 
         Args:
-            steps: Optimiser steps of each epoch.
-            max_epochs: Number of epochs, at least 1.
+            batches: Batches that the loader which is selected from has in the epoch.
         """
-        return math.ceil(sum(steps) / max_epochs) * self.accumulate
+        combined = self.trainer.fit_loop._combined_loader
+        lengths = [_limited(_length(loader), self.trainer.limit_train_batches) for loader in combined.flattened]
+        lengths[self._place] = self.epoch_length(batches)
+        longest = min(lengths) if combined._mode == "min_size" else max(lengths)
+        return math.ceil(longest / self.accumulate)
 
     @property
     def holds_gradients(self) -> bool:

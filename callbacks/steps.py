@@ -100,14 +100,12 @@ def say_what_becomes_of_steps(controller: SelectionController, driver: Lightning
     """
     steps = count_steps(controller, driver)
     rank_zero_info(summary(controller, driver, steps))
-    # Without a budget the estimate is that of the mean epoch, rounded up.
-    slack = 0 if controller.budget is not None else driver.trainer.max_epochs or 0
-    for message in schedulers_built_for_more(driver.trainer, steps, slack):
+    for message in schedulers_built_for_more(driver.trainer, steps):
         rank_zero_warn(message)
 
 
 # ---------------------------------------------------------------- schedulers
-def schedulers_built_for_more(trainer: pl.Trainer, steps: Steps, slack: int) -> list[str]:
+def schedulers_built_for_more(trainer: pl.Trainer, steps: Steps) -> list[str]:
     """What to say of each scheduler of a fit that will not come to its end because of the selection.
 
     One that the full training wouldn't have brought to its end either is the user's own affair, and so is one that
@@ -116,7 +114,6 @@ def schedulers_built_for_more(trainer: pl.Trainer, steps: Steps, slack: int) -> 
     Args:
         trainer: The Trainer, once training has started.
         steps: Optimiser steps of the fit.
-        slack: Steps by which an estimate of them may be too high.
     """
     if steps.now is None or steps.full is None:
         return []
@@ -126,7 +123,7 @@ def schedulers_built_for_more(trainer: pl.Trainer, steps: Steps, slack: int) -> 
         if expected is None or config.interval != "step":
             continue
         now, full = steps.now // config.frequency, (steps.full + (trainer.max_epochs or 0)) // config.frequency
-        if now + slack < expected <= full:
+        if now < expected <= full:
             said.append(
                 f"{type(config.scheduler).__name__} is built for {expected} steps, but with dynsel's selection there "
                 f"are {now} of them ({steps.full // config.frequency} without it), so that it ends on its way. Give "

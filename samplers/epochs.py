@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 import weakref
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -28,6 +29,17 @@ _STATE = ("epoch", "selector", "sampler", "books", "sources", "rng", "round", "r
 
 def _nothing() -> None:
     return None
+
+
+def _warn_of_exchange(previous: SelectionSampler, sampler: SelectionSampler) -> None:
+    if sampler.rank == 0:
+        counts = f"{sampler.num_total:,} samples after {previous.num_total:,}"
+        warnings.warn(
+            f"the train loader has other data now ({counts}): what is known of the former samples (uses, scores, "
+            "features) is forgotten, and the selection starts afresh. To keep it, let one data set hold all samples "
+            "and the loader's sampler yield those of the moment, or give each data set a controller of its own",
+            stacklevel=2,
+        )
 
 
 class Round(NamedTuple):
@@ -65,9 +77,10 @@ class Epochs:
         self.forget()
         self._restart()
 
-    def _restart(self) -> None:
+    def _restart(self, *, keep_books: bool = False) -> None:
         self.epoch = -1
-        self.books.clear()
+        if not keep_books:
+            self.books.clear()
         self._rng = RandomStates()
         self.round = Round()
         self.chooser.sizes.restart()
@@ -136,6 +149,9 @@ class Epochs:
     def follow(self, sampler: SelectionSampler, seed: int | None) -> None:
         """Go on with this sampler: from the same place if it is of the same data set, from the start otherwise.
 
+        In the midst of a training another data set has no use for what is known of the former's samples. That is
+        forgotten, but said; the records of former epochs stay.
+
         Args:
             sampler: Of a loader that is about to be wrapped.
             seed: Of order and selector; None = the sampler's.
@@ -143,10 +159,19 @@ class Epochs:
         Raises:
             ValueError: If features or labels don't fit the data set.
         """
-        previous, self._sampler = self._sampler, sampler
+        previous = self._sampler
+        goes_on = previous is not None and self._state_to_load is None
+        is_same = goes_on and previous is not None and self._is_same_data(previous, sampler)
+        is_exchanged = goes_on and not is_same and self.epoch >= 0 and self.phase.selects
+        if is_exchanged:
+            self.finish()
+        self._sampler = sampler
         counted = 0 if self._feedback is None else self._feedback.counted
         self._feedback = EpochFeedback(sampler)
-        if previous is None or not previous.whole.is_alike(sampler.whole) or self._state_to_load is not None:
+        if not is_same or previous is None:
+            if is_exchanged and previous is not None:
+                _warn_of_exchange(previous, sampler)
+            self._restart(keep_books=is_exchanged)
             self._bind(sampler, seed)
         else:
             self._feedback.begin(counted)
@@ -154,8 +179,13 @@ class Epochs:
                 sampler.load_state_dict(previous.state_dict(counted))
         sampler.follow(self._told_epoch)
 
+    def _is_same_data(self, previous: SelectionSampler, sampler: SelectionSampler) -> bool:
+        if not previous.whole.is_alike(sampler.whole):
+            return False
+        same = previous.dataset is sampler.dataset
+        return same or not self.chooser.sources.are_others(sampler.dataset, sampler.whole.pool)
+
     def _bind(self, sampler: SelectionSampler, seed: int | None) -> None:
-        self._restart()
         # Reading labels and making features is part of the price of choosing: the first epoch's record bears it.
         with self.books.preparing():
             # The order's seed must be the same on every rank, whatever each was seeded with.

@@ -33,6 +33,7 @@ class FullOrder:
         own_batches: Whether `base` is a batch sampler, whose batches stay together and get smaller.
 
     Attributes:
+        length: Number of samples of the data set.
         num_total: N, number of samples to choose from: P, or the length of the data set.
 
     Raises:
@@ -53,7 +54,7 @@ class FullOrder:
     ) -> None:
         if base is not None and not isinstance(base, Iterable):
             raise TypeError(f"`base` must be a sampler, or anything that yields positions, got {base!r}")
-        self._length = len(check_sized("data_source", data_source, "a data set"))
+        self.length = len(check_sized("data_source", data_source, "a data set"))
         self._data_source = data_source
         self.base, self.shuffle = base, check_flag("shuffle", shuffle)
         self.seed = int(os.getenv("PL_GLOBAL_SEED", "0")) if seed is None else check_seed("seed", seed)
@@ -61,7 +62,7 @@ class FullOrder:
             raise ValueError(f"`pool` must be (n,) int64, got shape {tuple(pool.shape)} of {pool.dtype}")
         self.pool = pool
         self.shared, self.own_batches = check_flag("shared", shared), check_flag("own_batches", own_batches)
-        self.num_total = self._length if pool is None else len(pool)
+        self.num_total = self.length if pool is None else len(pool)
         if self.num_total == 0:
             raise ValueError(
                 "the data set is empty"
@@ -77,9 +78,9 @@ class FullOrder:
             ValueError: If it isn't.
         """
         length = len(self._data_source)
-        if length != self._length:
+        if length != self.length:
             raise ValueError(
-                f"the data set changed its length from {self._length} to {length} between epochs; "
+                f"the data set changed its length from {self.length} to {length} between epochs; "
                 "scores and usage belong to fixed positions: start a new run on the new data set"
             )
 
@@ -90,7 +91,7 @@ class FullOrder:
         return twin
 
     def _leave_data(self) -> None:
-        self._data_source = range(self._length)
+        self._data_source = range(self.length)
         self.base = None if self.base is None else LeftBehind()
 
     def reseed(self, seed: int) -> None:
@@ -161,7 +162,7 @@ class FullOrder:
         return torch.randperm(self.num_total, generator=generator), None
 
     def _drawn(self) -> tuple[Tensor, Tensor | None]:
-        order, groups = draw_epoch(self.base, self._length, own_batches=self.own_batches)
+        order, groups = draw_epoch(self.base, self.length, own_batches=self.own_batches)
         return order if self.pool is None else torch.searchsorted(self.pool, order), groups
 
     # ---------------------------------------------------------------- positions and indices

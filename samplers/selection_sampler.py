@@ -169,7 +169,7 @@ class SelectionSampler(DistributedSampler[int]):
     def _leave_data(self, trained: int) -> None:
         self.stage = copy.copy(self.stage)
         self.stage.stand_at(trained)
-        self.dataset = range(len(self.dataset))  # type: ignore[assignment]
+        self.dataset = range(self.whole.length)  # type: ignore[assignment]
         self._follow = None
         self._order = self._order.without_data()
         self.whole = self._order.whole

@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 from torch.utils.data import Subset
 
@@ -96,6 +97,21 @@ class Sources:
         if self.selector.needs_features:
             with self.books.fitting():
                 self._find_features(dataset, pool)
+
+    def are_others(self, dataset: Any, pool: Tensor | None) -> bool:
+        """Whether these samples can't be those that the selector is bound to, by the labels that the data tell.
+
+        Args:
+            dataset: As many samples as there were.
+            pool: (P,) int64 indices, all that are ever sampled from it; None = every one.
+        """
+        if self.codes is None or self.labels is not None:
+            return False
+        told = declared_labels(dataset if pool is None else Subset(dataset, pool.tolist()))
+        try:
+            return told is not None and not torch.equal(encode_labels(told)[0], self.codes)
+        except (TypeError, ValueError):
+            return False
 
     def _find_labels(self, dataset: Any, pool: Tensor | None) -> Tensor | None:
         part = dataset if pool is None else Subset(dataset, pool.tolist())

@@ -23,7 +23,6 @@ from lightning.pytorch.tuner import Tuner
 from support import (
     BATCHES,
     SIZES,
-    Fixed,
     Indexed,
     Listening,
     Module,
@@ -112,7 +111,7 @@ def test_time_based_validation_stays_time_based():
     assert check.values == [None] * 4
 
 
-# ---------------------------------------------------------------- limits and the estimate
+# ---------------------------------------------------------------- limits
 @pytest.mark.parametrize(
     ("limit", "wanted"),
     [(3, [3, 3, 3, 2]), (0.5, [1, 5, 2, 1]), (0.25, [1, 2, 1, 1]), (0, []), (1, [1, 1, 1, 1]), (1.0, BATCHES)],
@@ -130,76 +129,6 @@ def test_what_a_limit_cuts_off_does_not_count_as_used(limit):
     module, _ = fit(callback, limit_train_batches=limit)
     trained = Counter(i for batches in module.seen.values() for batch in batches for i in batch)
     assert callback.selector.usage.tolist() == [trained[i] for i in range(N)]
-
-
-ESTIMATED = [
-    {},
-    {"accumulate_grad_batches": 2},
-    {"accumulate_grad_batches": 3},
-    {"limit_train_batches": 3},
-    {"limit_train_batches": 0.5},
-    {"limit_train_batches": 0.5, "accumulate_grad_batches": 2},
-    {"reload_dataloaders_every_n_epochs": 1},
-    {"accumulate_grad_batches": 2, "reload_dataloaders_every_n_epochs": 1},
-]
-
-
-@pytest.mark.parametrize("options", ESTIMATED)
-@pytest.mark.parametrize("sizes", [SIZES, (4, 36, 12, 5), (40, 30, 20, 10)])
-def test_estimated_steps_are_at_most_three_too_many(options, sizes):
-    module, t = fit(selection(sizes), val=False, **options)
-    assert t.global_step <= module.estimate < t.global_step + 4
-
-
-@pytest.mark.parametrize("max_steps", [8, 13])
-@pytest.mark.parametrize("options", [{}, {"accumulate_grad_batches": 2}])
-def test_estimate_with_max_steps(max_steps, options):
-    module, t = fit(selection((40, 40, 40, 40)), max_steps=max_steps, **options)
-    assert module.estimate == t.global_step == max_steps
-
-
-def test_estimate_without_an_end():
-    module, t = fit(selection(), max_epochs=-1, max_steps=8)
-    assert module.estimate == t.global_step == 8
-
-
-def test_estimate_of_a_selector_that_decides_the_size_itself_is_an_upper_bound():
-    module, t = fit(DynamicSelection(Fixed(list(range(12)), list(range(30))), keep_ratio=0.5))
-    assert module.estimate == 40
-    assert t.global_step == 3 + 3 * 8
-
-
-class LateEstimate(Module):
-    """Asks only once training is about to begin."""
-
-    def configure_optimizers(self) -> Any:
-        return torch.optim.SGD(self.parameters(), 0.1)
-
-    def on_train_start(self) -> None:
-        self.estimate = self.trainer.estimated_stepping_batches
-
-
-def test_estimate_asked_late():
-    module, t = fit(selection(), module=LateEstimate())
-    assert module.estimate == t.global_step == sum(BATCHES)
-
-
-class OneCycle(Module):
-    def configure_optimizers(self) -> Any:
-        self.estimate = self.trainer.estimated_stepping_batches
-        optimizer = torch.optim.SGD(self.parameters(), 0.1)
-        self.scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=int(self.estimate))
-        return [optimizer], [{"scheduler": self.scheduler, "interval": "step"}]
-
-
-@pytest.mark.parametrize("options", ESTIMATED)
-def test_one_cycle_ends_without_error_near_its_minimum(options):
-    module, t = fit(selection(), module=OneCycle(), **options)
-    short = module.estimate - t.global_step
-    if short == 0:
-        # The last step sets the rate after it, which lies one step before the cycle's end.
-        assert module.scheduler.last_epoch == t.global_step
-    assert module.scheduler.get_last_lr()[0] <= 0.1 * (short + 1) / module.estimate
 
 
 # ---------------------------------------------------------------- what follows the epoch
