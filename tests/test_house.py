@@ -300,7 +300,6 @@ ASKED_BY = {
     "dynsel.samplers.choosing": "samplers/test_rounds.py",
     "dynsel.samplers.controller": "samplers/test_fabric_and_plain.py",
     "dynsel.samplers.epoch_order": "samplers/test_selection_sampler.py",
-    "dynsel.samplers.epochs": "samplers/test_rounds.py",
     "dynsel.samplers.loader": "callbacks/test_loaders.py",
     "dynsel.selectors.base": "selectors/test_contract.py",
     "dynsel.selectors.population": "selectors/test_sharded.py",
