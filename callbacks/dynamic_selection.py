@@ -20,7 +20,7 @@ from dynsel.callbacks.lightning_names import Callback
 from dynsel.callbacks.listening import Heard, Listener
 from dynsel.callbacks.showing import is_monitored, log_epoch, show_metrics
 from dynsel.callbacks.steps import say_what_becomes_of_steps
-from dynsel.callbacks.train_batches import change_train_batches
+from dynsel.callbacks.train_batches import change_train_batches, moves_batches
 from dynsel.samplers.controller import SelectionController
 from dynsel.samplers.epoch_record import EpochRecord
 from dynsel.samplers.portrait import html_text, one_line
@@ -308,6 +308,7 @@ class DynamicSelection(Callback):
             scale=self._driver.loss_scale,
             epochs=trainer.max_epochs,
             capture=self.controller.capture,
+            axis_of=None if moves_batches(trainer, pl_module) else self.controller.arrivals.axis_of,
         )
         # With several loaders another one may decide how long an epoch is.
         if self._is_only_loader and not trainer.fast_dev_run:  # type: ignore[attr-defined]

@@ -10,7 +10,7 @@ import lightning.pytorch as pl
 
 from dynsel.callbacks.lightning_names import has, refuse
 
-__all__ = ["change_train_batches"]
+__all__ = ["change_train_batches", "moves_batches"]
 
 # What Lightning doesn't document and this module uses, as seen from the Trainer.
 NEEDED_FOR_BATCHES = (
@@ -70,3 +70,10 @@ def change_train_batches(
 
     strategy.batch_to_device = transfer_and_change
     return undo
+
+
+def moves_batches(trainer: Any, pl_module: Any) -> bool:
+    """Whether the user's own transfer hooks may make other batches of the loader's, as of the other dimension first."""
+    names = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
+    owners = [owner for owner in (pl_module, getattr(trainer, "datamodule", None)) if owner is not None]
+    return any(not getattr(owner, name).__module__.endswith(".core.hooks") for owner in owners for name in names)

@@ -25,18 +25,16 @@ class Arrivals:
         self.where, self._collation = where, Collation(None)
 
     def look_at(self, loader: DataLoader[Any], pool: Tensor | None) -> None:
-        """Find out what the loader's collate function does to the samples of a batch, unless batches tell it.
+        """Find out what the loader's collate function does to the samples of a batch: their order, their dimension.
 
         Args:
             loader: The user's own loader.
             pool: (P,) int64 indices, the only ones that are fed; None = all.
 
         Raises:
-            ValueError: If it changes their order.
+            ValueError: If it changes their order, and batches don't tell which samples they hold.
         """
-        if self.where is not None:
-            return
-        self._collation = collation_of(loader, pool)
+        self._collation = collation_of(loader, pool, ordered=self.where is None)
         if self._collation.keeps_order is False:
             name = getattr(loader.collate_fn, "__qualname__", type(loader.collate_fn).__name__)
             raise ValueError(
@@ -44,6 +42,10 @@ class Arrivals:
                 "that what a row tells would be taken for another sample's: let the batch hold each sample's index in "
                 "the data set and say where by `indices=`, a key of the batch or a function of it"
             )
+
+    def axis_of(self, path: tuple[Any, ...]) -> int | None:
+        """The dimension of the samples in a tensor of a batch, by the path to it; None if it isn't known."""
+        return self._collation.axis(path)
 
     def enter(self, feedback: EpochFeedback, batch_idx: int, batch: Any) -> None:
         """Tell `feedback` which samples a batch holds, where it says so itself.

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,8 @@ logger = logging.getLogger("dynsel")
 
 # Unlike most other sizes, so that a dimension of this size is that of the samples.
 COPIES = 11
+# Another number of them, so that what has the same size by chance is told from what follows their number.
+MORE = 13
 PLACES = (1, COPIES - 2)
 MOST_ITEMS = 8
 
@@ -117,10 +119,22 @@ class Collation:
     Args:
         keeps_order: Whether row k is the k-th index that was fed; None = nothing told.
         fields: Paths to what has one row per sample; empty if that isn't known.
+        axes: The dimension of the samples in each tensor, by the path to it, where it is 0 or 1.
+        stacks: Whether it is the first one in every tensor, as `default_collate` has it.
     """
 
     keeps_order: bool | None
     fields: tuple[tuple[Any, ...], ...] = ()
+    axes: Mapping[tuple[Any, ...], int] = field(default_factory=dict)
+    stacks: bool = False
+
+    def axis(self, path: tuple[Any, ...]) -> int | None:
+        """The dimension of the samples in a tensor of the batch; None if it isn't known.
+
+        Args:
+            path: To the tensor, from the whole batch; of several loaders' batches the loader's key comes first.
+        """
+        return 0 if self.stacks else self.axes.get(path, self.axes.get(path[1:]))
 
     def rows(self, batch: Any) -> int | None:
         """Number of samples in a batch.
@@ -140,7 +154,7 @@ class Collation:
         return None
 
 
-def collation_of(loader: DataLoader[Any], pool: Tensor | None = None) -> Collation:
+def collation_of(loader: DataLoader[Any], pool: Tensor | None = None, *, ordered: bool = True) -> Collation:
     """Find out what a loader's collate function does to its samples.
 
     Reads a few items of the data set, in this process and from a shallow copy: files that it opens when it is first
@@ -149,27 +163,41 @@ def collation_of(loader: DataLoader[Any], pool: Tensor | None = None) -> Collati
     Args:
         loader: A DataLoader over a map-style data set.
         pool: (P,) int64 indices to take items from; None = all.
+        ordered: Whether to find out if it keeps the order; where the batch itself tells the samples it need not.
     """
     original = getattr(loader, "original", loader)
     collate = original.collate_fn
     if collate is default_collate or (original.batch_size is None and original.batch_sampler is None):
-        return Collation(True)
+        return Collation(True, stacks=collate is default_collate)
     state = get_rng_state()
     try:
         items = _unlike_items(copy.copy(original.dataset), pool)
-        fields = _fields(collate([copy.copy(items[0]) for _ in range(COPIES)]))
-        found = Collation(keeps_order(collate, items), tuple(path for path, rows in fields if rows.axis == 0))
+        few, many = (collate([copy.copy(items[0]) for _ in range(count)]) for count in (COPIES, MORE))
+        fields = tuple(path for path, rows in _fields(few) if rows.axis == 0)
+        found = Collation(keeps_order(collate, items) if ordered else None, fields, _axes(few, many))
     except Exception:
         # What it does with lists like these is nobody's concern; with the user's own it works.
         found = Collation(None)
     finally:
         set_rng_state(state)
-    if found.keeps_order is None:
+    if ordered and found.keeps_order is None:
         logger.info(
             "whether the collate function %s keeps the samples' order couldn't be found out; it is taken to. If it "
             "doesn't, say by `indices=` where a batch holds the samples' indices",
             getattr(collate, "__qualname__", type(collate).__name__),
         )
+    return found
+
+
+def _axes(few: Any, many: Any, path: tuple[Any, ...] = ()) -> dict[tuple[Any, ...], int]:
+    """The dimension whose size follows the number of samples, for each tensor of two batches by its path."""
+    if isinstance(few, Tensor) and isinstance(many, Tensor):
+        sizes = list(zip(few.shape, many.shape, strict=False))[:2]
+        return {path: sizes.index((COPIES, MORE))} if (COPIES, MORE) in sizes else {}
+    parts, others, found = parts_of(few) or {}, parts_of(many) or {}, {}
+    for key, part in parts.items():
+        if key in others:
+            found |= _axes(part, others[key], (*path, key))
     return found
 
 

@@ -4,48 +4,80 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from dynsel.callbacks.listening.layout import Layout, Path
 from dynsel.callbacks.listening.tags import Tags
 
-__all__ = ["tag_batch"]
+__all__ = ["Leaf", "leaves_of", "tag_batch"]
 
 
-def tag_batch(tags: Tags, batch: Any) -> None:
-    """Tag what a batch of B samples holds: tensors with B rows, lists of B samples, graphs by their `batch`."""
-    size = tags.size
+class Leaf(NamedTuple):
+    """A tensor in a batch, with the sample that it belongs to as a whole, if any, and the keys that lead to it."""
+
+    tensor: Tensor
+    sample: int | None
+    path: Path
+
+
+def tag_batch(tags: Tags, batch: Any, layout: Layout) -> None:
+    """Tag what a batch of B samples holds: tensors with B rows, lists of B samples, graphs by their `batch`.
+
+    Args:
+        tags: Receives the tags.
+        batch: What the step is given.
+        layout: What is known of the training's batches.
+    """
     if _tag_graphs(tags, batch):
         return
-    # A list of B tensors with B rows each may be of samples or of views: of views where tensors tell the batch's size.
-    views = any(leaf.ndim and len(leaf) == size for leaf, _ in _leaves(batch, _Lists(size, skip=True)))
-    leaves = list(_leaves(batch, _Lists(size, views=views)))
-    for leaf, sample in leaves:
-        if sample is not None:
-            tags.set(leaf, sample)
-        elif leaf.ndim and len(leaf) == size:
-            tags.set(leaf, torch.arange(size).view(-1, *[1] * (leaf.ndim - 1)))
-    if not len(tags):
+    size, leaves = tags.size, leaves_of(batch, tags.size)
+    layout.look(((leaf.path, leaf.tensor.shape) for leaf in leaves), size)
+    axes = [_axis(leaf, layout, size) for leaf in leaves]
+    if all(axis is None for axis in axes):
         # Time first: sizes alone would not do where another dimension may be B, but nothing has B rows.
-        for leaf, _ in leaves:
-            if leaf.ndim > 1 and leaf.shape[1] == size:
-                tags.set(leaf, _second(leaf, size))
-    elif size > 1 and _is_square(leaves, size):
-        signs = {_padding(leaf) for leaf, _ in leaves}
-        if 1 in signs and -1 not in signs:
-            for leaf, _ in leaves:
-                tags.set(leaf, _second(leaf, size))
+        axes = [1 if leaf.tensor.ndim > 1 and leaf.tensor.shape[1] == size else None for leaf in leaves]
+    for leaf, axis in zip(leaves, _turned(leaves, axes, layout, size), strict=True):
+        if leaf.sample is not None:
+            tags.set(leaf.tensor, leaf.sample)
+        elif axis is not None:
+            tags.set(leaf.tensor, torch.arange(size).view([-1 if d == axis else 1 for d in range(leaf.tensor.ndim)]))
 
 
-def _is_square(leaves: list[tuple[Tensor, int | None]], size: int) -> bool:
-    """Whether everything has as many steps as samples: padding, at the end of the time, tells which is which."""
-    return all(sample is None and leaf.shape[:2] == (size, size) for leaf, sample in leaves)
+def leaves_of(batch: Any, size: int) -> list[Leaf]:
+    """The tensors in a batch of B samples."""
+    # A list of B tensors with B rows each may be of samples or of views: of views where tensors tell the batch's size.
+    views = any(leaf.tensor.ndim and len(leaf.tensor) == size for leaf in _leaves(batch, _Lists(size, skip=True)))
+    return list(_leaves(batch, _Lists(size, views=views)))
 
 
-def _second(leaf: Tensor, size: int) -> Tensor:
-    return torch.arange(size).view(1, -1, *[1] * (leaf.ndim - 2))
+def _axis(leaf: Leaf, layout: Layout, size: int) -> int | None:
+    """The dimension of the samples: as it is known, else the first one if it has B entries."""
+    if leaf.sample is not None:
+        return 0
+    known = layout.axis(leaf.path, leaf.tensor.shape, size)
+    return 0 if known is None and leaf.tensor.ndim and len(leaf.tensor) == size else known
+
+
+def _turned(leaves: list[Leaf], axes: list[int | None], layout: Layout, size: int) -> list[int | None]:
+    """The dimensions, the second one for tensors of as many steps as samples whose padding shows that it is."""
+    unclear = [k for k, leaf in enumerate(leaves) if size > 1 and _is_unclear(leaf, layout, size)]
+    if not unclear:
+        return axes
+    signs = {_padding(leaves[k].tensor) for k in unclear}
+    if len(unclear) == len(leaves) and 1 in signs and -1 not in signs:
+        return [1 if k in unclear else axis for k, axis in enumerate(axes)]
+    if -1 not in signs:
+        for k in unclear:
+            layout.guess(leaves[k].path, leaves[k].tensor.shape)
+    return axes
+
+
+def _is_unclear(leaf: Leaf, layout: Layout, size: int) -> bool:
+    shape = leaf.tensor.shape
+    return leaf.sample is None and shape[:2] == (size, size) and layout.axis(leaf.path, shape, size) is None
 
 
 def _padding(leaf: Tensor) -> int:
@@ -92,24 +124,21 @@ class _Lists:
         return isinstance(value, Tensor)
 
 
-def _leaves(
-    value: Any, lists: _Lists, sample: int | None = None, depth: int = 0
-) -> Iterator[tuple[Tensor, int | None]]:
-    """The tensors in a batch, each with the sample that it belongs to as a whole, if any."""
+def _leaves(value: Any, lists: _Lists, sample: int | None = None, path: Path = ()) -> Iterator[Leaf]:
     if isinstance(value, Tensor):
-        yield value, sample
+        yield Leaf(value, sample, path)
     elif isinstance(value, Mapping):
-        for part in value.values():
-            yield from _leaves(part, lists, sample, depth + 1)
+        for key, part in value.items():
+            yield from _leaves(part, lists, sample, (*path, key))
     elif is_dataclass(value) and not isinstance(value, type):
         for field in fields(value):
-            yield from _leaves(getattr(value, field.name), lists, sample, depth + 1)
+            yield from _leaves(getattr(value, field.name), lists, sample, (*path, field.name))
     elif isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
-        of_samples = sample is None and lists.are_samples(value, depth)
+        of_samples = sample is None and lists.are_samples(value, len(path))
         if lists.skip and of_samples:
             return
         for i, part in enumerate(value):
-            yield from _leaves(part, lists, i if of_samples else sample, depth + 1)
+            yield from _leaves(part, lists, i if of_samples else sample, (*path, i))
 
 
 def _tag_graphs(tags: Tags, batch: Any) -> bool:

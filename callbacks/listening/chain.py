@@ -11,9 +11,11 @@ import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
+from dynsel.callbacks.listening.batch_tags import leaves_of
 from dynsel.callbacks.listening.gradients import LEAST_SPREAD, GradientNorms
 from dynsel.callbacks.listening.heard import Rule
 from dynsel.callbacks.listening.hearing import Effort, Hearing
+from dynsel.callbacks.listening.layout import Layout
 from dynsel.callbacks.listening.overheard import Overheard
 from dynsel.callbacks.listening.parts import LossPart, Part
 from dynsel.callbacks.listening.recipes import Ingredient, Recipe, per_sample
@@ -52,6 +54,12 @@ class Chain:
         self.description = ""
         self.overheard, self.norms = Overheard(), GradientNorms()
         self._misses = 0
+
+    def begin(self, batch: Any, layout: Layout, size: int) -> None:
+        """Before a batch of B samples: if it shows that earlier ones were laid out otherwise than guessed, start anew."""
+        if layout.guessed and layout.look(((leaf.path, leaf.tensor.shape) for leaf in leaves_of(batch, size)), size):
+            self.overheard, self.norms = Overheard(), GradientNorms()
+        self.overheard.begin()
 
     @property
     def effort(self) -> Effort:

@@ -14,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 
 from dynsel.callbacks.listening.batch_tags import tag_batch
 from dynsel.callbacks.listening.following import LIGHT, follow, follow_light
+from dynsel.callbacks.listening.layout import Layout
 from dynsel.callbacks.listening.losses import LOSSES, bound, row_values
 from dynsel.callbacks.listening.parts import CompiledPart, LossPart, Part, SumPart
 from dynsel.callbacks.listening.tags import Tag, Tags
@@ -48,6 +49,7 @@ class Hearing(TorchFunctionMode):
         weigh: Given with loss weights: what to do to the gradient of each argument of a part.
         correct: Given with loss weights: makes the result of a part what it is with them.
         probes: Zeros that require gradients, for what is compiled.
+        layout: What is known of the training's batches.
 
     Attributes:
         parts: Losses and reductions with gradient, in order.
@@ -67,6 +69,7 @@ class Hearing(TorchFunctionMode):
         weigh: Callable[[Part, Tensor], Tensor] | None = None,
         correct: Callable[[Part, Tensor], Tensor] | None = None,
         probes: Sequence[Tensor] = (),
+        layout: Layout | None = None,
     ) -> None:
         super().__init__()
         self.size, self.effort, self.on_note, self.weigh = size, effort, on_note, weigh
@@ -79,11 +82,11 @@ class Hearing(TorchFunctionMode):
         self.light: Tags | None = None
         self.nodes: dict[Any, Tag] = {}
         if effort > Effort.BARE:
+            layout = layout or Layout()
             self.tags = self.light = Tags(size)
-            tag_batch(self.tags, batch)
+            tag_batch(self.tags, batch, layout)
         if effort is Effort.FULL:
-            self.light = Tags(size)
-            tag_batch(self.light, batch)
+            self.light = self.tags.copy()
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None

@@ -16,6 +16,7 @@ from dynsel.callbacks.listening.features import InputTap
 from dynsel.callbacks.listening.graph import nearest
 from dynsel.callbacks.listening.heard import Heard, Rule
 from dynsel.callbacks.listening.hearing import Hearing
+from dynsel.callbacks.listening.layout import Layout, Path
 from dynsel.callbacks.listening.logits import Logits
 from dynsel.callbacks.listening.overheard import weighed
 from dynsel.callbacks.listening.parts import LossPart, Part
@@ -62,6 +63,8 @@ class Listener:
             the factor of a gradient scaler.
         epochs: Length of the training, where known.
         capture: Collects features while it needs them.
+        axis_of: The dimension of the samples in a tensor of the batch by the path to it, as the collate function lays
+            them; None = not known.
 
     Raises:
         ValueError: If the module has no submodule from whose inputs features can be captured.
@@ -99,10 +102,11 @@ class Listener:
         scale: Callable[[], float] = lambda: 1.0,
         epochs: int | None = None,
         capture: CapturedFeatures | None = None,
+        axis_of: Callable[[Path], int | None] | None = None,
     ) -> None:
         self.selector, self.module, self.automatic = selector, module, automatic
         self._score, self._scale, self._capture = per_sample_loss, scale, capture
-        self._chain, self._logits = Chain(epochs), Logits(selector)
+        self._chain, self._logits, self._layout = Chain(epochs), Logits(selector), Layout(axis_of)
         # What the losses and the values come from, once it is known.
         self._told = ""
         self._values = ""
@@ -149,7 +153,7 @@ class Listener:
             self._tap.begin()
         if weights is None and not self._overhears:
             return
-        self._chain.overheard.begin()
+        self._chain.begin(batch, self._layout, size)
         self._logits.begin()
         self._hearing = Hearing(
             size,
@@ -159,6 +163,7 @@ class Listener:
             None if weights is None else self._weighed,
             None if weights is None else self._corrected,
             self._fresh_probes(batch),
+            self._layout,
         )
         self._hearing.__enter__()  # type: ignore[no-untyped-call]
         self._open = True

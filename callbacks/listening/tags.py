@@ -39,6 +39,12 @@ class Tags:
     def __len__(self) -> int:
         return len(self._of)
 
+    def copy(self) -> Tags:
+        """The same tags, to go on by themselves."""
+        other = Tags(self.size)
+        other._of |= self._of
+        return other
+
     def get(self, tensor: Any) -> Tag | None:
         """The tensor's tag."""
         found = self._of.get(id(tensor))

@@ -9,6 +9,7 @@ from kinds.table import BATCH, LOSSES, REDUCTIONS, ROWS, Module, Training, class
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pack_sequence, pad_packed_sequence, pad_sequence
+from torch.utils.data import TensorDataset
 
 N, VOCABULARY = 40, 11
 
@@ -108,6 +109,45 @@ def time_first_from_the_collate() -> Training:
     sizes = torch.randint(3, BATCH + 1, (N,)).tolist()
     rows = [(torch.randint(1, VOCABULARY, (n,)), torch.randint(1, VOCABULARY, (n,))) for n in sizes]
     return Training(Module(step, net=Tagger(batch_first=False)), load(rows, collate_fn=collate))
+
+
+def _stacked_time_first(items: list[Any]) -> list[Tensor]:
+    return [torch.stack(column, -1) for column in zip(*items, strict=True)]
+
+
+@kind(ROWS, hears="cross_entropy", classifies=True)
+def time_first_from_the_collate_with_as_many_steps_as_samples() -> Training:
+    """Nothing is padded, so that only what the collate function does tells which dimension is which."""
+
+    def step(m: Any, batch: Any) -> Tensor:
+        return F.cross_entropy(m(batch[0]).flatten(0, 1), batch[1].flatten())
+
+    rows = TensorDataset(tokens(BATCH), tokens(BATCH))
+    return Training(
+        Module(step, net=Tagger(batch_first=False)), load(rows, collate_fn=_stacked_time_first, drop_last=True), slack=4
+    )
+
+
+@kind(LOSSES, hears="cross_entropy", classifies=True)
+def time_first_from_the_collate_with_one_label_each() -> Training:
+    def step(m: Any, batch: Any) -> Tensor:
+        return F.cross_entropy(m(batch[0])[-1], batch[1])
+
+    rows = TensorDataset(tokens(BATCH), classes())
+    return Training(
+        Module(step, net=Tagger(3, batch_first=False)),
+        load(rows, collate_fn=_stacked_time_first, drop_last=True),
+        slack=4,
+    )
+
+
+@kind(ROWS, hears="cross_entropy", classifies=True)
+def batch_first_with_as_many_steps_as_samples() -> Training:
+    def step(m: Any, batch: Any) -> Tensor:
+        return F.cross_entropy(m(batch[0]).flatten(0, 1), batch[1].flatten())
+
+    loader = load(tokens(BATCH), tokens(BATCH), drop_last=True)
+    return Training(Module(step, net=Tagger()), loader, slack=4)
 
 
 @kind(LOSSES, hears="cross_entropy")

@@ -160,6 +160,22 @@ def test_the_rows_of_a_batch_are_counted():
     assert found.rows({"other": 1}) is None
 
 
+def test_the_dimension_of_the_samples_is_the_one_that_follows_their_number():
+    def collate(items: list[Any]) -> dict[str, Any]:
+        x, y = zip(*items, strict=True)
+        return {"x": torch.stack(x, 1), "y": torch.tensor(y), "table": torch.zeros(11, 2), "pair": [torch.stack(x)]}
+
+    # As many steps as the copies that are looked at.
+    items = [(torch.randn(11, 3), i) for i in range(8)]
+    found = collation_of(DataLoader(items, 2, collate_fn=collate))
+    assert found.axes == {("x",): 1, ("y",): 0, ("pair", 0): 0}
+    assert found.axis(("table",)) is None
+    # Of several loaders' batches the loader's key comes first.
+    assert found.axis(("labelled", "x")) == 1
+    assert collation_of(DataLoader(items, 2)).axis(("anything",)) == 0
+    assert collation_of(DataLoader(items, 2, collate_fn=sorted_by_length), ordered=False).keeps_order is None
+
+
 # ---------------------------------------------------------------- batches that say which samples they hold
 ROWS = [(torch.randn(2 + i % 7, 3, generator=torch.Generator().manual_seed(i)), i) for i in range(N)]
 
