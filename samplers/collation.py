@@ -194,7 +194,8 @@ def _axes(few: Any, many: Any, path: tuple[Any, ...] = ()) -> dict[tuple[Any, ..
     if isinstance(few, Tensor) and isinstance(many, Tensor):
         sizes = list(zip(few.shape, many.shape, strict=False))[:2]
         return {path: sizes.index((COPIES, MORE))} if (COPIES, MORE) in sizes else {}
-    parts, others, found = parts_of(few) or {}, parts_of(many) or {}, {}
+    found: dict[tuple[Any, ...], int] = {}
+    parts, others = parts_of(few) or {}, parts_of(many) or {}
     for key, part in parts.items():
         if key in others:
             found |= _axes(part, others[key], (*path, key))

@@ -12,6 +12,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from dynsel.callbacks.listening.batch_tags import leaves_of
+from dynsel.callbacks.listening.contractions import ContractionPart
 from dynsel.callbacks.listening.gradients import LEAST_SPREAD, GradientNorms
 from dynsel.callbacks.listening.heard import Rule
 from dynsel.callbacks.listening.hearing import Effort, Hearing
@@ -45,18 +46,19 @@ class Chain:
         source: The one in use; None before the first batch.
         rule: That by which its values are found.
         description: What is listened to.
+        parts: The parts of the loss that was described last.
     """
 
     def __init__(self, epochs: int | None) -> None:
         self.epochs = epochs
         self.source: Source | None = None
         self.rule: Rule | None = None
-        self.description = ""
+        self.description = self.parts = ""
         self.overheard, self.norms = Overheard(), GradientNorms()
         self._misses = 0
 
     def begin(self, batch: Any, layout: Layout, size: int) -> None:
-        """Before a batch of B samples: if it shows that earlier ones were laid out otherwise than guessed, start anew."""
+        """Before a batch of B samples; where it shows that earlier ones were guessed wrong, all is learnt anew."""
         if layout.guessed and layout.look(((leaf.path, leaf.tensor.shape) for leaf in leaves_of(batch, size)), size):
             self.overheard, self.norms = Overheard(), GradientNorms()
         self.overheard.begin()
@@ -126,7 +128,8 @@ class Chain:
                 return None
             self.source = Source.LOSSES
         if len(self.overheard.recipes) > new:
-            self.description, self.rule = described(heard, recipe, scale), _rule(heard)
+            self.parts, self.rule = described(heard, recipe, scale), _rule(heard)
+        self.description = self.parts + recipe.factors.description
         return found
 
     def _give_up(self, size: int) -> None:
@@ -164,6 +167,8 @@ def _rule(heard: list[Ingredient]) -> Rule:
 
     def contribution(one: Ingredient) -> float:
         assert one.part.coefficient is not None
+        if isinstance(one.part, ContractionPart):
+            return abs(float(one.part.coefficient * one.sums.sum()))
         return abs(float((one.part.coefficient * one.part.result.float()).sum()))
 
     main = max(heard, key=contribution)

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from dynsel.callbacks.listening.shapes import both
-from dynsel.callbacks.listening.tags import LARGEST, Tag, Tags, fits, tensors_in
+from dynsel.callbacks.listening.tags import LARGEST, MIXED, Tag, Tags, fits, tensors_in
 
 __all__ = ["FOLLOWED", "OTHERS", "inherit"]
 
@@ -25,6 +26,9 @@ OTHERS = frozenset(
 GATHERS = frozenset(
     both("scatter_add", "scatter_add_", "scatter_reduce", "scatter_reduce_", "index_add", "index_add_", "index_reduce")
 )
+PLACINGS = frozenset(both("scatter", "scatter_", "index_copy", "index_copy_"))
+PICKS = frozenset(both("gather", "take", "take_along_dim"))
+WRITES = frozenset([*both("index_put", "index_put_"), Tensor.__setitem__])
 OVER_DIMS = frozenset(
     [
         *both("mean", "sum", "nanmean", "nansum", "amax", "amin", "max", "min", "logsumexp", "prod", "norm", "std"),
@@ -35,6 +39,8 @@ OVER_DIMS = frozenset(
 )
 # The rows of the first matrix become those of the result; what is summed over is gone.
 PRODUCTS = frozenset([*both("mm", "matmul", "bmm", "mv", "__matmul__"), Tensor.__matmul__])
+DOTS = frozenset(both("dot", "vdot"))
+RUNNING = frozenset(both("cumsum", "cumprod", "logcumsumexp", "cummax", "cummin"))
 RECURRENT = frozenset(f for name in ("lstm", "gru", "rnn_tanh", "rnn_relu") if (f := getattr(torch, name, None)))
 # Padded sequences, packed and unpacked: what the functions of torch.nn.utils.rnn call.
 PADS: frozenset[Any] = frozenset({getattr(torch._C._nn, "pad_sequence", None)}) - {None}
@@ -62,7 +68,8 @@ def _inherited(tagged: list[tuple[Tensor, Tag]], shape: torch.Size) -> Tag | Non
             best, shared = tag.reshape(*tag.shape[:lead], *[1] * (len(shape) - lead)), lead
     if best is None:
         alone = {tag if isinstance(tag, int) else None for _, tag in tagged}
-        return alone.pop() if len(alone) == 1 else None
+        # Of several samples it is of none, and stays so whatever is added.
+        return alone.pop() if len(alone) == 1 else None if None in alone else MIXED
     return best
 
 
@@ -94,6 +101,45 @@ def _gather(tags: Tags, func: Any, args: Any, kwargs: Any, result: Any) -> None:
     of = torch.full((len(rows),), tag) if isinstance(tag, int) else tag.reshape(len(tag), -1)[:, 0].expand(len(rows))
     found = torch.full((len(result),), -1).scatter_(0, rows, of)
     tags.set(result, found.view(-1, *[1] * (result.ndim - 1)))
+
+
+def _place(tags: Tags, func: Any, args: Any, kwargs: Any, result: Any) -> None:
+    """Rows put where an index says, into something that was of nobody."""
+    dim, index, source = (kwargs.get(name, args[i] if len(args) > i else None) for i, name in _GATHER_ARGS)
+    of_nobody = tags.get(args[0]) is None
+    if of_nobody and isinstance(source, Tensor) and isinstance(index, Tensor) and index.ndim and dim == 0:
+        _gather(tags, func, args, kwargs, result)
+    else:
+        inherit(tags, func, args, kwargs, result)
+
+
+def _pick(tags: Tags, func: Any, args: Any, kwargs: Any, result: Any) -> None:
+    """Values picked by an index: along the samples they are of other samples than before."""
+    tag, place = tags.get(args[0]), 2 if func in both("take_along_dim") else 1
+    dim = kwargs.get("dim", args[place] if len(args) > place and isinstance(args[place], int) else None)
+    if not isinstance(tag, Tensor) or (dim is not None and tag.shape[dim] == 1):
+        inherit(tags, func, args, kwargs, result)
+    elif args[0].numel() <= LARGEST:
+        others = [part.cpu() if isinstance(part, Tensor) else part for part in args[1:]]
+        named = {key: part.cpu() if isinstance(part, Tensor) else part for key, part in kwargs.items()}
+        tags.set(result, func(tag.expand(args[0].shape), *others, **named))
+
+
+def _put(tags: Tags, func: Any, args: Any, kwargs: Any, result: Any) -> None:
+    """What is written into a tensor of nobody, row by row or by a mask, is of the samples that it was of."""
+    target, index, values = (*args, *kwargs.values())[:3]
+    known, tag = tags.get(target), tags.get(values)
+    if tag is None or isinstance(known, int) or target.numel() > LARGEST:
+        return
+    places = torch.full(target.shape, -1) if known is None else known.expand(target.shape).clone()
+    index = tuple(part.cpu() if isinstance(part, Tensor) else part for part in _as_tuple(index))
+    if bool((places[index] == -1).all()):
+        places[index] = torch.tensor(tag) if isinstance(tag, int) else tag.expand(values.shape)
+        tags.set(result if isinstance(result, Tensor) else target, places)
+
+
+def _as_tuple(value: Any) -> tuple[Any, ...]:
+    return tuple(value) if isinstance(value, (tuple, list)) else (value,)
 
 
 _GATHER_ARGS = ((1, "dim"), (2, "index"), (3, "src"))
@@ -187,6 +233,31 @@ def _contract(tags: Tags, func: Any, args: Any, kwargs: Any, result: Any) -> Non
                     return
 
 
+def _run(tags: Tags, func: Any, args: Any, kwargs: Any, result: Any) -> None:
+    """Running sums: along the samples each of them holds those before it as well."""
+    tag, dim = tags.get(args[0]), kwargs.get("dim", args[1] if len(args) > 1 else 0)
+    if not isinstance(tag, Tensor) or tag.shape[dim] == 1:
+        inherit(tags, func, args, kwargs, result)
+
+
+def _align(tags: Tags, func: Any, args: Any, kwargs: Any, result: Any) -> None:
+    """What sums over the last dimension of its arguments has the samples of the first one's others."""
+    tag = tags.get(args[0])
+    if isinstance(tag, Tensor) and tag.shape[-1] == 1:
+        tags.set(result, tag.reshape(*tag.shape[:-1], *[1] * (result.ndim - tag.ndim + 1)))
+    elif tag is None and isinstance(other := tags.get(args[1]), Tensor) and other.ndim == 2 and other.shape[1] == 1:
+        tags.set(result, other.view(*[1] * (result.ndim - 1), -1))
+    elif not isinstance(tag, Tensor):
+        _nothing(tags, func, args, kwargs, result)
+
+
+def _nothing(tags: Tags, func: Any, args: Any, kwargs: Any, result: Any) -> None:
+    """What is summed over may be the samples, unless all that has any is of one."""
+    found = [tag for t in tensors_in(args) if (tag := tags.get(t)) is not None]
+    if len(set(map(str, found))) == 1 and isinstance(found[0], int):
+        tags.set(result, found[0])
+
+
 def _pack(tags: Tags, func: Any, args: Any, kwargs: Any, result: Any) -> None:
     """Padding, packing and unpacking are done to the tag as well."""
     if func in PADS:
@@ -209,10 +280,17 @@ Follower = Callable[[Tags, Any, Any, Any, Any], None]
 FOLLOWED: dict[Any, Follower] = {
     **dict.fromkeys(SORTS, _sort),
     **dict.fromkeys(GATHERS, _gather),
+    **dict.fromkeys(PLACINGS, _place),
+    **dict.fromkeys(PICKS, _pick),
+    **dict.fromkeys(WRITES, _put),
     **dict.fromkeys(OVER_DIMS, _reduce),
     **dict.fromkeys(PRODUCTS, _multiply),
     **dict.fromkeys(RECURRENT, _recur),
     **dict.fromkeys(PACKS, _pack),
+    **dict.fromkeys(DOTS, _nothing),
+    **dict.fromkeys(RUNNING, _run),
+    **dict.fromkeys((*both("inner"), F.linear), _align),
     torch.einsum: _contract,
+    torch.tensordot: _nothing,
     Tensor.copy_: _write,
 }

@@ -7,7 +7,17 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-__all__ = ["Met", "has_foreign", "is_parameter", "nearest", "root"]
+__all__ = ["Met", "has_foreign", "is_affine", "is_parameter", "is_shape", "nearest", "root"]
+
+# Nodes through which a sum stays a sum; of products and quotients one side alone may need gradients.
+SUMS = frozenset(("Add", "Sub", "Rsub", "Neg", "Sum", "Mean", "Nansum", "Cat", "Stack", "Index", "Trace", "CopySlices"))
+PRODUCTS = frozenset(("Mul", "Div", "Dot", "Mv", "Mm", "Bmm"))
+SHAPES = frozenset(
+    [
+        *("ToCopy", "View", "UnsafeView", "ReshapeAlias", "Select", "Slice", "Unbind", "Split", "Squeeze", "Unsqueeze"),
+        *("T", "Transpose", "Permute", "Expand", "Alias", "Clone", "Diagonal"),
+    ]
+)
 
 
 class Met(NamedTuple):
@@ -56,6 +66,30 @@ def nearest(start: Iterable[Any], is_noted: Callable[[Any], bool], is_end: Calla
                 above[n] = node
                 todo.append(n)
     return Met(found, above, stopped, leaves)
+
+
+def is_shape(node: Any) -> bool:
+    """Whether the node only takes numbers to another place."""
+    return _name(node) in SHAPES
+
+
+def is_affine(node: Any, above: dict[Any, Any]) -> bool:
+    """Whether what the walk started from is a constant and a weighted sum of the node's numbers.
+
+    Args:
+        node: A node that a walk came by.
+        above: The node that each one was reached from, as in `Met`.
+    """
+    while (node := above.get(node)) is not None:
+        ways = sum(before is not None for before, _ in node.next_functions)
+        if not (is_shape(node) or _name(node) in SUMS) and not (_name(node) in PRODUCTS and ways == 1):
+            return False
+    return True
+
+
+def _name(node: Any) -> str:
+    name: str = node.name()
+    return name.rstrip("0123456789").removesuffix("Backward")
 
 
 def has_foreign(node: Any, limit: int = 10_000) -> bool:

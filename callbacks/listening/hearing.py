@@ -13,21 +13,23 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from dynsel.callbacks.listening.batch_tags import tag_batch
+from dynsel.callbacks.listening.contractions import LINEAR_OPS, contraction
 from dynsel.callbacks.listening.following import LIGHT, follow, follow_light
 from dynsel.callbacks.listening.layout import Layout
-from dynsel.callbacks.listening.losses import LOSSES, bound, row_values
-from dynsel.callbacks.listening.parts import CompiledPart, LossPart, Part, SumPart
-from dynsel.callbacks.listening.tags import Tag, Tags
+from dynsel.callbacks.listening.losses import bound, row_values
+from dynsel.callbacks.listening.noting import (
+    HIGHEST,
+    LOSSES,
+    NORMALIZERS,
+    NOTED,
+    denominator,
+    maps_samples,
+    part_of,
+)
+from dynsel.callbacks.listening.parts import CompiledPart, NumberPart, Part
+from dynsel.callbacks.listening.tags import MIXED, Tag, Tags
 
 __all__ = ["Effort", "Hearing"]
-
-MEANS = frozenset({torch.mean, Tensor.mean, torch.nanmean, Tensor.nanmean})
-SUMS = frozenset({torch.sum, Tensor.sum, torch.nansum, Tensor.nansum})
-REDUCTIONS = MEANS | SUMS
-# What losses written by hand start with, as timm's do.
-NORMALIZERS: frozenset[Any] = frozenset({torch.nn.functional.log_softmax, torch.log_softmax, Tensor.log_softmax})
-
-NOTED = LOSSES | REDUCTIONS | NORMALIZERS
 
 
 class Effort(IntEnum):
@@ -53,11 +55,12 @@ class Hearing(TorchFunctionMode):
 
     Attributes:
         parts: Losses and reductions with gradient, in order.
-        sums: Values and result of each sum without gradient: what losses may be divided by.
+        sums: Values and result of each sum, mean or count without gradient: what losses may be divided by.
         normalized: Node, logits, dimension and the samples' tag of each call of `log_softmax`.
         tags: Samples of the rows.
         light: The same, followed through `LIGHT` operations only.
         nodes: In the graph, of the tagged tensors.
+        mapped: Whether `torch.vmap` went over the samples: what comes out has them first, and tags don't go through.
     """
 
     def __init__(
@@ -81,12 +84,11 @@ class Hearing(TorchFunctionMode):
         self.tags: Tags | None = None
         self.light: Tags | None = None
         self.nodes: dict[Any, Tag] = {}
+        self.mapped = False
         if effort > Effort.BARE:
-            layout = layout or Layout()
-            self.tags = self.light = Tags(size)
-            tag_batch(self.tags, batch, layout)
-        if effort is Effort.FULL:
-            self.light = self.tags.copy()
+            tags = Tags(size)
+            tag_batch(tags, batch, layout or Layout())
+            self.tags, self.light = tags, tags.copy() if effort is Effort.FULL else tags
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -130,13 +132,39 @@ class Hearing(TorchFunctionMode):
                 follow_light(self.light, func, args, kwargs, result)
         if self.effort is not Effort.FULL or self.tags is None:
             return
+        if not self.mapped and torch._C._functorch.peek_interpreter_stack() is not None:
+            with suppress(Exception):
+                self.mapped = maps_samples(self.tags, (*args, *kwargs.values()))
         with suppress(Exception):
             follow(self.tags, func, args, kwargs, result)
+        if func in LINEAR_OPS and torch.is_grad_enabled() and torch._C._functorch.peek_interpreter_stack() is None:
+            self._note_contraction(func, args, kwargs, result)
         for r in (result,) if isinstance(result, Tensor) else result if isinstance(result, tuple) else ():
             tag = self.tags.get(r)
+            if isinstance(tag, int) and tag != MIXED and self.size > 1:
+                self._note_number(r, tag)
             # What belongs to one sample as a whole may be its loss.
             if isinstance(tag, Tensor) and r.requires_grad:
                 self.nodes[r.grad_fn] = tag
+
+    def _note_contraction(self, func: Any, args: Any, kwargs: Any, result: Any) -> None:
+        assert self.tags is not None
+        with suppress(Exception):
+            part = contraction(self.tags, func, args, kwargs, result)
+            if part is not None:
+                self._keep(part)
+
+    def _note_number(self, result: Tensor, tag: int) -> None:
+        """One number of one sample, as they are added up in a loop over samples."""
+        outside = torch.is_grad_enabled() and torch._C._functorch.peek_interpreter_stack() is None
+        if result.ndim == 0 and result.requires_grad and outside:
+            self._keep(NumberPart(tag, result))
+
+    def _keep(self, part: Part) -> None:
+        self.parts.append(part)
+        part.node.register_prehook(part.hear)
+        if self.on_note is not None:
+            self.on_note(part)
 
     def _noted(self, func: Any, args: Any, kwargs: Any) -> Any:
         handles: list[Tensor] = []
@@ -146,18 +174,16 @@ class Hearing(TorchFunctionMode):
         result = func(*args, **kwargs)
         if self.effort is not Effort.BARE:
             self._follow(func, args, kwargs, result)
-        if not isinstance(result, Tensor) or torch._C._functorch.peek_interpreter_stack() is not None:
+        told = result[0] if func in HIGHEST else result
+        if not isinstance(told, Tensor) or torch._C._functorch.peek_interpreter_stack() is not None:
             return result
-        part = self._part(func, args, kwargs, result)
+        part = self._part(func, args, kwargs, told)
         if part is not None:
-            self.parts.append(part)
-            part.node.register_prehook(part.hear)
+            self._keep(part)
             if self.weigh is not None:
                 for handle in handles:
                     handle.register_hook(partial(self.weigh, part))  # type: ignore[no-untyped-call]
-            if self.on_note is not None:
-                self.on_note(part)
-            if self.weigh is not None and self.correct is not None:
+            if self.weigh is not None and self.correct is not None and told is result:
                 result = self.correct(part, result)
         return result
 
@@ -175,20 +201,10 @@ class Hearing(TorchFunctionMode):
     def _part(self, func: Any, args: Any, kwargs: Any, result: Tensor) -> Part | None:
         if func in NORMALIZERS:
             self._normalizer(args, kwargs, result)
-            return None
-        if func in LOSSES:
-            return (
-                LossPart(func, bound(func, args, kwargs), result, self.tags, self.light)
-                if result.requires_grad
-                else None
-            )
-        values = args[0] if args else kwargs.get("input")
-        if result.ndim or not isinstance(values, Tensor) or not values.ndim:
-            return None
-        if result.requires_grad:
-            return SumPart("mean" if func in MEANS else "sum", values, result, self.tags)
-        if func in SUMS:
-            self.sums.append((values, result))
+        elif result.requires_grad:
+            return part_of(func, args, kwargs, result, self.tags, self.light)
+        elif (found := denominator(func, args, kwargs, result)) is not None:
+            self.sums.append(found)
         return None
 
     def _normalizer(self, args: Any, kwargs: Any, result: Tensor) -> None:

@@ -235,7 +235,7 @@ class Listener:
         ):
             raise RuntimeError(
                 "DynamicSelection can't apply the selection's loss weights: "
-                + ("part of the loss of" if parts else "the loss of")
+                + ("part of the loss of" if any(part.weighable for part in parts) else "the loss of")
                 + " `training_step` comes from the samples by a way that can't be followed. Weight the loss yourself "
                 "by `trainer.selection.weights(batch_idx)`, asked before it is computed, or take a selector without "
                 "loss weights."

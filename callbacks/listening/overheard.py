@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dynsel.callbacks.listening.graph import has_foreign, nearest
+from dynsel.callbacks.listening.contractions import ContractionPart
+from dynsel.callbacks.listening.graph import Met, has_foreign, is_affine, is_shape, nearest
 from dynsel.callbacks.listening.hearing import Effort, Hearing
-from dynsel.callbacks.listening.parts import LossPart, Part
+from dynsel.callbacks.listening.parts import LossPart, NormPart, NumberPart, Part, SumPart
 from dynsel.callbacks.listening.recipes import Ingredient, Recipe, recipe_of, taken_down
-from dynsel.callbacks.listening.rows import Way, rows_by, spread, way_of
+from dynsel.callbacks.listening.rows import Way, fold, rows_by, spread, way_of
 from dynsel.callbacks.listening.tags import Tag
 
 __all__ = ["Overheard", "weighed"]
@@ -63,23 +64,43 @@ class Overheard:
         """
         noted = {part.node: part for part in hearing.parts}
         places = self._places(hearing.parts)
-
-        def resolved(node: Any) -> bool:
-            return self._resolve(noted[node], places[node], hearing)
-
-        met = nearest([start], lambda n: n in noted and resolved(n), hearing.nodes.__contains__)
-        if not met.found and met.stopped:
-            # Only some of the rows may have gone on, as of the hardest pixels.
-            met = nearest([start], lambda n: n in noted and noted[n].kind == "none" and resolved(n), lambda n: False)
+        met = self._walk(start, noted, places, hearing)
         self.unheard |= met.stopped
         self._leaves |= met.leaves
         self._above.update(met.above)
         parts = sorted((noted[node] for node in met.found), key=hearing.parts.index)
         self.met |= {places[part.node] for part in parts}
+        if any(isinstance(part, (ContractionPart, NumberPart)) for part in parts):
+            self._used.add(Way.TAGS)
         parts += [part for part in hearing.take_compiled() if part.tag is not None and not _heard_twice(part, hearing)]
         for part in parts:
             self.arm(part, hearing, on_arm)
         return parts
+
+    def _walk(self, start: Any, noted: dict[Any, Part], places: dict[Any, tuple[Kind, int]], hearing: Hearing) -> Met:
+        """The noted nodes that what is differentiated is made of, as far as their samples are known."""
+
+        def walk(left_out: set[Any]) -> Met:
+            def is_noted(node: Any) -> bool:
+                return node in noted and node not in left_out and self._resolve(noted[node], places[node], hearing)
+
+            return nearest([start], is_noted, hearing.nodes.__contains__)
+
+        numbers = {node for node, part in noted.items() if isinstance(part, NumberPart)}
+        met = walk(numbers)
+        if numbers and (met.stopped or not met.found):
+            met = walk(set())
+        # Of some it counts that nothing but sums comes after them, and of norms unless the loss is of one alone.
+        several = len(met.found) > 1
+        bent = {n for n in met.found if noted[n].summed or (several and isinstance(noted[n], NormPart))}
+        bent = {n for n in bent if not is_affine(n, met.above)}
+        if bent:
+            met = walk(bent)
+        if not met.found and met.stopped:
+            # Only some of the rows may have gone on, as of the hardest pixels.
+            rows = {node for node, part in noted.items() if part.kind == "none"}
+            met = nearest([start], lambda n: n in rows and self._resolve(noted[n], places[n], hearing), lambda n: False)
+        return met
 
     def arm(self, part: Part, hearing: Hearing, on_arm: Callable[[Part], None]) -> None:
         """Take down what a part says of its samples, once."""
@@ -93,8 +114,11 @@ class Overheard:
             # Arguments may be of a kind that the loss can't be computed of once more.
             self.unsure = True
             return
+        if isinstance(part, SumPart) or part.kind == "sum":
+            one.divisor = self._divisor(part)
+            if part.kind == "sum" and isinstance(part, SumPart) and one.spreads and part.tag is not None:
+                one.nonzero = fold(part.values != 0, part.tag, hearing.size, first=part.first)
         part.forget()
-        one.divisor = self._divisor(part) if part.kind == "sum" else None
         self.ingredients.append(one)
 
     def resolve(self, part: Part, hearing: Hearing) -> bool:
@@ -108,7 +132,11 @@ class Overheard:
         inside the step, so that only those count that have been part of the loss before.
         """
         summed = not isinstance(part, LossPart)
-        if part.result.ndim or (summed and self._places(hearing.parts)[part.node] not in self.met):
+        if (
+            part.result.ndim
+            or part.kind in ("norm", "extreme")
+            or (summed and self._places(hearing.parts)[part.node] not in self.met)
+        ):
             return None
         if not self.resolve(part, hearing):
             return None
@@ -139,7 +167,7 @@ class Overheard:
         size, way = hearing.size, None
         # Mixed inputs have two targets each; that of the logits is the sample. So these decide.
         tag = part.targets if part.inputs is None else part.inputs
-        if tag is None and part.shape[:1] == (size,) and has_foreign(part.node):
+        if tag is None and part.shape[:1] == (size,) and (hearing.mapped or has_foreign(part.node)):
             tag = rows_by(Way.FIRST, part.shape, size)
         if tag is not None:
             way = Way.TAGS if kind in self.fickle else way_of(tag, part.shape, size)
@@ -194,7 +222,9 @@ class Overheard:
             self.effort = Effort.LIGHT if Way.TARGETS in self._used else Effort.BARE
 
     def misses_some(self, parts: list[Part]) -> bool:
-        """Whether samples enter a loss of these parts by other ways as well, as far as is known."""
+        """Whether samples enter a loss of these parts by ways that weights can't reach, as far as is known."""
+        if any(not part.weighable for part in parts):
+            return True
         known = self.recipes.get(tuple(part.name for part in parts))
         return self.unheard or (known is not None and known.unheard)
 
@@ -203,19 +233,26 @@ class Overheard:
         """The ingredients that the backward pass went through."""
         for one in self.ingredients:
             one.part.collect()
+            if isinstance(one.part, ContractionPart) and one.part.coefficient is not None:
+                one.sums = one.part.contributions(len(one.counts))
         return [one for one in self.ingredients if one.part.coefficient is not None]
 
     def recipe(self, heard: list[Ingredient], hearing: Hearing, loss: Tensor | None, scale: float) -> Recipe:
         """What is known of a loss of these parts, found out at the first batch that has them."""
         names = tuple(one.part.name for one in heard)
         if names not in self.recipes:
-            self.recipes[names] = recipe_of(heard, hearing, loss, scale, unheard=self.unheard, leaves=self._leaves)
+            affine = all(is_affine(one.part.node, self._above) for one in heard)
+            self.recipes[names] = recipe_of(
+                heard, hearing, loss, scale, unheard=self.unheard, bent=not (self._leaves or affine)
+            )
         return self.recipes[names]
 
     def _divisor(self, part: Part) -> Tensor | None:
         """What the step divides a sum by, where it does so soon."""
         node = self._above.get(part.node)
         for _ in range(3):
+            while node is not None and is_shape(node):
+                node = self._above.get(node)
             if node is None or node.name() not in ("DivBackward0", "MulBackward0", "NegBackward0", "ToCopyBackward0"):
                 return None
             if node.name() == "DivBackward0":

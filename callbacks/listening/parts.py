@@ -22,7 +22,7 @@ from dynsel.callbacks.listening.losses import (
 )
 from dynsel.callbacks.listening.tags import Tag, Tags
 
-__all__ = ["CompiledPart", "LossPart", "Part", "SumPart"]
+__all__ = ["CompiledPart", "LossPart", "NormPart", "NumberPart", "Part", "SumPart"]
 
 
 class Part(ABC):
@@ -30,7 +30,7 @@ class Part(ABC):
 
     Attributes:
         name: Of the function.
-        kind: "mean", "sum", "batchmean" or "none": how the values became the result.
+        kind: "mean", "sum", "batchmean", "norm", "extreme" or "none": how the values became the result.
         node: Of the result in the graph.
         result: What the function returned, detached.
         shape: Shape of the values of the loss.
@@ -38,6 +38,9 @@ class Part(ABC):
         targets: As the targets have them.
         light: The same as far as views and what is done to targets shows it.
         tag: Samples of the values, once it is decided; None = unknown.
+        first: Whether it is known that the first dimension of the values is that of the samples.
+        weighable: Whether weights of the samples, put on the gradients of its arguments' rows, weight its loss.
+        summed: Whether it counts only where nothing but sums comes after it.
         coefficient: Derivative of what is differentiated with respect to the result; None before the backward pass.
         armed: Whether the backward pass to come counts.
         on_unarmed: Called when a backward pass comes by before that.
@@ -55,6 +58,8 @@ class Part(ABC):
         self.light: Tag | None = None
         self.tag: Tag | None = None
         self.first = False
+        self.summed = False
+        self.weighable = True
         self.coefficient: Tensor | None = None
         self.armed = False
         self.on_unarmed: Callable[[Part], None] | None = None
@@ -102,7 +107,7 @@ class LossPart(Part):
 
     def _tag(self, tags: Tags, names: tuple[str, ...]) -> Tag | None:
         tensor = first(self.call, names)
-        return row_tag(self.func, tensor, tags.get(tensor), self.shape) if isinstance(tensor, Tensor) else None
+        return row_tag(self.func, tensor, tags.known(tensor), self.shape) if isinstance(tensor, Tensor) else None
 
     def numbers(self) -> tuple[Tensor, Tensor | None]:
         return row_values(self.func, self.call, self.node)
@@ -144,16 +149,56 @@ class CompiledPart(LossPart):
 
 
 class SumPart(Part):
-    """A mean or a sum of everything."""
+    """A mean or a sum of everything, or what else makes one number of many.
 
-    def __init__(self, kind: str, values: Tensor, result: Tensor, tags: Tags | None) -> None:
-        super().__init__(kind, kind, result)
+    Args:
+        kind: "mean" or "sum"; "extreme" of what a single sample gives its own value of, as a maximum.
+        values: What it is made of.
+        result: What the function returned.
+        tags: Samples of the rows, where they are followed.
+        name: Of the function; None = its kind.
+    """
+
+    def __init__(self, kind: str, values: Tensor, result: Tensor, tags: Tags | None, name: str | None = None) -> None:
+        super().__init__(name or kind, kind, result)
         self.values, self.shape = values.detach(), values.shape
+        self.weighable = kind != "extreme"
         if tags is not None:
-            self.inputs = tags.get(values)
+            self.inputs = tags.known(values)
 
     def numbers(self) -> tuple[Tensor, Tensor | None]:
         return self.values, None
 
     def forget(self) -> None:
         self.values = self.result
+
+
+class NumberPart(SumPart):
+    """One number of one sample, as loops over samples add them up.
+
+    Args:
+        sample: The number of the sample.
+        result: The number, with gradient.
+    """
+
+    def __init__(self, sample: int, result: Tensor) -> None:
+        super().__init__("sum", result, result, None, "number of a sample")
+        self.tag, self.summed, self.weighable = sample, True, False
+
+
+class NormPart(SumPart):
+    """A norm of everything: the root of a sum of powers, and of the sample alone the root of its own sum.
+
+    Args:
+        power: The norm's order, above 0.
+        values: What it is taken of.
+        result: What the function returned.
+        tags: Samples of the rows, where they are followed.
+    """
+
+    def __init__(self, power: float, values: Tensor, result: Tensor, tags: Tags | None) -> None:
+        super().__init__("norm", values, result, tags)
+        self.power, self.weighable = power, False
+
+    def numbers(self) -> tuple[Tensor, Tensor | None]:
+        return self.values.float().abs() ** self.power, None

@@ -13,9 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["LARGEST", "Tag", "Tags", "drop_dim", "fits", "tensors_in"]
+__all__ = ["LARGEST", "MIXED", "Tag", "Tags", "drop_dim", "fits", "tensors_in"]
 
 Tag = Tensor | int
+# The whole of several samples that each belong to it as a whole.
+MIXED = -1
 
 # Larger tags are given up: they are what is to be told about logits, and must not be as large as those.
 LARGEST = 2**22
@@ -49,6 +51,19 @@ class Tags:
         """The tensor's tag."""
         found = self._of.get(id(tensor))
         return found[1] if found is not None and found[0]() is tensor else None
+
+    def known(self, tensor: Any) -> Tag | None:
+        """The tensor's tag, if it tells samples apart."""
+        tag = self.get(tensor)
+        return None if isinstance(tag, int) and tag == MIXED else tag
+
+    def of_same_memory(self, tensor: Tensor) -> Tag | None:
+        """The tag of the tensor of this shape that has its memory, which it may be another view of."""
+        for known, tag in self._of.values():
+            other = known()
+            if other is not None and other.shape == tensor.shape and other.data_ptr() == tensor.data_ptr():
+                return tag
+        return None
 
     def set(self, tensor: Tensor, tag: Tag | None) -> None:
         """Give the tensor a tag; None takes it away."""

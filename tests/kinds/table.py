@@ -164,6 +164,8 @@ ROOMS = (
     "generative",
     "graphs",
     "combined",
+    "sums",
+    "moved",
     "trainers",
     "loaders",
 )
@@ -179,6 +181,20 @@ def kind(*rules: Rule, **row: Any) -> Callable[[Callable[[], Training]], Callabl
         return make
 
     return enter
+
+
+def enter(name: str, module: str, make: Callable[[], Training], *rules: Rule, **row: Any) -> None:
+    """Enter a kind whose function has no name of its own.
+
+    Args:
+        name: The kind's.
+        module: The one that it stands in.
+        make: Builds the training.
+        rules: As for `kind`.
+        row: Likewise.
+    """
+    make.__name__, make.__module__ = name, module
+    kind(*rules, **row)(make)
 
 
 def kinds() -> list[Kind]:
