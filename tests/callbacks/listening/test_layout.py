@@ -13,9 +13,9 @@ from support import trainer
 from torch import Tensor, nn
 
 from dynsel.callbacks import DynamicSelection
-from dynsel.callbacks.train_batches import moves_batches
 from dynsel.callbacks.listening import Listener
 from dynsel.callbacks.listening.layout import Layout
+from dynsel.callbacks.train_batches import moves_batches
 from dynsel.selectors import Random
 
 B, V = 6, 5
