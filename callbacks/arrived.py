@@ -26,9 +26,9 @@ def part_to_train_on(
     Args:
         controller: What decides the selections; told of what stays.
         flops: Counts what scoring takes.
-        trainer: The Trainer.
-        pl_module: Its module, which scores.
-        batch: On the module's device; None is left as it is.
+        trainer: Trainer of the fit.
+        pl_module: Module in training, which scores.
+        batch: Batch on the module's device; None is left as it is.
         batch_idx: Batch of the current epoch.
     """
     if batch is None:

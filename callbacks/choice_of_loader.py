@@ -13,7 +13,7 @@ def place_of_loader(loaders: Any, count: int, key: str | int | None) -> int:
     Args:
         loaders: What `train_dataloader` gave: one loader, or a collection of them.
         count: Number of loaders in it.
-        key: Its key or position; None = the only one.
+        key: Key or position of the loader; None = the only one.
 
     Raises:
         ValueError: If there is no such loader, or there are several and nobody says which.

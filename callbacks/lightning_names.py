@@ -31,7 +31,7 @@ def refuse(trainer: Any, lacking: list[str], consequence: str) -> None:
     """Say that this Lightning is another one than was built for, if it lacks anything.
 
     Args:
-        trainer: Of that Lightning.
+        trainer: Trainer of the Lightning that is looked at.
         lacking: Names that this Lightning lacks.
         consequence: Who needs them, and the way out.
 

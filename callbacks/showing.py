@@ -65,7 +65,7 @@ def log_epoch(
     Args:
         trainer: Where the loggers are.
         controller: What decides the selections.
-        record: Of the epoch that has ended; numbers that aren't known (NaN) are left out.
+        record: Record of the epoch that has ended; numbers that aren't known (NaN) are left out.
         images_every: Epochs after which images are given; 0 = never.
     """
     metrics = {f"{PREFIX}{k}": v for k, v in vars(record).items() if k != "epoch" and not math.isnan(v)}

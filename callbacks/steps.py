@@ -22,7 +22,7 @@ class Steps(NamedTuple):
     """Optimiser steps of a fit; None = it has no end that is known.
 
     Attributes:
-        now: With the selection; at most so many, if the selector itself decides how many samples it takes.
+        now: Number with the selection; at most so many, if the selector itself decides how many samples it takes.
         full: Number without the selection; None if training has no end.
     """
 

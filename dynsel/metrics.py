@@ -44,7 +44,7 @@ class CharacteristicFunctionDistance(Metric):
     Args:
         reference_features: (N, d) floating-point tensor, array or memory map; kept, not copied.
         num_frequencies: Number F of Gaussian frequencies.
-        scale: Their standard deviation; default `dynsel.cfd.median_scale` of the reference.
+        scale: Standard deviation of the frequencies; default `dynsel.cfd.median_scale` of the reference.
         seed: Seed for the frequencies and the random subsets.
         repeats: Number of random subsets, at least 2.
         **kwargs: See `torchmetrics.Metric`.

@@ -128,7 +128,7 @@ class BatchSelectionSampler(Sampler[list[int]]):
         max_epochs: Length of training, for the schedule.
         shuffle: Permute by (seed, epoch).
         drop_last: Leave out a last batch of fewer than B.
-        seed: Of order and selector.
+        seed: Seed of order and selector, at least 0.
         num_replicas: Number of ranks. A run of candidates belongs to no rank: what stays of all is shared out.
         rank: Number of this rank, from 0.
 

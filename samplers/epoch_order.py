@@ -199,7 +199,7 @@ class EpochOrder:
         """Continue with the order of which `state_dict` was taken.
 
         Args:
-            state: Its keys are `STATE`, or more.
+            state: State whose keys are `STATE`, or more.
             limited: Whether a limit counts: without a length of their own epochs are as long as the selection.
 
         Raises:

@@ -65,7 +65,7 @@ class Books:
 
     Attributes:
         history: Records of the epochs that have ended.
-        record: That of the current epoch; None between epochs.
+        record: Record of the current epoch; None between epochs.
         samples_trained: Samples trained on so far, all ranks together.
         samples_scored: Samples scored by a forward pass of their own so far, likewise.
         trained_flops: Operations of training on one sample; None = not counted.
@@ -203,8 +203,8 @@ class Books:
         """Enter floating-point operations per sample; what isn't given stays.
 
         Args:
-            trained: Of training on one sample, forward and backward.
-            scored: Of scoring one sample.
+            trained: Operations of training on one sample, forward and backward.
+            scored: Operations of scoring one sample.
         """
         self.trained_flops = self.trained_flops if trained is None else trained
         self.scored_flops = self.scored_flops if scored is None else scored

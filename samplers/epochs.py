@@ -153,8 +153,8 @@ class Epochs:
         forgotten, but said; the records of former epochs stay.
 
         Args:
-            sampler: Of a loader that is about to be wrapped.
-            seed: Of order and selector; None = the sampler's.
+            sampler: Sampler of a loader that is about to be wrapped.
+            seed: Seed of order and selector; None = the sampler's.
 
         Raises:
             ValueError: If features or labels don't fit the data set.

@@ -263,7 +263,7 @@ def wrap_loader(loader: DataLoader[Any], sampler: SelectionSampler, follower: Fo
 
     Args:
         loader: The user's own loader.
-        sampler: From `sampler_for`, for this loader.
+        sampler: Sampler that `sampler_for` made for this loader.
         follower: Told when batches are fetched and waited for.
     """
     original = getattr(loader, "original", loader)

@@ -15,7 +15,7 @@ def count_batches(samples: int, ranks: int, batch_size: int, drop_last: bool) ->
     """Batches that each rank makes of its share of the samples.
 
     Args:
-        samples: Of all ranks; below 0 where the padding of the last batch has gone past the end.
+        samples: Samples of all ranks; below 0 where the padding of the last batch has gone past the end.
         ranks: Number of ranks, at least 1.
         batch_size: Samples in a batch, on one rank.
         drop_last: Whether a last batch that isn't full is left out.

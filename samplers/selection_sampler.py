@@ -132,7 +132,7 @@ class SelectionSampler(DistributedSampler[int]):
         """Give every epoch the same number of batches, whatever is selected.
 
         Args:
-            batches: That number; None = as many as the selection has.
+            batches: Number of batches of each epoch; None = as many as the selection has.
         """
         self.epoch_batches = batches
 
@@ -393,7 +393,7 @@ class SelectionSampler(DistributedSampler[int]):
 
         Args:
             samples: Samples of all ranks together.
-            batch_size: Of those batches, if it isn't the loader's; goes with `samples`.
+            batch_size: Size of those batches, if it isn't the loader's; goes with `samples`.
         """
         if samples is None and self.epoch_batches is not None:
             return self.epoch_batches * self._passes

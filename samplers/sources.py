@@ -85,7 +85,7 @@ class Sources:
         Args:
             dataset: The whole data set, not only the pool.
             pool: (P,) int64 indices, all that are ever sampled from it and that the selector knows; None = every one.
-            seed: Of the selector's draws, unless it has its own.
+            seed: Seed of the selector's draws, unless it has its own.
 
         Raises:
             ValueError: If features or labels don't fit the data set.

@@ -23,7 +23,7 @@ def cross_entropy(module: nn.Module, batch: Any) -> Tensor:
     """Per-sample loss of a classifier: what candidates are scored by unless told otherwise.
 
     Args:
-        module: Its `forward` takes the inputs and returns logits, (B, C) or (B, C, ...).
+        module: Network whose `forward` takes the inputs and returns logits, (B, C) or (B, C, ...).
         batch: (inputs, targets), with targets of integers, (B,) or (B, ...).
 
     Returns:
@@ -52,7 +52,7 @@ def scored(
     Args:
         score: Function of (module, batch).
         module: Network that scores; its modes are afterwards as they were.
-        batch: On the module's device.
+        batch: Batch of whatever form, on the module's device.
         size: Number B of samples in the batch.
         key: What the draws depend on besides the run's seed.
 

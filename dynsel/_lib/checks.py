@@ -121,7 +121,7 @@ def check_numbers(name: str, values: Any, **bounds: Any) -> list[float]:
     Args:
         name: The parameter, as its user writes it.
         values: A list, a tuple or a one-dimensional array.
-        **bounds: Of each number, as of `check_number`.
+        **bounds: Bounds of each number, as of `check_number`.
 
     Raises:
         TypeError: If it is no such list, or holds something else than numbers.

@@ -70,7 +70,7 @@ def allocate(file: IO[bytes], size: int) -> None:
 
     Args:
         file: An open, empty file that may be written to.
-        size: Its size to be, in bytes.
+        size: Size that the file is to have, in bytes.
 
     Raises:
         OSError: If there is no room; see `full_disk`.

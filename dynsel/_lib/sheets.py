@@ -92,7 +92,7 @@ def class_name(dataset: Any, label: Any) -> str:
     """Name of a label's class.
 
     Args:
-        dataset: Its attribute `classes`, if it has one, names the classes.
+        dataset: Data set whose attribute `classes`, if it has one, names the classes.
         label: Class code, a number or a tensor of one.
     """
     names = getattr(dataset, "classes", None)

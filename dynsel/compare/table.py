@@ -47,7 +47,7 @@ def tables(
         metric: Name of the metric; accuracies are given in percent.
         energy: Whose energy to tell: any of "GPU" and "CPU".
         allowed: Optimiser steps whose time without selection each run was given, if time is equal; else None.
-        worth: In what of full data's the rows' worth is: "optimiser steps", "samples" or "time".
+        worth: Unit of full data's training that worth is told in: "optimiser steps", "samples" or "time".
     """
     names = labels([row.selector for row in rows])
     done = [row for row in rows if row.n]

@@ -78,7 +78,7 @@ class Worths:
     Attributes:
         curve: What full data reaches.
         of: Worth of each selector but full data, where there is one.
-        unit: In what: "optimiser steps", "samples" or "time".
+        unit: Unit that worth is told in: "optimiser steps", "samples" or "time".
     """
 
     curve: LengthCurve
@@ -104,11 +104,12 @@ class Worth:
 
     Attributes:
         n: Number of seeds, at least 1.
-        factor: That length divided by the cost; infinite where no length reaches it, 0 where the shortest does more.
+        factor: Length of full data's training divided by the cost; infinite where no length reaches it, 0 where the
+            shortest does more.
         low: Lower end of the 95 % interval, likewise; None for one seed.
         high: Upper end of the interval.
         shortest: The curve's shortest length divided by the cost; nothing is known of what lies below.
-        longest: Its longest length divided by the cost.
+        longest: The curve's longest length divided by the cost.
         cost: Cost of the result, in units of full data's configured training.
         value: Mean of the metric over the seeds.
     """

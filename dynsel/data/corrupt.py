@@ -120,7 +120,7 @@ def long_tail(targets: Tensor, imbalance: float, num_classes: int, generator: to
 
     Args:
         targets: (N,) int64 in [0, num_classes).
-        imbalance: f, at least 1: size of the first class over that of the last.
+        imbalance: Size f of the first class over that of the last, at least 1.
         num_classes: Number of classes, C.
         generator: Source of the draws, on the CPU.
 

@@ -33,7 +33,7 @@ class Draw:
     """One operation with its random numbers.
 
     Args:
-        operation: Its name; None leaves the images as they are.
+        operation: Name of the operation; None leaves the images as they are.
         numbers: (G, 3), uniform in [0, 1): what a group's images share.
 
     Reference:

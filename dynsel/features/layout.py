@@ -206,7 +206,7 @@ def check_fingerprint(path: Path, manifest: Mapping[str, Any], dataset: Any) -> 
 
     Args:
         path: The `.npy` file, for the message.
-        manifest: Its manifest; without a fingerprint in it there is nothing to compare.
+        manifest: Manifest of that file; without a fingerprint in it there is nothing to compare.
         dataset: Map-style data set.
 
     Raises:

@@ -78,7 +78,7 @@ def fit_sae(
         devices: Processes or GPUs on each machine that share every batch, by Lightning's DDP; then this must be called
             on all ranks, and gives each the same result.
         num_nodes: Number of machines that share every batch, likewise.
-        precision: Of Lightning's Trainer, as in "bf16-mixed"; standardizing and the loss stay in float32.
+        precision: Precision of Lightning's Trainer, as in "bf16-mixed"; standardizing and the loss stay in float32.
         mask: (N,) bool, which rows to train on; None = all.
         progress_bar: Whether to show a progress bar.
 

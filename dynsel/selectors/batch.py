@@ -30,7 +30,7 @@ class BatchSelector(Selector):
     Attributes:
         needs_stream: Whether it trains a network of its own on the candidates (`Proxy`), and must see every epoch.
         stream: What it needs for that; None while nothing is lent.
-        work: Of such a network, (2 or more,) float64: samples scored, operations, as a tensor; else None.
+        work: What such a network has done, (2 or more,) float64: samples scored, operations; None without one.
 
     Raises:
         TypeError: If an argument is of another type.

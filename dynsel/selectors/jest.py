@@ -33,7 +33,7 @@ class JEST(CandidateSelector):
         reference: (N,) losses of the samples under the reference model, finite: a tensor, an array or the path of an
             `.npy` file. Made without augmentation, by a model that didn't learn these very samples by heart.
         chunks: Number of chunks, at least 1.
-        temperature: Of the softmax, at least 0; 0 takes the highest, all at once.
+        temperature: Temperature of the softmax, at least 0; 0 takes the highest, all at once.
         shrink: Load batches of B instead of B / ρ and train on ρ B.
         seed: Seed of the draws; None takes the run's seed.
 

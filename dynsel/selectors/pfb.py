@@ -36,7 +36,7 @@ class PFB(BatchSelector):
 
     Args:
         num_centres: Number of centres, at least 1; of fewer samples all are centres.
-        offset: r, above 0, in units of the mean density: how much what is rare counts.
+        offset: How much what is rare counts: r, above 0, in units of the mean density.
         shrink: Take batches of B candidates instead of B / ρ and train on ρ B, the paper's form.
         refresh: Fit anew after so many epochs, where features are captured from the model in training; 0 = never.
         seed: Seed of the draws; None takes the run's seed.

@@ -58,10 +58,10 @@ class Proxy(BatchSelector):
 
     Args:
         model: Class path of the small network; None takes the class of the model in training.
-        arguments: Of its constructor; for a copy those that differ, as in `{"width": 8}`.
+        arguments: Arguments of its constructor; for a copy those that differ, as in `{"width": 8}`.
         lr: Highest learning rate, above 0.
         momentum: Momentum of SGD, in [0, 1).
-        weight_decay: Of weights with two or more dimensions, at least 0.
+        weight_decay: Decay of weights with two or more dimensions, at least 0.
         shrink: Take batches of B candidates instead of B / ρ and train on ρ B.
         seed: Seed of its weights and draws; None takes the run's seed.
 

@@ -122,7 +122,7 @@ def selector_config(cls: type[Selector], arguments: dict[str, Any] | None = None
 
     Args:
         cls: Class of the selector.
-        arguments: Its keyword arguments; None for none.
+        arguments: Keyword arguments of the selector; None for none.
     """
     init_args = Namespace(**(arguments or {}))  # type: ignore[no-untyped-call]
     return Namespace(class_path=class_path(cls), init_args=init_args)  # type: ignore[no-untyped-call]
