@@ -63,7 +63,7 @@ def group_codes(keys: list[object]) -> Tensor:
     return torch.tensor([found.setdefault(key, len(found)) for key in keys], dtype=torch.int64)
 
 
-def _components(rows: np.ndarray, columns: np.ndarray, count: int) -> Tensor:  # type: ignore[type-arg]
+def _components(rows: np.ndarray, columns: np.ndarray, count: int) -> Tensor:
     """(N,) int64 components of the graph of these edges, in the order of their first samples."""
     graph = coo_array((np.ones(len(rows), dtype=np.int8), (rows, columns)), shape=(count, count))
     _, codes = connected_components(graph, directed=False)

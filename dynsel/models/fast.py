@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -96,7 +96,7 @@ class FastClassifier(pl.LightningModule):
         self.save_hyperparameters()
         self.augment = AlternatingCropFlip(translate, cutout)
         self.normalize = Normalize(*usual_statistics(in_channels))
-        self.model = FastNet(num_classes, in_channels, widths, convs).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model = FastNet(num_classes, in_channels, widths, convs).to(memory_format=torch.channels_last)
         self.average = LookAhead(self.model)
         self.val_accuracy = MulticlassAccuracy(num_classes, average="micro")
         self.test_accuracy = MulticlassAccuracy(num_classes, average="micro")
@@ -199,7 +199,7 @@ class FastClassifier(pl.LightningModule):
             {"params": [first], "lr": self.lr, "weight_decay": self.weight_decay},
         ]
         optimizer = torch.optim.SGD(groups, momentum=self.momentum, nesterov=True)
-        rates = [self._rate, self._rate, self._first_rate]
+        rates: list[Callable[[int], float]] = [self._rate, self._rate, self._first_rate]
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, rates)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 

@@ -32,7 +32,7 @@ class FastBlock(nn.Module):
         )
         self.norms = nn.ModuleList(_norm(out_channels) for _ in range(convs))
         for conv, count in zip(self.convs, channels, strict=False):
-            nn.init.dirac_(conv.weight.data[:count])  # type: ignore[arg-type, index, union-attr]
+            nn.init.dirac_(conv.weight.data[:count])  # type: ignore[index]
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, out_channels, H // 2, W // 2) of (B, in_channels, H, W).

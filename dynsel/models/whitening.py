@@ -29,7 +29,7 @@ def whitening_filters(images: Tensor, size: int) -> Tensor:
     patches = F.unfold(images.float(), size).transpose(1, 2).flatten(0, 1).double()  # (B · patches, C · size²)
     centred = patches - patches.mean(0)
     variances, directions = torch.linalg.eigh(centred.T @ centred / len(patches))
-    filters = (directions / (variances + EPS).sqrt()).T.flip(0)
+    filters: Tensor = (directions / (variances + EPS).sqrt()).T.flip(0)
     return filters.reshape(-1, channels, size, size).float()
 
 

@@ -45,12 +45,22 @@ class Population:
         return rotation_scores(usage, generator)
 
     def put_first(self, scores: Array, rows: Array, generator: torch.Generator) -> None:
-        """Raise some scores above all others, in place, see `ranking.put_first`."""
+        """Raise some scores above all others, in place, see `ranking.put_first`.
+
+        Args:
+            scores: (N,) floating point, finite.
+            rows: (n,) positions of those that go first; none is fine.
+            generator: Source of their random order.
+        """
         put_first(scores, rows, generator)
 
     # ---------------------------------------------------------------- what they are together
     def every(self, holds: bool) -> bool:
-        """Whether something holds for all samples, given whether it does for those at hand."""
+        """Whether something holds for all samples.
+
+        Args:
+            holds: Whether it does for those at hand.
+        """
         return holds
 
     def largest(self, values: Tensor) -> int:
@@ -62,8 +72,13 @@ class Population:
         return int(usage.numpy().sum(dtype=np.int64))
 
     def moments(self, values: Array) -> tuple[float, float] | None:
-        """Mean and standard deviation of the values (N,) float64 that aren't NaN; None if there are no two different
-        ones.
+        """Mean and standard deviation of what is known.
+
+        Args:
+            values: (N,) float64; NaN = not known.
+
+        Returns:
+            Both, of the values that aren't NaN; None if no two of them differ.
         """
         known = values[~np.isnan(values)]
         if not len(known) or known.min() == known.max():
@@ -79,11 +94,19 @@ class Population:
         return usage_penalty(usage)
 
     def coverage(self, usage: Tensor) -> float:
-        """Share of samples used at least once."""
+        """Share of samples used at least once, in [0, 1].
+
+        Args:
+            usage: (N,) int32 uses of the samples at hand.
+        """
         return coverage(usage)
 
     def gini(self, usage: Tensor) -> float:
-        """Gini coefficient of the counts."""
+        """Gini coefficient of the uses, in [0, 1).
+
+        Args:
+            usage: (N,) int32 uses of the samples at hand.
+        """
         return gini(usage)
 
     # ---------------------------------------------------------------- choosing

@@ -44,6 +44,9 @@ _INSTEAD = "Hybrid, LossRank, EpsilonGreedy, UCB, Random, EL2N, GraNd, AUM and F
 def check_fits_shards(selector: Selector) -> None:
     """Refuse a selector that can't choose from its own shards.
 
+    Args:
+        selector: Selector whose class, and those of its terms, are asked.
+
     Raises:
         ValueError: If it can't; says why, and which can.
     """

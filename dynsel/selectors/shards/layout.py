@@ -32,11 +32,11 @@ class Shards:
     Without the shuffle shards would be blocks of the data set, and of a sorted one half of the best would be lost.
 
     Args:
-        num_samples: N, at least C.
-        num_shards: C, at least 1; R must divide it.
-        num_ranks: R.
-        rank: This one.
-        seed: Of the shuffle.
+        num_samples: Number N of samples, at least C.
+        num_shards: Number C of shards, at least 1; R must divide it.
+        num_ranks: Number R of ranks, at least 1.
+        rank: Number of this rank, from 0.
+        seed: Seed of the shuffle.
 
     Raises:
         ValueError: If there are fewer samples than shards, or R doesn't divide C.
