@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-import torch
 from jsonargparse.typing import PositiveInt
-from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from dynsel._lib.checks import check_seed
+from dynsel._lib.threads import set_threads
+from dynsel._lib.trainers import check_processes
 from dynsel.callbacks.dynamic_selection import DynamicSelection
 from dynsel.selectors.spec import parse_selector, selector_config
 
@@ -95,15 +94,13 @@ class SelectionCLI(LightningCLI):
             trainer = super().instantiate_trainer(**options)
         except (ImportError, RuntimeError, TypeError, ValueError) as error:
             raise ValueError(f"`trainer`: {error}") from error
-        cores = os.cpu_count() or 1
-        if isinstance(trainer.accelerator, CPUAccelerator) and trainer.num_devices > cores:
-            raise ValueError(f"`trainer.devices` must be at most the {cores} CPU cores, got {trainer.num_devices}")
+        check_processes(trainer, "trainer.devices")
         return trainer
 
     def before_instantiate_classes(self) -> None:
         """Set the threads, and read a selector that is given as text."""
         if threads := self._get(self.config, "threads"):
-            torch.set_num_threads(threads)
+            set_threads(threads, "threads")
         selection = self._get(self.config, "selection")
         if isinstance(selection.selector, str):
             selection.selector = selector_config(*parse_selector(selection.selector))

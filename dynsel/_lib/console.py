@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.status import Status
     from rich.table import Table
 
-__all__ = ["facts_table", "open_console", "say", "value_table"]
+__all__ = ["facts_table", "open_console", "plain_rich", "say", "status", "value_table"]
 
 
 def open_console(*, stderr: bool = False) -> Console:
@@ -29,6 +30,16 @@ def open_console(*, stderr: bool = False) -> Console:
     return console
 
 
+def plain_rich() -> None:
+    """Let what Lightning prints by rich, its table of metrics above all, be text as it stands.
+
+    For commands, whose process is theirs: it changes rich's own console.
+    """
+    import rich
+
+    rich.reconfigure(markup=False, emoji=False, highlight=False)
+
+
 def say(console: Console, text: str) -> None:
     """Print a line of any length, which only the terminal may wrap: paths stay whole.
 
@@ -37,6 +48,18 @@ def say(console: Console, text: str) -> None:
         text: The line, without a newline at its end.
     """
     console.print(text, soft_wrap=True)
+
+
+def status(console: Console, text: str) -> Status:
+    """A line with a turning wheel while the block lasts, where there is a terminal.
+
+    Args:
+        console: As `open_console` gives it.
+        text: What is being done; a console's own `status` would take `[x]` in it for markup.
+    """
+    from rich.text import Text
+
+    return console.status(Text(text))
 
 
 def value_table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1, title: str = "") -> Table:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-__all__ = ["first_line", "suggest", "suggest_all"]
+__all__ = ["first_line", "suggest", "suggest_all", "with_way_out"]
 
 
 def suggest(name: str, known: Iterable[str], *, others: bool = True) -> str:
@@ -56,3 +57,22 @@ def first_line(error: Exception) -> str:
         error: Any exception.
     """
     return f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}"
+
+
+def with_way_out(text: str) -> str:
+    """An error's text, and where it is torchvision's about a folder of images, how they must lie.
+
+    Args:
+        text: What an error says.
+
+    Example:
+        >>> with_way_out("Couldn't find any class folder in photos.")
+        "Couldn't find any class folder in photos: images must lie in a folder for each class, photos/<class>/<image>; \
+where there are no classes, in a single one, such as photos/all/"
+    """
+    found = re.search(r"Couldn't find any class folder in (.+?)/*\.?$", text)
+    if found is None:
+        return text
+    folder = found[1]
+    way_out = f"images must lie in a folder for each class, {folder}/<class>/<image>; where there are no classes, in a "
+    return f"{text[: found.start(1)]}{folder}: {way_out}single one, such as {folder}/all/"

@@ -64,10 +64,13 @@ def _measure(
         FileNotFoundError: If the features, the labels or the selection aren't there.
         ValueError: If the selection isn't one of these features, or an option is out of range.
     """
+    from dynsel._lib.outputs import check_output
     from dynsel.cfd import neural_cfd
     from dynsel.features.arrays import load_features
     from dynsel.features.label_files import load_labels
 
+    if out is not None:
+        check_output("--out", out)
     rows = load_features(features)
     weights = _selection(selection, len(rows))
     codes, classes = (None, []) if labels is None else load_labels(labels, len(rows))
@@ -93,14 +96,9 @@ def _selection(path: Path, count: int) -> Tensor:
     """(N,) float64, 1 for the chosen samples, else 0."""
     import torch
 
-    try:
-        manifest = json.loads(path.read_text())
-        indices = torch.tensor(manifest["indices"] if isinstance(manifest, dict) else manifest, dtype=torch.int64)
-    except (ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise ValueError(f"`--selection` must be JSON with a list of `indices`, got {path}: {error}") from error
-    if len(indices) == 0 or not 0 <= int(indices.min()) <= int(indices.max()) < count:
-        raise ValueError(f"`--selection` must hold indices in [0, {count}), the rows of the features, got {path}")
-    return torch.bincount(indices, minlength=count).double()
+    from dynsel._lib.selection_files import read_indices
+
+    return torch.bincount(read_indices("--selection", path, count), minlength=count).double()
 
 
 def _print(whole: NeuralCFD, by_class: list[NeuralCFD | None], classes: list[Any], seconds: float) -> None:

@@ -40,12 +40,14 @@ def compare(args: list[str]) -> int:
     options, rest = parser.parse_known_args(args)
     _check(options)
     from dynsel._lib.console import open_console
+    from dynsel._lib.outputs import check_output_folder
     from dynsel._lib.provenance import command_line
     from dynsel._lib.quiet import quiet
     from dynsel.compare.entry import parse_entry
     from dynsel.compare.run import Comparison  # before Lightning's notices are off: an import turns them on
     from dynsel.compare.store import Store
 
+    check_output_folder("--out", options.out)
     for name in options.selectors:
         parse_entry(name)
     with quiet():

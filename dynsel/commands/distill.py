@@ -18,12 +18,15 @@ from jsonargparse.typing import PositiveInt
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
-from dynsel._lib.console import open_console, say, value_table
+from dynsel._lib.console import open_console, say, status, value_table
 from dynsel._lib.files import write_atomically
 from dynsel._lib.images import TensorImages
+from dynsel._lib.outputs import check_output_folder
 from dynsel._lib.parsers import instantiate
 from dynsel._lib.provenance import command_line, provenance
 from dynsel._lib.tables import markdown_table
+from dynsel._lib.threads import set_threads
+from dynsel._lib.trainers import check_processes
 from dynsel.commands._arguments import CommandParser
 from dynsel.distill.dataset import DistilledDataset, save_distilled
 from dynsel.distill.evaluate import Evaluation, Result, TrainingSet, herding_images, random_images
@@ -51,7 +54,7 @@ def _parser(command: str) -> CommandParser:
 
 def _begin(
     out: Path,
-    threads: PositiveInt | None = None,
+    threads: int | None = None,
     sheet_every: PositiveInt = 1000,
     checkpoint_every: PositiveInt = 1000,
     ckpt_path: str | None = None,
@@ -65,8 +68,8 @@ def _begin(
         checkpoint_every: Number of steps between two checkpoints.
         ckpt_path: Checkpoint to go on from; `last` is the newest one in `out`.
     """
-    if threads:
-        torch.set_num_threads(threads)
+    set_threads(threads)
+    check_output_folder("--out", out)
 
 
 @contextmanager
@@ -89,6 +92,7 @@ class _Run:
         self.made = instantiate(parser, self.given)
         self.out: Path = self.given.out
         self.trainer: pl.Trainer = self.made.trainer
+        check_processes(self.trainer, "trainer.devices")
         self.pool, self.evaluation = self.made.pool, self.made.evaluation
         self.made.data.prepare_data()
         self.made.data.setup("fit")
@@ -103,6 +107,8 @@ class _Run:
         while not self.trainer.is_global_zero and self.pool.missing(self.train):
             time.sleep(1.0)
         start, missing = time.perf_counter(), len(self.pool.missing(self.train))
+        if missing:
+            check_output_folder("--pool.folder", self.pool.folder)
         show = self.console.is_terminal
         accuracies = self.pool.prepare(self.train, self.val, self.device, bf16=self.bf16, progress=show)
         if self.trainer.is_global_zero:
@@ -213,7 +219,7 @@ def evaluate(args: list[str]) -> int:
     start, results = time.perf_counter(), []
     for network in run.evaluation.networks:
         for name, images_of in sets.items():
-            with run.console.status(f"{network} on {name} …"):
+            with status(run.console, f"{network} on {name} …"):
                 result = run.evaluation.run(name, images_of, network, run.pool, val, bf16=run.bf16)
             results.append(result)
     _report(run, args, results, per_class, time.perf_counter() - start, made.manifest)
@@ -258,6 +264,7 @@ def _export(ckpt_path: Path, out: Path, *, args: list[str]) -> None:
         out: Folder that the images and their manifest are written to.
         args: The command line, to be written down.
     """
+    check_output_folder("--out", out)
     images, known, step = _from_checkpoint(ckpt_path)
     targets = torch.arange(len(images)).repeat_interleave(images.shape[1])
     facts = {"command": command_line(["distill", "export", *args]), "steps": step}

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from dynsel._lib.console import facts_table, open_console, say
+from dynsel._lib.console import facts_table, open_console, say, status
+from dynsel._lib.files import write_atomically
 from dynsel._lib.parsers import instantiate
 from dynsel._lib.progress import track
 from dynsel.commands._arguments import CommandParser
@@ -31,6 +33,8 @@ def extract(args: list[str]) -> int:
     """
     from lightning.fabric.utilities.rank_zero import _get_rank
 
+    from dynsel._lib.threads import set_threads
+    from dynsel.features.extract import check_place
     from dynsel.features.extract import extract as write_store
     from dynsel.features.extractors import Extractor
 
@@ -45,7 +49,8 @@ def extract(args: list[str]) -> int:
         parser.add_argument(f"--{name}", type=kind | None, default=None, help="as Lightning's Trainer takes it")
     _add_threads(parser)
     options = parser.parse_args(_expanded(args))
-    _set_threads(options)
+    set_threads(options.threads)
+    check_place(options.out, "--out")
     given = {name: options[name] for name in trainer if options[name] is not None}
     extractor, dataset = _instantiated(parser, options)
     console = open_console()
@@ -80,13 +85,6 @@ def _add_data(parser: CommandParser, required: bool = True) -> None:
 
 def _add_threads(parser: CommandParser) -> None:
     parser.add_argument("--threads", type=int | None, default=None, help="number of CPU threads of torch")
-
-
-def _set_threads(options: Namespace) -> None:
-    if options.threads:
-        import torch
-
-        torch.set_num_threads(options.threads)
 
 
 def _expanded(args: list[str]) -> list[str]:
@@ -143,11 +141,14 @@ def _find_dataset(data: Any, split: str = "train") -> Any:
     """
     from lightning.pytorch import LightningDataModule
 
-    if not isinstance(data, LightningDataModule):
-        return data
     stages = {"train": "fit", "val": "fit", "test": "test", "predict": "predict"}
     if split not in stages:
         raise ValueError(f"`split` must be one of {', '.join(stages)}, got {split!r}")
+    if not isinstance(data, LightningDataModule):
+        if split != "train":
+            kind = type(data).__name__
+            raise ValueError(f"`split` is of a data module, got {split!r} for a data set ({kind}): leave it out")
+        return data
     data.prepare_data()
     data.setup(stages[split])
     dataset = getattr(getattr(data, f"{split}_dataloader")(), "dataset", None)
@@ -251,13 +252,17 @@ def atlas(args: list[str]) -> int:
     Returns:
         Exit code: 0.
     """
+    from dynsel._lib.outputs import check_output_folder
+    from dynsel._lib.threads import set_threads
+
     parser = CommandParser("dynsel features atlas")
     parser.add_argument("--config", action="config", help="YAML file of these options")
     names = parser.add_signature(_draw, "dataset")
     _add_data(parser)
     _add_threads(parser)
     options = parser.parse_args(_expanded(args))
-    _set_threads(options)
+    set_threads(options.threads)
+    check_output_folder("--out", options.out)
     _draw(_instantiated(parser, options)[1], **{name: options[name] for name in names})
     return 0
 
@@ -297,18 +302,17 @@ def _draw(
     found = load_features(features, dataset=dataset)
     counts = None if usage is None else load_usage(usage, len(found))
     labels, classes = _classes(dataset)
-    with console.status("the factors …"):
+    with status(console, "the factors …"):
         codes = _codes(sae, found, seed, console)
     written = {"factors.png": factor_figure(codes, dataset, labels, classes, rows=rows, columns=columns)}
-    with console.status("the map …"):
+    with status(console, "the map …"):
         chosen = _sample(len(found), points)
         places = embed(found, chosen, map, seed)
     title = f"{map}-map of {len(chosen):,} of {len(found):,} samples by their features (d = {found.shape[1]})"
     colours = [None if values is None else values[chosen] for values in (labels, counts)]
     written["map.png"] = map_figure(places, colours[0], classes, colours[1], title=title)
-    out.mkdir(parents=True, exist_ok=True)
     for name, figure in written.items():
-        figure.savefig(out / name, dpi=DPI)
+        write_atomically(out / name, partial(figure.savefig, format="png", dpi=DPI))
     say(console, ", ".join(str(out / name) for name in written))
 
 

@@ -6,12 +6,15 @@ import inspect
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as pl
 from jsonargparse import ArgumentError
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from dynsel._lib.console import plain_rich
 from dynsel._lib.messages import suggest
+from dynsel._lib.outputs import check_output_folder
 from dynsel.callbacks import DynamicSelection
 from dynsel.callbacks.cli import SelectionCLI
 
@@ -29,6 +32,24 @@ class _Interrupts(pl.Callback):
         # A training inside the training, as an autoencoder's, has already turned the interrupt into a SystemExit.
         if isinstance(exception, KeyboardInterrupt) or isinstance(exception.__context__, KeyboardInterrupt):
             self.trainer = trainer
+
+
+class _Command(SelectionCLI):
+    """Finds out before the work whether what it leaves can be written."""
+
+    def instantiate_trainer(self, **options: Any) -> pl.Trainer:
+        trainer = super().instantiate_trainer(**options)
+        folders = [("trainer.logger", logger.save_dir) for logger in trainer.loggers]
+        if not trainer.fast_dev_run:  # the configuration is kept beside what is logged
+            folders.append(("trainer.default_root_dir", trainer.log_dir or trainer.default_root_dir))
+        if self.config.get("subcommand") == "fit":
+            saved = [c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint)]
+            folders += [("ModelCheckpoint.dirpath", c.dirpath) for c in saved if c.dirpath is not None]
+            folders += [("trainer.default_root_dir", trainer.default_root_dir) for c in saved if c.dirpath is None]
+        for name, folder in folders:
+            if folder is not None and "://" not in str(folder):
+                check_output_folder(name, folder)
+        return trainer
 
 
 def fit(args: list[str]) -> int:
@@ -76,7 +97,8 @@ def _run(args: list[str]) -> int:
         with warnings.catch_warnings():
             # Lightning would train from the start, hours that nobody asked for.
             warnings.filterwarnings("error", f".*{_NO_LAST}")
-            SelectionCLI(args, trainer_defaults={"callbacks": [interrupts]})
+            plain_rich()
+            _Command(args, trainer_defaults={"callbacks": [interrupts]})
     except ArgumentError as error:
         raise ValueError(_explained(args, str(error))) from error
     except UserWarning as error:

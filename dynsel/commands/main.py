@@ -5,15 +5,13 @@ Nothing heavy is imported before it is needed, so that `--help` answers at once.
 
 from __future__ import annotations
 
-import argparse
 import os
-import re
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from types import TracebackType
 
 from dynsel._lib.messages import suggest
+from dynsel.commands._errors import explain
 from dynsel.commands._help import HELP
 from dynsel.commands.recipes import with_recipes
 
@@ -107,52 +105,3 @@ def _known(words: list[str]) -> str:
         known = group or dict.fromkeys(each.split()[0] for each in COMMANDS)
         raise ValueError(f"unknown command {name!r}{suggest(words[-1], known)}")
     return name
-
-
-def explain(error: Exception) -> str | None:
-    """The error in one line if it is about what the user gave, None if it looks like a mistake in a program.
-
-    Errors that dynsel's own code raises are written for its user, as are those of the argument parser and of
-    Lightning's configuration checks, and what the operating system refuses explains itself.
-
-    Args:
-        error: As caught, with its traceback.
-    """
-    if isinstance(error, argparse.ArgumentError):
-        return _refused(str(error))
-    known = (ValueError, TypeError, ImportError, RuntimeError)
-    # jsonargparse wraps what a constructor raises.
-    cause: BaseException | None = error
-    while cause is not None:
-        by_statement = isinstance(cause, ImportError) and cause.name is not None  # hence not raised by our code
-        if isinstance(cause, known) and not by_statement and _raised_in(cause.__traceback__) == "dynsel":
-            return _refused(str(cause))
-        cause = cause.__cause__
-    if isinstance(error, OSError):  # a missing file, a full disk, a file system that is only read
-        return _one_line(str(error))
-    if type(error).__name__ == "MisconfigurationException":
-        return _one_line(str(error))
-    return None
-
-
-def _raised_in(traceback: TracebackType | None) -> str:
-    """Name of the package whose code raised."""
-    name = ""
-    while traceback is not None:
-        name, traceback = str(traceback.tb_frame.f_globals.get("__name__", "")), traceback.tb_next
-    return name.split(".")[0]
-
-
-def _refused(text: str) -> str:
-    """What a parser refused, in our words where these say more."""
-    from dynsel.commands._refusals import explained
-
-    return explained(text) or _one_line(text)
-
-
-def _one_line(text: str) -> str:
-    """jsonargparse lists types and attempts over many lines; what says something fits in one."""
-    noise = ("Does not validate", "Subtypes:", "Errors:", "Given value type:", "Expected a <class 'NoneType'>")
-    lines = [line.strip().removeprefix("- ") for line in text.splitlines()]
-    said = [line for line in lines if line and not line.startswith(noise)]
-    return re.sub(r'^Parser key "([^"]*)"', r"`\1`", "; ".join(said).replace(":; ", ": "))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,7 @@ def fit(args: list[str]) -> int:
     parser.add_signature(_files)
     training = parser.add_signature(fit_sae, "features", "mask", "progress_bar")
     options = parser.parse_args(args)
+    _check_k(options, parser.get_default("k"))
     _files(**{name: options[name] for name in ("features", "out", "codes", "plot", "threads")})
 
     from lightning.fabric.utilities.rank_zero import _get_rank
@@ -46,12 +48,14 @@ def fit(args: list[str]) -> int:
     console = open_console()
     features = load_features(options.features)
     try:
-        found = fit_sae(
-            features,
-            mask=_mask(options.features),
-            progress_bar=console.is_terminal,
-            **{name: options[name] for name in training},
-        )
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "`k` = .* is lowered")  # said below
+            found = fit_sae(
+                features,
+                mask=_mask(options.features),
+                progress_bar=console.is_terminal,
+                **{name: options[name] for name in training},
+            )
     except SystemExit:  # what Lightning makes of Ctrl-C
         console.print("interrupted; nothing was written", style="bold")
         return 130
@@ -83,8 +87,19 @@ def _tell(options: Namespace, found: SAEFit, codes: SparseCodes, console: Consol
         from dynsel.compare.report.factors import frequency_figure
 
         path = options.out.with_suffix(".png")
-        frequency_figure(codes.frequency(), fvu=found.fvu).savefig(path, dpi=DPI)
+        figure = frequency_figure(codes.frequency(), fvu=found.fvu)
+        write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=DPI))
         say(console, str(path))
+
+
+def _check_k(options: Namespace, usual: int) -> None:
+    """A k that was asked for is taken or refused, never another one instead."""
+    most = None if options.num_factors is None else options.num_factors // 2
+    if most is not None and options.k != usual and options.k > most >= 1:
+        raise ValueError(
+            f"`--k` must be at most half of `--num_factors`, {most}, got {options.k}: a code that uses most factors "
+            "isn't sparse"
+        )
 
 
 def _files(features: str, out: Path, codes: Path | None = None, plot: bool = False, threads: int | None = None) -> None:
@@ -98,17 +113,20 @@ def _files(features: str, out: Path, codes: Path | None = None, plot: bool = Fal
         threads: Number of CPU threads of torch.
 
     Raises:
-        ValueError: If a file has another ending, or two are the same.
+        ValueError: If a file has another ending or can't be written, or two are the same.
     """
-    import torch
+    from dynsel._lib.outputs import check_output
+    from dynsel._lib.threads import set_threads
 
     for name, suffix, given in (("out", ".safetensors", out), ("codes", ".json", codes)):
         if given is not None and given.suffix != suffix:
             raise ValueError(f"`--{name}` must end in {suffix}, got {given.name!r}")
     if codes is not None and codes == out.with_suffix(".json"):
         raise ValueError(f"`--codes` must be another file than {codes}, which describes the autoencoder")
-    if threads:
-        torch.set_num_threads(threads)
+    for name, path in (("out", out), ("out", out.with_suffix(".json")), ("codes", codes)):
+        if path is not None:
+            check_output(f"--{name}", path)
+    set_threads(threads)
 
 
 def _mask(source: str) -> Any:
@@ -183,7 +201,18 @@ def _show(file: Path) -> None:
     from dynsel.sae import load_sae
 
     sae = load_sae(file)
-    beside = file.with_suffix(".json")
-    known = json.loads(beside.read_text()) if beside.is_file() else {}
+    known = _facts_beside(file)
     known |= {"dim": sae.dim, "num_factors": sae.num_factors, "k": sae.k}
     open_console().print(facts_table((name, value) for name, value in known.items() if name != "format"))
+
+
+def _facts_beside(file: Path) -> dict[str, Any]:
+    """What is known of an autoencoder from the file beside it; nothing if there is none."""
+    beside = file.with_suffix(".json")
+    if not beside.is_file():
+        return {}
+    try:
+        known = json.loads(beside.read_text(encoding="utf-8"))
+        return dict(known)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ValueError(f"{beside} is damaged; remove it, or fit the autoencoder again ({error})") from error

@@ -12,7 +12,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dynsel._lib.console import open_console, say, value_table
+from dynsel._lib.console import open_console, say, status, value_table
 from dynsel._lib.files import write_atomically
 from dynsel._lib.provenance import provenance
 from dynsel.commands._arguments import CommandParser
@@ -66,11 +66,13 @@ def choose(
     """
     if out.suffix != ".json":
         raise ValueError(f"`--out` must end in .json, got {out.name!r}")
+    from dynsel._lib.outputs import check_output
     from dynsel.coreset import coreset_report, select_coreset
     from dynsel.features.arrays import load_features
     from dynsel.features.label_files import load_labels
     from dynsel.selectors.spec import parse_selector
 
+    check_output("--out", out)
     console, progress = open_console(), open_console(stderr=True)
     name = selector.partition(":")[0]
     known, arguments = parse_selector(selector)
@@ -81,10 +83,10 @@ def choose(
     has_bar = "progress_bar" in {p.name for p in parameters}
     shown = {"progress_bar": True} if has_bar and progress.is_terminal else {}
     start = time.perf_counter()
-    with nullcontext() if has_bar else progress.status(f"{name}: choosing from {len(rows):,} samples …"):
+    with nullcontext() if has_bar else status(progress, f"{name}: choosing from {len(rows):,} samples …"):
         indices = select_coreset(name, rows, codes, keep_ratio, seed, **shown | arguments)
     seconds = time.perf_counter() - start
-    with progress.status("comparing with random subsets …"):
+    with status(progress, "comparing with random subsets …"):
         report = coreset_report(rows, indices, codes, seed)
     manifest = {
         "indices": indices.tolist(),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from filelock import BaseFileLock, FileLock, Timeout
 
-from dynsel._lib.console import say
+from dynsel._lib.console import say, status
 from dynsel._lib.files import write_atomically
 from dynsel.compare.record import CurvePoint, RunRecord
 from dynsel.compare.store import Store
@@ -176,13 +176,13 @@ class Queue:
     @contextmanager
     def _status(self, label: str, steps: int) -> Iterator[Any]:
         """On a terminal a line that lives while the run does."""
-        from rich.text import Text  # text as it stands: a status would take [x] in a selector's name for markup
+        from rich.text import Text  # text as it stands: an update would take [x] in a selector's name for markup
 
-        with self.console.status(Text(f"{label}: training …")) as status:
+        with status(self.console, f"{label}: training …") as line:
 
             def progress(point: CurvePoint) -> None:
                 value = value_text(point.value, self.metric)
-                status.update(Text(f"{label}: step {point.step:,} of {steps:,}, {self.metric} {value}"))
+                line.update(Text(f"{label}: step {point.step:,} of {steps:,}, {self.metric} {value}"))
 
             yield progress
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import torch
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 
 from dynsel._lib.checks import check_integer, check_number
 from dynsel._lib.images import TensorImages
+from dynsel._lib.selection_files import read_indices
 from dynsel.distill.mosaic import encode
 from dynsel.selectors.herding import herding_order
 
@@ -150,7 +150,4 @@ def _members(data: TensorImages, init: str) -> list[Tensor]:
 def _selected(path: str, count: int) -> Tensor:
     if not path.endswith(".json") or not Path(path).is_file():
         raise ValueError(f"`init` must be real, herding, noise or the manifest of `dynsel select`, got {path!r}")
-    manifest = json.loads(Path(path).read_text())
-    if manifest.get("N") != count:
-        raise ValueError(f"`init` must be a selection of these {count} samples, {path} is one of {manifest.get('N')}")
-    return torch.tensor(manifest["indices"], dtype=torch.int64)
+    return read_indices("init", Path(path), count)

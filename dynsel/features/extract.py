@@ -12,16 +12,18 @@ import lightning.pytorch as pl
 from torch.utils.data import Subset
 
 from dynsel._lib.files import only_writer
+from dynsel._lib.outputs import check_output
 from dynsel._lib.quiet import quiet
+from dynsel._lib.trainers import check_processes
 from dynsel.features._items import check_dataset, preserved_rng
 from dynsel.features.extraction import Extraction, cant_read
 from dynsel.features.extractors.base import Extractor
 from dynsel.features.fingerprint import fingerprint
-from dynsel.features.layout import manifest_path, part_path, plan_difference
+from dynsel.features.layout import is_finished, manifest_path, plan_difference
 from dynsel.features.progress import SampleProgress
 from dynsel.features.store import FeatureStore, open_store
 
-__all__ = ["extract"]
+__all__ = ["check_place", "extract"]
 
 _BLOCK_ROWS = 4096
 _DTYPES = ("float16", "float32")
@@ -72,6 +74,7 @@ def extract(
     check_dataset(dataset)
     path = Path(path)
     _check_options(path, batch_size, block_rows, dtype)
+    check_place(path)
     with preserved_rng():
         _fit(extractor, dataset, skip_unreadable)
     plan = {
@@ -83,14 +86,15 @@ def extract(
         "block_rows": batch_size * max(1, _BLOCK_ROWS // batch_size) if block_rows is None else block_rows,
         "precision": str(trainer_options.get("precision") or "32-true"),
     }
-    if _is_finished(path):
+    if is_finished(path):
         return _complete(path, plan)
     extraction = Extraction(dataset, extractor, path, plan, num_workers, skip_unreadable)
     # The loader draws a seed for its workers.
     with quiet(), preserved_rng():
         trainer = _trainer(progress_bar, **trainer_options)
+        check_processes(trainer)
         with only_writer(path, wait=False) if trainer.is_global_zero else nullcontext():
-            if trainer.is_global_zero and _is_finished(path):
+            if trainer.is_global_zero and is_finished(path):
                 raise RuntimeError(f"another process finished {path} meanwhile; the same command opens it")
             trainer.predict(extraction, return_predictions=False)
     return open_store(path)
@@ -118,8 +122,21 @@ def _trainer(progress_bar: bool, callbacks: list[pl.Callback] | None = None, **o
     )
 
 
-def _is_finished(path: Path) -> bool:
-    return path.exists() and not (part_path(path) / "plan.json").exists()
+def check_place(path: Path, name: str = "path") -> None:
+    """A store can be written here, or is there already.
+
+    Args:
+        path: The `.npy` file.
+        name: How the messages call it.
+
+    Raises:
+        ValueError: If it can't be written, or is a link, beside which its manifest would not be found again.
+    """
+    if is_finished(path):
+        return
+    if path.is_symlink():
+        raise ValueError(f"`{name}` must not be a link, and {path} leads to {os.path.realpath(path)}; name that itself")
+    check_output(name, path)
 
 
 def _fit(extractor: Extractor, dataset: Any, skip_unreadable: bool) -> None:

@@ -25,6 +25,7 @@ __all__ = [
     "block_rows",
     "check_fingerprint",
     "checksum",
+    "is_finished",
     "manifest_path",
     "part_path",
     "plan_difference",
@@ -55,6 +56,15 @@ def part_path(path: Path) -> Path:
         path: The `.npy` file to be.
     """
     return path.with_name(f"{path.name}.part")
+
+
+def is_finished(path: Path) -> bool:
+    """Whether there is a whole array, with nothing left to be written to it.
+
+    Args:
+        path: The `.npy` file.
+    """
+    return path.exists() and not (part_path(path) / "plan.json").exists()
 
 
 def block_rows(plan: Mapping[str, Any], block: int) -> slice:

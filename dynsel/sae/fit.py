@@ -6,6 +6,7 @@ Lightning is imported when something is trained, not before.
 from __future__ import annotations
 
 import time
+import warnings
 from dataclasses import dataclass
 
 import torch
@@ -69,7 +70,8 @@ def fit_sae(
     Args:
         features: (N, d) floating-point tensor, array or memory map, finite; float16 is fine.
         num_factors: Number m of factors; default 8 d, at most 4,096 and at most N, at least 2.
-        k: Active factors per row; lowered to m / 2 if above, since a code that uses most factors isn't sparse.
+        k: Active factors per row; lowered to m / 2 if above, since a code that uses most factors isn't sparse. Where
+            `num_factors` was given, a warning says so.
         epochs: Passes over the rows; default: enough for 1,000 optimiser steps, within 3 .. 50.
         batch_size: Default N / 16, within 32 .. 1,024.
         lr: Learning rate of Adam. The default was measured at d = 64 and 512; 1e-3 needs twice the steps.
@@ -101,6 +103,8 @@ def fit_sae(
     if epochs is None:
         epochs = min(max(3, -(-1000 // -(-count // max(1, batch_size)))), 50)
     _check_options(count, factors, k, epochs, batch_size, lr)
+    if num_factors is not None and k > factors // 2:
+        warnings.warn(f"`k` = {k} is lowered to {factors // 2}: at most half of the {factors} factors", stacklevel=2)
     seed, progress_bar = check_seed("seed", seed), check_flag("progress_bar", progress_bar)
     devices, num_nodes = _checked_devices(devices, num_nodes, batch_size)
     _check_mask(mask, count)

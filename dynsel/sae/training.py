@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from dynsel._lib.quiet import quiet
+from dynsel._lib.trainers import check_processes
 from dynsel.sae.batches import Batches
 from dynsel.sae.model import TopKSAE
 
@@ -154,6 +155,7 @@ def train(
             enable_progress_bar=False,
             enable_model_summary=False,
         )
+        check_processes(trainer)
         trainer.fit(SAETraining(sae, len(batches), lr, dead_after=batches.count), batches)
         return trainer.strategy.root_device if batches.world > 1 else device
 

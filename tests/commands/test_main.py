@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from dynsel.commands.main import explain, main
+from dynsel.commands._errors import explain
+from dynsel.commands.main import main
 
 CONFIG = """
 seed_everything: 0

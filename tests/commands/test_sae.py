@@ -131,7 +131,9 @@ def test_help(capsys: Any) -> None:
 
 def test_a_lowered_k_is_told(folder: Path, capsys: Any) -> None:
     fit = ("sae", "fit", "--features", "f.npy", "--epochs", "1", "--device", "cpu", "--num_factors", "16")
-    assert main([*fit, "--k", "40", "--out", "s.safetensors"]) == 0
+    assert main([*fit, "--out", "s.safetensors"]) == 0
     assert "k lowered to 8: at most half of the factors\n" in capsys.readouterr().out
+    assert main([*fit, "--k", "40", "--out", "s.safetensors"]) == 2
+    assert "`--k` must be at most half of `--num_factors`, 8, got 40" in capsys.readouterr().err
     assert main([*fit, "--k", "8", "--out", "s.safetensors"]) == 0
     assert "lowered" not in capsys.readouterr().out

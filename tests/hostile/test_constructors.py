@@ -154,6 +154,7 @@ def pool_life(pool: Pool) -> None:
 
 CHEAP: dict[str, dict[str, Any]] = {
     "fast": {"steps": 2, "steps_again": 1, "num_frequencies": 12, "frequencies_per_step": 4, "dim": 2},
+    "alignprune": {"trusted": [0]},
     "jest": {"reference": torch.linspace(0, 1, N)},
     "proxy": {"model": "torch.nn.Linear", "arguments": {"in_features": D, "out_features": C}},
     "rrd": {"num_factors": 8, "k": 2, "sae_epochs": 1},
