@@ -12,6 +12,7 @@ from jsonargparse.typing import PositiveInt
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from dynsel._lib.checks import check_seed
+from dynsel._lib.parsers import limit_aliases
 from dynsel._lib.threads import set_threads
 from dynsel._lib.trainers import check_processes
 from dynsel.callbacks.dynamic_selection import DynamicSelection
@@ -34,6 +35,7 @@ class SelectionCLI(LightningCLI):
     """
 
     def __init__(self, args: list[str], **options: Any) -> None:
+        limit_aliases()
         with warnings.catch_warnings():
             # It suspects a mistake where arguments are passed on though the process has some itself.
             warnings.filterwarnings("ignore", ".*args parameter is intended to run from within Python.*")
@@ -77,6 +79,8 @@ class SelectionCLI(LightningCLI):
             check_seed("seed_everything", seed, at_most=2**32 - 1)
         if config.get("trainer.max_epochs") == 0:
             raise ValueError("`trainer.max_epochs` must be at least 1, or -1 for no end, got 0")
+        if config.get("trainer.accumulate_grad_batches") == 0:
+            raise ValueError("`trainer.accumulate_grad_batches` must be at least 1, got 0")
         path = config.get("ckpt_path")
         if isinstance(path, str) and Path(path).is_file() and not zipfile.is_zipfile(path):
             raise ValueError(f"`ckpt_path` must be a checkpoint of Lightning's, and {path} is none, or damaged")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from pathlib import Path
@@ -46,6 +47,10 @@ def _check(name: str, path: str | Path, *, folder: bool) -> None:
         if place.exists() and place.is_dir() != folder:
             wanted, found = ("a folder", "a file") if folder else ("a file", "a folder")
             raise ValueError(f"`{name}` must be {wanted}, and {path} is {found}; choose another name")
+        inner = Path(path).absolute() / "x" if folder else Path(path).absolute()
+        for one in inner.parents:
+            if one.is_symlink() and not one.exists():
+                raise FileNotFoundError(errno.ENOENT, f"the link {one} leads nowhere")
         missing = ["x" if folder else place.name]
         above = place if folder else place.parent
         while not above.exists():

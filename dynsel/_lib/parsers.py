@@ -1,10 +1,16 @@
-"""What differs between versions of jsonargparse."""
+"""What differs between versions of jsonargparse, and what it doesn't check."""
 
 from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["instantiate"]
+import jsonargparse
+import yaml
+
+__all__ = ["instantiate", "limit_aliases"]
+
+# A configuration of a thousand times a usual one's size; each value takes jsonargparse some 50 microseconds.
+_MOST_VALUES = 100_000
 
 
 def instantiate(parser: Any, config: Any) -> Any:
@@ -12,10 +18,55 @@ def instantiate(parser: Any, config: Any) -> Any:
 
     Args:
         parser: A jsonargparse parser: before 4.49 the method is called `instantiate_classes`, since then `instantiate`.
-        config: Configuration that this parser parsed.
+        config: What it parsed.
 
     Returns:
         The configuration, with objects in the places of their descriptions.
     """
     name = "instantiate" if hasattr(parser, "instantiate") else "instantiate_classes"
     return getattr(parser, name)(config)
+
+
+def limit_aliases() -> None:
+    """Let jsonargparse refuse YAML whose aliases stand for very many values: a few lines would take hours and memory.
+
+    It changes the loader of this process, once.
+    """
+    jsonargparse.set_loader("yaml", _load, exceptions=(yaml.YAMLError,))
+
+
+_usual_load = jsonargparse.get_loader("yaml")
+
+
+def _load(text: str) -> Any:
+    _check_aliases(text)
+    return _usual_load(text)
+
+
+def _check_aliases(text: str) -> None:
+    """Count what a text stands for with every alias written out.
+
+    Raises:
+        ValueError: If these are more values than any configuration has.
+    """
+    if "*" not in text or "&" not in text:
+        return
+    total, sizes = 0, {}
+    begun: list[tuple[str | None, int]] = []
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            total += sizes.get(event.anchor, 1)
+        elif isinstance(event, yaml.ScalarEvent):
+            total += 1
+            sizes[event.anchor] = 1
+        elif isinstance(event, yaml.CollectionStartEvent):
+            begun.append((event.anchor, total))
+            total += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, start = begun.pop()
+            sizes[anchor] = total - start
+        if total > _MOST_VALUES:
+            raise ValueError(
+                f"a configuration must hold at most {_MOST_VALUES:,} values: its aliases (&x, *x) stand for more;"
+                " write it without them"
+            )

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 from jsonargparse import ArgumentParser
 
 from dynsel._lib.messages import suggest
+from dynsel._lib.parsers import limit_aliases
 
 __all__ = ["CommandParser", "Parser", "with_suggestion"]
 
@@ -40,6 +41,7 @@ class CommandParser(ArgumentParser):
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
+        limit_aliases()
         super().__init__(*args, **{"exit_on_error": False, "allow_abbrev": False, **options})
 
     def add_signature(self, function: Callable[..., Any], *skip: str, positional: bool = False) -> list[str]:

@@ -44,7 +44,10 @@ def _text(error: Exception) -> str | None:
         return f"{place}: {type(error).__name__}: {_one_line(str(error))}"
     if isinstance(error, OSError):  # a missing file, a full disk, a file system that is only read
         return _one_line(str(error))
-    if type(error).__name__ == "MisconfigurationException":
+    if isinstance(error, UnicodeDecodeError) and (path := _configuration(error)) is not None:
+        return f"{path} is no text, so no configuration: {error}"
+    told_by_lightning = isinstance(error, ValueError) and _raised_in(error.__traceback__) == "lightning"
+    if told_by_lightning or type(error).__name__ == "MisconfigurationException":
         return _one_line(str(error))
     if isinstance(error, _KNOWN) and any(_is_in(frame, _TRAINER, "__init__") for frame in _frames(error.__traceback__)):
         return f"Lightning's Trainer refuses its options: {_one_line(str(error))}"
@@ -59,6 +62,17 @@ def _checkpoint(error: Exception) -> str | None:
         if _is_in(frame, _CHECKPOINTS, "_load", "_restore", "restore", "resume"):
             path = frame.f_locals["self"].trainer.ckpt_path or frame.f_locals.get("checkpoint_path")
             return f"`ckpt_path`: {path} is damaged, or of another training or version"
+    return None
+
+
+def _configuration(error: Exception) -> str | None:
+    """Which configuration was being read, None if none was."""
+    for frame in _frames(error.__traceback__):
+        if str(frame.f_globals.get("__name__")).startswith("jsonargparse") and frame.f_code.co_name in (
+            "get_content",
+            "read_text",
+        ):
+            return str(frame.f_locals.get("self"))
     return None
 
 

@@ -26,7 +26,7 @@ class Store:
         settings: Everything that decides the outcome of a run besides selector and seed: plain JSON values.
 
     Raises:
-        ValueError: If the folder holds runs of other settings.
+        ValueError: If the folder holds runs of other settings, or of other steps than it says.
     """
 
     def __init__(self, folder: Path, settings: Settings) -> None:
@@ -63,6 +63,27 @@ class Store:
                 "choose another folder by --out, or delete this one"
             )
         self.steps = stored["steps"]
+        lengths = {length for path in self._runs() if (length := self._told_length(path)) is not None}
+        if lengths and self.steps not in lengths:
+            told = ", ".join(f"{length:,}" for length in sorted(lengths))
+            raise ValueError(
+                f"{self.folder / 'settings.json'} says {self.steps:,} optimiser steps, its runs were given {told}: one "
+                "of the two was changed; delete settings.json, and the same command counts anew, or delete runs/"
+            )
+
+    def _runs(self) -> list[Path]:
+        """Files of the runs of as many steps as `begin` said."""
+        paths = sorted((self.folder / "runs").glob("*.json"))
+        return [path for path in paths if not re.search(r"-seed-?\d+-\d+steps$", path.stem)]
+
+    def _told_length(self, path: Path) -> int | None:
+        """Optimiser steps that a run was given; None if it is damaged, of other settings or of an older version."""
+        try:
+            stored = _json(path)
+        except (OSError, RecursionError, ValueError):
+            return None
+        length = stored.get("length")
+        return length if stored.get("settings") == self.hash and type(length) is int else None
 
     def begin(self, steps: int) -> None:
         """Write the settings down.
@@ -116,6 +137,9 @@ class Store:
             stored = _json(path)
             if stored.pop("settings") != self.hash:
                 return None
+            length = stored.pop("length", None)
+            if length is not None and path != self.path(stored["selector"], stored["seed"], length):
+                raise ValueError(f"`length` must be that of the file's name, got {length!r}")
             stored["curve"] = [CurvePoint(**point) for point in stored["curve"]]
             record = RunRecord(**stored)
             _check_record(record)
@@ -135,7 +159,8 @@ class Store:
             record: Finished run to be written.
             steps: Number of optimiser steps; None takes that of `begin`.
         """
-        text = json.dumps({"settings": self.hash, **asdict(record)})
+        length = self.steps if steps is None else steps
+        text = json.dumps({"settings": self.hash, "length": length, **asdict(record)})
         write_atomically(self.path(record.selector, record.seed, steps), text)
 
 

@@ -193,7 +193,7 @@ class Pool:
     def _compare(self, data: TensorImages) -> None:
         try:
             stored = json.loads((Path(self.folder) / "pool.json").read_text())
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return
         except ValueError as error:
             raise ValueError(f"{self.folder}/pool.json is damaged ({error}); delete the folder") from error

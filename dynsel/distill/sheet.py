@@ -111,6 +111,8 @@ def draw_sheet(images: Tensor, path: Path, rows: list[str], columns: list[str], 
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    from dynsel._lib.figures import plain_text
+
     count, width, channels, h, w = images.shape
     # A frame of one pixel, white, about each.
     grid = torch.ones(count * (h + 1), width * (w + 1), 3)
@@ -122,7 +124,7 @@ def draw_sheet(images: Tensor, path: Path, rows: list[str], columns: list[str], 
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     axes.imshow(grid.numpy(), interpolation="nearest")
-    axes.set_yticks([r * (h + 1) + h / 2 for r in range(count)], rows[:count], fontsize=8)
+    axes.set_yticks([r * (h + 1) + h / 2 for r in range(count)], [plain_text(row) for row in rows[:count]], fontsize=8)
     axes.set_xticks([k * (w + 1) + w / 2 for k in range(width)], columns, fontsize=8)
     axes.tick_params(length=0)
     for side in axes.spines.values():

@@ -166,8 +166,8 @@ def test_a_store_that_another_process_finished_is_not_written_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = write(tmp_path / "f.npy").stat().st_mtime_ns
-    answers = iter([False, True])  # not there at the start, but when the lock is had
-    monkeypatch.setattr("dynsel.features.extract._is_finished", lambda _: next(answers))
+    answers = iter([False, False, True])  # not there at the start, but when the lock is had
+    monkeypatch.setattr("dynsel.features.extract.is_finished", lambda _: next(answers))
     with pytest.raises(RuntimeError, match=r"another process finished .*f.npy meanwhile; the same command opens it"):
         write(tmp_path / "f.npy")
     assert (tmp_path / "f.npy").stat().st_mtime_ns == before

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from dynsel._lib.figures import BLUE, Array, new_figure
+from dynsel._lib.figures import BLUE, Array, new_figure, plain_text
 from dynsel._lib.matrices import Matrix
 
 __all__ = ["embed", "load_usage", "map_figure"]
@@ -108,7 +108,17 @@ def _by_class(axes: Axes, places: Array, labels: Array, classes: list[str] | Non
         x, y = mine[np.square(mine - centre).sum(1).argmin()]
         outline = [patheffects.withStroke(linewidth=3, foreground="white")]
         dark = tuple(0.75 * channel for channel in colour[:3])
-        axes.text(x, y, name[:16], color=dark, ha="center", va="center", weight="bold", size=10, path_effects=outline)
+        axes.text(
+            x,
+            y,
+            plain_text(name[:16]),
+            color=dark,
+            ha="center",
+            va="center",
+            weight="bold",
+            size=10,
+            path_effects=outline,
+        )
 
 
 # ---------------------------------------------------------------- usage

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 from torch import Tensor
 
-from dynsel._lib.figures import BLUE, ORANGE, Array, new_figure, plain_axes
+from dynsel._lib.figures import BLUE, ORANGE, Array, new_figure, plain_axes, plain_text
 from dynsel._lib.sheets import pixels
 from dynsel.features._items import get_items, input_of
 from dynsel.sae import SparseCodes
@@ -81,7 +81,7 @@ def _factor_row(
         found, counts = np.unique(labels[samples.numpy()], return_counts=True)
         top = int(found[counts.argmax()])
         name = str(classes[top]) if classes else f"class {top}"
-        text += f"\n{100 * counts.max() / counts.sum():.0f} % of them {name[:14]}"
+        text += f"\n{100 * counts.max() / counts.sum():.0f} % of them {plain_text(name[:14])}"
     for axes in line:
         axes.set_axis_off()
     line[0].text(1.0, 0.5, text, fontsize=8, ha="right", va="center", transform=line[0].transAxes)
