@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-__all__ = ["csv_table", "markdown_table"]
+__all__ = ["csv_table", "escape_tags", "markdown_table"]
 
 
 def csv_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> str:
@@ -49,6 +49,20 @@ def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, le
 
 
 def _cells(row: Sequence[str]) -> list[str]:
-    # A name must not become a tag where the table is rendered.
-    plain = [re.sub(r"<(?=[A-Za-z/!?])", "&lt;", cell) for cell in row]
-    return [" ".join(cell.splitlines()).replace("|", "\\|") for cell in plain]
+    return [" ".join(escape_tags(cell).splitlines()).replace("|", "\\|") for cell in row]
+
+
+def escape_tags(text: str) -> str:
+    """Text for Markdown in which no name becomes a tag of HTML; what stands in backquotes is code and stays.
+
+    Args:
+        text: Text with names of users in it.
+
+    Example:
+        >>> escape_tags("<b>: `<b>`, 1 < 2")
+        '&lt;b>: `<b>`, 1 < 2'
+    """
+    parts = text.split("`")
+    # Of an odd number of backquotes the last one opens nothing.
+    code = range(1, len(parts) - 1, 2)
+    return "`".join(one if i in code else re.sub(r"<(?=[A-Za-z/!?])", "&lt;", one) for i, one in enumerate(parts))

@@ -68,7 +68,7 @@ def conditions(plan: Plan, store: Store, rows: Sequence[Row], device: torch.devi
     if plan.equal == "steps" and any(row.steps not in (None, store.steps) for row in rows):
         length += ", or its budget's share of them"
     found = [
-        ("command", f"`{plan.command}`"),
+        ("command", _code(plan.command)),
         ("seeds", seeds),
         ("every run", f"{length}; evaluated after the last one, not at the best"),
         ("hardware", hardware()),
@@ -84,7 +84,7 @@ def conditions(plan: Plan, store: Store, rows: Sequence[Row], device: torch.devi
     parts = [f"{part.lower()}_joules" for part in energy_parts(rows, device)]
     if device is not None and any(getattr(row, part) is None for row in rows if row.n for part in parts):
         found.append(("energy not measured", not_measured(device)))
-    return found + [(short, f"`{name}`") for name, short in shortened(rows).items()]
+    return found + [(short, _code(name)) for name, short in shortened(rows).items()]
 
 
 def energy_parts(rows: Sequence[Row], device: torch.device | None) -> list[str]:
@@ -125,3 +125,8 @@ def not_measured(device: torch.device) -> str:
         device: Device that trained.
     """
     return unreadable(device) or "some runs were made before without --energy; another --out measures all of them"
+
+
+def _code(text: str) -> str:
+    """Text as code, unless a backquote in it would end that."""
+    return text if "`" in text else f"`{text}`"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from dynsel._lib.tables import csv_table, markdown_table
+from dynsel._lib.tables import csv_table, escape_tags, markdown_table
 from dynsel.compare.stats import Difference
 from dynsel.compare.summary import BASELINES, Row
 from dynsel.compare.table import Table
@@ -38,10 +38,10 @@ def results_markdown(found: Sequence[Table], facts: Sequence[tuple[str, str]], s
         facts: What is said above the tables, as (heading, text).
         summary: What came out, in a sentence; empty if there is none.
     """
-    lines = [summary, ""] if summary else []
-    lines += [f"- {heading}: {text}" for heading, text in facts]
+    lines = [escape_tags(summary), ""] if summary else []
+    lines += [f"- {escape_tags(heading)}: {escape_tags(text)}" for heading, text in facts]
     for table in found:
-        lines += ["", f"**{table.title}**", "", markdown_table(table.headings, table.rows)]
+        lines += ["", f"**{escape_tags(table.title)}**", "", markdown_table(table.headings, table.rows)]
     return "\n".join([*lines, ""])
 
 

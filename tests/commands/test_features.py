@@ -120,8 +120,7 @@ def test_a_folder_of_images(folder: Path, capsys: Any) -> None:
         (["extract", *DIGITS, "--extractor", "pixels"], "out"),
         (
             ["extract", "--data", ".", "--extractor", "pixels", "--out", "f.npy"],
-            "dynsel: error: `--data` or `--extractor` can't be made: Couldn't find any class folder in .: images must lie "
-            "in a folder for each class, ./<class>/<image>; where there are no classes, in a single one, such as ./all/\n",
+            "Couldn't find any class folder in .: images must lie in a folder for each class, ./<class>/<image>; where",
         ),
         (["extrct"], "unknown command 'features extrct'; did you mean 'extract'?"),
         (["info", "f.npy"], "there is no feature file f.npy"),

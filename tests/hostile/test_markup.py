@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import io
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -116,8 +117,7 @@ def test_a_comparison(here: Path, command: Command) -> None:
     assert "[/x]$^<b>" in said
     assert out in said
     table, page = ((here / out / name).read_text() for name in ("table.md", "report.html"))
-    assert "<b>" not in table.replace("`", "")
-    assert "<i>" not in table
+    assert not re.search("<[ibu]>", re.sub("`[^`]*`", "", table))
     assert "<b>" not in page.replace("<b>&", "")
     assert "&lt;b&gt;" in page
 
