@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import os
-
-import lightning.pytorch as pl
-from lightning.pytorch.accelerators import CPUAccelerator
+from typing import Any
 
 __all__ = ["check_processes"]
 
 
-def check_processes(trainer: pl.Trainer, name: str = "devices") -> None:
+def check_processes(trainer: Any, name: str = "devices") -> None:
     """A Trainer on the CPU starts a process for each device: not more than there are cores.
 
     Args:
-        trainer: A Trainer that hasn't begun.
+        trainer: A Trainer of Lightning's that hasn't begun.
         name: The parameter, as its user writes it.
 
     Raises:
         ValueError: If it would start more.
     """
     cores = os.cpu_count() or 1
-    if isinstance(trainer.accelerator, CPUAccelerator) and trainer.num_devices > cores:
+    if trainer.strategy.root_device.type == "cpu" and trainer.num_devices > cores:
         raise ValueError(f"`{name}` must be at most the {cores} CPU cores, got {trainer.num_devices}")
