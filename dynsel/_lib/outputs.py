@@ -56,8 +56,8 @@ def _check(name: str, path: str | Path, *, folder: bool) -> None:
         while not above.exists():
             missing.append(above.name)  # a folder that is still to be made: its name must be one, too
             above = above.parent
-        for one in missing:
-            _try(above / one)
+        for part in missing:
+            _try(above / part)
     except OSError as error:
         why = error.strerror or str(error)
         raise ValueError(f"`{name}`: {path} can't be written ({why}); choose another place") from error

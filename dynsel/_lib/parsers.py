@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import jsonargparse
-import yaml
+import yaml  # type: ignore[import-untyped]
 
 __all__ = ["instantiate", "limit_aliases"]
 
@@ -51,7 +51,8 @@ def _check_aliases(text: str) -> None:
     """
     if "*" not in text or "&" not in text:
         return
-    total, sizes = 0, {}
+    total = 0
+    sizes: dict[str | None, int] = {}
     begun: list[tuple[str | None, int]] = []
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         if isinstance(event, yaml.AliasEvent):

@@ -39,8 +39,8 @@ class _Command(SelectionCLI):
 
     def instantiate_trainer(self, **options: Any) -> pl.Trainer:
         trainer = super().instantiate_trainer(**options)
-        folders = [("trainer.logger", logger.save_dir) for logger in trainer.loggers]
-        if not trainer.fast_dev_run:  # the configuration is kept beside what is logged
+        folders: list[tuple[str, Any]] = [("trainer.logger", logger.save_dir) for logger in trainer.loggers]
+        if not getattr(trainer, "fast_dev_run", False):  # the configuration is kept beside what is logged
             folders.append(("trainer.default_root_dir", trainer.log_dir or trainer.default_root_dir))
         if self.config.get("subcommand") == "fit":
             saved = [c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint)]

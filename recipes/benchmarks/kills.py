@@ -1,6 +1,7 @@
 """Kill a small training at random moments (SIGKILL), resume it each time, and compare with one that was left alone.
 
     python recipes/benchmarks/kills.py --kills 200
+    python recipes/benchmarks/kills.py --kills 100 --budget 1
 
 Each run trains with random selections of changing size, dropout and augmentation-like noise from every global
 random generator, and saves a checkpoint at every step. It is killed at a uniformly random moment, resumed from its
@@ -55,7 +56,7 @@ class Model(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
-def train(folder: Path, workers: int) -> None:
+def train(folder: Path, workers: int, budget: float | None) -> None:
     """Start or continue the run in `folder`; writes `result.pt` at its end."""
     warnings.filterwarnings("ignore")
     logging.disable(logging.CRITICAL)
@@ -63,7 +64,7 @@ def train(folder: Path, workers: int) -> None:
     pl.seed_everything(int(time.time()) if resuming else 0, verbose=False)
     generator = torch.Generator().manual_seed(0)
     data = TensorDataset(torch.randn(200, 8, generator=generator), torch.randint(4, (200,), generator=generator))
-    selection = DynamicSelection(Random(seed=0), Cosine(1.0, 0.3), seed=0)
+    selection = DynamicSelection(Random(seed=0), Cosine(1.0, 0.3), seed=0, budget=budget)
     saver = ModelCheckpoint(folder, every_n_train_steps=1, save_last=True, enable_version_counter=False)
     trainer = pl.Trainer(
         max_epochs=EPOCHS,
@@ -83,12 +84,12 @@ def train(folder: Path, workers: int) -> None:
     os.replace(folder / "result.tmp", folder / "result.pt")
 
 
-def attempt(folder: Path, workers: int, kill_after: float | None) -> bool:
+def attempt(folder: Path, options: argparse.Namespace, kill_after: float | None) -> bool:
     """One process of the run; True if it was killed. Forked, so that imports don't dominate the kill's moment."""
     child = os.fork()
     if child == 0:
         try:
-            train(folder, workers)
+            train(folder, options.workers, options.budget)
             os._exit(0)
         except BaseException as error:
             print(f"{type(error).__name__}: {error}", flush=True)
@@ -112,6 +113,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--workers", type=int, default=0)
+    parser.add_argument("--budget", type=float, help="spend this share of full data's steps in rounds; default: none")
     parser.add_argument("--seed", type=int, default=0, help="seed of the moments of the kills")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -120,17 +122,17 @@ def main() -> None:
     alone = root / "alone"
     alone.mkdir()
     start = time.perf_counter()
-    attempt(alone, options.workers, None)
+    attempt(alone, options, None)
     duration = time.perf_counter() - start
     kills = runs = equal = 0
     while kills < options.kills:
         folder = root / f"run{runs}"
         folder.mkdir()
         # At 0.7 of a run's length at most, so that most processes are hit.
-        while attempt(folder, options.workers, moments.uniform(0, 0.7 * duration)):
+        while attempt(folder, options, moments.uniform(0, 0.7 * duration)):
             kills += 1
             if kills >= options.kills:
-                attempt(folder, options.workers, None)
+                attempt(folder, options, None)
                 break
         runs += 1
         equal += same(alone, folder)
@@ -139,7 +141,8 @@ def main() -> None:
     shutil.rmtree(root)
     print(
         f"kills {kills}, runs {runs}, equal to the run left alone {equal}, lost {runs - equal} "
-        f"(workers {options.workers}, seed {options.seed}, torch {torch.__version__}, lightning {pl.__version__}, "
+        f"(budget {options.budget}, workers {options.workers}, seed {options.seed}, torch {torch.__version__}, "
+        f"lightning {pl.__version__}, "
         f"{(time.perf_counter() - start) / 60:.1f} min)"
     )
     raise SystemExit(equal != runs)
