@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -20,8 +20,10 @@ from dynsel.callbacks.listening.layout import Layout, Path
 from dynsel.callbacks.listening.logits import Logits
 from dynsel.callbacks.listening.overheard import weighed
 from dynsel.callbacks.listening.parts import LossPart, Part
+from dynsel.callbacks.listening.verdicts import Verdicts
 from dynsel.features.capture import CapturedFeatures
 from dynsel.selectors import Selector
+from dynsel.selectors.verdicts import VERDICTS
 
 __all__ = ["Listener", "Told"]
 
@@ -36,11 +38,14 @@ class Told(NamedTuple):
         per_sample_loss: (B,) float32.
         value: (B,) float32, what the selector's `measure` made of the logits.
         features: (B, ...), what the submodule took in whose inputs are the features.
+        verdicts: What the logits say of the labels, (B,) float32 by name (see `dynsel.selectors.verdicts`); None where
+            it isn't listened for.
     """
 
     per_sample_loss: Tensor | None = None
     value: Tensor | None = None
     features: Tensor | None = None
+    verdicts: Mapping[str, Tensor] | None = None
 
 
 class Listener:
@@ -65,6 +70,7 @@ class Listener:
         capture: Collects features while it needs them.
         axis_of: The dimension of the samples in a tensor of the batch by the path to it, as the collate function lays
             them; None = not known.
+        judges: Whether to listen for what the logits say of the labels, whatever the selector wants.
 
     Raises:
         ValueError: If the module has no submodule from whose inputs features can be captured.
@@ -103,10 +109,12 @@ class Listener:
         epochs: int | None = None,
         capture: CapturedFeatures | None = None,
         axis_of: Callable[[Path], int | None] | None = None,
+        judges: bool = False,
     ) -> None:
         self.selector, self.module, self.automatic = selector, module, automatic
         self._score, self._scale, self._capture = per_sample_loss, scale, capture
         self._chain, self._logits, self._layout = Chain(epochs), Logits(selector), Layout(axis_of)
+        self._verdicts = Verdicts() if judges or selector.wants & VERDICTS else None
         # What the losses and the values come from, once it is known.
         self._told = ""
         self._values = ""
@@ -155,6 +163,8 @@ class Listener:
             return
         self._chain.begin(batch, self._layout, size)
         self._logits.begin()
+        if self._verdicts is not None:
+            self._verdicts.begin()
         self._hearing = Hearing(
             size,
             batch,
@@ -171,7 +181,7 @@ class Listener:
     @property
     def _overhears(self) -> bool:
         wants = self.selector.wants
-        if "value" in wants and self._values != "loss":
+        if self._verdicts is not None or ("value" in wants and self._values != "loss"):
             return True
         return bool(wants & {"per_sample_loss", "value"}) and not self._told and self._score is None
 
@@ -242,8 +252,10 @@ class Listener:
             )
 
     def _armed(self, part: Part) -> None:
+        assert self._hearing is not None
+        if self._verdicts is not None:
+            self._verdicts.take(part, self._hearing.size)
         if "value" in self.selector.wants:
-            assert self._hearing is not None
             self._logits.take(part, self._hearing, self._measured_features())
 
     def _noted(self, part: Part) -> None:
@@ -288,7 +300,7 @@ class Listener:
                 loss = heard if loss is None else loss
             value = self._value(loss) if "value" in self.selector.wants else None
         self._announce()
-        return Told(loss, value, features)
+        return Told(loss, value, features, None if self._verdicts is None else self._verdicts.told())
 
     def _told_loss(self, outputs: Any, batch: Any) -> Tensor | None:
         if isinstance(outputs, dict) and "per_sample_loss" in outputs:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
@@ -12,7 +13,7 @@ from dynsel._lib.checks import check_number
 from dynsel._lib.matrices import Matrix
 from dynsel.graph.neighbours import nearest_neighbours
 
-__all__ = ["duplicate_groups", "group_codes"]
+__all__ = ["components", "duplicate_groups", "group_codes", "groups_of_neighbours"]
 
 _NEIGHBOURS = 10
 
@@ -44,10 +45,24 @@ def duplicate_groups(features: Matrix, closeness: float = 0.2) -> Tensor:
     count = len(features)
     if count < 2:
         return torch.arange(count)
-    distances, indices = nearest_neighbours(features, min(_NEIGHBOURS, count - 1))
+    return groups_of_neighbours(*nearest_neighbours(features, min(_NEIGHBOURS, count - 1)), closeness)
+
+
+def groups_of_neighbours(distances: Tensor, indices: Tensor, closeness: float = 0.2) -> Tensor:
+    """The same, of neighbours that are known already.
+
+    Args:
+        distances: (N, k) distances to the nearest neighbours, ascending.
+        indices: (N, k) int64, which they are.
+        closeness: Share of the usual distance, that to the k-th neighbour, up to which two samples are the same.
+
+    Returns:
+        (N,) int64 group codes.
+    """
+    count = len(distances)
     same = (distances <= closeness * distances[:, -1].median()).cpu()
     rows = torch.arange(count)[:, None].expand_as(same)[same]
-    return _components(rows.numpy(), indices.cpu()[same].numpy(), count)
+    return components(rows.numpy(), indices.cpu()[same].numpy(), count)
 
 
 def group_codes(keys: list[object]) -> Tensor:
@@ -63,8 +78,17 @@ def group_codes(keys: list[object]) -> Tensor:
     return torch.tensor([found.setdefault(key, len(found)) for key in keys], dtype=torch.int64)
 
 
-def _components(rows: np.ndarray, columns: np.ndarray, count: int) -> Tensor:
-    """(N,) int64 components of the graph of these edges, in the order of their first samples."""
+def components(rows: NDArray[np.int64], columns: NDArray[np.int64], count: int) -> Tensor:
+    """The connected parts of a graph.
+
+    Args:
+        rows: (E,) int64, where each edge begins.
+        columns: (E,) int64, where it ends.
+        count: Number of nodes, N.
+
+    Returns:
+        (N,) int64 codes 0 .. G-1 of the parts, in the order of their first nodes.
+    """
     graph = coo_array((np.ones(len(rows), dtype=np.int8), (rows, columns)), shape=(count, count))
     _, codes = connected_components(graph, directed=False)
     _, first, inverse = np.unique(codes, return_index=True, return_inverse=True)

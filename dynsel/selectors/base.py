@@ -17,6 +17,7 @@ from dynsel.selectors.feedback import Feedback, check_wants
 from dynsel.selectors.made_by import check_made_by, described, packed
 from dynsel.selectors.notes import SampleNotes
 from dynsel.selectors.state import Stateful
+from dynsel.selectors.verdicts import VERDICTS
 from dynsel.usage import count_uses
 
 __all__ = ["Selector"]
@@ -118,9 +119,10 @@ class Selector(Stateful, ABC):
         logits = "logits or losses" if self.value_or_loss else "logits"
         told = {"per_sample_loss": "losses", "value": logits, "batch_loss": "batch losses"}
         parts = ["features"] if self.needs_features else []
+        told |= dict.fromkeys(VERDICTS, "logits")
         # Of the samples' losses their batch's mean is made.
         wanted = self.wants - {"batch_loss"} if "per_sample_loss" in self.wants else self.wants
-        parts += [told[part] for part in sorted(wanted)] + list(self.also_needs)
+        parts += [*dict.fromkeys(told[part] for part in sorted(wanted)), *self.also_needs]
         return (*parts, "labels") if self.needs_labels else tuple(parts)
 
     @property

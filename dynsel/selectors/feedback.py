@@ -24,6 +24,11 @@ class Feedback:
             if the selector doesn't want it.
         batch_loss: (B,) float32 mean losses of the batches that the samples were in, NaN where none was told; None if
             the selector doesn't want them.
+        given: (B,) float32, class that the sample was trained as, a whole number; this part and the next three are
+            of a classification with one class a sample (see `dynsel.selectors.verdicts`), and NaN or None likewise.
+        own: (B,) float32, probability of that class.
+        other: (B,) float32, the most probable of all other classes, a whole number.
+        margin: (B,) float32, logit of the class given minus that of the other, below 0 where the model contradicts.
 
     Raises:
         TypeError: If one is no tensor.
@@ -33,6 +38,10 @@ class Feedback:
     per_sample_loss: Tensor | None = None
     value: Tensor | None = None
     batch_loss: Tensor | None = None
+    given: Tensor | None = None
+    own: Tensor | None = None
+    other: Tensor | None = None
+    margin: Tensor | None = None
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -50,6 +59,10 @@ class Feedback:
             return self
         kept = {f.name: getattr(self, f.name)[keep] for f in fields(self) if getattr(self, f.name) is not None}
         return replace(self, **kept)
+
+    def only(self, parts: Set[str]) -> Feedback:
+        """The same with no other parts than these: what isn't among them is None."""
+        return Feedback(self.indices, **{name: getattr(self, name) for name in parts})
 
 
 def check_wants(cls: type) -> None:

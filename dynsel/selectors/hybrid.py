@@ -49,8 +49,9 @@ class Hybrid(ScoreSelector):
       learns anew each epoch, which takes seconds;
     - `boundary`: having neighbours of other classes in the graph of nearest neighbours; needs labels;
     - `region`: lying in a region of that graph that was trained on little;
-    - `doubt`, `trajectory`: having a label that the model doesn't contradict again and again, losses that go the way of
-      those of most; they keep wrong labels out of what the other terms ask for;
+    - `doubt`, `margin`, `trajectory`: having a label that the model doesn't contradict again and again, that was the
+      model's own choice on average, losses that go the way of those of most; they keep wrong labels out of what other
+      terms ask for;
     - `once`: being the least used of a group of duplicates.
 
     Args:

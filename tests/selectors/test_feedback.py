@@ -36,7 +36,7 @@ def test_every_part_is_a_tensor():
 
 @pytest.mark.parametrize("wants", [{"loss"}, "value", ["value"], 3])
 def test_wants_are_parts_of_it(wants):
-    with pytest.raises(TypeError, match="Mine: `wants` must be a set of batch_loss, per_sample_loss, value, got"):
+    with pytest.raises(TypeError, match="Mine: `wants` must be a set of batch_loss, given, margin, other, own, per_sa"):
         check_wants(type("Mine", (), {"wants": wants}))
 
 

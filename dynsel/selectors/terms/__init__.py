@@ -7,6 +7,7 @@ from dynsel.selectors.terms.batch_loss import BatchLoss
 from dynsel.selectors.terms.boundary import Boundary
 from dynsel.selectors.terms.doubt import Doubt
 from dynsel.selectors.terms.loss import Loss
+from dynsel.selectors.terms.margin import Margin
 from dynsel.selectors.terms.neural_witness import NeuralWitness
 from dynsel.selectors.terms.once import Once
 from dynsel.selectors.terms.rarity import Rarity
@@ -22,6 +23,7 @@ __all__ = [
     "Boundary",
     "Doubt",
     "Loss",
+    "Margin",
     "Material",
     "NeuralWitness",
     "Once",
@@ -46,6 +48,7 @@ TERMS: dict[str, type[Term]] = {
     "region": Region,
     "batch_loss": BatchLoss,
     "doubt": Doubt,
+    "margin": Margin,
     "trajectory": Trajectory,
     "once": Once,
 }

@@ -16,5 +16,7 @@ def test_values_before_fit(term):
 
 @pytest.mark.parametrize("parts", [frozenset({"losses"}), "value", ["value"]])
 def test_what_a_term_wants_is_a_set_of_parts_of_the_feedback(parts):
-    with pytest.raises(TypeError, match=r"Mine: `wants` must be a set of batch_loss, per_sample_loss, value, got "):
+    with pytest.raises(
+        TypeError, match=r"Mine: `wants` must be a set of batch_loss, given, margin, other, own, per_sa"
+    ):
         type("Mine", (Term,), {"wants": parts})
