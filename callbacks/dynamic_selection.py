@@ -18,11 +18,12 @@ from dynsel.callbacks.flops import FlopCounter
 from dynsel.callbacks.lightning_driver import LightningDriver
 from dynsel.callbacks.lightning_names import Callback
 from dynsel.callbacks.listening import Heard, Listener
-from dynsel.callbacks.showing import is_monitored, log_epoch, show_metrics
+from dynsel.callbacks.showing import is_monitored, log_epoch, say_what_labels_look_like, show_metrics
 from dynsel.callbacks.steps import say_what_becomes_of_steps
 from dynsel.callbacks.train_batches import change_train_batches, moves_batches
 from dynsel.samplers.controller import SelectionController
 from dynsel.samplers.epoch_record import EpochRecord
+from dynsel.samplers.findings import Findings
 from dynsel.samplers.portrait import html_text, one_line
 from dynsel.schedules import Schedule
 from dynsel.selectors import BatchSelector, CandidateSelector, Proxy, Selector
@@ -70,6 +71,10 @@ class DynamicSelection(Callback):
         prog_bar: Show keep ratio and coverage in the progress bar, as "keep" and "seen".
         log_images_every: Epochs after which TensorBoard and Weights & Biases get the images used most and least, and a
             histogram of uses; 0 = never.
+        findings: Whether to take down what the logits say of the labels, 32 bytes per sample, for `findings()`;
+            default: if the selector goes by logits anyway, as the default one does.
+        exclude: Samples to leave out of training: data set indices, or a file that names them, as the `suspects.csv`
+            of `dynsel findings`.
 
     Raises:
         ValueError: If `keep_ratio` or `budget` leaves (0, 1], `seed` is below 0, or `features` is a text but no name or
@@ -97,9 +102,19 @@ class DynamicSelection(Callback):
         indices: str | int | Callable[[Any], Any] | None = None,
         prog_bar: bool = False,
         log_images_every: int = 0,
+        findings: bool | None = None,
+        exclude: Any = None,
     ) -> None:
         self.controller = SelectionController(
-            selector, keep_ratio, budget=budget, features=features, labels=labels, seed=seed, indices=indices
+            selector,
+            keep_ratio,
+            budget=budget,
+            features=features,
+            labels=labels,
+            seed=seed,
+            indices=indices,
+            findings=findings,
+            exclude=exclude,
         )
         self._is_only_loader = True
         self.count_flops = check_flag("count_flops", count_flops)
@@ -152,6 +167,10 @@ class DynamicSelection(Callback):
     def to_frame(self) -> Any:
         """All that is known of each sample: see `SelectionController.to_frame`."""
         return self.controller.to_frame()
+
+    def findings(self, *, features: Any = None, labels: Any = None, paths: Any = None) -> Findings:
+        """Suspected wrong labels, duplicates, rare and hard samples: see `SelectionController.findings`."""
+        return self.controller.findings(features=features, labels=labels, paths=paths)
 
     def plot(self) -> Any:
         """Uses, coverage over the epochs and scores, as a matplotlib Figure."""
@@ -309,6 +328,7 @@ class DynamicSelection(Callback):
             epochs=trainer.max_epochs,
             capture=self.controller.capture,
             axis_of=None if moves_batches(trainer, pl_module) else self.controller.arrivals.axis_of,
+            judges=self.controller.asks_of_labels,
         )
         # With several loaders another one may decide how long an epoch is.
         if self._is_only_loader and not trainer.fast_dev_run:  # type: ignore[attr-defined]
@@ -345,6 +365,7 @@ class DynamicSelection(Callback):
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Count what was trained on, and say if features never became complete."""
         self.controller.end_training()
+        say_what_labels_look_like(trainer, self.controller)
         if self.controller.sources.is_gathering and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             rank_zero_warn(
                 f"DynamicSelection: training ended before {type(self.selector).__name__} had the features of every "
@@ -391,6 +412,7 @@ class DynamicSelection(Callback):
             value=told.value,
             features=told.features,
             batch_loss=loss,
+            verdicts=told.verdicts,
         )
 
     # ---------------------------------------------------------------- state

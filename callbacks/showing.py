@@ -7,14 +7,16 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 from torch.utils.data import Subset
 
 from dynsel.samplers.controller import SelectionController
 from dynsel.samplers.epoch_record import EpochRecord
+from dynsel.samplers.findings import suspects_in_words
 from dynsel.usage import coverage, gini
 
-__all__ = ["is_monitored", "log_epoch", "log_images", "show_metrics"]
+__all__ = ["is_monitored", "log_epoch", "log_images", "say_what_labels_look_like", "show_metrics"]
 
 PREFIX = "selection/"
 
@@ -115,3 +117,26 @@ def _takes_images(logger: Any) -> bool:
         return True
     writer = getattr(logger, "experiment", None)
     return all(callable(getattr(writer, name, None)) for name in ("add_image", "add_histogram"))
+
+
+def say_what_labels_look_like(trainer: pl.Trainer, controller: SelectionController) -> None:
+    """At the end of a training: how many labels look wrong, and how to see them. Nothing where that isn't known.
+
+    Args:
+        trainer: Its checkpoint callbacks know where the last checkpoint is.
+        controller: What decides the selections, all that was trained on counted.
+    """
+    evidence = controller.epochs.evidence
+    if evidence is None or evidence.is_empty:
+        return
+    text = suspects_in_words(evidence)
+    if not text:
+        return
+    paths = [
+        getattr(c, "last_model_path", "") or getattr(c, "best_model_path", "") for c in trainer.checkpoint_callbacks
+    ]
+    path = next(filter(None, paths), "CHECKPOINT")
+    rank_zero_info(
+        f"dynsel: {text}. `selection.findings()` lists them; `dynsel findings {path} --data CLASS` writes a page with "
+        "images or texts"
+    )

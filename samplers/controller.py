@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from dynsel._lib.checks import check_seed
+from dynsel._lib.checks import check_flag, check_seed
 from dynsel.features.capture import CapturedFeatures
 from dynsel.samplers.arrivals import Arrivals
 from dynsel.samplers.choosing import Chooser
@@ -22,6 +22,7 @@ from dynsel.samplers.driver import Driver, PlainDriver
 from dynsel.samplers.epoch_record import Books, EpochRecord
 from dynsel.samplers.epochs import Epochs
 from dynsel.samplers.feedback import EpochFeedback
+from dynsel.samplers.findings import Evidence, Findings
 from dynsel.samplers.frame import as_frame, sample_columns
 from dynsel.samplers.loader import wrap_loader
 from dynsel.samplers.planning import knobs
@@ -34,6 +35,7 @@ from dynsel.samplers.stage import Phase
 from dynsel.samplers.users_loader import sampler_for
 from dynsel.schedules import Schedule
 from dynsel.selectors import CandidateSelector, Hybrid, Selector, selector_class
+from dynsel.selectors.verdicts import VERDICTS
 
 __all__ = ["SelectionController"]
 
@@ -63,6 +65,10 @@ class SelectionController:
         indices: Where a batch holds the data set indices of its samples: a key, attribute or position of it, or a
             function of it that returns (B,) whole numbers. Needed where a collate function changes the samples' order
             or leaves some out; default: row k of a batch is the k-th sample that was fed.
+        findings: Whether to take down what the logits say of the labels, 32 bytes per sample, for `findings`; default:
+            if the selector goes by logits anyway.
+        exclude: Samples to leave out of training: data set indices, or a file that names them, as the one that
+            `dynsel findings` writes (see `dynsel.samplers.findings.kept_indices`).
 
     Attributes:
         selector: Selector that decides.
@@ -105,6 +111,8 @@ class SelectionController:
         max_epochs: int | None = None,
         seed: int | None = None,
         indices: str | int | Callable[[Any], Any] | None = None,
+        findings: bool | None = None,
+        exclude: Any = None,
     ) -> None:
         if isinstance(selector, str):
             selector = selector_class(selector)()
@@ -118,7 +126,11 @@ class SelectionController:
         self.sources = Sources(self.selector, features, labels, self.books)
         sizes = Sizes(self.selector, self.keep_ratio, self.budget)
         self.chooser = Chooser(self.selector, sizes, self.sources, self.books)
-        self.epochs = Epochs(self.chooser, driver)
+        asks = (
+            bool(self.selector.wants & {"value", *VERDICTS}) if findings is None else check_flag("findings", findings)
+        )
+        self.epochs = Epochs(self.chooser, driver, Evidence() if asks else None)
+        self.exclude = exclude
         self.arrivals = Arrivals(indices)
 
     def forget(self) -> None:
@@ -179,6 +191,11 @@ class SelectionController:
         """One record per finished epoch."""
         return self.books.history
 
+    @property
+    def asks_of_labels(self) -> bool:
+        """Whether what the logits say of the labels is taken down."""
+        return self.epochs.evidence is not None
+
     # ---------------------------------------------------------------- to look at
     def to_frame(self) -> Any:
         """All that is known of each sample: see `samplers.frame.sample_columns`.
@@ -192,6 +209,27 @@ class SelectionController:
         self.flush()
         sampler = self.sampler
         return as_frame(sample_columns(self.selector, sampler.dataset, sampler.whole.pool, labels=self.sources.labels))
+
+    def findings(self, *, features: Any = None, labels: Any = None, paths: Any = None) -> Findings:
+        """Suspected wrong labels, duplicates, rare and hard samples, samples never learned and never used.
+
+        Args:
+            features: (N, d) features of the samples, for duplicates and rare samples; default: those that the selector
+                was given, or thumbnails of images that the data set holds as an array.
+            labels: (N,) labels as they are to be shown; default: by the data set's `classes`.
+            paths: (N,) where the samples come from; default: as the data set tells.
+
+        Raises:
+            RuntimeError: If no loader was wrapped yet.
+            ValueError: If features, labels or paths are of another number of samples.
+        """
+        from dynsel.samplers.findings.find import find  # graphs, which training may not need
+
+        self.flush()
+        data, pool = self.sampler.dataset, self.sampler.whole.pool
+        features = self.sources.at_hand(data, pool) if features is None else features
+        evidence, usage = self.epochs.evidence, self.selector.usage
+        return find(evidence, usage, data, pool, features=features, labels=labels, paths=paths)
 
     def plot(self) -> Any:
         """Uses of the samples, coverage over the epochs and the last scores, as a matplotlib Figure.
@@ -249,13 +287,15 @@ class SelectionController:
         before = self.phase
         world = num_ranks() if num_replicas is None else num_replicas
         place = this_rank() if rank is None and world > 1 else rank or 0
-        sampler = sampler_for(loader, num_replicas=world, rank=place, shuffle=shuffle, shared=num_ranks() > 1)
+        sampler = sampler_for(
+            loader, num_replicas=world, rank=place, shuffle=shuffle, shared=num_ranks() > 1, exclude=self.exclude
+        )
         self.chooser.sizes.lay_out(sampler)
         self.epochs.follow(sampler, self.seed)
         wrapped = wrap_loader(loader, sampler, self.epochs)
         self.chooser.bind(sampler)
         # Nobody asks what a row is of where nothing is told of single samples.
-        if self.selector.wants or self.capture is not None or self.cuts_batches:
+        if self.epochs.wants or self.capture is not None or self.cuts_batches:
             self.arrivals.look_at(loader, sampler.whole.pool)
         self.epochs.feed(wrapped, before)
         return wrapped
@@ -376,6 +416,7 @@ class SelectionController:
         value: Tensor | None = None,
         features: Tensor | None = None,
         batch_loss: Tensor | float | None = None,
+        verdicts: Mapping[str, Tensor] | None = None,
     ) -> None:
         """Tell what training computed for a batch. Nothing is copied off the device before the next selection.
 
@@ -385,14 +426,15 @@ class SelectionController:
             value: (B,) what the selector's `measure` gave; the loss may stand in for it (`Selector.value_or_loss`).
             features: (B, d) what describes each sample, kept if features are captured.
             batch_loss: Mean loss of the batch, one number; not looked at if the losses are given.
+            verdicts: What the logits say of the labels, as `dynsel.selectors.verdicts` gives it.
 
         Raises:
             ValueError: If the number of values is not that of the batch's samples.
         """
         if value is None and self.selector.value_or_loss:
             value = per_sample_loss
-        told = {"per_sample_loss": per_sample_loss, "value": value, "features": features}
-        self.feedback.hear(batch_idx, self.selector.wants, told, batch_loss)
+        told = {"per_sample_loss": per_sample_loss, "value": value, "features": features, **(verdicts or {})}
+        self.feedback.hear(batch_idx, self.epochs.wants, told, batch_loss)
         if features is not None and self.capture is not None:
             # A copy: what ranks send each other of a view is the whole epoch's order.
             self.capture.put(self.feedback.positions(batch_idx).clone(), features)

@@ -15,6 +15,7 @@ from dynsel.samplers.choosing import Chooser
 from dynsel.samplers.driver import Driver
 from dynsel.samplers.epoch_record import EpochRecord
 from dynsel.samplers.feedback import EpochFeedback
+from dynsel.samplers.findings.evidence import Evidence
 from dynsel.samplers.ranks import decide_once, gather
 from dynsel.samplers.rng import RandomStates
 from dynsel.samplers.selection_sampler import SelectionSampler
@@ -69,11 +70,13 @@ class Epochs:
         epoch: The current one, from 0; -1 before the first.
         driver: Whoever trains.
         round: The selection at hand.
+        evidence: What training says of the labels; None = it isn't asked.
     """
 
-    def __init__(self, chooser: Chooser, driver: Driver) -> None:
+    def __init__(self, chooser: Chooser, driver: Driver, evidence: Evidence | None = None) -> None:
         self.chooser, self.selector, self.books = chooser, chooser.selector, chooser.books
         self.driver = self._first_driver = driver
+        self.evidence = evidence
         self.forget()
         self._restart()
 
@@ -192,6 +195,8 @@ class Epochs:
             seed = decide_once(lambda: sampler.whole.seed if seed is None else seed)
             sampler.whole.reseed(seed)
             self.chooser.sources.bind(sampler.dataset, sampler.whole.pool, seed)
+            if self.evidence is not None:
+                self.evidence.bind(self.selector.num_samples)
         if self._state_to_load is not None:
             state, self._state_to_load = self._state_to_load, None
             self._load(state)
@@ -275,15 +280,22 @@ class Epochs:
             return self.books.close(self.selector.usage)
         return self.books.history[-1] if self.books.history else None
 
+    @property
+    def wants(self) -> frozenset[str]:
+        """Parts of the feedback that somebody makes use of."""
+        return self.selector.wants if self.evidence is None else self.selector.wants | self.evidence.wants
+
     def flush(self) -> None:
         """Hand everything trained on since the last flush to the selector, all ranks together."""
         if self.epoch < 0 or self._sampler is None:
             return
         done = self.driver.batches_trained(self._sampler.stage.delivered)
         if done > self.feedback.counted:
-            feedback = self.feedback.collect(done, self.selector.wants)
+            feedback = self.feedback.collect(done, self.wants)
             self.books.add_trained(len(feedback.indices))
-            self.selector.observe(feedback)
+            if self.evidence is not None:
+                self.evidence.learn(feedback)
+            self.selector.observe(feedback.only(self.selector.wants))
         if self.chooser.sources.capture is not None:
             self.chooser.sources.capture.merge(gather)
 
@@ -340,6 +352,7 @@ class Epochs:
             "rng": self._rng.state_dict(self._loader()),
             "round": list(self.round),
             "rest": self.chooser.sizes.rest,
+            **({} if self.evidence is None else {"evidence": self.evidence.state_dict()}),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -360,7 +373,7 @@ class Epochs:
             self._load(state)
 
     def _load(self, state: dict[str, Any]) -> None:
-        check_keys("the selection", state, _STATE)
+        check_keys("the selection", state, _STATE, optional=("evidence",))
         try:
             check_integer("epoch", state["epoch"], at_least=0)
             self._take(state)
@@ -378,3 +391,6 @@ class Epochs:
         self._rng.load_state_dict(state["rng"])
         self.round = Round(*state["round"])
         self.chooser.sizes.take_up(state["rest"])
+        # A run that asks for findings may go on with one that didn't, and the other way round.
+        if self.evidence is not None and "evidence" in state:
+            self.evidence.load_state_dict(state["evidence"])

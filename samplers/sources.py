@@ -185,6 +185,25 @@ class Sources:
             "is_gathering": self.is_gathering,
         }
 
+    def at_hand(self, dataset: Any, pool: Tensor | None) -> Any:
+        """Features that were given as an array or a file, or made of the inputs, whoever needs them.
+
+        Args:
+            dataset: The whole data set, not only the pool.
+            pool: (P,) int64 indices of the samples that can be chosen; None = every one.
+
+        Returns:
+            (N, d) features of these samples, or None.
+
+        Raises:
+            ValueError: If features don't fit the data set.
+        """
+        made = isinstance(self.features, str) and (self.features.split(":")[0] == "model" or self.features == "pixels")
+        if self._fixed is not None or self.features is None or made:
+            return self._fixed
+        features = load_features(self.features, num_samples=len(dataset), dataset=dataset)
+        return features if pool is None else features[pool.numpy()]
+
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue where `state_dict` was taken, bound to the same data set.
 

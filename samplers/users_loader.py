@@ -18,6 +18,7 @@ from torch.utils.data import (
 )
 
 from dynsel.samplers.drawing import is_shuffle
+from dynsel.samplers.findings.excluded import kept_indices
 from dynsel.samplers.loader import SelectedBatches
 from dynsel.samplers.selection_sampler import SelectionSampler
 
@@ -31,6 +32,7 @@ def sampler_for(
     rank: int = 0,
     shuffle: bool | None = None,
     shared: bool = False,
+    exclude: Any = None,
 ) -> SelectionSampler:
     """The sampler that feeds selections of the user's loader, in the order that the loader would have had.
 
@@ -44,13 +46,17 @@ def sampler_for(
         shuffle: Whether several processes permute; default: if the loader shuffles.
         shared: Whether other processes get the same samples (tensor parallelism), so that no process may draw an
             order of its own; with several replicas they mustn't anyway.
+        exclude: Samples that are never fed, as `kept_indices` takes them; None = none.
 
     Raises:
         TypeError: If the loader's samples can't be selected by index.
+        ValueError: If samples are to be left out of a sampler's order that isn't the data set's or a permutation.
     """
     loader = getattr(loader, "original", loader)
     _check_selectable(loader)
     source = _Source(loader)
+    if exclude is not None and not isinstance(source.base, SelectionSampler):
+        source.leave_out(exclude)
     base, dataset = source.base, source.dataset
     options: dict[str, Any] = {"num_replicas": num_replicas, "rank": rank, **source.batches}
     if isinstance(base, SelectionSampler):
@@ -110,6 +116,21 @@ class _Source:
             self.base = batches.sampler
             self.batches = {"batch_size": batches.batch_size, "drop_last": batches.drop_last}
         self.pool = None if self.own_batches else _pool(self.base, self.length)
+
+    def leave_out(self, exclude: Any) -> None:
+        """Sample from the others only, as a `SubsetRandomSampler` does, or in the data set's order."""
+        kept = kept_indices(exclude, self.dataset)
+        if len(kept) == self.length:
+            return
+        if not (self.permutes and self.pool is None):
+            raise ValueError(
+                "`exclude` is for loaders that shuffle or keep the data set's order, and this one has a sampler of its "
+                f"own ({type(self.base).__name__}): leave the samples out of that, or of the data set by `Subset`"
+            )
+        shuffles = type(self.base) is not SequentialSampler
+        # A list is a sampler too: it yields its entries.
+        self.base = SubsetRandomSampler(kept.tolist(), generator=self.base.generator) if shuffles else kept.tolist()
+        self.pool = kept
 
     @property
     def permutes(self) -> bool:

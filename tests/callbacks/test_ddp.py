@@ -191,6 +191,14 @@ def test_another_number_of_ranks_counts_the_same_uses(results, world):
         assert {name: run["usage"] for name, run in rank.items()} == dict.fromkeys(rank, usage)
 
 
+def test_every_rank_knows_what_the_model_says_of_all_labels(results):
+    [alone], ranks = each(results, "evidence", 1), each(results, "evidence")
+    assert ranks[0] == ranks[1]
+    assert ranks[0]["seen"] == ranks[0]["usage"] == alone["usage"]
+    for name, numbers in alone.items():
+        assert ranks[0][name] == pytest.approx(numbers, abs=1e-4), name
+
+
 @pytest.mark.parametrize("world", [2, 4])
 def test_methods_choose_the_same_on_any_number_of_ranks(results, world):
     """The model doesn't learn here, so that the losses fed back are the same however they are shared out."""

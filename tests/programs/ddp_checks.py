@@ -248,6 +248,15 @@ def methods(folder: Path) -> dict[str, Any]:
     return chosen
 
 
+def evidence(folder: Path) -> dict[str, Any]:
+    """What the model says of the labels, of a model that doesn't learn."""
+    torch.manual_seed(4)
+    chosen = DynamicSelection("hybrid", 0.6)
+    train(chosen, module=Still(), max_epochs=5)
+    sums = chosen.controller.epochs.evidence.state_dict()
+    return {name: numbers.tolist() for name, numbers in sums.items()} | {"usage": chosen.selector.usage.tolist()}
+
+
 def candidates(folder: Path) -> dict[str, Any]:
     """Candidates loaded and cut on each rank; what the books say, and checkpoints resumed differently."""
     return {
@@ -388,12 +397,13 @@ CHECKS = {
         stream,
         capture,
         methods,
+        evidence,
         candidates,
         monitored,
         resume_sweep,
         save,
         errors,
     ],
-    1: [resume, methods],
+    1: [resume, methods, evidence],
     4: [few_on_four, resume, methods],
 }

@@ -44,6 +44,11 @@ class Margin(Term):
         self.add_state("seen", 0)
 
     def learn(self, feedback: Feedback) -> None:
+        """Add up the margins; samples that nothing was told of are left out.
+
+        Args:
+            feedback: Any number of batches together.
+        """
         if feedback.margin is None:
             return
         known = feedback.margin.isfinite()
@@ -52,4 +57,12 @@ class Margin(Term):
         self.seen.index_add_(0, indices, torch.ones(len(indices), dtype=torch.int32))
 
     def values(self, usage: Tensor) -> Tensor:
+        """exp(min(0, m)) of each sample's mean margin m.
+
+        Args:
+            usage: (N,) int32 uses so far; not looked at.
+
+        Returns:
+            (N,) float32 in [0, 1].
+        """
         return torch.exp((self.total / self.seen.clamp_min(1)).clamp_max(0)).float()

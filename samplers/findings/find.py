@@ -1,0 +1,187 @@
+"""From what training told to findings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Subset
+
+from dynsel.graph import nearest_neighbours
+from dynsel.graph.duplicates import components, groups_of_neighbours
+from dynsel.samplers.findings.evidence import Evidence
+from dynsel.samplers.findings.inputs import equal_groups, held_array, held_texts, thumbnails
+from dynsel.samplers.findings.suspects import suspects
+from dynsel.samplers.findings.table import Findings
+from dynsel.samplers.frame import declared_paths
+
+__all__ = ["find"]
+
+Array = NDArray[Any]
+
+_LISTED = 100  # of what has no threshold, as of hard samples: at most so many, and at most a hundredth of all
+_NEIGHBOURS = 10
+
+
+def find(
+    evidence: Evidence | None,
+    usage: Tensor,
+    dataset: Any,
+    pool: Tensor | None = None,
+    *,
+    features: Any = None,
+    labels: Any = None,
+    paths: Any = None,
+) -> Findings:
+    """Findings on a data set, from what a training told of it.
+
+    Args:
+        evidence: What the model said of the labels; None = nothing was listened to.
+        usage: (N,) int32, how often each sample was trained on.
+        dataset: The data set; its texts, numbers or files are compared for duplicates where they can be had at once.
+        pool: (N,) indices of the samples that are ever taken from it; None = all.
+        features: (N, d) features of the samples, row i of sample i; default: thumbnails of images that the data set
+            holds as an array.
+        labels: (N,) labels; default: what the samples were trained as, named by the data set's `classes`.
+        paths: (N,) where each sample comes from; default: what the data set tells.
+
+    Raises:
+        ValueError: If features, labels or paths are of another number of samples.
+    """
+    count = len(usage)
+    part = dataset if pool is None else Subset(dataset, pool.tolist())
+    samples: dict[str, Array] = {"index": np.arange(count) if pool is None else pool.numpy().copy()}
+    for name, given, held in (("path", paths, declared_paths), ("text", None, held_texts)):
+        known = held(part) if given is None else list(given)
+        if known is not None:
+            samples[name] = _column(f"{name}s", known, count)
+    samples["uses"] = usage.numpy().copy()
+    kinds: dict[str, Array] = {"never_used": np.flatnonzero(samples["uses"] == 0)}
+    unknown: dict[str, str] = {}
+    expected = None
+    if evidence is None or evidence.is_empty:
+        why = "training told no logits of a classification with one label per sample"
+        unknown |= dict.fromkeys(("wrong_label", "hard", "never_learned"), why)
+        if labels is not None:
+            samples["given"] = _column("labels", labels, count)
+    else:
+        classes = getattr(dataset, "classes", None)
+        if labels is not None:
+            classes = _classes_of(evidence.given.numpy(), _column("labels", labels, count))
+        samples |= _said(evidence, classes)
+        expected = _judge(evidence, samples, kinds, unknown)
+    _compare(part, features, samples, kinds, unknown)
+    return Findings(samples, kinds, unknown, expected)
+
+
+def _said(evidence: Evidence, classes: Any) -> dict[str, Array]:
+    """What the model said of each label, as columns."""
+    seen = evidence.seen.numpy()
+    uses = np.where(seen > 0, seen, np.nan)
+    margin, own, rival = (getattr(evidence, name).numpy() / uses for name in ("margin", "own", "rival"))
+    given, other = evidence.given.numpy(), evidence.other.numpy()
+    contradicts = margin < 0
+    predicted = np.where(contradicts, other, given)
+    return {
+        "given": _named(given, classes),
+        "predicted": _named(predicted, classes),
+        "given_code": given.copy(),
+        "predicted_code": predicted,
+        "confidence": np.where(contradicts, rival, own).astype(np.float32),
+        "own": own.astype(np.float32),
+        "margin": margin.astype(np.float32),
+        "seen": seen.copy(),
+    }
+
+
+def _judge(
+    evidence: Evidence, samples: dict[str, Array], kinds: dict[str, Array], unknown: dict[str, str]
+) -> float | None:
+    """Suspected, never learned and hard samples; how many of the suspected are wrong, or None."""
+    seen, margin = samples["seen"], samples["margin"]
+    plain = np.ones(len(seen), dtype=bool)
+    found, expected = suspects(margin), None
+    if found is None:
+        unknown["wrong_label"] = "the model has not learned enough: it does not yet prefer the usual label"
+        samples["chance_wrong"] = np.full(len(seen), np.nan, dtype=np.float32)
+    else:
+        kinds["wrong_label"], samples["chance_wrong"] = found.positions, found.chance
+        plain[found.positions] = False
+        # The share among all that are suspected is that up to the last of them.
+        expected = float(found.chance[found.positions[-1]] * len(found.positions)) if len(found.positions) else 0.0
+    never = np.flatnonzero(plain & (seen > 1) & (evidence.right.numpy() == 0))
+    kinds["never_learned"] = never[np.argsort(margin[never], kind="stable")]
+    plain[never] = False
+    rest = np.flatnonzero(plain & (seen > 0))
+    kinds["hard"] = rest[np.argsort(samples["own"][rest], kind="stable")][: _few(len(seen))]
+    return expected
+
+
+def _compare(
+    part: Any, features: Any, samples: dict[str, Array], kinds: dict[str, Array], unknown: dict[str, str]
+) -> None:
+    """Groups of duplicates, and samples that are far from all others."""
+    count = len(samples["uses"])
+    groups = equal_groups(part)
+    if features is None:
+        array = held_array(part)
+        features = None if array is None else thumbnails(array)
+    if features is not None:
+        if len(features) != count:
+            raise ValueError(f"`features` must have a row for each of {count} samples, got {len(features)}")
+        if count > _NEIGHBOURS:
+            distances, indices = nearest_neighbours(features, _NEIGHBOURS)
+            near = groups_of_neighbours(distances, indices)
+            groups = near if groups is None else _joined(groups, near)
+            kinds["rare"] = np.argsort(-distances[:, -1].cpu().numpy(), kind="stable")[: _few(count)]
+    if "rare" not in kinds:
+        unknown["rare"] = "no features to go by; give them by `features=`"
+    if groups is None:
+        unknown["duplicate"] = "nothing to compare at once; give features by `features=`"
+        return
+    codes = groups.numpy()
+    samples["group"] = codes
+    sizes = np.bincount(codes)[codes]
+    several = np.flatnonzero(sizes > 1)
+    kinds["duplicate"] = several[np.lexsort((several, codes[several], -sizes[several]))]
+
+
+def _joined(one: Tensor, other: Tensor) -> Tensor:
+    """Groups of what is the same by either of two groupings."""
+    rows, columns = [], []
+    for codes in (one.numpy(), other.numpy()):
+        first = np.unique(codes, return_index=True)[1]
+        rows.append(np.arange(len(codes)))
+        columns.append(first[codes])
+    return components(np.concatenate(rows), np.concatenate(columns), len(one))
+
+
+def _few(count: int) -> int:
+    return min(_LISTED, -(-count // 100))
+
+
+def _classes_of(codes: Array, labels: Array) -> list[Any]:
+    """The label that stands for each class: that of its first sample; its number where it has none."""
+    classes: list[Any] = list(range(int(codes.max(initial=-1)) + 1))
+    for code, row in zip(*np.unique(codes, return_index=True), strict=True):
+        if code >= 0:
+            classes[code] = labels[row]
+    return classes
+
+
+def _named(codes: Array, classes: Any) -> Array:
+    """The classes' names, or their numbers where they have none; None where there is no class."""
+    named = isinstance(classes, list | tuple) and bool(len(codes)) and int(codes.max()) < len(classes)
+    names = np.empty(len(codes), dtype=object)
+    names[:] = [None if code < 0 else str(classes[code]) if named else int(code) for code in codes.tolist()]
+    return names
+
+
+def _column(name: str, values: Any, count: int) -> Array:
+    if len(values) != count:
+        raise ValueError(f"`{name}` must have one entry per sample, {count}, got {len(values)}")
+    column = np.empty(count, dtype=object)
+    column[:] = [value.item() if isinstance(value, Tensor | np.generic) else value for value in values]
+    return column

@@ -1,0 +1,123 @@
+"""What a data set holds, as far as it can be had at once, and which of its samples are the same."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.data import Subset
+
+from dynsel.graph import group_codes
+from dynsel.samplers.frame import declared_paths
+
+__all__ = ["equal_groups", "held_array", "held_texts", "thumbnails"]
+
+_TEXTS = ("text", "texts", "sentence", "question", "content")
+_ARRAYS = ("images", "data", "x")
+_SIDE = 8  # of a thumbnail, in pixels
+_WIDTH = 64  # of its principal components
+_BLOCK = 4096
+
+
+def held_texts(dataset: Any) -> list[str] | None:
+    """The texts of a data set that keeps them as a list or as a column; None if it doesn't.
+
+    Args:
+        dataset: Any map-style data set; a `Subset` is followed to what is underneath.
+    """
+    if isinstance(dataset, Subset):
+        inner = held_texts(dataset.dataset)
+        return None if inner is None else [inner[i] for i in dataset.indices]
+    columns = getattr(dataset, "column_names", None)
+    for name in _TEXTS:
+        texts = dataset[name] if isinstance(columns, list) and name in columns else getattr(dataset, name, None)
+        if isinstance(texts, list | tuple) and len(texts) == len(dataset) and all(isinstance(t, str) for t in texts):
+            return list(texts)
+    return None
+
+
+def held_array(dataset: Any) -> np.ndarray[Any, Any] | None:
+    """The inputs of a data set that keeps them as one array or tensor; None if it doesn't.
+
+    Args:
+        dataset: Any map-style data set; a `Subset` is followed to what is underneath.
+
+    Returns:
+        (N, ...) numbers.
+    """
+    if isinstance(dataset, Subset):
+        inner = held_array(dataset.dataset)
+        return None if inner is None else inner[np.asarray(dataset.indices, dtype=np.int64)]
+    tensors = getattr(dataset, "tensors", None)
+    found = [tensors[0]] if isinstance(tensors, tuple) and tensors else []
+    for values in [*found, *(getattr(dataset, name, None) for name in _ARRAYS)]:
+        array = values.detach().cpu().numpy() if isinstance(values, Tensor) else values
+        if isinstance(array, np.ndarray) and array.ndim > 1 and len(array) == len(dataset):
+            return array if array.dtype.kind in "fiub" else None
+    return None
+
+
+def equal_groups(dataset: Any) -> Tensor | None:
+    """Groups of samples whose inputs are equal: the same text but for case and punctuation, numbers, or file.
+
+    Items aren't read: what a data set neither holds as texts or numbers nor has paths of can't be compared.
+
+    Args:
+        dataset: Any map-style data set.
+
+    Returns:
+        (N,) int64 group codes, or None.
+    """
+    texts = held_texts(dataset)
+    if texts is not None:
+        return group_codes([" ".join("".join(c if c.isalnum() else " " for c in t.lower()).split()) for t in texts])
+    array = held_array(dataset)
+    if array is not None:
+        return group_codes([hashlib.blake2b(row, digest_size=16).digest() for row in np.ascontiguousarray(array)])
+    paths = declared_paths(dataset)
+    return None if paths is None else group_codes(_file_keys(paths))
+
+
+def _file_keys(paths: list[str]) -> list[object]:
+    """What tells the files' contents apart; only files of equal size are read."""
+    sizes = [os.path.getsize(path) if os.path.isfile(path) else -1 for path in paths]
+    often = {size for size, count in Counter(sizes).items() if count > 1 and size >= 0}
+    keys: list[object] = []
+    for path, size in zip(paths, sizes, strict=True):
+        if size not in often:
+            keys.append(path)
+            continue
+        with open(path, "rb") as file:
+            keys.append((size, hashlib.file_digest(file, "blake2b").digest()))
+    return keys
+
+
+def thumbnails(array: np.ndarray[Any, Any]) -> Tensor | None:
+    """Features of images that near-duplicates share: the principal components of their thumbnails.
+
+    Args:
+        array: (N, C, H, W) or (N, H, W, C) with one to four channels, or (N, H, W).
+
+    Returns:
+        (N, 64 at most) float32, or None where it holds no images.
+    """
+    if array.ndim == 3:
+        array = array[:, None]
+    if array.ndim != 4 or min(array.shape[1], array.shape[3]) > 4:
+        return None
+    last = array.shape[1] > 4
+    small = []
+    for start in range(0, len(array), _BLOCK):
+        block = torch.from_numpy(np.ascontiguousarray(array[start : start + _BLOCK])).float()
+        block = block.movedim(3, 1) if last else block
+        small.append(F.adaptive_avg_pool2d(block, min(_SIDE, *block.shape[2:])).flatten(1))
+    rows = torch.cat(small)
+    rows -= rows.mean(0)
+    values, vectors = torch.linalg.eigh((rows.T @ rows).double())
+    return rows @ vectors[:, values.argsort(descending=True)[:_WIDTH]].float()

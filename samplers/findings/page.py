@@ -1,0 +1,115 @@
+"""The findings as one page, with images or texts."""
+
+from __future__ import annotations
+
+import io
+from itertools import groupby
+from typing import Any
+
+from dynsel._lib.pages import render
+from dynsel._lib.sheets import is_image, pixels
+from dynsel.samplers.findings.table import KINDS, Findings
+
+__all__ = ["findings_html"]
+
+_SIDE = 160  # of an image on the page, in pixels at most
+_LETTERS = 400  # of a text
+
+_MEANINGS = {
+    "wrong_label": "The model preferred another class over the whole of training, by the mean margin of the label; the "
+    "most suspicious first. A rare or hard sample may look the same: look before you leave it out.",
+    "duplicate": "Samples whose inputs are equal, or whose features are nearly so; the largest groups first.",
+    "rare": "Samples that are farthest from all others, by their features.",
+    "hard": "Labels that the model found least probable, of those that are not suspected.",
+    "never_learned": "The label was never the model's first choice, and no other class was preferred clearly.",
+    "never_used": "The training never saw them: a longer one, a larger keep ratio or a usage penalty would.",
+}
+
+
+def findings_html(findings: Findings, dataset: Any, *, title: str, command: str = "", limit: int = 60) -> str:
+    """The page, for screens of any width, light or dark, and for print.
+
+    Args:
+        findings: What was found.
+        dataset: The data set that it is about; only what is shown is read from it.
+        title: Title of the page.
+        command: How to train without the suspected labels; empty for no such line.
+        limit: Number of samples of each kind that are shown.
+    """
+    sections = []
+    for kind, heading in KINDS.items():
+        positions = findings.kinds.get(kind, ())
+        if len(positions):
+            rows = [_card(findings, dataset, int(position), kind) for position in positions[:limit]]
+            sections.append(
+                {
+                    "kind": kind,
+                    "title": heading,
+                    "meaning": _MEANINGS[kind],
+                    "count": len(positions),
+                    "shown": len(rows),
+                    "groups": _groups(rows) if kind == "duplicate" else [_group("", rows)],
+                }
+            )
+    return render(
+        "dynsel.samplers.findings",
+        "page.html.jinja",
+        title=title,
+        summary=findings.summary(),
+        sections=sections,
+        command=command if len(findings.suspects) else "",
+    )
+
+
+def _groups(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    found = [(code, list(members)) for code, members in groupby(rows, key=lambda row: row["group"])]
+    return [_group(f"{len(members)} samples alike", members) for _, members in found]
+
+
+def _group(title: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"title": title, "rows": rows, "texts": any(row["text"] for row in rows)}
+
+
+def _card(findings: Findings, dataset: Any, position: int, kind: str) -> dict[str, Any]:
+    """What a card shows of a sample; None where it isn't known."""
+    samples = findings.samples
+    known = {name: column[position] for name, column in samples.items()}
+    index = int(known["index"])
+    text = known.get("text")
+    chance = float(known.get("chance_wrong", float("nan")))
+    return {
+        "anchor": f"{kind}-{index}",
+        "index": index,
+        "group": int(known.get("group", -1)),
+        "text": None if text is None else _cut(str(text)),
+        "image": None if text is not None else _png(dataset, index),
+        "given": _name(known.get("given")),
+        "predicted": _name(known.get("predicted")),
+        "confidence": f"{known.get('confidence', float('nan')):.2f}",
+        "chance": None if kind != "wrong_label" or chance != chance else f"{chance:.2f}",
+        "uses": int(known["uses"]),
+        "path": known.get("path"),
+    }
+
+
+def _name(label: Any) -> str | None:
+    return None if label is None else str(label)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LETTERS else text[: _LETTERS - 1] + "…"
+
+
+def _png(dataset: Any, index: int) -> bytes | None:
+    """An image as a small PNG; None if the item isn't one."""
+    from PIL import Image
+
+    item = dataset[index]
+    image = item[0] if isinstance(item, tuple | list) and item else item
+    if not (is_image(item) or isinstance(image, Image.Image)):
+        return None
+    picture = Image.fromarray(pixels(image))
+    picture.thumbnail((_SIDE, _SIDE))
+    stream = io.BytesIO()
+    picture.save(stream, "PNG", optimize=True)
+    return stream.getvalue()

@@ -1,0 +1,165 @@
+"""What a training found out about its data: one ranked list for each kind of finding."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dynsel._lib.checks import check_path
+from dynsel._lib.files import write_atomically
+from dynsel._lib.tables import csv_table
+
+__all__ = ["KINDS", "Findings", "plain"]
+
+Array = NDArray[Any]
+
+# Each kind of finding, and what it is called.
+KINDS = {
+    "wrong_label": "Suspected wrong labels",
+    "duplicate": "Duplicates",
+    "rare": "Rare samples",
+    "hard": "Hard samples",
+    "never_learned": "Never learned",
+    "never_used": "Never used",
+}
+_NOTICED = 0.05  # share of wrong labels that an estimate can tell from none
+_COLUMNS = ("path", "text", "given", "predicted", "confidence", "own", "margin", "seen", "uses", "chance_wrong")
+
+
+@dataclass(frozen=True, repr=False)
+class Findings:
+    """Ranked lists of samples, by kind, with what is known of each sample.
+
+    Attributes:
+        samples: What is known, by column, with an entry per sample: `index` in the data set; `path` and `text` where
+            they are known; `given`, the label, and `predicted`, the class that the model says; `confidence` in it, and
+            `own`, the probability of the label, both means over the uses; `margin`, the mean of the label's logit minus
+            the highest other one; `seen`, uses that were told of, and `uses`, all of them; `chance_wrong`, the
+            estimated share of wrong labels among those at least as suspicious, NaN where that isn't known; `given_code`
+            and `predicted_code`, classes as numbers; `group` of duplicates. Where training told no logits, what comes
+            of them is missing.
+        kinds: (n,) positions in `samples` for each kind of finding (see `KINDS`), the foremost first.
+        unknown: Why a kind of finding, or a column, isn't known, by its name.
+        expected_wrong: How many of the suspected labels are wrong, by estimate; None = nobody can be suspected.
+    """
+
+    samples: dict[str, Array]
+    kinds: dict[str, Array]
+    unknown: dict[str, str] = field(default_factory=dict)
+    expected_wrong: float | None = None
+
+    def __len__(self) -> int:
+        return sum(map(len, self.kinds.values()))
+
+    @property
+    def suspects(self) -> Array:
+        """(n,) int64 data set indices of the samples whose labels look wrong, the most suspicious first."""
+        return np.asarray(self.samples["index"][self.kinds.get("wrong_label", np.zeros(0, dtype=np.int64))])
+
+    def rows(self, kinds: Sequence[str] = tuple(KINDS)) -> Iterator[dict[str, Any]]:
+        """One row for each finding, as the CSV file has it.
+
+        Args:
+            kinds: Kinds of finding, in the order wanted.
+        """
+        known = [name for name in _COLUMNS if name in self.samples]
+        for kind in kinds:
+            for rank, position in enumerate(self.kinds.get(kind, ()), start=1):
+                row = {"finding": kind, "rank": rank, "index": int(self.samples["index"][position])}
+                row |= {name: plain(self.samples[name][position]) for name in known}
+                row["group"] = int(self.samples["group"][position]) if kind == "duplicate" else None
+                yield row
+
+    def columns(self) -> list[str]:
+        """Headings of the rows."""
+        return ["finding", "rank", "index", *(name for name in _COLUMNS if name in self.samples), "group"]
+
+    def to_frame(self) -> Any:
+        """The rows as a pandas DataFrame, or where pandas isn't installed as a list of dictionaries."""
+        try:
+            import pandas as pd  # type: ignore[import-not-found,import-untyped,unused-ignore]
+        except ImportError:
+            return list(self.rows())
+        return pd.DataFrame(list(self.rows()), columns=self.columns())
+
+    def to_csv(self, path: str | Path, kinds: Sequence[str] = tuple(KINDS)) -> None:
+        """Write the rows. A list of suspects alone, `kinds=["wrong_label"]`, is what `exclude=` takes.
+
+        Args:
+            path: File to write.
+            kinds: Kinds of finding, in the order wanted.
+        """
+        rows = [{**row, "text": _harmless(row["text"])} if "text" in row else row for row in self.rows(kinds)]
+        write_atomically(check_path("path", path), csv_table(rows, self.columns()))
+
+    def to_parquet(self, path: str | Path) -> None:
+        """Write the rows as Parquet.
+
+        Args:
+            path: File to write.
+
+        Raises:
+            ImportError: If pandas or pyarrow isn't installed.
+        """
+        try:
+            import pandas as pd
+            import pyarrow  # type: ignore[import-not-found,import-untyped,unused-ignore]  # noqa: F401
+        except ImportError as error:
+            raise ImportError("Parquet needs two packages: pip install pandas pyarrow; `to_csv` needs none") from error
+        frame = pd.DataFrame(list(self.rows()), columns=self.columns())
+        # Labels may be numbers and texts side by side, which a column can't.
+        for name in ("given", "predicted"):
+            if name in frame and frame[name].dtype == object:
+                frame[name] = frame[name].astype("string")
+        stream = io.BytesIO()
+        frame.to_parquet(stream, index=False)
+        write_atomically(check_path("path", path), stream.getvalue())
+
+    def summary(self) -> list[str]:
+        """What was found, a line for each kind."""
+        lines = []
+        for kind, title in KINDS.items():
+            if kind in self.unknown:
+                lines.append(f"{title.lower()}: not known, {self.unknown[kind]}")
+                continue
+            text = f"{title.lower()}: {len(self.kinds[kind]):,}"
+            if kind == "duplicate" and len(self.kinds[kind]):
+                groups = len(np.unique(self.samples["group"][self.kinds[kind]]))
+                text += f" samples in {groups:,} groups"
+            if kind == "wrong_label" and len(self.kinds[kind]):
+                text += f"; {self.estimate()}"
+            lines.append(text)
+        return lines
+
+    def estimate(self) -> str:
+        """How many of the suspected labels are wrong, in words."""
+        share = (self.expected_wrong or 0.0) / max(1, len(self.suspects))
+        if share < _NOTICED:
+            return "no more than there would be among right labels that are hard"
+        return f"about {100 * share:.0f} % of them are wrong by estimate"
+
+    def __repr__(self) -> str:
+        return "\n".join([f"Findings on {len(self.samples['index']):,} samples", *self.summary()])
+
+
+def plain(value: Any) -> Any:
+    """A number or text as Python has it, floats with four decimals; None for what isn't known.
+
+    Args:
+        value: An entry of a column.
+    """
+    value = value.item() if isinstance(value, np.generic) else value
+    if isinstance(value, float):
+        return None if np.isnan(value) else round(value, 4)
+    return value
+
+
+def _harmless(text: Any) -> Any:
+    """A text that no spreadsheet takes for a formula."""
+    return f"'{text}" if isinstance(text, str) and text[:1] in ("=", "+", "-", "@", "\t", "\r") else text

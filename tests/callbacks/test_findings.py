@@ -1,0 +1,185 @@
+"""What training says of the labels: heard on the side, the same after a restart; and samples left out of it."""
+
+from __future__ import annotations
+
+import csv
+import logging
+from typing import Any
+
+import pytest
+import torch
+from support import Indexed, Module, N, SaveEvery, fit, same_weights, train_loader
+from torch.nn.functional import cross_entropy, mse_loss
+from torch.utils.data import DataLoader, RandomSampler, Subset, WeightedRandomSampler
+
+from dynsel import DynamicSelection
+from dynsel.selectors import Hybrid
+
+
+def sums(callback: DynamicSelection) -> dict[str, torch.Tensor]:
+    return callback.controller.epochs.evidence.state_dict()
+
+
+def test_every_use_is_taken_down() -> None:
+    callback = DynamicSelection()
+    fit(callback)
+    found = sums(callback)
+    assert torch.equal(found["seen"], callback.selector.usage)
+    assert found["given"].tolist() == Indexed().targets
+    assert torch.equal(found["other"], 1 - found["given"])
+    assert float(found["margin"].abs().min()) > 0
+
+
+@pytest.mark.parametrize("selector", ["full", "random", "hybrid"])
+def test_training_is_the_same_with_and_without(selector: str) -> None:
+    runs = [fit(DynamicSelection(selector, findings=findings))[0] for findings in (True, False)]
+    assert same_weights(*runs)
+
+
+@pytest.mark.parametrize(
+    ("selector", "asked"), [("full", False), ("infobatch", False), ("hybrid", True), ("aum", True)]
+)
+def test_by_default_it_is_asked_where_logits_are_heard_anyway(selector: str, asked: bool) -> None:
+    callback = DynamicSelection(selector)
+    assert callback.controller.asks_of_labels is asked
+    assert DynamicSelection(selector, findings=not asked).controller.asks_of_labels is not asked
+
+
+def test_it_is_the_same_after_a_restart_at_every_step(tmp_path) -> None:
+    saver, whole = SaveEvery(tmp_path), DynamicSelection()
+    fit(whole, saver)
+    for path in saver.paths[::3]:
+        again = DynamicSelection()
+        fit(again, ckpt_path=path, seed=2)
+        for name, numbers in sums(whole).items():
+            torch.testing.assert_close(sums(again)[name], numbers, msg=f"{path.name}: {name}")
+
+
+def test_a_run_that_asks_goes_on_with_one_that_did_not_and_the_other_way_round(tmp_path) -> None:
+    for first in (True, False):
+        saver = SaveEvery(tmp_path)
+        fit(DynamicSelection(findings=first), saver)
+        fit(DynamicSelection(findings=not first), ckpt_path=saver.paths[3])
+
+
+class Mixed(Module):
+    """Mixes each batch with itself, as mixup does."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+        x, y, i = batch
+        self.seen[self.current_epoch].append(i.tolist())
+        logits = self(0.7 * x + 0.3 * x.flip(0))
+        return 0.7 * cross_entropy(logits, y) + 0.3 * cross_entropy(logits, y.flip(0))
+
+
+class Regression(Module):
+    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+        x, y, i = batch
+        self.seen[self.current_epoch].append(i.tolist())
+        return mse_loss(self(x)[:, 0], y.float())
+
+
+class Auxiliary(Module):
+    """A second head of small weight."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+        x, y, i = batch
+        self.seen[self.current_epoch].append(i.tolist())
+        return cross_entropy(self(x), y) + 0.1 * cross_entropy(self(-x), 1 - y)
+
+
+@pytest.mark.parametrize("module", [Mixed, Regression])
+def test_where_no_class_is_that_of_the_sample_nothing_is_told(module: type[Module]) -> None:
+    callback = DynamicSelection()
+    fit(callback, module=module())
+    found = callback.findings()
+    assert "wrong_label" in found.unknown
+    assert found.kinds["never_used"].tolist() == []
+
+
+def test_of_several_heads_the_main_one_counts() -> None:
+    callback = DynamicSelection()
+    fit(callback, module=Auxiliary())
+    assert sums(callback)["given"].tolist() == Indexed().targets
+
+
+def test_a_fold_has_the_data_sets_indices() -> None:
+    callback = DynamicSelection("random", findings=True)
+    loader = DataLoader(Indexed(), 4, sampler=torch.utils.data.SubsetRandomSampler(range(10, 30)))
+    fit(callback, loader=loader)
+    assert callback.findings().samples["index"].tolist() == list(range(10, 30))
+
+
+def test_before_training_there_is_nothing_to_find() -> None:
+    with pytest.raises(RuntimeError, match=r"no loader yet: call `wrap\(loader\)` first"):
+        DynamicSelection().findings()
+
+
+class Separable(Indexed):
+    """Labels that a network learns at once, but for five wrong ones."""
+
+    def __init__(self, n: int = 400) -> None:
+        super().__init__(n)
+        self.x *= 3
+        self.targets = [int(float(row.sum()) > 0) for row in self.x]
+        self.wrong = sorted(range(n), key=lambda i: -abs(float(self.x[i].sum())))[:5]
+        for i in self.wrong:
+            self.targets[i] = 1 - self.targets[i]
+
+
+def test_at_the_end_people_are_told_what_looks_wrong(caplog) -> None:
+    data, callback = Separable(), DynamicSelection()
+    with caplog.at_level(logging.INFO):
+        fit(callback, loader=DataLoader(data, 16, shuffle=True), module=Module(dropout=0.0), max_epochs=8)
+    found = callback.findings()
+    assert set(data.wrong) <= set(found.suspects.tolist())
+    [line] = [r.message for r in caplog.records if "look wrong" in r.message]
+    assert f"{len(found.suspects)} of 400 labels look wrong, about" in line
+    assert "`dynsel findings CHECKPOINT --data CLASS`" in line
+
+
+# ---------------------------------------------------------------- leaving samples out
+def trained_on(module: Module) -> set[int]:
+    return {i for epoch in module.seen.values() for batch in epoch for i in batch}
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_what_is_excluded_is_never_trained_on(shuffle: bool) -> None:
+    callback = DynamicSelection(exclude=[3, 8, 39])
+    module, _ = fit(callback, loader=train_loader(shuffle=shuffle))
+    assert trained_on(module) == set(range(N)) - {3, 8, 39}
+    assert callback.selector.num_samples == N - 3
+
+
+def test_it_is_the_training_on_a_subset_sampler_of_the_others() -> None:
+    kept = [i for i in range(N) if i not in (3, 8)]
+    sampler = torch.utils.data.SubsetRandomSampler(kept)
+    runs = [
+        fit(DynamicSelection("hybrid", 0.5, exclude=[8, 3]))[0],
+        fit(DynamicSelection("hybrid", 0.5), loader=DataLoader(Indexed(), 4, sampler=sampler))[0],
+    ]
+    assert same_weights(*runs)
+
+
+def test_findings_are_excluded_by_their_file(tmp_path) -> None:
+    data, callback = Separable(), DynamicSelection()
+    loader = DataLoader(data, 16, shuffle=True)
+    fit(callback, loader=loader, module=Module(dropout=0.0), max_epochs=8)
+    found = callback.findings()
+    found.to_csv(tmp_path / "suspects.csv", kinds=["wrong_label"])
+    with open(tmp_path / "suspects.csv") as file:
+        assert [int(row["index"]) for row in csv.DictReader(file)] == found.suspects.tolist()
+    module, _ = fit(DynamicSelection(exclude=str(tmp_path / "suspects.csv")), loader=loader)
+    assert trained_on(module) == set(range(400)) - set(found.suspects.tolist())
+
+
+def test_an_own_sampler_is_refused_with_the_way_out() -> None:
+    loader = DataLoader(Indexed(), 4, sampler=WeightedRandomSampler(torch.ones(N), N))
+    with pytest.raises(ValueError, match=r"`exclude` is for loaders that shuffle .*\(WeightedRandomSampler\): leave"):
+        fit(DynamicSelection(exclude=[1]), loader=loader)
+
+
+def test_a_subset_as_data_set_is_fine() -> None:
+    data = Subset(Indexed(), range(20))
+    module, _ = fit(DynamicSelection(Hybrid(), exclude=[0]), loader=DataLoader(data, 4, sampler=RandomSampler(data)))
+    assert trained_on(module) == set(range(1, 20))

@@ -1,0 +1,171 @@
+"""From sums to lists: planted wrong labels, copies, rare and unused samples, and what isn't known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import Dataset, TensorDataset
+
+from dynsel._lib.images import TensorImages
+from dynsel.data import TokenTexts
+from dynsel.samplers.findings import Evidence, Findings
+from dynsel.samplers.findings.find import find
+from dynsel.selectors import Feedback
+
+N = 400
+
+
+class Paths(Dataset):
+    """Files that tell where they are."""
+
+    def __init__(self, paths: list[str]) -> None:
+        self.samples = [(path, 0) for path in paths]
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> tuple[str, int]:
+        return self.samples[index]
+
+
+def evidence(wrong: list[int] = (), count: int = N) -> Evidence:
+    """Of three classes: right labels win by 1, the wrong ones lose by 3 to the next class, in four uses each."""
+    found, generator = Evidence(count), torch.Generator().manual_seed(0)
+    for _ in range(4):
+        margin = 1 + 0.3 * torch.randn(count, generator=generator)
+        margin[list(wrong)] = -3 - torch.rand(len(wrong), generator=generator)
+        own = torch.sigmoid(margin)
+        given = torch.arange(count) % 3
+        other = (given + 1) % 3
+        told = Feedback(torch.arange(count), given=given.float(), own=own, other=other.float(), margin=margin)
+        found.learn(told)
+    return found
+
+
+def texts(count: int = N) -> TokenTexts:
+    lines = [f"sample number {i}" for i in range(count)]
+    return TokenTexts(lines, torch.zeros(count, 2).long(), torch.arange(count) % 3, ["cat", "dog", "cow"])
+
+
+def test_planted_wrong_labels_come_first_with_what_the_model_says() -> None:
+    found = find(evidence([7, 30]), torch.full((N,), 4), texts())
+    assert sorted(found.suspects.tolist()) == [7, 30]
+    rows = {row["index"]: row for row in found.rows(["wrong_label"])}
+    assert rows[7]["given"] == "dog"
+    assert rows[7]["predicted"] == "cow"
+    assert rows[7]["confidence"] > 0.9
+    assert rows[7]["own"] < 0.1
+    assert (rows[7]["seen"], rows[7]["uses"], rows[7]["text"]) == (4, 4, "sample number 7")
+    assert {row["rank"] for row in rows.values()} == {1, 2}
+    assert found.expected_wrong == pytest.approx(2)
+    assert "suspected wrong labels: 2; about 100 % of them are wrong by estimate" in str(found)
+
+
+def test_each_sample_is_in_one_list_of_the_model() -> None:
+    found = find(evidence([7]), torch.full((N,), 4), texts())
+    lists = [set(found.kinds[kind].tolist()) for kind in ("wrong_label", "never_learned", "hard")]
+    assert sum(map(len, lists)) == len(set.union(*lists))
+    assert len(lists[2]) == 4, "a hundredth of all"
+
+
+def test_what_was_never_right_is_never_learned() -> None:
+    told = evidence()
+    told.right[[5, 9]] = 0
+    told.seen[9] = 1
+    assert find(told, torch.ones(N), texts()).kinds["never_learned"].tolist() == [5]
+
+
+def test_what_was_never_used() -> None:
+    uses = torch.ones(N).int()
+    uses[[3, 8]] = 0
+    assert find(evidence(), uses, texts()).kinds["never_used"].tolist() == [3, 8]
+
+
+def test_copies_of_images_and_what_is_far_from_all() -> None:
+    images = torch.randint(100, 140, (N, 3, 16, 16), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    images[50] = images[10]
+    images[60] = (images[10].float() * 0.995).to(torch.uint8)
+    images[70, :, :8] = 255
+    images[90, :, :, :8] = 0
+    images[91] = images[90]
+    images[91, :, 0, 0] = 1
+    data = TensorImages(images, torch.arange(N) % 3, ["a", "b", "c"])
+    found = find(evidence(), torch.ones(N).int(), data)
+    assert found.kinds["duplicate"].tolist() == [10, 50, 60, 90, 91]
+    groups = [row["group"] for row in found.rows(["duplicate"])]
+    assert len(set(groups[:3])) == len(set(groups[3:])) == 1
+    assert found.kinds["rare"][0] == 70
+    assert "duplicates: 5 samples in 2 groups" in str(found)
+
+
+def test_copies_of_texts_whatever_case_and_marks() -> None:
+    data = texts()
+    data.texts[5] = "Sample, NUMBER 4!"
+    found = find(evidence(), torch.ones(N).int(), data)
+    assert found.kinds["duplicate"].tolist() == [4, 5]
+    assert found.unknown == {"rare": "no features to go by; give them by `features=`"}
+
+
+def test_copies_of_files_are_found_without_decoding(tmp_path) -> None:
+    for name, content in {"a": b"one", "b": b"two", "c": b"one", "d": b"three"}.items():
+        (tmp_path / name).write_bytes(content)
+    data = Paths([str(tmp_path / name) for name in "abcd"] + [str(tmp_path / "gone")])
+    found = find(None, torch.ones(5).int(), data)
+    assert found.kinds["duplicate"].tolist() == [0, 2]
+    assert [row["path"] for row in found.rows(["duplicate"])] == [str(tmp_path / "a"), str(tmp_path / "c")]
+
+
+def test_features_tell_of_near_duplicates() -> None:
+    rows = torch.randn(N, 12, generator=torch.Generator().manual_seed(0))
+    rows[33] = rows[4] + 1e-3
+    found = find(evidence(), torch.ones(N).int(), range(N), features=rows)
+    assert found.kinds["duplicate"].tolist() == [4, 33]
+    with pytest.raises(ValueError, match="`features` must have a row for each of 400 samples, got 399"):
+        find(evidence(), torch.ones(N).int(), range(N), features=rows[1:])
+
+
+def test_indices_are_those_of_the_data_set() -> None:
+    pool = torch.arange(N) * 2
+    found = find(evidence([7]), torch.ones(N).int(), texts(2 * N), pool)
+    assert found.suspects.tolist() == [14]
+    assert next(found.rows(["wrong_label"]))["text"] == "sample number 14"
+
+
+def test_labels_and_paths_of_ones_own() -> None:
+    labels, paths = [f"class {i % 3}" for i in range(N)], [f"{i}.png" for i in range(N)]
+    found = find(evidence([7]), torch.ones(N).int(), range(N), labels=labels, paths=paths)
+    [row] = found.rows(["wrong_label"])
+    assert (row["given"], row["predicted"], row["path"]) == ("class 1", "class 2", "7.png")
+    with pytest.raises(ValueError, match="`paths` must have one entry per sample, 400, got 399"):
+        find(evidence(), torch.ones(N).int(), range(N), paths=paths[1:])
+
+
+@pytest.mark.parametrize("told", [None, Evidence(N)])
+def test_without_logits_nothing_is_said_of_labels(told: Evidence | None) -> None:
+    found = find(told, torch.ones(N).int(), TensorDataset(torch.arange(N)))
+    assert {"wrong_label", "hard", "never_learned", "rare", "duplicate"} == set(found.unknown)
+    assert len(found.suspects) == 0
+    assert "suspected wrong labels: not known, training told no logits" in str(found)
+    assert found.columns() == ["finding", "rank", "index", "uses", "group"]
+
+
+def test_after_too_short_a_training_nobody_is_suspected() -> None:
+    told = evidence(range(0, N, 2))
+    told.margin -= 40
+    found = find(told, torch.ones(N).int(), texts())
+    assert found.expected_wrong is None
+    assert "suspected wrong labels: not known, the model has not learned enough" in str(found)
+
+
+def test_of_clean_labels_no_more_is_expected_than_chance_leaves() -> None:
+    told = evidence()
+    told.margin = 4 * torch.linspace(-3, 5, N)
+    found = find(told, torch.ones(N).int(), texts())
+    assert "no more than there would be among right labels" in str(found)
+
+
+def test_nothing_at_all() -> None:
+    found = Findings({"index": np.arange(3), "uses": np.ones(3, int)}, {"never_used": np.zeros(0, int)})
+    assert list(found.rows()) == []
+    assert len(found) == 0
