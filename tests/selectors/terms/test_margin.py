@@ -11,7 +11,6 @@ from support import fit, train_loader
 from dynsel import DynamicSelection
 from dynsel.selectors import Feedback, Hybrid
 from dynsel.selectors.terms import Margin
-from dynsel.selectors.verdicts import verdicts
 
 
 def test_it_is_the_mean_over_all_uses():
@@ -34,16 +33,6 @@ def test_order_and_grouping_do_not_matter():
     for part in torch.arange(50).flip(0).split(7):
         parts.learn(Feedback(indices[part], margin=margins[part]))
     torch.testing.assert_close(whole.values(torch.zeros(9)), parts.values(torch.zeros(9)))
-
-
-def test_verdicts_by_hand():
-    logits = torch.tensor([[2.0, 0.0, 1.0], [0.0, 3.0, 0.0], [1.0, 1.0, 1.0]])
-    said = verdicts(logits.half(), torch.tensor([0, 2, 1]))
-    torch.testing.assert_close(said["own"], logits.softmax(1)[range(3), [0, 2, 1]])
-    assert said["given"].tolist() == [0, 2, 1]
-    assert said["other"].tolist() == [2, 1, 0]
-    torch.testing.assert_close(said["margin"], torch.tensor([1.0, -3.0, 0.0]))
-    assert {numbers.dtype for numbers in said.values()} == {torch.float32}
 
 
 def test_training_tells_it_the_margins():

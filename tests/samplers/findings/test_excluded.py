@@ -1,0 +1,79 @@
+"""Samples to leave out, by numbers and by files; and what is none."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import Dataset
+
+from dynsel.samplers.findings import kept_indices
+
+
+class Files(Dataset):
+    def __init__(self) -> None:
+        self.samples = [(f"{i}.png", 0) for i in range(5)]
+
+    def __len__(self) -> int:
+        return 5
+
+
+@pytest.mark.parametrize("exclude", [[1, 3, 3], (3, 1), torch.tensor([1, 3]), np.array([3, 1], dtype=np.int32)])
+def test_numbers(exclude) -> None:
+    assert kept_indices(exclude, range(5)).tolist() == [0, 2, 4]
+
+
+def test_nothing_to_leave_out() -> None:
+    assert kept_indices([], range(3)).tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["index,path\n1,1.png\n3,3.png\n", "path\n1.png\n3.png\n", "finding,index\na,1\nb,3\n", "index,path\n1,\n3,\n"],
+)
+def test_tables(text: str, tmp_path) -> None:
+    (tmp_path / "suspects.csv").write_text(text)
+    assert kept_indices(tmp_path / "suspects.csv", Files()).tolist() == [0, 2, 4]
+
+
+def test_arrays_in_files(tmp_path) -> None:
+    np.save(tmp_path / "rows.npy", np.array([0]))
+    assert kept_indices(str(tmp_path / "rows.npy"), range(3)).tolist() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("index,path\n1,2.png\n", "says that sample 1 is 2.png, in the data set it is 1.png: leave out the column"),
+        ("path\n9.png\n", "names '9.png', which isn't among the paths of the data set"),
+        ("number\n1\n", "must have a column `index`, got number"),
+        ("", "must have a column `index`, got nothing"),
+        ("index\none\n", "must have whole numbers in its column `index`, got 'one'"),
+        ("index\n7\n", r"`exclude` must name samples in 0 .. 4, got 7 .. 7: it is about another data set"),
+    ],
+)
+def test_tables_of_something_else(text: str, message: str, tmp_path) -> None:
+    (tmp_path / "suspects.csv").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        kept_indices(tmp_path / "suspects.csv", Files())
+
+
+@pytest.mark.parametrize(
+    ("exclude", "message"),
+    [
+        ([0.5], r"`exclude` must be whole numbers, got shape \(1,\) of torch.float32"),
+        ([[1]], r"`exclude` must be whole numbers, got shape \(1, 1\)"),
+        ([-1], r"`exclude` must name samples in 0 .. 2, got -1 .. -1"),
+        ([0, 1, 2], "`exclude` names all 3 samples, so that nothing is left to train on"),
+    ],
+)
+def test_numbers_of_something_else(exclude, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        kept_indices(exclude, range(3))
+
+
+def test_what_is_not_there(tmp_path) -> None:
+    with pytest.raises(FileNotFoundError, match="`exclude`: there is no file"):
+        kept_indices(tmp_path / "no.csv", range(3))
+    with pytest.raises(TypeError, match="`exclude` must be indices of samples"):
+        kept_indices({1}, range(3))

@@ -1,0 +1,84 @@
+"""What a data set holds at once: texts, arrays and files of the usual kinds; thumbnails that copies share."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import Subset, TensorDataset
+
+from dynsel.graph import duplicate_groups
+from dynsel.samplers.findings.inputs import equal_groups, held_array, held_texts, thumbnails
+
+
+class Held:
+    """A data set of four with these attributes."""
+
+    def __init__(self, **attributes: object) -> None:
+        vars(self).update(attributes)
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, key: object) -> object:
+        return self.columns[key]
+
+
+TEXTS = ["a b", "c", "A, B!", "d"]
+
+
+@pytest.mark.parametrize(
+    "data", [Held(texts=TEXTS), Held(text=tuple(TEXTS)), Held(column_names=["label", "text"], columns={"text": TEXTS})]
+)
+def test_texts(data: Held) -> None:
+    assert held_texts(data) == TEXTS
+    assert held_texts(Subset(data, [3, 1])) == ["d", "c"]
+    assert equal_groups(data).tolist() == [0, 1, 0, 2]
+
+
+@pytest.mark.parametrize("data", [Held(texts=TEXTS[:2]), Held(texts=[1, 2, 3, 4]), SimpleNamespace(text="abcd")])
+def test_what_are_no_texts(data: object) -> None:
+    assert held_texts(data) is None
+
+
+IMAGES = np.arange(4 * 5 * 6 * 3, dtype=np.uint8).reshape(4, 5, 6, 3)
+
+
+@pytest.mark.parametrize(
+    "data", [Held(data=IMAGES), Held(images=torch.from_numpy(IMAGES)), TensorDataset(torch.from_numpy(IMAGES))]
+)
+def test_arrays(data: object) -> None:
+    np.testing.assert_array_equal(held_array(data), IMAGES)
+    np.testing.assert_array_equal(held_array(Subset(data, [2, 0])), IMAGES[[2, 0]])
+    assert equal_groups(data).tolist() == [0, 1, 2, 3]
+
+
+def test_equal_arrays() -> None:
+    data = Held(data=IMAGES[[0, 1, 0, 3]])
+    assert equal_groups(data).tolist() == [0, 1, 0, 2]
+
+
+@pytest.mark.parametrize("data", [Held(), Held(data=np.arange(4)), Held(data=np.array(TEXTS)), range(4)])
+def test_what_holds_nothing_to_compare(data: object) -> None:
+    assert held_array(data) is None
+    assert equal_groups(data) is None
+
+
+@pytest.mark.parametrize("layout", ["first", "last", "grey"])
+def test_thumbnails_of_copies_are_near(layout: str) -> None:
+    images = torch.rand(60, 3, 24, 24, generator=torch.Generator().manual_seed(0))
+    smooth = torch.nn.functional.avg_pool2d(images, 5, 1)
+    copies = smooth[:5] + 0.002 * torch.randn(5, 3, 20, 20, generator=torch.Generator().manual_seed(1))
+    both = torch.cat([smooth, copies])
+    shown = {"first": both, "last": both.movedim(1, 3), "grey": both[:, 0]}[layout]
+    rows = thumbnails(shown.numpy())
+    assert rows.shape == (65, 64)
+    groups = duplicate_groups(rows)
+    assert groups.tolist() == [*range(60), *range(5)]
+
+
+def test_what_are_no_images_has_no_thumbnails() -> None:
+    assert thumbnails(np.zeros((4, 7))) is None
+    assert thumbnails(np.zeros((4, 7, 7, 7))) is None

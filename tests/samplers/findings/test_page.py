@@ -1,0 +1,105 @@
+"""The page of findings: complete, escaped, in a real browser where there is one."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+import torch
+
+from dynsel._lib.images import TensorImages
+from dynsel.samplers.findings import Findings
+from dynsel.samplers.findings.page import findings_html
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+
+
+class Tags(HTMLParser):
+    """Complains about tags that don't match; keeps ids and links."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.feed(source)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        self.ids += [given["id"]] if "id" in given else []
+        self.links += [given["href"]] if tag == "a" else []
+        if tag not in ("meta", "link", "img", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def without_texts(found: Findings) -> Findings:
+    return replace(found, samples={name: column for name, column in found.samples.items() if name != "text"})
+
+
+def images() -> TensorImages:
+    pixels = torch.arange(14 * 3 * 8 * 8, dtype=torch.uint8).reshape(14, 3, 8, 8)
+    return TensorImages(pixels, torch.arange(14) % 2, ["cat", "dog"])
+
+
+def test_texts_are_shown_and_escaped(found: Findings) -> None:
+    page = findings_html(found, range(14), title="<i>mine</i>", command="dynsel fit --exclude 'a&b.csv'")
+    assert "&lt;b&gt;bold&lt;/b&gt; &amp; &#34;quoted&#34;" in page
+    assert "<b>bold" not in page
+    assert "&lt;i&gt;mine" in page
+    assert "--exclude &#39;a&amp;b.csv&#39;" in page
+    assert "<img" not in page
+
+
+def test_each_sample_has_a_place_to_link_to(found: Findings) -> None:
+    tags = Tags(findings_html(found, range(14), title="t"))
+    assert {"wrong_label-12", "wrong_label-10", "duplicate-11", "never_used-13"} <= set(tags.ids)
+    assert len(tags.ids) == len(set(tags.ids))
+    assert all(link[1:] in tags.ids for link in tags.links if link.startswith("#"))
+    assert not [link for link in tags.links if not link.startswith("#")]
+
+
+def test_images_are_inside_the_page(found: Findings) -> None:
+    page = findings_html(without_texts(found), images(), title="t")
+    assert page.count('src="data:image/png;base64,') == 6
+    assert "a/0.png" in page
+    assert not re.search(r'(src|href)="(?!data:|#)', page)
+    assert "<script" not in page
+
+
+def test_of_many_only_the_first_are_shown(found: Findings) -> None:
+    page = findings_html(found, range(14), title="t", limit=1)
+    assert "The first 1 of 2; all are in findings.csv." in page
+    assert 'id="wrong_label-10"' not in page
+
+
+def test_no_command_where_nobody_is_suspected(found: Findings) -> None:
+    none = replace(found, kinds={**found.kinds, "wrong_label": np.zeros(0, dtype=np.int64)})
+    assert "dynsel fit" not in findings_html(none, range(14), title="t", command="dynsel fit")
+
+
+@pytest.mark.skipif(not any(map(shutil.which, BROWSERS)), reason="no browser")
+@pytest.mark.parametrize("width", [400, 1400])
+def test_it_fits_the_width_of_the_screen(found: Findings, width: int, tmp_path) -> None:
+    long = replace(found, samples={**found.samples, "path": found.samples["path"] + "x" * 200})
+    page = findings_html(without_texts(long), images(), title="t" * 60, command="dynsel fit " + "x" * 300)
+    probe = "<script>parent.postMessage(document.documentElement.scrollWidth, '*')</script></body>"
+    (tmp_path / "page.html").write_text(page.replace("</body>", probe))
+    # A window can't be as narrow as a telephone; a frame can.
+    (tmp_path / "frame.html").write_text(
+        "<script>onmessage = e => { document.title = 'needs ' + e.data }</script>"
+        f"<iframe src='page.html' style='border:0;width:{width}px;height:900px'></iframe>"
+    )
+    browser = next(filter(None, map(shutil.which, BROWSERS)))
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--window-size=1600,1000", "--dump-dom"]
+    options += [f"--user-data-dir={tmp_path / 'profile'}", str(tmp_path / "frame.html")]
+    shown = subprocess.run([browser, *options], capture_output=True, text=True, timeout=120)
+    assert int(re.search(r"<title>needs (\d+)</title>", shown.stdout).group(1)) <= width
