@@ -92,7 +92,7 @@ class EpochOrder:
         """Keep some samples only.
 
         Args:
-            selection: Selection, or positions as a tensor or any iterable; None keeps all.
+            selection: Selection, or (M,) positions, as a tensor or any iterable; None keeps all.
 
         Raises:
             ValueError: If the selection is empty, has an index outside the data set, or one twice.

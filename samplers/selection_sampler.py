@@ -214,7 +214,7 @@ class SelectionSampler(DistributedSampler[int]):
         """Feed some samples only, from the next iteration on.
 
         Args:
-            selection: Selection, or positions as a tensor or any iterable; None feeds all.
+            selection: Selection, or (M,) positions, as a tensor or any iterable; None feeds all.
 
         Raises:
             ValueError: If the selection is empty, has an index outside the data set, or one twice.

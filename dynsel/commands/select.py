@@ -8,7 +8,8 @@ import json
 import math
 import os
 import time
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ from dynsel.commands._arguments import CommandParser
 if TYPE_CHECKING:
     from rich.console import Console
     from torch import Tensor
+
+    from dynsel.selectors import Selector
 
 __all__ = ["select"]
 
@@ -80,10 +83,8 @@ def choose(
     codes, classes = (None, []) if labels is None else load_labels(labels, len(rows))
     parameters = inspect.signature(known).parameters.values()
     defaults = {p.name: p.default for p in parameters if p.name not in ("seed", "progress_bar")}
-    has_bar = "progress_bar" in {p.name for p in parameters}
-    shown = {"progress_bar": True} if has_bar and progress.is_terminal else {}
     start = time.perf_counter()
-    with nullcontext() if has_bar else status(progress, f"{name}: choosing from {len(rows):,} samples …"):
+    with _waiting(known, f"{name}: choosing from {len(rows):,} samples …", progress) as shown:
         indices = select_coreset(name, rows, codes, keep_ratio, seed, **shown | arguments)
     seconds = time.perf_counter() - start
     with status(progress, "comparing with random subsets …"):
@@ -105,6 +106,16 @@ def choose(
     }
     write_atomically(out, json.dumps(manifest, indent=1, allow_nan=False) + "\n")
     _print(manifest, out, console)
+
+
+@contextmanager
+def _waiting(known: type[Selector], text: str, progress: Console) -> Iterator[dict[str, Any]]:
+    """Show the selector's own progress bar, by the arguments yielded, or else a text for as long as it is at work."""
+    if "progress_bar" in inspect.signature(known).parameters:
+        yield {"progress_bar": True} if progress.is_terminal else {}
+        return
+    with status(progress, text):
+        yield {}
 
 
 def _file_facts(source: str) -> dict[str, Any]:

@@ -97,8 +97,8 @@ def fit_sae(
     """
     start = time.perf_counter()
     check_matrix(features)
-    count, dim = features.shape
-    factors = max(2, min(8 * dim, 4096, count)) if num_factors is None else num_factors
+    count = len(features)
+    factors = max(2, min(8 * features.shape[1], 4096, count)) if num_factors is None else num_factors
     batch_size = min(max(32, count // 16), 1024) if batch_size is None else check_integer("batch_size", batch_size)
     if epochs is None:
         epochs = min(max(3, -(-1000 // -(-count // max(1, batch_size)))), 50)
@@ -108,19 +108,12 @@ def fit_sae(
     seed, progress_bar = check_seed("seed", seed), check_flag("progress_bar", progress_bar)
     devices, num_nodes = _checked_devices(devices, num_nodes, batch_size)
     _check_mask(mask, count)
-    mean, spread = moments(features, mask)
-    used = count if mask is None else int(mask.sum())
-    if spread <= 1e-12 * used * float(mean.square().sum()):
-        raise ValueError("`features` must differ between samples, got the same row throughout")
 
     from dynsel.sae.training import train
 
     generator = torch.Generator().manual_seed(seed)
     with torch.inference_mode(False):  # else nothing made here could ever be trained
-        sae = TopKSAE(dim, factors, min(k, factors // 2), generator=generator)
-        sae.mean.copy_(mean)
-        sae.scale.fill_((spread / (used * dim)) ** 0.5)
-        sae.scale_encoder(_sample(features, mask))
+        sae, spread = _untrained(features, mask, factors, k, generator)
         place = _device(device, features)
         batches = Batches(features, batch_size, epochs, generator, progress_bar, mask)
         place = train(sae, batches, lr, place, devices, num_nodes, precision)
@@ -161,6 +154,21 @@ def _check_mask(mask: Tensor | None, count: int) -> None:
     check_tensor("mask", mask)
     if mask.shape != (count,) or mask.dtype != torch.bool or not bool(mask.any()):
         raise ValueError(f"`mask` must be ({count},) bool and keep a row, got {tuple(mask.shape)} {mask.dtype}")
+
+
+def _untrained(
+    features: Matrix, mask: Tensor | None, num_factors: int, k: int, generator: torch.Generator
+) -> tuple[TopKSAE, float]:
+    """An autoencoder that standardizes these rows, and the sum of the rows' squared distances from their mean."""
+    mean, spread = moments(features, mask)
+    used, dim = len(features) if mask is None else int(mask.sum()), features.shape[1]
+    if spread <= 1e-12 * used * float(mean.square().sum()):
+        raise ValueError("`features` must differ between samples, got the same row throughout")
+    sae = TopKSAE(dim, num_factors, min(k, num_factors // 2), generator=generator)
+    sae.mean.copy_(mean)
+    sae.scale.fill_((spread / (used * dim)) ** 0.5)
+    sae.scale_encoder(_sample(features, mask))
+    return sae, spread
 
 
 def _sample(features: Matrix, mask: Tensor | None) -> Tensor:
