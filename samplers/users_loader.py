@@ -42,7 +42,7 @@ def sampler_for(
     Args:
         loader: The user's own loader.
         num_replicas: Number of processes among which the samples are shared out.
-        rank: Number of this rank, from 0; None asks torch.distributed.
+        rank: Number of this rank, from 0.
         shuffle: Whether several processes permute; default: if the loader shuffles.
         shared: Whether other processes get the same samples (tensor parallelism), so that no process may draw an
             order of its own; with several replicas they mustn't anyway.

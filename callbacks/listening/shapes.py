@@ -15,6 +15,11 @@ __all__ = ["SHAPES", "both", "follow_shape"]
 
 
 def both(*names: str) -> list[Any]:
+    """Functions of these names, of `torch` and of `Tensor`, as far as this torch has them.
+
+    Args:
+        *names: Names of operations, as "transpose".
+    """
     return [f for name in names for f in (getattr(torch, name, None), getattr(Tensor, name, None)) if f is not None]
 
 
