@@ -41,7 +41,7 @@ class ShardedPopulation(Population):
 
         Args:
             labels: (N,) class codes 0 .. K-1, the same ones in every process.
-            classes: K.
+            classes: Number K of classes.
         """
         codes, sizes = labels.numpy(), np.zeros((self.shards.num_shards, classes), dtype=np.int64)
         for shard, places in zip(self.shards.own, self.shards.slices(), strict=True):

@@ -44,6 +44,9 @@ class Cdf:
         bits: (c,) uint32, how many of them tell the finer cells apart.
         first: (c,) int64, number of the first finer cell of each.
         table: (f,) float32, rank of each finer cell.
+
+    Reference:
+        Two rounds of counting are ours; the ranks are those of `dynsel.selectors.ranking.loss_rank`, within a cell.
     """
 
     def __init__(self, low: int, shift: int, bits: Array, first: Array, table: Array) -> None:

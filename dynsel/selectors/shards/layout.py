@@ -47,6 +47,9 @@ class Shards:
         ([1, 3], [3, 2])
         >>> shards.numbers(np.arange(5)).tolist()
         [3, 4, 5, 8, 9]
+
+    Reference:
+        The layout is ours; the permutation has its sources in `Permutation`.
     """
 
     def __init__(self, num_samples: int, num_shards: int, *, num_ranks: int = 1, rank: int = 0, seed: int = 0) -> None:
