@@ -120,4 +120,5 @@ def thumbnails(array: np.ndarray[Any, Any]) -> Tensor | None:
     rows = torch.cat(small)
     rows -= rows.mean(0)
     values, vectors = torch.linalg.eigh((rows.T @ rows).double())
-    return rows @ vectors[:, values.argsort(descending=True)[:_WIDTH]].float()
+    components: Tensor = rows @ vectors[:, values.argsort(descending=True)[:_WIDTH]].float()
+    return components
