@@ -23,6 +23,7 @@ from dynsel._lib.tables import markdown_table
 from dynsel.compare.record import RunRecord, by_selector
 from dynsel.compare.stats import Difference, differences, half_width
 from dynsel.compare.store import Store
+from dynsel.compare.store import differences as differences_of
 from dynsel.compare.summary import Row, summarise
 from dynsel.compare.worth import worths
 
@@ -73,25 +74,32 @@ class Comparison:
 
 
 # ---------------------------------------------------------------- run files
-def of_comparison(folder: Path) -> dict[str, Any]:
-    """What is kept of a folder that `dynsel compare` wrote.
+def of_comparison(folders: Sequence[Path]) -> dict[str, Any]:
+    """What is kept of folders that `dynsel compare` wrote.
 
     Args:
-        folder: Its `--out`.
+        folders: Their `--out`; several are parts of one comparison, of other seeds or selectors.
 
     Raises:
-        FileNotFoundError: If it holds no finished run.
+        FileNotFoundError: If there is no finished run.
+        ValueError: If the folders differ in their settings.
     """
-    store = Store.stored(folder)
-    found = [json.loads(path.read_text()) for path in sorted((folder / "runs").glob("*.json"))]
-    runs = [{key: run[key] for key in KEPT if key in run} for run in found if run.get("settings") == store.hash]
+    stores = [Store.stored(folder) for folder in folders]
+    runs = [run for store in stores for run in _runs(store)]
     if not runs:
-        raise FileNotFoundError(f"{folder} holds no finished run; first finish that comparison")
-    table = folder / "table.md"
+        raise FileNotFoundError(f"{folders[0]} holds no finished run; first finish that comparison")
+    if len({store.hash for store in stores}) > 1:
+        said = differences_of(stores[0].settings, stores[1].settings)
+        raise ValueError(f"folders of one comparison must have the same settings, got {said}")
+    return {"metric": stores[0].settings["metric"], "steps": stores[0].steps, **_with_origins(runs)}
+
+
+def _runs(store: Store) -> list[dict[str, Any]]:
+    found = [json.loads(path.read_text()) for path in sorted((store.folder / "runs").glob("*.json"))]
+    runs = [{key: run[key] for key in KEPT if key in run} for run in found if run.get("settings") == store.hash]
+    table = store.folder / "table.md"
     said = _facts(table.read_text()) if table.exists() else {}
-    for run in runs:
-        run["origin"] = run.get("origin") or said
-    return {"metric": store.settings["metric"], "steps": store.steps, **_with_origins(runs)}
+    return [{**run, "origin": run.get("origin") or said} for run in runs]
 
 
 def of_evaluation(folder: Path) -> dict[str, Any]:
@@ -127,16 +135,17 @@ def _with_origins(runs: list[dict[str, Any]]) -> dict[str, Any]:
     return {"origins": origins, "runs": runs}
 
 
-def add(folder: Path, name: str, setting: str, records: Path) -> Path:
-    """Write what the table needs of a folder of results into a small file.
+def add(folders: Sequence[Path], name: str, setting: str, records: Path) -> Path:
+    """Write what the table needs of a comparison into a small file.
 
     Args:
-        folder: Folder that `dynsel compare` or `dynsel distill evaluate` wrote.
+        folders: Folders that `dynsel compare` wrote, or one of `dynsel distill evaluate`.
         name: Name of the file to write, without its ending.
         setting: Data, network and length, in words.
         records: Folder of these files.
     """
-    kept = of_evaluation(folder) if (folder / "evaluation.json").exists() else of_comparison(folder)
+    evaluated = (folders[0] / "evaluation.json").exists()
+    kept = of_evaluation(folders[0]) if evaluated else of_comparison(folders)
     path = records / f"{name}.json"
     runs = ",\n".join(f"  {json.dumps(run)}" for run in kept.pop("runs"))
     head = json.dumps({"setting": setting, **kept}, indent=1)
@@ -293,7 +302,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--page", type=Path, default=HERE / "RECORDS.md", help="page to write")
     commands = parser.add_subparsers(dest="command")
     adding = commands.add_parser("add", help="take the runs of a folder, then write the page")
-    adding.add_argument("folder", type=Path)
+    adding.add_argument("folder", type=Path, nargs="+", help="several are parts of one comparison, of other seeds")
     adding.add_argument("--name", required=True)
     adding.add_argument("--setting", required=True)
     options = parser.parse_args(words)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import runpy
 import warnings
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from dynsel import DynamicSelection
@@ -61,3 +63,18 @@ def test_the_language_models_recipe_trains_and_is_listened_to(tmp_path: Path) ->
     assert 0 < loss < 8.5  # a byte that nothing is known of has 8 bits
     assert seconds > 0
     assert "cross_entropy" in str(selection.listening)
+
+
+def test_class_shares_of_what_stays_are_told_for_every_rule() -> None:
+    recipe = runpy.run_path(str(ROOT / "cifar10/class_shares.py"))
+    labels = torch.arange(80) % 4
+    features = torch.nn.functional.one_hot(labels).float() + 0.05 * torch.randn(
+        80, 4, generator=torch.Generator().manual_seed(0)
+    )
+    lines = recipe["table"](features, labels, 40, 20, 2).splitlines()[2:]
+    rows = {
+        cells[0]: [float(cell) for cell in cells[1:]] for cells in (re.split(r"\s*\|\s*", line)[1:-1] for line in lines)
+    }
+    assert list(rows) == ["random", "extremes", "magnitude", "boundary", "top", "spread"]
+    assert all(sum(row[:4]) == pytest.approx(100, abs=0.3) for row in rows.values())
+    assert rows["top"][4] > 20 > rows["spread"][4]  # whole classes stay or go; spread keeps a part of each

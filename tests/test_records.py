@@ -38,7 +38,7 @@ def folder_of(path: Path, above: dict[str, tuple[float, ...]] = ABOVE, **fields:
 
 def made(tmp_path: Path, *folders: Path, setting: str = "a setting") -> str:
     for i, folder in enumerate(folders):
-        TOOL["add"](folder, f"file{i}", setting, tmp_path / "records")
+        TOOL["add"]([folder], f"file{i}", setting, tmp_path / "records")
     TOOL["main"](["--records", str(tmp_path / "records"), "--page", str(tmp_path / "page.md")])
     return (tmp_path / "page.md").read_text()
 
@@ -112,10 +112,22 @@ def test_an_evaluation_of_a_distilled_set_is_told_too(tmp_path: Path) -> None:
     assert row(text, "`distilled, convnet`")[1].startswith("50.50")
 
 
+def test_folders_of_other_seeds_are_one_comparison(tmp_path: Path) -> None:
+    first, second = folder_of(tmp_path / "a"), folder_of(tmp_path / "b")
+    for path in (second / "runs").iterdir():
+        run = json.loads(path.read_text())
+        path.write_text(json.dumps({**run, "seed": run["seed"] + 3}))
+    TOOL["add"]([first, second], "both", "a setting", tmp_path / "records")
+    assert row(made(tmp_path), "a setting", "`hybrid`")[5] == "6"
+    Store(tmp_path / "c", {"metric": "val_accuracy", "lr": 1}).begin(100)
+    with pytest.raises(ValueError, match="must have the same settings, got lr: None there, 1 now"):
+        TOOL["add"]([first, tmp_path / "c"], "both", "a setting", tmp_path / "records")
+
+
 def test_a_folder_without_runs_is_refused(tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "a", {})
     with pytest.raises(FileNotFoundError, match="holds no finished run; first finish that comparison"):
-        TOOL["add"](folder, "x", "a setting", tmp_path)
+        TOOL["add"]([folder], "x", "a setting", tmp_path)
 
 
 def test_the_page_is_what_the_files_say(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from dynsel.selectors.ranking import rotation_scores
 
 __all__ = ["GSTDS", "Rule", "keep_by_fiedler"]
 
-Rule = Literal["extremes", "magnitude", "boundary", "top"]
+Rule = Literal["extremes", "magnitude", "boundary", "top", "spread"]
 
 # float32 vectors have noise of 1e-7; entries nearer than this count as equal and go by position.
 _RESOLUTION = 1e-6
@@ -31,12 +31,14 @@ class GSTDS(BatchSelector):
 
     The graph of a batch links its candidates by the cosine similarity of their features, negative ones cut to 0; its
     Fiedler vector is the eigenvector of the second smallest eigenvalue of the Laplacian. All batches of an epoch are
-    solved at once. The paper doesn't say which end stays; there are four rules:
+    solved at once. The paper doesn't say which end stays; there are five rules:
 
     - "extremes": half from each end, both sides of the graph's best cut;
     - "magnitude": the largest absolute values. On a graph without clear clusters these are outliers;
     - "boundary": the smallest absolute values, where the cut runs;
-    - "top": the largest values, with the sign at which the entry of largest magnitude is positive.
+    - "top": the largest values, with the sign at which the entry of largest magnitude is positive;
+    - "spread": every 1/ρ-th along the sorted vector, hence a share of every part of the graph. With features that tell
+      classes apart the others take some classes whole and drop others (`recipes/cifar10/class_shares.py`).
 
     Equal values go by their place in the batch. So do the samples of a batch of identical features, whose graph has no
     structure: what stays is then a matter of the epoch's order, that is of chance. A graph that falls apart is
@@ -168,7 +170,7 @@ def keep_by_fiedler(vectors: Tensor, count: int, rule: Rule) -> Tensor:
     Example:
         >>> v = torch.tensor([[0.7, -0.5, 0.1, -0.1, -0.5]])
         >>> {rule: keep_by_fiedler(v, 2, rule).tolist()[0] for rule in get_args(Rule)}
-        {'extremes': [0, 1], 'magnitude': [0, 1], 'boundary': [2, 3], 'top': [0, 2]}
+        {'extremes': [0, 1], 'magnitude': [0, 1], 'boundary': [2, 3], 'top': [0, 2], 'spread': [1, 2]}
     """
     values = (vectors.double() / _RESOLUTION).round()
     if rule in ("magnitude", "boundary"):
@@ -180,6 +182,9 @@ def keep_by_fiedler(vectors: Tensor, count: int, rule: Rule) -> Tensor:
         taken = torch.zeros_like(values, dtype=torch.bool).scatter_(1, upper, True)
         free = lower[~taken.gather(1, lower)].view(len(lower), -1)
         chosen = torch.cat([upper, free[:, : count // 2]], dim=1)
+    elif rule == "spread":
+        # The middles of `count` equal parts of the order.
+        chosen = order[:, (2 * torch.arange(count) + 1) * order.shape[1] // (2 * count)]
     else:
         chosen = order[:, :count]
     return chosen.sort(dim=1).values

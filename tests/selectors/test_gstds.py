@@ -13,7 +13,7 @@ from dynsel.samplers.batch import keep_in_batches
 from dynsel.selectors import GSTDS, Feedback
 from dynsel.selectors.gstds import keep_by_fiedler
 
-RULES = ["extremes", "magnitude", "boundary", "top"]
+RULES = ["extremes", "magnitude", "boundary", "top", "spread"]
 
 
 def features(count: int, dim: int = 5, seed: int = 0) -> torch.Tensor:
@@ -37,6 +37,8 @@ def by_scipy(x: np.ndarray, keep: int, rule: str) -> list[int]:
     order = sorted(range(len(v)), key=lambda i: v[i])
     if rule == "top":
         return sorted(order[-keep:])
+    if rule == "spread":
+        return sorted(order[::-1][int((i + 0.5) * len(v) / keep)] for i in range(keep))
     if rule == "extremes":
         low = keep // 2
         return sorted(order[:low] + order[low - keep :])
@@ -76,7 +78,13 @@ def test_features_stay_where_they_are(tmp_path):
 # ---------------------------------------------------------------- the rules
 @pytest.mark.parametrize(
     ("rule", "kept"),
-    [("extremes", [0, 2, 3]), ("magnitude", [0, 1, 3]), ("boundary", [1, 2, 4]), ("top", [0, 2, 4])],
+    [
+        ("extremes", [0, 2, 3]),
+        ("magnitude", [0, 1, 3]),
+        ("boundary", [1, 2, 4]),
+        ("top", [0, 2, 4]),
+        ("spread", [0, 3, 4]),
+    ],
 )
 def test_rules_by_hand(rule, kept):
     v = torch.tensor([[0.8, -0.2, 0.1, -0.5, 0.05]])
@@ -84,7 +92,8 @@ def test_rules_by_hand(rule, kept):
 
 
 @pytest.mark.parametrize(
-    ("rule", "kept"), [("extremes", [0, 1]), ("magnitude", [0, 1]), ("boundary", [0, 1]), ("top", [0, 1])]
+    ("rule", "kept"),
+    [("extremes", [0, 1]), ("magnitude", [0, 1]), ("boundary", [0, 1]), ("top", [0, 1]), ("spread", [1, 4])],
 )
 def test_equal_values_go_by_position(rule, kept):
     assert keep_by_fiedler(torch.full((1, 6), 0.4), 2, rule).tolist() == [kept]
@@ -105,7 +114,8 @@ def test_a_rule_keeps_as_many_as_asked(count, data):
 def test_identical_features_go_by_position(rule):
     """A complete graph: every vector that sums to 0 is a Fiedler vector. Ours singles the first sample out."""
     kept = fitted(torch.ones(8, 3), rule=rule).select_batch(torch.arange(8), 3, 0.0).tolist()
-    assert kept == {"extremes": [0, 1, 2], "magnitude": [0, 1, 2], "boundary": [1, 2, 3], "top": [0, 1, 2]}[rule]
+    ends = {"boundary": [1, 2, 3], "spread": [1, 4, 6]}
+    assert kept == ends.get(rule, [0, 1, 2])
 
 
 def test_a_graph_in_two_parts_is_cut_between_them():
@@ -113,6 +123,14 @@ def test_a_graph_in_two_parts_is_cut_between_them():
     x = torch.eye(2).repeat_interleave(4, 0)
     kept = fitted(x).select_batch(torch.arange(8), 4, 0.0).tolist()
     assert kept == [0, 1, 4, 5]
+
+
+def test_spread_keeps_the_shares_of_clusters():
+    """Three clusters of 8, 8 and 16 along a line of directions: half of each stays."""
+    angles = torch.tensor([0.0, 0.7, 1.4]).repeat_interleave(torch.tensor([8, 8, 16]))
+    angles = angles + 0.01 * torch.randn(32, generator=torch.Generator().manual_seed(0))
+    kept = fitted(torch.stack([angles.cos(), angles.sin()], 1), rule="spread").select_batch(torch.arange(32), 16, 0.0)
+    assert [int(((kept >= a) & (kept < b)).sum()) for a, b in ((0, 8), (8, 16), (16, 32))] == [4, 4, 8]
 
 
 @pytest.mark.parametrize("x", [torch.eye(6), torch.zeros(6, 3), torch.eye(2).repeat(3, 1)])
@@ -139,7 +157,9 @@ def test_before_features_are_there_the_least_used_stay():
 
 
 def test_bad_input():
-    with pytest.raises(ValueError, match="`rule` must be 'extremes' or 'magnitude' or 'boundary' or 'top', got 'both'"):
+    with pytest.raises(
+        ValueError, match="`rule` must be 'extremes' or 'magnitude' or 'boundary' or 'top' or 'spread', got 'both'"
+    ):
         GSTDS(rule="both")
     selector = GSTDS()
     selector.bind(5)
