@@ -10,6 +10,9 @@ from dynsel._lib.checks import check_flag, check_integer
 __all__ = ["AlternatingCropFlip", "RandomCropFlip", "crop_flip"]
 
 
+SLOTS = 2**18
+
+
 def _reflect(coordinates: Tensor, size: int) -> Tensor:
     """Fold coordinates in (-size, 2 * size - 1) back into [0, size) the way reflect padding does."""
     return (size - 1) - (size - 1 - coordinates.abs()).abs()
@@ -97,13 +100,13 @@ class RandomCropFlip(nn.Module):
 
 
 class AlternatingCropFlip(nn.Module):
-    """Random crop out of reflect padding, and mirroring in every other epoch.
+    """Random crop out of reflect padding, and mirroring every other time that an image comes up.
 
-    Half of the images begin mirrored, by the parity of the sum of their pixels: no sample has to tell its index, and
-    nothing has to be stored or resumed. The next epoch mirrors the other half, so that two passes see each image
-    both ways, where two independent draws see half of them twice alike. Where an epoch trains on a selection, what
-    is chosen in every other epoch only is always seen the same way. Active in training mode only; the moves are
-    drawn from PyTorch's random state, as by `RandomCropFlip`.
+    Half of the images begin mirrored. Two uses of an image then see it both ways, where two independent draws see half
+    of the images twice alike. An image is known by its pixels, so that no sample has to tell its index, and a selection
+    may take it as often as it likes: a table of 2¹⁸ bits, which is a part of `state_dict`, says whose turn it is (of
+    50,000 images nine in ten have a bit of their own). On several ranks each remembers what it saw itself. Active in
+    training mode only; the moves are drawn from PyTorch's random state, as by `RandomCropFlip`.
 
     Args:
         padding: Pixels the window may move to each side, 0 or more and smaller than the image.
@@ -120,22 +123,43 @@ class AlternatingCropFlip(nn.Module):
         super().__init__()
         self.padding = check_integer("padding", padding, at_least=0)
         self.cutout = check_integer("cutout", cutout, at_least=0)
+        # No buffer: DDP would give every rank the first one's table.
+        self.turns = torch.rand(SLOTS, generator=torch.Generator().manual_seed(0)) < 0.5
 
-    def forward(self, images: Tensor, epoch: int) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         """Augment (B, C, H, W) images of any dtype; in eval mode they pass unchanged.
 
         Args:
             images: (B, C, H, W) images, uint8 or floats in [0, 1].
-            epoch: Number of the epoch, from 0 on.
         """
         if not self.training:
             return images
         top, left = (torch.randint(2 * self.padding + 1, (len(images),), device=images.device) for _ in range(2))
-        unit = 255 if images.is_floating_point() else 1
-        sums = (images * unit).round() if unit > 1 else images
-        mirrored = (sums.flatten(1).sum(1, dtype=torch.int64) + epoch) % 2 == 1
-        moved = crop_flip(images, top, left, mirrored, self.padding)
+        moved = crop_flip(images, top, left, self._mirrored(images), self.padding)
         return self._hide(moved) if self.cutout else moved
+
+    def _mirrored(self, images: Tensor) -> Tensor:
+        """(B,) bool, whose turn it is to be mirrored; the next time it is the other way round."""
+        pixels = (images * 255).round() if images.is_floating_point() else images
+        pixels = pixels.flatten(1).long()
+        weights = torch.arange(1, pixels.shape[1] + 1, device=images.device) * 40_503 % 65_521
+        slots = (pixels * weights).sum(1) % SLOTS
+        self.turns = self.turns.to(images.device)
+        mirrored = self.turns[slots]
+        self.turns[slots] = ~mirrored
+        return mirrored
+
+    def get_extra_state(self) -> Tensor:
+        """The table of turns, as a part of `state_dict`."""
+        return self.turns.clone()
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """What `get_extra_state` gave.
+
+        Args:
+            state: (2¹⁸,) bool.
+        """
+        self.turns = state.clone()
 
     def _hide(self, images: Tensor) -> Tensor:
         height, width = images.shape[2:]

@@ -34,7 +34,7 @@ class FastClassifier(pl.LightningModule):
     of the steps. SGD with Nesterov momentum; biases of batch norm learn `bias_factor` times as fast and decay as
     much less. The learning rate goes straight from 0.2 to 1 over the first 23 % of the steps, then straight to 0.07.
     Every fifth step the weights are replaced by their slow average. Images are moved by up to two pixels and mirrored
-    in every other epoch. In bfloat16 where the processor computes in it.
+    every other time that they come up. In bfloat16 where the processor computes in it.
 
     Logs `train_loss`, `val_loss` (without label smoothing) and `val_accuracy`; after the last step also
     `val_accuracy_flips`, of the mean of the logits of each image and its mirror image. In a test the same by the
@@ -132,7 +132,7 @@ class FastClassifier(pl.LightningModule):
             # A copy that is trained without a Trainer, as a proxy, has no hook before its first batch.
             self.model.whiten.fit(self.normalize(images))
             self._share_first_layer()
-        logits = self(self.augment(images, self.current_epoch))
+        logits = self(self.augment(images))
         loss = F.cross_entropy(logits, targets, label_smoothing=self.label_smoothing)
         if self._trainer is not None:
             self.log("train_loss", loss)

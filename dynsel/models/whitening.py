@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -76,14 +74,14 @@ class Whitening(nn.Module):
         """
         return F.conv2d(images, self.weight, self.bias)
 
-    def get_extra_state(self) -> dict[str, bool]:
+    def get_extra_state(self) -> Tensor:
         """Whether the filters are the data's, as a part of `state_dict`."""
-        return {"ready": self.ready}
+        return torch.tensor(self.ready)
 
-    def set_extra_state(self, state: Any) -> None:
+    def set_extra_state(self, state: Tensor) -> None:
         """What `get_extra_state` gave.
 
         Args:
-            state: A dictionary with "ready".
+            state: One bool.
         """
-        self.ready = bool(state["ready"])
+        self.ready = bool(state)

@@ -139,22 +139,36 @@ def test_wrong_arguments_are_named():
         RandomCropFlip()(torch.zeros(1, 1, 4, 8))
 
 
-def test_two_epochs_see_an_image_both_ways():
+def test_two_uses_see_an_image_both_ways():
     images = torch.randint(0, 256, (64, 3, 8, 8), dtype=torch.uint8)
     augment = AlternatingCropFlip(padding=0)
-    first, second = augment(images, 0), augment(images, 1)
+    first = augment(images)
     mirrored = (first == images.flip(3)).flatten(1).all(1)
     assert 16 < int(mirrored.sum()) < 48
-    assert torch.equal(torch.where(mirrored[:, None, None, None], images, images.flip(3)), second)
-    assert torch.equal(augment(images, 2), first)
-    # Floats in [0, 1] are mirrored like the bytes they come from.
-    assert torch.equal((augment(images / 255, 0) * 255).round().to(torch.uint8), first)
-    assert torch.equal(augment.eval()(images, 0), images)
+    second = torch.where(mirrored[:, None, None, None], images, images.flip(3))
+    # Whenever it comes up, and in whatever order.
+    assert torch.equal(augment(images[::2]), second[::2])
+    saved = augment.state_dict()
+    assert torch.equal(augment(images[:4]), torch.stack([first[0], second[1], first[2], second[3]]))
+    again = AlternatingCropFlip(padding=0)
+    again.load_state_dict(saved)
+    assert torch.equal(again(images[:4]), torch.stack([first[0], second[1], first[2], second[3]]))
+    # Floats in [0, 1] are known by the bytes that they come from.
+    assert torch.equal((AlternatingCropFlip(padding=0)(images / 255) * 255).round().to(torch.uint8), first)
+    assert torch.equal(augment.eval()(images), images)
+
+
+def test_images_seldom_share_a_turn():
+    images = torch.randint(0, 256, (2000, 3, 8, 8), dtype=torch.uint8)
+    augment = AlternatingCropFlip(padding=0)
+    before = augment.turns.clone()
+    augment(images)
+    assert int((before != augment.turns).sum()) > 1950
 
 
 def test_cutout_hides_a_square_of_each_image():
     images = torch.zeros(32, 1, 8, 8, dtype=torch.uint8)
     images[:, :, ::2] = 200
-    hidden = AlternatingCropFlip(padding=0, cutout=3)(images, 0) == 100
+    hidden = AlternatingCropFlip(padding=0, cutout=3)(images) == 100
     assert (hidden.flatten(1).sum(1) == 9).all()
     assert len({tuple(row.nonzero().flatten().tolist()) for row in hidden.flatten(1)}) > 5

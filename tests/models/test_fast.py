@@ -61,7 +61,7 @@ class Noted(pl.Callback):
 
 def test_it_learns_and_tells_mirror_images_under_a_name_of_their_own():
     noted = Noted()
-    run = fit(tiny(), noted, max_epochs=6)
+    run = fit(tiny(lr=0.3, bias_factor=4.0), noted, max_epochs=12)
     assert noted.losses[-1] < noted.losses[0]
     found = {name: float(value) for name, value in run.callback_metrics.items()}
     assert found["val_accuracy"] > 0.9
@@ -111,6 +111,10 @@ def test_a_selection_and_a_proxy_train_with_it():
     run = fit(tiny(widths=(8, 16, 16)), DynamicSelection(proxy, keep_ratio=0.5), max_epochs=2)
     assert proxy.network.model.whiten.ready
     assert run.global_step == 4
+    state = proxy.state_dict()
+    proxy.network.model.whiten.ready = False
+    proxy.load_state_dict(state)
+    assert proxy.network.model.whiten.ready
 
 
 def test_bfloat16_is_asked_of_the_processor(monkeypatch):
