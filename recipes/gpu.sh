@@ -89,8 +89,8 @@ airbench96() {
 
 ncfm-step() {
     local options=(${tiny:+--per_class 20 --steps 1 --rounds 1 --width 8 --images_per_class 4 --real_batch 10})
-    within 150 "$python" recipes/benchmarks/ncfm.py "${options[@]}" 2>&1 | tee "$out/ncfm-step.txt"
-    [ "$tiny" ] || within 300 "$python" recipes/benchmarks/ncfm.py --classes 100 --per_class 500 2>&1 |
+    within "$((limit / 3))" "$python" recipes/benchmarks/ncfm.py "${options[@]}" 2>&1 | tee "$out/ncfm-step.txt"
+    [ "$tiny" ] || within "$((limit / 2))" "$python" recipes/benchmarks/ncfm.py --classes 100 --per_class 500 2>&1 |
         tee -a "$out/ncfm-step.txt"
 }
 
@@ -108,8 +108,8 @@ ncfm() {
         )
         evaluation=(--evaluation.networks "[convnet]" --evaluation.repeats 1 --evaluation.epochs 1)
     fi
-    within 400 "$python" -m dynsel distill fit "${options[@]}" --trainer.max_time 00:00:05:00
-    within 120 "$python" -m dynsel distill evaluate "${options[@]}" "${evaluation[@]}"
+    within "$((limit * 3 / 4))" "$python" -m dynsel distill fit "${options[@]}" --trainer.max_time 00:00:05:00
+    within "$((limit / 4))" "$python" -m dynsel distill evaluate "${options[@]}" "${evaluation[@]}"
     tar -czf "$out/ncfm.tar.gz" -C "$work" --exclude='*.ckpt' ncfm
     "$python" recipes/records.py --records "$out" --page "$out/RECORDS.md" \
         add "$work/ncfm" --name gpu-ncfm --setting "CIFAR-10 distilled to 10 images a class, five minutes"
@@ -120,8 +120,8 @@ taps() {
     if [ "$tiny" ]; then
         epochs=(--samples 64 --batch_size 16 --cycles 1 --architecture small_cnn) choosing=(--n 500 --epochs 2)
     fi
-    within 240 "$python" recipes/benchmarks/efficiency.py "${epochs[@]}" 2>&1 | tee "$out/taps.txt"
-    within 240 "$python" recipes/benchmarks/overhead.py "${choosing[@]}" 2>&1 | tee -a "$out/taps.txt"
+    within "$((limit / 2))" "$python" recipes/benchmarks/efficiency.py "${epochs[@]}" 2>&1 | tee "$out/taps.txt"
+    within "$((limit / 2))" "$python" recipes/benchmarks/overhead.py "${choosing[@]}" 2>&1 | tee -a "$out/taps.txt"
 }
 
 fast() {

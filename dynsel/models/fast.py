@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -199,8 +199,7 @@ class FastClassifier(pl.LightningModule):
             {"params": [first], "lr": self.lr, "weight_decay": self.weight_decay},
         ]
         optimizer = torch.optim.SGD(groups, momentum=self.momentum, nesterov=True)
-        rates: list[Callable[[int], float]] = [self._rate, self._rate, self._first_rate]
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, rates)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, [self._rate, self._rate, self._first_rate])
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def _rate(self, step: int) -> float:

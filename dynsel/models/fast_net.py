@@ -27,12 +27,11 @@ class FastBlock(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, convs: int) -> None:
         super().__init__()
         channels = [in_channels, *[out_channels] * convs]
-        self.convs = nn.ModuleList(
-            nn.Conv2d(channels[i], channels[i + 1], 3, padding=1, bias=False) for i in range(convs)
-        )
+        convolutions = [nn.Conv2d(channels[i], channels[i + 1], 3, padding=1, bias=False) for i in range(convs)]
+        for conv, count in zip(convolutions, channels, strict=False):
+            nn.init.dirac_(conv.weight.data[:count])
+        self.convs = nn.ModuleList(convolutions)
         self.norms = nn.ModuleList(_norm(out_channels) for _ in range(convs))
-        for conv, count in zip(self.convs, channels, strict=False):
-            nn.init.dirac_(conv.weight.data[:count])  # type: ignore[index]
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, out_channels, H // 2, W // 2) of (B, in_channels, H, W).
