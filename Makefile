@@ -37,6 +37,11 @@ test-install: install
 	$(BIN)/python -m pip install --disable-pip-version-check pyright
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest -m long tests/test_install.py
 
+# Fabric, torchrun, FSDP2, accelerate and transformers, in several processes.
+test-engines: install
+	$(BIN)/python -m pip install --disable-pip-version-check --editable '.[dev,engines]'
+	$(BIN)/python -m pytest tests/engines -m 'long or not long'
+
 # The same tests on the oldest supported releases, in an environment of their own.
 test-oldest: .venv-oldest/.installed
 	.venv-oldest/bin/python -m pytest

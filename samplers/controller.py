@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 
 from dynsel._lib.checks import check_flag, check_seed
 from dynsel.features.capture import CapturedFeatures
+from dynsel.samplers.accelerated import AcceleratedFeed
 from dynsel.samplers.arrivals import Arrivals
 from dynsel.samplers.choosing import Chooser
 from dynsel.samplers.driver import Driver, PlainDriver
@@ -270,6 +271,7 @@ class SelectionController:
         num_replicas: int | None = None,
         rank: int | None = None,
         shuffle: bool | None = None,
+        accelerator: Any = None,
     ) -> Any:
         """A copy of `loader` that feeds the selection of each epoch; the loader itself stays as it is.
 
@@ -278,12 +280,14 @@ class SelectionController:
             num_replicas: Number of processes that share the samples; default: those of torch.distributed.
             rank: Number of this rank, from 0; None asks torch.distributed.
             shuffle: Whether several processes permute; default: if the loader shuffles.
+            accelerator: The `accelerate.Accelerator` of the training, whose own loaders this one then takes after.
 
         Raises:
             TypeError: If the samples can't be selected by index.
             ValueError: If features or labels don't fit the data set.
         """
         self.flush()
+        accelerated = None if accelerator is None else AcceleratedFeed(accelerator, self.epochs.begin_next)
         before = self.phase
         world = num_ranks() if num_replicas is None else num_replicas
         place = this_rank() if rank is None and world > 1 else rank or 0
@@ -292,7 +296,7 @@ class SelectionController:
         )
         self.chooser.sizes.lay_out(sampler)
         self.epochs.follow(sampler, self.seed)
-        wrapped = wrap_loader(loader, sampler, self.epochs)
+        wrapped = wrap_loader(loader, sampler, self.epochs, accelerated)
         self.chooser.bind(sampler)
         # Nobody asks what a row is of where nothing is told of single samples.
         if self.epochs.wants or self.capture is not None or self.cuts_batches:

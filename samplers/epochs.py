@@ -246,6 +246,20 @@ class Epochs:
                 return
         self.driver.epoch_decided()
 
+    def begin_next(self) -> None:
+        """Begin the epoch that whoever loops over the loader without a word about epochs must mean.
+
+        It is the one at hand if none of its batches was fetched since it was decided or resumed and there is one left,
+        else the next.
+        """
+        if self.epoch < 0:
+            self.ensure(0)
+            return
+        sampler = self.sampler
+        is_begun = sampler.stage.phase in (Phase.RUNNING, Phase.ENDED)
+        is_over = is_begun or sampler.first_batch >= sampler.num_batches()
+        self.ensure(self.epoch + is_over)
+
     def _start(self, epoch: int) -> None:
         with self.books.preparing():
             counted = self.feedback.counted

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch.utils.data import BatchSampler, DataLoader
 
+from dynsel.samplers.accelerated import AcceleratedFeed
 from dynsel.samplers.rng import get_rng_state, set_rng_state
 from dynsel.samplers.selection_sampler import SelectionSampler
+from dynsel.samplers.stage import Phase
 
 if TYPE_CHECKING:
     _Base = DataLoader[Any]
@@ -64,6 +66,13 @@ class SelectedBatches(BatchSampler):
         before, self._before_order = self._before_order, None
         if before is not None:
             before()
+        phase = self.sampler.stage.phase
+        if phase.selects and phase is not Phase.RUNNING:
+            raise RuntimeError(
+                "the batches of a selected loader were asked for without the loader: something has made another "
+                "DataLoader of its parts (accelerate's `skip_first_batches` does), and nothing of the selection would "
+                "be counted. Loop over the loader that `wrap` returned; resumed, it begins where it stopped by itself"
+            )
         yield from self.sampler.batches()
 
     def __len__(self) -> int:
@@ -118,9 +127,15 @@ class SelectedLoader(_Base):
 
     original: DataLoader[Any]
 
-    def _adopt(self, original: DataLoader[Any], sampler: SelectionSampler, follower: Follower | None) -> None:
+    def _adopt(
+        self,
+        original: DataLoader[Any],
+        sampler: SelectionSampler,
+        follower: Follower | None,
+        accelerated: AcceleratedFeed | None,
+    ) -> None:
         self.__dict__.update(original.__dict__)
-        self.original, self._follower = original, follower
+        self.original, self._follower, self._accelerated = original, follower, accelerated
         self._resume_rng: dict[str, Any] | None = None
         self._keep_rng = False
         self._lists = original.batch_sampler is None and sampler.batched
@@ -139,7 +154,35 @@ class SelectedLoader(_Base):
         return self._batches if self._lists else super()._index_sampler
 
     def __iter__(self) -> Any:
-        return _LazyIterator(self)
+        batches, sampler = _LazyIterator(self), self.sampler
+        assert isinstance(sampler, SelectionSampler)
+        return batches if self._accelerated is None else self._accelerated.feed(batches, sampler)
+
+    # accelerate asks it of every loader that it is to prepare, which it would rebuild without the selection.
+    @property
+    def _is_accelerate_prepared(self) -> bool:
+        if self._accelerated is None:
+            raise TypeError(
+                "accelerate would rebuild this loader, and nothing of the selection would be counted: wrap it with "
+                "`selection.wrap(loader, accelerator=accelerator)`; `accelerator.prepare` then leaves it as it is"
+            )
+        return True
+
+    @_is_accelerate_prepared.setter
+    def _is_accelerate_prepared(self, prepared: bool) -> None:
+        return
+
+    def set_epoch(self, epoch: int) -> None:
+        """Begin an epoch by its number; Lightning, Fabric and accelerate do it by themselves.
+
+        Args:
+            epoch: Number of the epoch, from 0.
+        """
+        own = getattr(super(), "set_epoch", None)
+        if own is not None:
+            own(epoch)
+        sampler: Any = self.sampler
+        sampler.set_epoch(epoch)
 
     def resume(self, rng: dict[str, Any]) -> None:
         """Continue with a global random state once an interrupted epoch's iterator stands.
@@ -255,7 +298,12 @@ class SelectedLoader(_Base):
         return
 
 
-def wrap_loader(loader: DataLoader[Any], sampler: SelectionSampler, follower: Follower | None = None) -> Any:
+def wrap_loader(
+    loader: DataLoader[Any],
+    sampler: SelectionSampler,
+    follower: Follower | None = None,
+    accelerated: AcceleratedFeed | None = None,
+) -> Any:
     """A copy of `loader` that feeds from `sampler`; the loader itself stays as it is.
 
     The copy keeps class, workers, collate function and attributes. It is no new DataLoader, for a subclass may
@@ -265,9 +313,10 @@ def wrap_loader(loader: DataLoader[Any], sampler: SelectionSampler, follower: Fo
         loader: The user's own loader.
         sampler: Sampler that `sampler_for` made for this loader.
         follower: Told when batches are fetched and waited for.
+        accelerated: Hands the batches on as accelerate's loaders do; None = as they are.
     """
     original = getattr(loader, "original", loader)
     kind = type(type(original).__name__, (SelectedLoader, type(original)), {})
     copy: Any = object.__new__(kind)
-    copy._adopt(original, sampler, follower)
+    copy._adopt(original, sampler, follower, accelerated)
     return copy

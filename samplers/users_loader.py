@@ -167,6 +167,11 @@ def _check_selectable(loader: Any) -> None:
             f"selection needs a torch DataLoader, got {type(loader).__name__}; put the samples into a data set and "
             "that into a DataLoader, or leave this loader out of the selection"
         )
+    if getattr(loader, "_is_accelerate_prepared", False):
+        raise TypeError(
+            "this loader was prepared by accelerate, which takes its own way through the data: give the selection the "
+            "loader that you gave accelerate, `selection.wrap(loader, accelerator=accelerator)`"
+        )
     dataset = loader.dataset
     if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
         readable = hasattr(dataset, "__len__") and hasattr(type(dataset), "__getitem__")

@@ -13,20 +13,28 @@ import pytest
 MODULE = "my_package"
 
 
-def python_blocks(page: Path) -> list[str]:
-    """The fenced Python blocks of a page, each led by as many empty lines as stand above it: errors name its line."""
-    text = page.read_text()
-    found = re.finditer(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+def python_blocks(page: Path, needs: str = "") -> list[str]:
+    """The fenced Python blocks of a page, each led by as many empty lines as stand above it: errors name its line.
+
+    Args:
+        page: A Markdown file.
+        needs: What stands after "python" where a block begins: a library without which it doesn't run.
+    """
+    text, kind = page.read_text(), f"python {needs}".strip()
+    found = re.finditer(rf"^```{kind}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     return ["\n" * text[: block.start(1)].count("\n") + block[1] for block in found]
 
 
-def run_snippets(page: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, **names: Any) -> dict[str, Any]:
+def run_snippets(
+    page: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, *, needs: str = "", **names: Any
+) -> dict[str, Any]:
     """Run all blocks in turn in one namespace, as if they were one file `my_package.py`.
 
     Args:
         page: A Markdown file.
         folder: Working folder, where files go.
         monkeypatch: Of the test.
+        needs: See `python_blocks`.
         **names: What the page takes for given.
 
     Returns:
@@ -36,6 +44,6 @@ def run_snippets(page: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, **na
     module = ModuleType(MODULE)
     monkeypatch.setitem(sys.modules, MODULE, module)
     vars(module).update(names)
-    for block in python_blocks(page):
+    for block in python_blocks(page, needs):
         exec(compile(block, str(page), "exec"), vars(module))
     return vars(module)

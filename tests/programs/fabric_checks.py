@@ -1,4 +1,4 @@
-"""Training loops without a Trainer, by hand and by Fabric; what test_fabric_and_plain.py looks at."""
+"""Loops by hand and by Fabric; what engines/test_fabric.py and samplers/test_controller.py look at."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The same selection in a loop written by hand and under Fabric, on one process and on two."""
+"""A selection in a loop written by hand; what two processes share out by themselves."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from programs import fabric_checks
 from programs.fabric_checks import SIZES, Run, controller
-from programs.ranks import interleave, launch
 from support import BATCHES, Indexed, same_weights, train_loader
 from torch.utils.data import DataLoader, DistributedSampler, TensorDataset, WeightedRandomSampler
 
@@ -196,57 +194,6 @@ def test_by_hand_the_loss_is_enough_for_the_default():
 def test_a_controller_without_a_loader_says_so():
     with pytest.raises(RuntimeError, match="no loader yet"):
         SelectionController("random", keep_ratio=0.5).set_epoch(0)
-
-
-# ---------------------------------------------------------------- Fabric, one process
-def test_fabric_sets_the_epoch_by_itself():
-    result = fabric_checks.without_set_epoch(None)
-    assert [len(epoch) for epoch in result["seen"]] == BATCHES
-    assert result["known"] == result["seen"]
-    assert result["usage"] == used(result["seen"])
-    assert result["epochs"] == [0, 1, 2, 3]
-
-
-def test_fabric_resumes_by_an_explicit_epoch(tmp_path):
-    # Fabric's own counter starts at 0 again, and `set_epoch` wins over it.
-    assert fabric_checks.resume_sweep(tmp_path) == [str(5 + 4 + 10)]
-
-
-@pytest.mark.parametrize("shuffle", [True, False])
-def test_fabric_keep_ratio_1_equals_plain(shuffle):
-    plain, whole, same = fabric_checks.full_equals_plain(None)[f"shuffle={shuffle}"]
-    assert whole == plain
-    assert same
-
-
-# ---------------------------------------------------------------- Fabric, two processes
-@pytest.fixture(scope="module")
-def two(tmp_path_factory: Any) -> Any:
-    return launch("fabric_checks", tmp_path_factory.mktemp("fabric"), 2)[2]
-
-
-def test_fabric_on_two_processes(two):
-    ranks = [rank["without_set_epoch"] for rank in two]
-    assert [rank["sampler"] for rank in ranks] == ["SelectionSampler"] * 2
-    assert [rank["known"] for rank in ranks] == [rank["seen"] for rank in ranks]
-    for epoch, size in enumerate(SIZES):
-        order = ranks[0]["orders"][epoch]
-        assert len(set(order)) == size
-        assert interleave([rank["seen"][epoch] for rank in ranks]) == order
-    usage = [sum(pair) for pair in zip(*(used(rank["seen"]) for rank in ranks), strict=True)]
-    assert [rank["usage"] for rank in ranks] == [usage, usage]
-
-
-@pytest.mark.parametrize("shuffle", [True, False])
-def test_fabric_keep_ratio_1_equals_plain_on_two_processes(two, shuffle):
-    for rank in two:
-        plain, whole, same = rank["full_equals_plain"][f"shuffle={shuffle}"]
-        assert whole == plain
-        assert same
-
-
-def test_fabric_resumes_on_two_processes(two):
-    assert [rank["resume_sweep"] for rank in two] == [[str(3 + 2 + 5)]] * 2
 
 
 # ---------------------------------------------------------------- several processes, the loader's own sampler
