@@ -18,6 +18,7 @@ from dynsel.callbacks.flops import FlopCounter
 from dynsel.callbacks.lightning_driver import LightningDriver
 from dynsel.callbacks.lightning_names import Callback
 from dynsel.callbacks.listening import Heard, Listener
+from dynsel.callbacks.shard_checkpoints import folder_of, keep_beside_checkpoints
 from dynsel.callbacks.showing import is_monitored, log_epoch, say_what_labels_look_like, show_metrics
 from dynsel.callbacks.steps import say_what_becomes_of_steps
 from dynsel.callbacks.train_batches import change_train_batches, moves_batches
@@ -75,6 +76,9 @@ class DynamicSelection(Callback):
             default: if the selector goes by logits anyway, as the default one does.
         exclude: Samples to leave out of training: data set indices, or a file that names them, as the `suspects.csv`
             of `dynsel findings`.
+        sharded: Let each rank know its own samples only, for data sets of a hundred million samples and more: see
+            docs/scale.md. A number is that of the shards, which the number of ranks must always divide; default: the
+            least multiple of it that is at least 64.
 
     Raises:
         ValueError: If `keep_ratio` or `budget` leaves (0, 1], `seed` is below 0, or `features` is a text but no name or
@@ -104,6 +108,7 @@ class DynamicSelection(Callback):
         log_images_every: int = 0,
         findings: bool | None = None,
         exclude: Any = None,
+        sharded: bool | int = False,
     ) -> None:
         self.controller = SelectionController(
             selector,
@@ -115,6 +120,7 @@ class DynamicSelection(Callback):
             indices=indices,
             findings=findings,
             exclude=exclude,
+            sharded=sharded,
         )
         self._is_only_loader = True
         self.count_flops = check_flag("count_flops", count_flops)
@@ -126,6 +132,8 @@ class DynamicSelection(Callback):
         self.prog_bar = check_flag("prog_bar", prog_bar)
         why = "it is a number of epochs, 0 = never"
         self.log_images_every = check_integer("log_images_every", log_images_every, at_least=0, why=why)
+        if self.log_images_every and self.controller.sharding.on:
+            raise ValueError("`log_images_every` shows the samples used most of all, which with `sharded` nobody knows")
         self._told_of_gradients = False
         self._score, self._loader_key = per_sample_loss, loader
         self._heard = Heard()
@@ -137,10 +145,11 @@ class DynamicSelection(Callback):
         self._driver: LightningDriver | None = None
         self._listener: Listener | None = None
         self._undo_cut: Callable[[], None] | None = None
+        self._undo_shards: Callable[[], None] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         # A copy listens to nobody and has changed no Trainer.
-        absent = ("_trainer", "_driver", "_listener", "_undo_cut")
+        absent = ("_trainer", "_driver", "_listener", "_undo_cut", "_undo_shards")
         return {**vars(self), **dict.fromkeys(absent)}
 
     # ---------------------------------------------------------------- for the user
@@ -246,6 +255,8 @@ class DynamicSelection(Callback):
         self.controller.attach(driver)
         driver.install(self._select_from, self._plan)
         vars(trainer)["selection"] = self
+        if self.controller.sharding.on:
+            self._undo_shards = keep_beside_checkpoints(trainer, self.controller)
         if isinstance(self.selector, Proxy):
             self.selector.follow(pl_module)
         if self.controller.cuts_batches or self.controller.arrivals.where is not None:
@@ -270,8 +281,9 @@ class DynamicSelection(Callback):
         self.flops.close()
         if vars(trainer).get("selection") is self:
             del vars(trainer)["selection"]
-        if self._undo_cut is not None:
-            self._undo_cut()
+        for undo in (self._undo_cut, self._undo_shards):
+            if undo is not None:
+                undo()
         if self._driver is not None:
             self._driver.uninstall()
         self._be_idle()
@@ -429,7 +441,9 @@ class DynamicSelection(Callback):
         Raises:
             ValueError: If it is of another selector or another version, where a loader is there already.
         """
-        self.controller.load_state_dict(state_dict)
+        path = None if self._trainer is None else self._trainer.ckpt_path
+        shards = folder_of(path) if path and self.controller.sharding.on else None
+        self.controller.load_state_dict(state_dict, shards)
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]

@@ -14,7 +14,6 @@ from torch.utils.data import Subset
 from dynsel.samplers.controller import SelectionController
 from dynsel.samplers.epoch_record import EpochRecord
 from dynsel.samplers.findings import suspects_in_words
-from dynsel.usage import coverage, gini
 
 __all__ = ["is_monitored", "log_epoch", "log_images", "say_what_labels_look_like", "show_metrics"]
 
@@ -41,14 +40,14 @@ def show_metrics(trainer: pl.Trainer, controller: SelectionController, *, prog_b
         controller: What decides the selections, all that was trained on counted.
         prog_bar: Whether the progress bar shows keep ratio and coverage, as "keep" and "seen".
     """
-    books, usage = controller.books, controller.selector.usage
+    books, usage, population = controller.books, controller.selector.usage, controller.selector.population
     record = books.record or (books.history[-1] if books.history else None)
     if record is None:
         return
     numbers = {
         "keep_ratio": record.keep_ratio,
-        "coverage": coverage(usage),
-        "usage_gini": gini(usage),
+        "coverage": population.coverage(usage),
+        "usage_gini": population.gini(usage),
         "samples_trained": books.samples_trained,
     }
     # float64: more than 16 million samples are no whole number in float32.

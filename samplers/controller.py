@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,10 +19,8 @@ from dynsel._lib.checks import check_flag, check_seed
 from dynsel.features.capture import CapturedFeatures
 from dynsel.samplers.accelerated import AcceleratedFeed
 from dynsel.samplers.arrivals import Arrivals
-from dynsel.samplers.choosing import Chooser
 from dynsel.samplers.driver import Driver, PlainDriver
 from dynsel.samplers.epoch_record import Books, EpochRecord
-from dynsel.samplers.epochs import Epochs
 from dynsel.samplers.feedback import EpochFeedback
 from dynsel.samplers.findings import Evidence, Findings
 from dynsel.samplers.frame import as_frame, sample_columns
@@ -30,10 +29,10 @@ from dynsel.samplers.planning import knobs
 from dynsel.samplers.portrait import figure_of, html_text, one_line
 from dynsel.samplers.ranks import num_ranks, this_rank
 from dynsel.samplers.selection_sampler import SelectionSampler
+from dynsel.samplers.sharding import Sharding
 from dynsel.samplers.sizes import Sizes
 from dynsel.samplers.sources import Sources
 from dynsel.samplers.stage import Phase
-from dynsel.samplers.users_loader import sampler_for
 from dynsel.schedules import Schedule
 from dynsel.selectors import CandidateSelector, Hybrid, Selector, selector_class
 from dynsel.selectors.verdicts import VERDICTS
@@ -70,6 +69,8 @@ class SelectionController:
             if the selector goes by logits anyway.
         exclude: Samples to leave out of training: data set indices, or a file that names them, as the one that
             `dynsel findings` writes (see `dynsel.samplers.findings.kept_indices`).
+        sharded: Let each process know its own samples only, for data sets of a hundred million samples and more
+            (docs/scale.md); a number is that of the shards, which the number of processes must always divide.
 
     Attributes:
         selector: Selector that decides.
@@ -81,6 +82,7 @@ class SelectionController:
         chooser: How samples are chosen.
         epochs: What begins and ends epochs.
         arrivals: Which samples a batch holds.
+        sharding: Whether each process knows its own samples only.
 
     Raises:
         TypeError: If `selector` is no selector, `features` or `labels` can't be any, or a number is none.
@@ -114,6 +116,7 @@ class SelectionController:
         indices: str | int | Callable[[Any], Any] | None = None,
         findings: bool | None = None,
         exclude: Any = None,
+        sharded: bool | int = False,
     ) -> None:
         if isinstance(selector, str):
             selector = selector_class(selector)()
@@ -126,11 +129,12 @@ class SelectionController:
         self.books = Books(scores_batches=self.cuts_batches)
         self.sources = Sources(self.selector, features, labels, self.books)
         sizes = Sizes(self.selector, self.keep_ratio, self.budget)
-        self.chooser = Chooser(self.selector, sizes, self.sources, self.books)
+        self.sharding = Sharding(sharded, self.selector, findings=findings, exclude=exclude)
+        self.chooser = self.sharding.chooser(self.selector, sizes, self.sources, self.books)
         asks = (
             bool(self.selector.wants & {"value", *VERDICTS}) if findings is None else check_flag("findings", findings)
         )
-        self.epochs = Epochs(self.chooser, driver, Evidence() if asks else None)
+        self.epochs = self.sharding.epochs(self.chooser, driver, Evidence() if asks else None)
         self.exclude = exclude
         self.arrivals = Arrivals(indices)
 
@@ -207,6 +211,7 @@ class SelectionController:
         Raises:
             RuntimeError: If no loader was wrapped yet.
         """
+        self.sharding.check_whole("to_frame")
         self.flush()
         sampler = self.sampler
         return as_frame(sample_columns(self.selector, sampler.dataset, sampler.whole.pool, labels=self.sources.labels))
@@ -238,6 +243,7 @@ class SelectionController:
         Raises:
             RuntimeError: If no loader was wrapped yet.
         """
+        self.sharding.check_whole("plot")
         self.flush()
         return figure_of(self)
 
@@ -291,8 +297,8 @@ class SelectionController:
         before = self.phase
         world = num_ranks() if num_replicas is None else num_replicas
         place = this_rank() if rank is None and world > 1 else rank or 0
-        sampler = sampler_for(
-            loader, num_replicas=world, rank=place, shuffle=shuffle, shared=num_ranks() > 1, exclude=self.exclude
+        sampler = self.sharding.sampler(
+            loader, self.epochs, num_replicas=world, rank=place, shuffle=shuffle, exclude=self.exclude
         )
         self.chooser.sizes.lay_out(sampler)
         self.epochs.follow(sampler, self.seed)
@@ -439,6 +445,7 @@ class SelectionController:
             value = per_sample_loss
         told = {"per_sample_loss": per_sample_loss, "value": value, "features": features, **(verdicts or {})}
         self.feedback.hear(batch_idx, self.epochs.wants, told, batch_loss)
+        self.epochs.told(batch_idx)
         if features is not None and self.capture is not None:
             # A copy: what ranks send each other of a view is the whole epoch's order.
             self.capture.put(self.feedback.positions(batch_idx).clone(), features)
@@ -468,16 +475,31 @@ class SelectionController:
         """Everything needed to continue exactly; loads with `weights_only=True`. To be called on every rank."""
         return self.epochs.state_dict()
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def write_shards(self, folder: str | Path) -> None:
+        """Write what of a sharded selection `state_dict`, asked for just before, doesn't hold. On every rank.
+
+        Args:
+            folder: A file for each shard is made in it; it goes with the file that has the state.
+
+        Raises:
+            RuntimeError: If `state_dict` wasn't called before, or a disk is full.
+            TypeError: If the selection isn't sharded.
+        """
+        self.sharding.epochs_of(self.epochs).write(Path(folder))
+
+    def load_state_dict(self, state: dict[str, Any], shards: str | Path | None = None) -> None:
         """Continue from a checkpoint; takes effect when a loader is wrapped, if that is still to come.
 
         Another keep ratio, batch size or number of ranks than before is fine.
 
         Args:
             state: What `state_dict` gave.
+            shards: The folder that `write_shards` wrote, if the selection is sharded; else None.
 
         Raises:
             ValueError: If it is of another selector, of one with other arguments, of another data set, or of another
                 version of dynsel.
         """
+        if shards is not None:
+            self.sharding.epochs_of(self.epochs).folder = Path(shards)
         self.epochs.load_state_dict(state)

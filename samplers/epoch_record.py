@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from dynsel._lib.checks import check_keys
-from dynsel.usage import coverage, gini
+from dynsel.selectors.population import Population
 
 __all__ = ["Books", "EpochRecord"]
 
@@ -122,11 +122,12 @@ class Books:
             )
         self._preparing = self._fitting = 0.0
 
-    def close(self, usage: Tensor) -> EpochRecord:
+    def close(self, usage: Tensor, population: Population) -> EpochRecord:
         """End the record of the current epoch.
 
         Args:
             usage: (N,) uses of each sample so far.
+            population: Makes coverage and Gini coefficient of them.
 
         Returns:
             That record.
@@ -137,8 +138,8 @@ class Books:
         self.history.append(
             replace(
                 record,
-                coverage=coverage(usage),
-                usage_gini=gini(usage),
+                coverage=population.coverage(usage),
+                usage_gini=population.gini(usage),
                 samples_trained=self.samples_trained,
                 samples_scored=self.samples_scored,
                 flops=flops,

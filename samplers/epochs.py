@@ -6,7 +6,7 @@ import math
 import warnings
 import weakref
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from torch.utils.data import DataLoader
 
@@ -24,8 +24,9 @@ from dynsel.selection import class_balance
 
 __all__ = ["Epochs", "Round"]
 
-# Keys of the selection's state.
+# Keys of the selection's state; with shards there is one more.
 _STATE = ("epoch", "selector", "sampler", "books", "sources", "rng", "round", "rest")
+_SHARDS = "shards"
 
 
 def _nothing() -> None:
@@ -71,7 +72,10 @@ class Epochs:
         driver: Whoever trains.
         round: The selection at hand.
         evidence: What training says of the labels; None = it isn't asked.
+        in_shards: Whether every rank knows its own samples only.
     """
+
+    in_shards: ClassVar[bool] = False
 
     def __init__(self, chooser: Chooser, driver: Driver, evidence: Evidence | None = None) -> None:
         self.chooser, self.selector, self.books = chooser, chooser.selector, chooser.books
@@ -170,7 +174,7 @@ class Epochs:
             self.finish()
         self._sampler = sampler
         counted = 0 if self._feedback is None else self._feedback.counted
-        self._feedback = EpochFeedback(sampler)
+        self._feedback = self._feedback_of(sampler)
         if not is_same or previous is None:
             if is_exchanged and previous is not None:
                 _warn_of_exchange(previous, sampler)
@@ -194,12 +198,18 @@ class Epochs:
             # The order's seed must be the same on every rank, whatever each was seeded with.
             seed = decide_once(lambda: sampler.whole.seed if seed is None else seed)
             sampler.whole.reseed(seed)
-            self.chooser.sources.bind(sampler.dataset, sampler.whole.pool, seed)
+            self._bind_sources(sampler, seed)
             if self.evidence is not None:
                 self.evidence.bind(self.selector.num_samples)
         if self._state_to_load is not None:
             state, self._state_to_load = self._state_to_load, None
             self._load(state)
+
+    def _feedback_of(self, sampler: SelectionSampler) -> EpochFeedback:
+        return EpochFeedback(sampler)
+
+    def _bind_sources(self, sampler: SelectionSampler, seed: int) -> None:
+        self.chooser.sources.bind(sampler.dataset, sampler.whole.pool, seed)
 
     def feed(self, loader: DataLoader[Any], before: Phase) -> None:
         """Feed through this loader, which has the sampler.
@@ -291,7 +301,7 @@ class Epochs:
         """
         self.flush()
         if self.books.record is not None:
-            return self.books.close(self.selector.usage)
+            return self.books.close(self.selector.usage, self.selector.population)
         return self.books.history[-1] if self.books.history else None
 
     @property
@@ -312,6 +322,13 @@ class Epochs:
             self.selector.observe(feedback.only(self.selector.wants))
         if self.chooser.sources.capture is not None:
             self.chooser.sources.capture.merge(gather)
+
+    def told(self, batch_idx: int) -> None:
+        """A batch of the epoch was told of; what was told is handed on by `flush`.
+
+        Args:
+            batch_idx: Its number.
+        """
 
     # ---------------------------------------------------------------- what the loader tells
     def _told_epoch(self, epoch: int) -> None:
@@ -357,10 +374,13 @@ class Epochs:
         if self._sampler is None or self.epoch < 0:
             return {}
         self.flush()
+        return self._state_of(self.selector.state_dict())
+
+    def _state_of(self, selector: dict[str, Any]) -> dict[str, Any]:
         return {
             "epoch": self.epoch,
-            "selector": self.selector.state_dict(),
-            "sampler": self._sampler.state_dict(self.feedback.counted),
+            "selector": selector,
+            "sampler": self.sampler.state_dict(self.feedback.counted),
             "books": self.books.state_dict(),
             "sources": self.chooser.sources.state_dict(),
             "rng": self._rng.state_dict(self._loader()),
@@ -381,13 +401,20 @@ class Epochs:
         """
         if not state:
             return
+        if (_SHARDS in state) != self.in_shards:
+            raise ValueError(
+                "the state is of a sharded selection: resume with `sharded=True`"
+                if _SHARDS in state
+                else "the state is of a selection without shards: resume without `sharded`"
+            )
         if self._loader() is None:
             self._state_to_load = state
         else:
             self._load(state)
 
     def _load(self, state: dict[str, Any]) -> None:
-        check_keys("the selection", state, _STATE, optional=("evidence",))
+        keys = (*_STATE, _SHARDS) if self.in_shards else _STATE
+        check_keys("the selection", state, keys, optional=("evidence",))
         try:
             check_integer("epoch", state["epoch"], at_least=0)
             self._take(state)

@@ -37,7 +37,7 @@ def facts(controller: SelectionController) -> dict[str, str]:
     said |= {key: repr(value) for key, value in _arguments(controller).items()}
     said |= {"needs": ", ".join(controller.selector.needs) or "nothing but the number of samples"}
     if controller.is_bound and controller.selector.num_samples:
-        said |= {"samples": f"{controller.selector.num_samples:,}"}
+        said |= {"samples": f"{controller.sampler.num_total:,}"}
     if controller.history:
         record = controller.history[-1]
         said |= {
@@ -62,7 +62,7 @@ def html_text(controller: SelectionController, name: str) -> str:
         for key, value in facts(controller).items()
     )
     table = f"<table><caption>{html.escape(name)}</caption><tbody>{rows}</tbody></table>"
-    if not controller.history:
+    if not controller.history or controller.epochs.in_shards:
         return table
     stream = io.BytesIO()
     controller.plot().savefig(stream, format="png", dpi=80)
@@ -95,9 +95,9 @@ def _arguments(controller: SelectionController) -> dict[str, Any]:
 
 
 def _progress(controller: SelectionController) -> list[str]:
-    count = controller.selector.num_samples if controller.is_bound else 0
-    if not count:
+    if not controller.is_bound or not controller.selector.num_samples:
         return []
+    count = controller.sampler.num_total
     if not controller.history:
         return [f"{count:,} samples"]
     record = controller.history[-1]

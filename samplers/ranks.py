@@ -6,11 +6,12 @@ import pickle
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-__all__ = ["decide_once", "gather", "gather_rows", "num_ranks", "this_rank"]
+__all__ = ["Reduction", "decide_once", "gather", "gather_rows", "num_ranks", "this_rank", "together"]
 
 T = TypeVar("T")
 
@@ -99,6 +100,54 @@ def gather_rows(rows: Tensor) -> list[Tensor]:
     everyone = [torch.empty_like(padded) for _ in counts]
     dist.all_gather(everyone, padded)
     return [theirs[:count].cpu() for theirs, count in zip(everyone, counts, strict=True)]
+
+
+def together(work: Callable[[], T]) -> T:
+    """Call `work` on every rank; if it fails on one, every rank raises, for the others would wait for ever.
+
+    Raises:
+        RuntimeError: If it failed on other ranks only; says what happened there.
+    """
+    try:
+        result, mine = work(), None
+    except Exception as error:
+        mine = error
+    told = gather(None if mine is None else f"{type(mine).__name__}: {mine}")
+    if mine is not None:
+        raise mine
+    others = [f"rank {rank}: {text}" for rank, text in enumerate(told) if text is not None]
+    if others:
+        raise RuntimeError("; ".join(others))
+    return result
+
+
+class Reduction:
+    """Sums and maxima over all ranks, of arrays that stay small.
+
+    Attributes:
+        bytes: What this rank has put in so far.
+        calls: How often.
+    """
+
+    def __init__(self) -> None:
+        self.bytes = self.calls = 0
+
+    def sum(self, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Sum over the ranks of (n,) int64 or float64; every rank must call it."""
+        return self._reduced(values, dist.ReduceOp.SUM)
+
+    def max(self, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Largest over the ranks of (n,) int64 or float64; every rank must call it."""
+        return self._reduced(values, dist.ReduceOp.MAX)
+
+    def _reduced(self, values: np.ndarray[Any, Any], operation: Any) -> np.ndarray[Any, Any]:
+        self.bytes, self.calls = self.bytes + values.nbytes, self.calls + 1
+        if num_ranks() == 1:
+            return values
+        travelling = torch.from_numpy(values.copy()).to(_travelling_device())
+        dist.all_reduce(travelling, operation)
+        reduced: np.ndarray[Any, Any] = travelling.cpu().numpy()
+        return reduced
 
 
 def _travelling_device() -> torch.device:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from dynsel.samplers.epoch_record import Books, EpochRecord
+from dynsel.selectors.population import Population
 
 
 def test_an_epoch_of_two_rounds_has_means():
@@ -19,7 +20,7 @@ def test_an_epoch_of_two_rounds_has_means():
     books.add_scored(10, 2.0)
     books.add_waiting(0.5)
     books.add_waiting(0.25)
-    record = books.close(torch.tensor([0, 2, 1, 1]))
+    record = books.close(torch.tensor([0, 2, 1, 1]), Population())
     assert (record.epoch, record.rounds, record.samples_trained, record.samples_scored) == (3, 3, 30, 10)
     assert record.keep_ratio == pytest.approx(0.5)
     assert record.class_balance == pytest.approx(0.8)
@@ -36,7 +37,7 @@ def test_time_before_an_epoch_goes_into_its_record():
         pass
     books.open(0, 1.0, math.nan)
     assert 0 < books.record.fit_seconds <= books.record.selection_seconds
-    books.close(torch.ones(1, dtype=torch.int32))
+    books.close(torch.ones(1, dtype=torch.int32), Population())
     books.open(1, 1.0, math.nan)
     assert books.record.selection_seconds == 0
 
@@ -65,12 +66,14 @@ def test_a_restart_goes_on_in_the_middle_of_an_epoch():
         books.open(epoch, 0.5, 1.0)
         books.add_trained(8)
         if not epoch:
-            books.close(torch.ones(4, dtype=torch.int32))
+            books.close(torch.ones(4, dtype=torch.int32), Population())
     again = Books()
     history = again.history
     again.load_state_dict(books.state_dict())
     assert again.history is history
-    assert again.close(torch.ones(4, dtype=torch.int32)) == books.close(torch.ones(4, dtype=torch.int32))
+    assert again.close(torch.ones(4, dtype=torch.int32), Population()) == books.close(
+        torch.ones(4, dtype=torch.int32), Population()
+    )
     assert again.history == books.history
 
 
