@@ -52,7 +52,7 @@ class EpochFeedback:
         Args:
             sampler: The copy, which has fed the same batches.
         """
-        twin = EpochFeedback(sampler)
+        twin = type(self)(sampler)
         twin.begin(self.counted)
         twin._kept.update(self._kept)
         twin._rows.update(self._rows)

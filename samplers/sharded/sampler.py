@@ -73,6 +73,11 @@ class ShardedSampler(SelectionSampler):
         if (num_replicas, rank) != (self.num_replicas, self.rank):
             raise ValueError(f"this loader's shards are those of rank {self.rank} of {self.num_replicas}")
 
+    def _leave_data(self, trained: int) -> None:
+        super()._leave_data(trained)
+        # It is computed anew when it is asked for; what it was in the middle of can't be copied.
+        self._part = None
+
     @property
     def part(self) -> ShardBatches:  # type: ignore[override]
         """What this rank feeds from `first_position` on."""
