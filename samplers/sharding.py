@@ -11,6 +11,7 @@ from dynsel._lib.checks import check_integer
 from dynsel.samplers.choosing import Chooser
 from dynsel.samplers.driver import Driver
 from dynsel.samplers.epochs import Epochs
+from dynsel.samplers.findings import Evidence
 from dynsel.samplers.ranks import num_ranks
 from dynsel.samplers.selection_sampler import SelectionSampler
 from dynsel.samplers.sharded import ShardedEpochs
@@ -33,36 +34,46 @@ class Sharding:
     Args:
         sharded: Whether each process knows its own shards only; a number is that of the shards.
         selector: What decides.
+        findings: Whether evidence of the labels is asked for, None = if it costs nothing.
+        exclude: Samples to leave out; None = none.
 
     Attributes:
         on: Whether it is so.
 
     Raises:
         TypeError: If `sharded` is neither.
-        ValueError: If it is below 1, or the selector can't choose from shards.
+        ValueError: If it is below 1, or what is asked for can't be had from shards.
     """
 
-    def __init__(self, sharded: bool | int, selector: Selector) -> None:
+    def __init__(
+        self, sharded: bool | int, selector: Selector, *, findings: bool | None = None, exclude: Any = None
+    ) -> None:
         self.on = sharded is not False
         why = "True, or a number of shards"
         self._number = None if isinstance(sharded, bool) else check_integer("sharded", sharded, at_least=1, why=why)
         self._fits = fits_shards(selector)
         self._told = False
-        if self.on:
-            check_fits_shards(selector)
+        if not self.on:
+            return
+        check_fits_shards(selector)
+        if findings:
+            raise ValueError("`findings` compares all samples, 32 bytes of each: leave it out with `sharded`")
+        if exclude is not None:
+            raise ValueError("`exclude` can't be had with `sharded`: leave those samples out of the data set")
 
     def chooser(self, *parts: Any) -> Chooser:
         """What lets the selector choose, of the parts that `Chooser` takes."""
         return ShardedChooser(*parts) if self.on else Chooser(*parts)
 
-    def epochs(self, chooser: Chooser, driver: Driver) -> Epochs:
+    def epochs(self, chooser: Chooser, driver: Driver, evidence: Evidence | None) -> Epochs:
         """What has samples chosen and counted.
 
         Args:
             chooser: Of this selection.
             driver: Whoever trains at first.
+            evidence: What training says of the labels, which is taken down without shards only.
         """
-        return ShardedEpochs(chooser, driver) if self.on else Epochs(chooser, driver)
+        return ShardedEpochs(chooser, driver) if self.on else Epochs(chooser, driver, evidence)
 
     def epochs_of(self, epochs: Epochs) -> ShardedEpochs:
         """The same, known to be of shards.
@@ -75,7 +86,14 @@ class Sharding:
         return epochs
 
     def sampler(
-        self, loader: DataLoader[Any], epochs: Epochs, *, num_replicas: int, rank: int, shuffle: bool | None
+        self,
+        loader: DataLoader[Any],
+        epochs: Epochs,
+        *,
+        num_replicas: int,
+        rank: int,
+        shuffle: bool | None,
+        exclude: Any = None,
     ) -> SelectionSampler:
         """The sampler of the user's loader.
 
@@ -85,13 +103,16 @@ class Sharding:
             num_replicas: Number of processes that share the samples.
             rank: This one.
             shuffle: Whether several processes permute; default: if the loader shuffles.
+            exclude: Samples that are never fed; None = none.
 
         Raises:
             TypeError: If the loader's samples can't be selected by index.
             ValueError: If the processes can't share shards.
         """
         if not self.on:
-            sampler = sampler_for(loader, num_replicas=num_replicas, rank=rank, shuffle=shuffle, shared=num_ranks() > 1)
+            sampler = sampler_for(
+                loader, num_replicas=num_replicas, rank=rank, shuffle=shuffle, shared=num_ranks() > 1, exclude=exclude
+            )
             self._suggest(sampler.num_total, rank)
             return sampler
         if num_replicas != num_ranks():

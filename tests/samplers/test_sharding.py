@@ -17,6 +17,10 @@ def test_what_cannot_be_sharded_is_refused():
         DynamicSelection(Listening(), sharded=True)
     with pytest.raises(ValueError, match="`log_images_every` shows the samples used most"):
         DynamicSelection("random", sharded=True, log_images_every=2)
+    with pytest.raises(ValueError, match="`findings` compares all samples"):
+        DynamicSelection(sharded=True, findings=True)
+    with pytest.raises(ValueError, match="`exclude` can't be had with `sharded`"):
+        DynamicSelection(sharded=True, exclude=[3])
     with pytest.raises(ValueError, match="`sharded` must be at least 1, got 0"):
         DynamicSelection("random", sharded=0)
     with pytest.raises(TypeError, match="`sharded` must be a whole number, got 'yes'"):
