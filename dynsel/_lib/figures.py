@@ -13,9 +13,23 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-__all__ = ["BLUE", "DPI", "ORANGE", "Array", "as_pixels", "new_figure", "plain_axes", "plain_text"]
+__all__ = [
+    "BLUE",
+    "DPI",
+    "ORANGE",
+    "SMALL",
+    "TEXT",
+    "WIDTH",
+    "Array",
+    "as_pixels",
+    "new_figure",
+    "plain_axes",
+    "plain_text",
+]
 
 DPI = 150
+# Every picture is as wide, in inches, and has letters of two sizes, in points, so that a page of them is one piece.
+WIDTH, TEXT, SMALL = 7.5, 10, 9
 # Okabe and Ito's, which people with any kind of colour vision tell apart.
 BLUE, ORANGE = "#0072B2", "#D55E00"
 

@@ -20,7 +20,7 @@ def render(package: str, template: str, **values: Any) -> str:
     """
     loader = ChoiceLoader([PackageLoader(package, "."), PackageLoader("dynsel._lib", ".")])
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    environment.filters |= {"data_uri": data_uri, "parts": _parts}
+    environment.filters |= {"data_uri": data_uri, "inches": _inches, "parts": _parts}
     return environment.get_template(template).render(values)
 
 
@@ -33,6 +33,13 @@ def data_uri(content: str | bytes, kind: str) -> str:
     """
     raw = content if isinstance(content, bytes) else content.encode()
     return f"data:{kind};base64,{b64encode(raw).decode()}"
+
+
+def _inches(png: bytes) -> float:
+    """Width of a picture, which its header has in pixels."""
+    from dynsel._lib.figures import DPI  # with matplotlib, which a page without pictures doesn't need
+
+    return round(int.from_bytes(png[16:20]) / DPI, 3)
 
 
 def _parts(text: str) -> list[str]:

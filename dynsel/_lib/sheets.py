@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from dynsel._lib.figures import Array, new_figure, plain_text
+from dynsel._lib.figures import SMALL, TEXT, WIDTH, Array, new_figure, plain_text
 from dynsel._lib.rgb import as_rgb
 
 __all__ = ["class_name", "image_sheet", "is_image", "most_and_least", "pixels", "sheet_data"]
@@ -67,11 +67,12 @@ def image_sheet(usage: Array, dataset: Any, *, title: str = "", columns: int = 1
     usage = np.asarray(usage)
     most, least = most_and_least(usage, columns * rows)
     used_rows = -(-len(most) // columns)
-    figure = new_figure(1.0 * columns, 2 * used_rows * 1.35 + 0.9)
-    figure.suptitle(plain_text(title), fontsize=12)
+    side = WIDTH / columns
+    figure = new_figure(WIDTH, 2 * used_rows * (side + 0.35) + 0.9)
+    figure.suptitle(plain_text(title), fontsize=TEXT, x=0.01, ha="left")
     halves: Any = figure.subfigures(2, 1)
     for half, chosen, heading in zip(halves, (most, least), ("most used", "least used"), strict=True):
-        half.suptitle(heading, fontsize=11, x=0.01, ha="left")
+        half.suptitle(heading, fontsize=SMALL, x=0.01, ha="left")
         panels = half.subplots(used_rows, columns, squeeze=False).ravel()
         for axes in panels:
             axes.set_axis_off()
@@ -84,7 +85,7 @@ def _show(axes: Axes, dataset: Any, index: int, uses: int) -> None:
     image, label = dataset[index][:2]
     axes.imshow(pixels(image), interpolation="nearest")
     name = class_name(dataset, label)
-    short = plain_text(name if len(name) <= 12 else name[:11] + "…")
+    short = plain_text(name if len(name) <= 10 else name[:9] + "…")
     axes.set_title(f"{short}\n{uses}×", fontsize=8, pad=3)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dynsel._lib.console import say, value_table
 from dynsel._lib.files import write_atomically
+from dynsel.compare.conclusion import conclusion
 from dynsel.compare.facts import conditions, energy_parts, meanings
 from dynsel.compare.plan import Plan
 from dynsel.compare.record import RunRecord
@@ -55,17 +56,17 @@ def write_results(
     device = comparison.device() if plan.energy else None
     allowed = store.steps if plan.equal == "seconds" else None
     known = worths(rows, records, full, store.steps or 0, plan.equal, plan.metric) if plan.worth else None
-    summary = ""
+    words, names = metric_label(plan.metric), labels([row.selector for row in rows])
+    summary = conclusion(rows, plan.metric, words, names)
     if known is not None:
         rows = [replace(row, worth=known.of.get(row.selector)) for row in rows]
-        summary = known.sentence(metric_label(plan.metric), labels([row.selector for row in rows]))
-        if summary:
-            say(console, summary)
+        summary = f"{summary} {known.sentence(words, names)}".strip()
     found = tables(rows, len(plan.seeds), plan.metric, energy_parts(rows, device), allowed, UNITS[plan.equal])
     facts, columns = conditions(plan, store, rows, device), meanings(plan, rows)
     write_atomically(plan.results / "table.md", results_markdown(found, [*facts, *columns], summary))
     write_atomically(plan.results / "results.csv", results_csv(rows, plan.metric))
     _print_tables(plan, found, rows, console)
+    say(console, summary)
     page: dict[str, Any] = {"tables": found, "facts": facts, "meanings": columns, "worths": known, "summary": summary}
     dataset = comparison.train_dataset()
     paths = write_report(records, plan.results, metric=plan.metric, dataset=dataset, **page)

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from dynsel._lib.figures import BLUE, Array, new_figure, plain_text
+from dynsel._lib.figures import BLUE, SMALL, TEXT, Array, new_figure, plain_text
 from dynsel._lib.matrices import Matrix
 
 __all__ = ["embed", "load_usage", "map_figure"]
@@ -62,13 +62,13 @@ def map_figure(
     Args:
         places: (M, 2) coordinates of the samples.
         labels: (M,) class codes; None leaves that panel out.
-        classes: Names of the classes, written at the middle of each while there are twenty at most.
+        classes: Names of the classes, in a legend and near the middle of each while there are twenty at most.
         usage: (M,) number of times that each sample was trained on; None leaves that panel out.
         title: Heading of the picture.
     """
     panels = [name for name, values in (("class", labels), ("usage", usage)) if values is not None] or ["plain"]
     figure = new_figure(6.2 * len(panels), 6.2)
-    figure.suptitle(title, fontsize=11, x=0.01, ha="left")
+    figure.suptitle(title, fontsize=TEXT, x=0.01, ha="left")
     size = float(np.clip(12_000 / len(places), 1.5, 14))
     for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         axes.set(xticks=[], yticks=[], aspect="equal")
@@ -82,7 +82,7 @@ def map_figure(
             points = axes.scatter(*places[drawn].T, c=usage[drawn], s=size, cmap="viridis", linewidths=0)
             ticks = MaxNLocator(8, integer=True)
             figure.colorbar(points, ax=axes, shrink=0.8, label="times trained on", ticks=ticks)
-            axes.set_title("by usage", fontsize=10, loc="left")
+            axes.set_title("by usage", fontsize=TEXT, loc="left")
         else:
             axes.scatter(*places.T, s=size, color=BLUE, linewidths=0)
     return figure
@@ -97,28 +97,40 @@ def _by_class(axes: Axes, places: Array, labels: Array, classes: list[str] | Non
     mixed = np.random.default_rng(0).permutation(len(places))  # else the last class would cover the others
     x, y = places[mixed].T
     axes.scatter(x, y, c=colours[np.searchsorted(codes, labels[mixed])], s=size, linewidths=0)
-    axes.set_title(f"by class ({len(codes)})", fontsize=10, loc="left")
+    axes.set_title(f"by class ({len(codes)})", fontsize=TEXT, loc="left")
     if len(codes) > 20:
         return
-    for code, colour in zip(codes, colours, strict=True):
-        name = str(classes[int(code)]) if classes else str(code)
-        # At the sample nearest to the median: the median itself may lie where none of the class is.
-        mine = places[labels == code]
-        centre = np.median(mine, axis=0)
-        x, y = mine[np.square(mine - centre).sum(1).argmin()]
+    names = [str(classes[int(code)]) if classes else str(code) for code in codes]
+    dots = [
+        axes.plot([], [], "o", color=colour, label=plain_text(name[:24]))[0]
+        for colour, name in zip(colours, names, strict=True)
+    ]
+    columns = max(1, min(5, 72 // (5 + min(24, max(map(len, names))))))  # 72 small letters fit below a panel
+    place: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, 0)}
+    axes.legend(handles=dots, ncols=columns, frameon=False, fontsize=SMALL, **place)
+    _names(axes, [places[labels == code] for code in codes], names, colours)
+
+
+def _names(axes: Axes, groups: list[Array], names: list[str], colours: Array) -> None:
+    """Each class's name at one of its samples near their median, or nowhere if it would lie on another name."""
+    figure = axes.figure.figure
+    figure.draw_without_rendering()  # places the axes, without which no text has an extent
+    taken: list[Any] = []
+    for group, name, colour in zip(groups, names, colours, strict=True):
+        # The median itself may lie where none of the class is.
+        nearest = group[np.square(group - np.median(group, axis=0)).sum(1).argsort()]
         outline = [patheffects.withStroke(linewidth=3, foreground="white")]
         dark = tuple(0.75 * channel for channel in colour[:3])
-        axes.text(
-            x,
-            y,
-            plain_text(name[:16]),
-            color=dark,
-            ha="center",
-            va="center",
-            weight="bold",
-            size=10,
-            path_effects=outline,
-        )
+        look: dict[str, Any] = {"color": dark, "weight": "bold", "size": TEXT, "path_effects": outline}
+        text = axes.text(0, 0, plain_text(name[:16]), ha="center", va="center", **look)
+        for place in nearest[:: max(1, len(nearest) // 20)]:
+            text.set_position((float(place[0]), float(place[1])))
+            box = text.get_window_extent()
+            if not any(box.overlaps(other) for other in taken):
+                taken.append(box)
+                break
+        else:
+            text.remove()  # the legend has it
 
 
 # ---------------------------------------------------------------- usage

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from dynsel._lib.figures import Array, new_figure, plain_axes, plain_text
+from dynsel._lib.figures import SMALL, TEXT, WIDTH, Array, new_figure, plain_axes, plain_text
 from dynsel.compare.record import RunRecord, by_selector
 from dynsel.compare.report.data import PARTS, mean_of, overlaps, time_parts
 from dynsel.compare.report.style import metric_label, selector_style, shown_names
@@ -54,7 +54,7 @@ def ranking_figure(records: Sequence[RunRecord], *, metric: str = "val_accuracy"
     seeds = max(map(len, groups.values()))
     title = f"{seeds} seeds (dots), mean and 95 % interval (an arrow: goes on)" if seeds > 1 else "one seed"
     lines = " and ".join(name for name in BASELINES if name in groups)
-    axes.set_title(title + (f"\nbroken lines: {lines}" if lines else ""), fontsize=10, loc="left")
+    axes.set_title(title + (f"\nbroken lines: {lines}" if lines else ""), fontsize=TEXT, loc="left")
     axes.set_xlabel(f"{plain_text(metric_label(metric))} after the last step")
     if is_share(metric):
         axes.xaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
@@ -95,8 +95,8 @@ def usage_figure(records: Sequence[RunRecord]) -> Figure:
     names = shown_names(list(groups))
     columns = 1 if len(groups) <= TALLEST else 2
     rows = -(-len(groups) // columns)
-    figure = new_figure(7.5, 1.3 + 1.5 * rows)
-    figure.suptitle("how often each sample was trained on", fontsize=11)
+    figure = new_figure(WIDTH, 1.3 + 1.5 * rows)
+    figure.suptitle("how often each sample was trained on", fontsize=TEXT, x=0.01, ha="left")
     panels = figure.subplots(rows, columns, sharex=True, squeeze=False).T.ravel()
     top = max(max(run.usage) for run in records)
     # One bar per count while these are few enough to see.
@@ -108,9 +108,9 @@ def usage_figure(records: Sequence[RunRecord]) -> Figure:
         _histogram(axes, usage, edges, selector_style(name, list(groups))["color"])
         never = float((usage == 0).mean())
         title = f"{names[name]}{SEPARATORS[columns]}mean {usage.mean():.1f}, never used {100 * never:.1f} %"
-        axes.set_title(title, fontsize=10 if columns == 1 else 8, loc="left")
-    figure.supxlabel("times trained on", fontsize=10)
-    figure.supylabel("share of the samples", fontsize=10)
+        axes.set_title(title, fontsize=TEXT if columns == 1 else SMALL, loc="left")
+    figure.supxlabel("times trained on", fontsize=TEXT)
+    figure.supylabel("share of the samples", fontsize=TEXT)
     return figure
 
 
@@ -137,11 +137,11 @@ def time_figure(records: Sequence[RunRecord]) -> Figure:
         axes.barh(places, seconds, 0.7, left, label=part, color=colour, hatch=hatch, edgecolor="0.3", linewidth=0.5)
         left += seconds
     for place, total in zip(places, left, strict=True):
-        axes.text(total, float(place), f" {total:,.1f} s", va="center", fontsize=9)
-    axes.set_title("time of a run without validation: mean over the seeds", fontsize=10, loc="left")
+        axes.text(total, float(place), f" {total:,.1f} s", va="center", fontsize=SMALL)
+    axes.set_title("time of a run without validation: mean over the seeds", fontsize=TEXT, loc="left")
     axes.set_xlabel("seconds")
     axes.set_xlim(0, 1.15 * float(left.max()) or 1.0)
-    figure.legend(frameon=False, loc="outside lower center", ncols=len(PARTS))
+    figure.legend(frameon=False, loc="outside lower center", ncols=len(PARTS), fontsize=SMALL)
     return figure
 
 
@@ -164,11 +164,11 @@ def wrong_labels_figure(records: Sequence[RunRecord], share: float | None = None
         mean = float(np.mean(shares))
         axes.barh(place, mean, 0.7, color=selector_style(name, list(known))["color"], alpha=0.75)
         axes.plot(shares, [place] * len(shares), "o", color="white", markeredgecolor="black", markersize=4)
-        axes.text(max(shares), place, f"  {100 * mean:.1f} %", va="center", fontsize=9)
+        axes.text(max(shares), place, f"  {100 * mean:.1f} %", va="center", fontsize=SMALL)
     if share is not None:
         axes.axvline(share, color="0.3", linestyle="--", linewidth=1.2, label="share in the data set")
         figure.legend(frameon=False, loc="outside lower center")
-    axes.set_title("wrong labels among what was trained on", fontsize=10, loc="left")
+    axes.set_title("wrong labels among what was trained on", fontsize=TEXT, loc="left")
     axes.xaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
     axes.set_xlim(0, 1.15 * max(max(max(shares) for shares in known.values()), share or 0.0) or 1.0)
     return figure
@@ -176,7 +176,7 @@ def wrong_labels_figure(records: Sequence[RunRecord], share: float | None = None
 
 def _bars(selectors: list[str]) -> tuple[Figure, Axes]:
     """Lying bars, the first selector at the top."""
-    figure = new_figure(7.5, 1.6 + 0.36 * len(selectors))
+    figure = new_figure(WIDTH, 1.6 + 0.36 * len(selectors))
     axes = figure.add_subplot()
     names = shown_names(selectors)
     axes.set_yticks(range(len(selectors)), [names[name] for name in selectors])
@@ -208,6 +208,6 @@ def overlap_figure(records: Sequence[RunRecord]) -> Figure | None:
         axes.text(place, row, text, ha="center", va="center", color="white" if share < 0.5 else "black")
     # Without this a diagonal below 100 looks like a mistake.
     diagonal = "\ndiagonal: between seeds of one selector" if np.isfinite(np.diag(shares)).any() else ""
-    axes.set_title(f"training samples in common, in percent{diagonal}", fontsize=10, loc="left")
+    axes.set_title(f"training samples in common, in percent{diagonal}", fontsize=TEXT, loc="left")
     figure.colorbar(image, format=PercentFormatter(1.0, decimals=0, symbol=" %"))
     return figure

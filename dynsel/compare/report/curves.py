@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter, StrMethodFormatter
 
-from dynsel._lib.figures import Array, new_figure, plain_axes, plain_text
+from dynsel._lib.figures import SMALL, TEXT, WIDTH, Array, new_figure, plain_axes, plain_text
 from dynsel.compare.record import RunRecord, by_selector
 from dynsel.compare.report.style import metric_label, selector_style, shown_names
 from dynsel.compare.table import is_share, value_text
@@ -19,8 +19,10 @@ __all__ = ["accuracy_figure", "class_balance_figure", "spread_text"]
 
 # More selectors than these are named below the axes; each line of names takes so much height, in inches.
 INSIDE, NAMES_HEIGHT = 5, 0.2
-# The bands of more selectors than these hide one another; those of fewer seeds than these say little.
-BANDS, BAND_SEEDS = 8, 4
+# What more selectors than these would have of a spread hides the lines; seeds fewer than these are lines of their own.
+SPREADS, MANY_SEEDS = 8, 4
+# Beside one another, not in one place: distance of two selectors' whiskers as a share of the axis.
+ASIDE = 0.006
 COST = {"samples": "samples trained on (with repetition)", "seconds": "seconds of training and selection"}
 
 
@@ -36,16 +38,17 @@ def accuracy_figure(
     """
     groups = by_selector(records)
     names = shown_names(list(groups))
-    figure = new_figure(7.5, 4.5 + (NAMES_HEIGHT * len(groups) / 2 if len(groups) > INSIDE else 0))
+    figure = new_figure(WIDTH, 4.5 + (NAMES_HEIGHT * len(groups) / 2 if len(groups) > INSIDE else 0))
     axes = figure.add_subplot()
-    for name, runs in groups.items():
+    for place, (name, runs) in enumerate(groups.items()):
         points = min(len(run.curve) for run in runs)
         cost = np.mean([[getattr(p, over) for p in run.curve[:points]] for run in runs], axis=0)
         values = np.array([[p.value for p in run.curve[:points]] for run in runs])
         label = f"{names[name]} ({value_text(values[:, -1].mean(), metric)})"
-        _line(axes, cost, values, label, selector_style(name, list(groups)), spread=len(groups) <= BANDS)
+        aside = None if len(groups) > SPREADS else ASIDE * (place - (len(groups) - 1) / 2)
+        _line(axes, cost, values, label, selector_style(name, list(groups)), aside)
     label = plain_text(metric_label(metric))
-    axes.set_title(f"{label} over {COST[over]}\n{spread_text(records)}", fontsize=10, loc="left")
+    axes.set_title(f"{label} over {COST[over]}\n{spread_text(records)}", fontsize=TEXT, loc="left")
     axes.set_xlabel(COST[over])
     axes.set_ylabel(label)
     if over == "samples":
@@ -70,9 +73,9 @@ def spread_text(records: Sequence[RunRecord]) -> str:
     if seeds == 1:
         return "one seed"
     few = f"mean of {seeds} seeds"
-    if len(groups) > BANDS:
+    if len(groups) > SPREADS:
         return few
-    return f"{few}, thin lines: each seed" if seeds < BAND_SEEDS else f"{few}, band: ± 1 sample standard deviation"
+    return f"{few}, thin lines: each seed" if seeds < MANY_SEEDS else f"{few}, bars: ± 1 sample standard deviation"
 
 
 def class_balance_figure(records: Sequence[RunRecord]) -> Figure | None:
@@ -87,16 +90,21 @@ def class_balance_figure(records: Sequence[RunRecord]) -> Figure | None:
     if not groups:
         return None
     names = shown_names(list(groups))
-    figure = new_figure(7.5, 3.8 + NAMES_HEIGHT * -(-len(groups) // 2))
+    figure = new_figure(WIDTH, 3.8 + NAMES_HEIGHT * -(-len(groups) // 2))
     axes = figure.add_subplot()
-    for name, runs in groups.items():
+    for place, (name, runs) in enumerate(groups.items()):
         epochs = min(len(run.class_balance) for run in runs)
         values = np.array([run.class_balance[:epochs] for run in runs])
         label = f"{names[name]} ({epochs} epoch{'s' if epochs > 1 else ''})"
         style = selector_style(name, list(groups))
-        _line(axes, np.arange(1, epochs + 1) / epochs, values, label, style, spread=len(groups) <= BANDS)
-    title = "class balance of each epoch's selection\n1 = the class shares of the data set"
-    axes.set_title(title, fontsize=10, loc="left")
+        aside = None if len(groups) > SPREADS else ASIDE * (place - (len(groups) - 1) / 2)
+        _line(axes, np.arange(1, epochs + 1) / epochs, values, label, style, aside)
+    title = "class balance of each epoch's selection: 1 = the class shares of the data set"
+    axes.set_title(
+        f"{title}\na line ends with its runs; how many epochs they have follows from their steps",
+        fontsize=TEXT,
+        loc="left",
+    )
     axes.set_xlabel("share of the run's epochs")
     axes.set_ylabel("class balance")
     axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
@@ -111,21 +119,25 @@ def class_balance_figure(records: Sequence[RunRecord]) -> Figure | None:
 def _legend(figure: Figure, axes: Axes, title: str, columns: int) -> None:
     """Below the axes in so many columns; 0 = inside."""
     if columns:
-        figure.legend(title=title, frameon=False, loc="outside lower center", ncols=columns, fontsize=9)
+        figure.legend(title=title, frameon=False, loc="outside lower center", ncols=columns, fontsize=SMALL)
     else:
-        axes.legend(title=title, frameon=False, loc="best")
+        axes.legend(title=title, frameon=False, loc="best", fontsize=SMALL)
 
 
-def _line(axes: Axes, x: Array, values: Array, label: str, style: dict[str, Any], *, spread: bool) -> None:
-    """The mean of (seeds, points) values, and with `spread` each seed or, of many seeds, a band."""
+def _line(axes: Axes, x: Array, values: Array, label: str, style: dict[str, Any], aside: float | None) -> None:
+    """The mean of (seeds, points) values; and each seed, or of many seeds bars so far beside it, None = neither."""
     mean = values.mean(0)
     every = max(1, round(len(x) / 10))
     axes.plot(x, mean, label=label, linewidth=1.8, markersize=5, markevery=every, **style)
-    if spread and 1 < len(values) < BAND_SEEDS:
+    if aside is None or len(values) == 1:
+        return
+    if len(values) < MANY_SEEDS:
         axes.plot(x, values.T, color=style["color"], linewidth=0.7, alpha=0.5, zorder=1)
-    elif spread and len(values) > 1:
-        std = values.std(0, ddof=1)
-        axes.fill_between(x, mean - std, mean + std, color=style["color"], alpha=0.12, linewidth=0)
+        return
+    # Bands of several selectors become one grey: each has its own place for its bars.
+    places = x[::every] + aside * (x[-1] - x[0])
+    std = values.std(0, ddof=1)[::every]
+    axes.errorbar(places, mean[::every], std, fmt="none", ecolor=style["color"], elinewidth=1.2, zorder=1)
 
 
 def _focus(axes: Axes, values: list[float]) -> None:

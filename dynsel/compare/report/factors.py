@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 from torch import Tensor
 
-from dynsel._lib.figures import BLUE, ORANGE, Array, new_figure, plain_axes, plain_text
+from dynsel._lib.figures import BLUE, ORANGE, TEXT, Array, new_figure, plain_axes, plain_text
 from dynsel._lib.sheets import pixels
 from dynsel.features._items import get_items, input_of
 from dynsel.sae import SparseCodes
@@ -56,7 +56,7 @@ def factor_figure(
     halves: Any = figure.subfigures(2, 1, hspace=0.02)
     headings = ("most frequent factors", f"rarest factors (of those that at least {columns} images activate)")
     for half, factors, heading in zip(halves, (usable[:rows], usable[-rows:].flip(0)), headings, strict=True):
-        half.suptitle(f"{heading}, each by the images that activate it most", fontsize=11, x=0.01, ha="left")
+        half.suptitle(f"{heading}, each by the images that activate it most", fontsize=TEXT, x=0.01, ha="left")
         panels = half.subplots(rows, columns + 1, squeeze=False, width_ratios=[2.2, *[1] * columns])
         for line, factor in zip(panels, factors.tolist(), strict=True):
             _factor_row(line, codes, factor, float(frequency[factor]), dataset, labels, classes)
@@ -116,7 +116,7 @@ def frequency_figure(frequency: Tensor, *, fvu: float | None = None) -> Figure:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: _share(x)))
     said = [f"{len(values):,} factors, {100 * (1 - len(alive) / len(values)):.1f} % of them dead"]
     said += [] if fvu is None else [f"fraction of variance unexplained {fvu:.4f}"]
-    axes.set_title("how often the factors occur\n" + ", ".join(said), fontsize=10, loc="left")
+    axes.set_title("how often the factors occur\n" + ", ".join(said), fontsize=TEXT, loc="left")
     axes.set_xlabel("share of the samples that activate the factor")
     axes.set_ylabel("factors")
     plain_axes(axes)

@@ -27,7 +27,7 @@ def page_html(
     Args:
         title: Title of the page.
         tables: Tables, laid out as they are; the first column names the rows.
-        pictures: Pictures; each links its PNG file, which lies beside the page, and carries its numbers.
+        pictures: Pictures, the most important one first; each carries its PNG file and its numbers, to be saved.
         facts: Conditions of the measurement, as (heading, text); text in backquotes is shown as code.
         meanings: Meanings of the tables' columns, as (heading, text).
         summary: What came out, in a sentence, for the top of the page; empty if there is none.

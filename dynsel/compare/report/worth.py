@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, PercentFormatter
 
-from dynsel._lib.figures import new_figure, plain_axes, plain_text
+from dynsel._lib.figures import SMALL, TEXT, WIDTH, new_figure, plain_axes, plain_text
 from dynsel.compare.report.style import metric_label, selector_style, shown_names
 from dynsel.compare.stats import lower_is_better
 from dynsel.compare.table import is_share
@@ -57,7 +57,7 @@ def worth_figure(worths: Worths, *, metric: str = "val_accuracy") -> Figure:
         metric: Name of the metric.
     """
     curve, names = worths.curve, shown_names(list(worths.of))
-    figure = new_figure(7.5, 4.6 + NAMES_HEIGHT * len(names))
+    figure = new_figure(WIDTH, 4.6 + NAMES_HEIGHT * len(names))
     axes = figure.add_subplot()
     sign = -1.0 if lower_is_better(metric) else 1.0
     black = selector_style("full", ["full"])
@@ -78,12 +78,12 @@ def worth_figure(worths: Worths, *, metric: str = "val_accuracy") -> Figure:
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda length, _: f"{length:.2g} ×"))
     label = plain_text(metric_label(metric))
-    axes.set_title(f"{label} in full data's {worths.unit}", fontsize=10, loc="left")
+    axes.set_title(f"{label} in full data's {worths.unit}", fontsize=TEXT, loc="left")
     axes.set_xlabel(f"length of training ({worths.unit}), × that of the configured one with full data")
     axes.set_ylabel(label)
     if is_share(metric):
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
-    figure.legend(frameon=False, loc="outside lower center", ncols=1, fontsize=9)
+    figure.legend(frameon=False, loc="outside lower center", ncols=1, fontsize=SMALL)
     plain_axes(axes)
     return figure
 

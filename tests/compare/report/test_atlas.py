@@ -39,12 +39,22 @@ def test_map_panels() -> None:
     figure = map_figure(places, labels, ["a", "b", "c"], usage, title="all")
     by_class, by_usage = figure.axes[:2]
     assert sorted(text.get_text() for text in by_class.texts) == ["a", "b", "c"]
+    assert [text.get_text() for text in by_class.get_legend().get_texts()] == ["a", "b", "c"]
     points = next(c for c in by_usage.collections if isinstance(c, PathCollection))
     # The most used are drawn last, and every point has its own place.
     np.testing.assert_array_equal(points.get_offsets()[-1], places[49])
     np.testing.assert_array_equal(points.get_array(), np.sort(usage))
     assert len(map_figure(places).axes) == 1
     assert not map_figure(places, np.arange(50)).axes[0].texts
+
+
+def test_names_of_classes_in_one_place_do_not_lie_on_one_another() -> None:
+    rng = np.random.default_rng(0)
+    places, labels = rng.standard_normal((300, 2)), np.arange(300) % 10
+    axes = map_figure(places, labels, [f"a class of name {i}" for i in range(10)]).axes[0]
+    boxes = [text.get_window_extent() for text in axes.texts]
+    assert not any(one.overlaps(other) for i, one in enumerate(boxes) for other in boxes[:i])
+    assert len(axes.get_legend().get_texts()) == 10, "the legend has those too for which there is no room"
 
 
 def test_usage_of_a_checkpoint_a_run_and_an_array(tmp_path: Path) -> None:

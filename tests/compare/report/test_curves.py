@@ -1,4 +1,4 @@
-"""Curves over training: means and bands of seeds, class balance."""
+"""Curves over training: means and spread of seeds, class balance."""
 
 from __future__ import annotations
 
@@ -31,16 +31,21 @@ def test_accuracy_shows_mean_and_spread() -> None:
     assert f"{100 * wanted[-1]:.2f} %" in axes.get_legend().get_texts()[0].get_text()
 
 
-def test_four_seeds_have_a_band() -> None:
-    axes = accuracy_figure(runs(("random",), 4)).axes[0]
-    assert (len(axes.lines), len(axes.collections)) == (1, 1)
-    assert "band: ± 1 sample standard deviation" in axes.get_title(loc="left")
+def test_four_seeds_have_bars_beside_one_another() -> None:
+    records = runs(("full", "random", "rrd"), 4)
+    axes = accuracy_figure(records).axes[0]
+    assert (len(axes.lines), len(axes.collections)) == (3, 3)
+    assert "bars: ± 1 sample standard deviation" in axes.get_title(loc="left")
+    bars = [np.array(collection.get_segments()) for collection in axes.collections]  # (points, 2 ends, x and y)
+    assert len({places[0] for places in (bar[:, 0, 0] for bar in bars)}) == 3, "each selector has its own place"
+    last = [run.curve[-1].value for run in records if run.selector == "rrd"]
+    assert np.ptp(bars[2][-1, :, 1]) == pytest.approx(2 * np.std(last, ddof=1))
 
 
-def test_many_selectors_have_no_bands() -> None:
+def test_many_selectors_have_no_bars() -> None:
     figure = accuracy_figure(runs(MANY, 4))
     assert len(figure.axes[0].collections) == 0
-    assert "band" not in figure.axes[0].get_title(loc="left")
+    assert "bars" not in figure.axes[0].get_title(loc="left")
 
 
 def test_accuracy_over_seconds() -> None:
@@ -48,7 +53,7 @@ def test_accuracy_over_seconds() -> None:
     assert np.asarray(line.get_xdata()) == pytest.approx([0.4 * i for i in range(1, 13)])
 
 
-def test_one_seed_has_no_band() -> None:
+def test_one_seed_has_no_bar() -> None:
     assert len(accuracy_figure(runs(("random",), 1)).axes[0].collections) == 0
 
 
