@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import runpy
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -60,3 +62,33 @@ def test_an_example_is_short_and_says_what_it_shows(path: Path) -> None:
     told = ast.get_docstring(ast.parse(text))
     assert told is not None
     assert len(told.splitlines()) >= 3
+
+
+NOTEBOOK = ROOT / "examples/first_selection.ipynb"
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its cells in turn, in one namespace; what it displays is counted in place of being shown."""
+    shown: list[object] = []
+    display = ModuleType("IPython.display")
+    vars(display).update(display=shown.append, clear_output=lambda wait: None, Image=len)
+    monkeypatch.setitem(sys.modules, "IPython.display", display)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {"__name__": "notebook"}
+    for number, cell in enumerate(json.loads(NOTEBOOK.read_text())["cells"]):
+        if cell["cell_type"] == "code":
+            exec(compile("".join(cell["source"]), f"cell {number}", "exec"), names)
+    assert len(shown) == 8 + 1, "a picture an epoch, and the images"
+    assert "up to epoch 7" in capsys.readouterr().out
+
+
+def test_the_notebook_holds_no_outputs() -> None:
+    cells = json.loads(NOTEBOOK.read_text())["cells"]
+    assert all(not cell["outputs"] and cell["execution_count"] is None for cell in cells if cell["cell_type"] == "code")
+
+
+@pytest.mark.long
+def test_the_notebook_runs_in_jupyter() -> None:
+    nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
+    nbclient.NotebookClient(nbformat.read(NOTEBOOK, as_version=4), timeout=600).execute()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -32,6 +34,18 @@ def test_no_address_is_a_placeholder() -> None:
     files = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "pyproject.toml", ROOT / "CITATION.cff"]
     for path in files:
         assert not re.search(r"example\.(com|org)|your-?org|github\.com/dynsel|TODO|FIXME", path.read_text()), path
+
+
+def test_every_benchmark_that_is_checked_has_a_bound() -> None:
+    source = ast.parse((ROOT / "recipes/benchmarks/check.py").read_text())
+    (measures,) = [
+        n.value for n in ast.walk(source) if isinstance(n, ast.AnnAssign) and ast.unparse(n.target) == "MEASURES"
+    ]
+    assert isinstance(measures, ast.Dict)
+    names = [key.value for key in measures.keys if isinstance(key, ast.Constant)]
+    bounds = json.loads((ROOT / "recipes/benchmarks/bounds.json").read_text())
+    assert list(bounds) == names
+    assert all(1 < bound < 2 for bound in bounds.values())
 
 
 @needs_workflows

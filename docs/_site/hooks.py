@@ -21,12 +21,15 @@ import pages
 
 ROOT = Path(__file__).parents[2]
 FROM_ELSEWHERE = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "CODE_OF_CONDUCT.md", "SECURITY.md")
-LINK = re.compile(r"(\]\()([^)#\s]+)([^)]*\))")
+FIRST_PAGES = {"README.md": "index.md", "examples": "examples/index.md"}
+LINK = re.compile(r"(?P<text>!?\[[^]]*\])\((?P<target>[^)#\s]+)(?P<rest>[^)]*)\)")
+SHOWN = (".md", ".png", ".svg", ".yaml", ".py", ".ipynb")
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Put the generated pages into the navigation, in place of their folders."""
-    made = pages.generated(ROOT)
+    recipes = sorted((path.relative_to(ROOT).as_posix() for path in (ROOT / "recipes").rglob("*.md")), key=_by_depth)
+    made = [*pages.generated(ROOT), *recipes]
     for entry in config.nav or []:
         ((title, content),) = entry.items()
         if isinstance(content, str) and content.endswith("/"):
@@ -53,18 +56,31 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     here = PurePosixPath(repository_path(page.file.src_uri)).parent
 
     def replaced(found: re.Match[str]) -> str:
-        target = found[2]
+        target = found["target"]
         if re.match(r"[a-z]+:", target):
             return found[0]
-        there = site_path(normpath((here / target).as_posix()))
-        return found[1] + relpath(there, PurePosixPath(page.file.src_uri).parent.as_posix() or ".") + found[3]
+        path = normpath((here / target).as_posix())
+        there = site_path(path)
+        if not there.endswith(SHOWN):
+            return f"{found['text'][1:-1]} (`{path}`)"  # a folder, or a file that is in the repository only
+        start = PurePosixPath(page.file.src_uri).parent.as_posix()
+        return f"{found['text']}({relpath(there, start)}{found['rest']})"
 
     return LINK.sub(replaced, markdown)
 
 
+def _by_depth(path: str) -> tuple[int, str]:
+    """Pages of a folder before those of the folders in it."""
+    return path.count("/"), path
+
+
 def site_path(path: str) -> str:
     """Where a file of the repository is on the site."""
-    return "index.md" if path == "README.md" else path.removeprefix("docs/")
+    if path in FIRST_PAGES:
+        return FIRST_PAGES[path]
+    if path.startswith("examples/"):
+        return PurePosixPath(path).with_suffix(".md").as_posix()
+    return path.removeprefix("docs/")
 
 
 def repository_path(uri: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 from functools import cache
 from pathlib import Path
@@ -142,19 +143,32 @@ def _examples(root: Path) -> dict[str, str]:
     if not scripts:
         return {}
     told = {path: ast.get_docstring(ast.parse(path.read_text())) or path.stem for path in scripts}
-    lines = [f"- [{text.splitlines()[0].rstrip('.')}]({path.stem}.md)" for path, text in told.items()]
+    lines = ["- [A notebook: what is chosen while it trains](first_selection.md)"]
+    lines += [f"- [{text.splitlines()[0].rstrip('.')}]({path.stem}.md)" for path, text in told.items()]
     index = (
         "# Examples\n\nEach runs as it stands, in seconds, on a CPU; the tests run them all.\n\n"
         + "\n".join(lines)
         + "\n"
     )
-    return {"examples/index.md": index, **{f"examples/{path.stem}.md": _example(path, told[path]) for path in scripts}}
+    return {
+        "examples/index.md": index,
+        "examples/first_selection.md": _notebook(root),
+        **{f"examples/{path.stem}.md": _example(path, told[path]) for path in scripts},
+    }
 
 
 def _example(path: Path, told: str) -> str:
     title, _, rest = told.partition("\n")
     code = re.sub(r'^""".*?"""\n+', "", path.read_text(), count=1, flags=re.DOTALL)
     return f"# {title.rstrip('.')}\n\n{rest.strip()}\n\n`examples/{path.name}`:\n\n```python\n{code}```\n"
+
+
+def _notebook(root: Path) -> str:
+    """The notebook's cells, one after another."""
+    cells = json.loads((root / "examples/first_selection.ipynb").read_text())["cells"]
+    texts = ["".join(cell["source"]) for cell in cells]
+    parts = [f"```python\n{t}\n```" if c["cell_type"] == "code" else t for c, t in zip(cells, texts, strict=True)]
+    return "\n\n".join(parts) + "\n\nThe notebook: `examples/first_selection.ipynb`.\n"
 
 
 # ---------------------------------------------------------------- the API

@@ -66,7 +66,7 @@ def write_results(
     write_atomically(plan.results / "table.md", results_markdown(found, [*facts, *columns], summary))
     write_atomically(plan.results / "results.csv", results_csv(rows, plan.metric))
     _print_tables(plan, found, rows, console)
-    say(console, summary)
+    console.print(summary)
     page: dict[str, Any] = {"tables": found, "facts": facts, "meanings": columns, "worths": known, "summary": summary}
     dataset = comparison.train_dataset()
     paths = write_report(records, plan.results, metric=plan.metric, dataset=dataset, **page)
