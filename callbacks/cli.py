@@ -24,7 +24,8 @@ __all__ = ["SelectionCLI"]
 class SelectionCLI(LightningCLI):
     """LightningCLI with `selection:`, the arguments of `DynamicSelection`, beside model, data and trainer.
 
-    A further key is `threads`, the number of CPU threads that torch may use.
+    Further keys are `threads`, the number of CPU threads that torch may use, and `exclude`, short for
+    `selection.exclude`.
 
     Model and data are given by class path. The selector is given by short name or class path, in text with its
     arguments (`rrd:k=8,gamma=0.5`), or as `class_path` with `init_args`.
@@ -49,7 +50,7 @@ class SelectionCLI(LightningCLI):
             )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add the keys `selection` and `threads`.
+        """Add the keys `selection`, `threads` and `exclude`.
 
         Args:
             parser: Parser of the command line and of YAML files.
@@ -60,6 +61,12 @@ class SelectionCLI(LightningCLI):
             type=PositiveInt | None,
             default=None,
             help="CPU threads of torch; small models are fastest with 1, above all on a busy machine",
+        )
+        parser.add_argument(
+            "--exclude",
+            type=str | None,
+            default=None,
+            help="samples to leave out, as the suspects.csv of `dynsel findings`; short for --selection.exclude",
         )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
@@ -106,5 +113,7 @@ class SelectionCLI(LightningCLI):
         if threads := self._get(self.config, "threads"):
             set_threads(threads, "threads")
         selection = self._get(self.config, "selection")
+        if (exclude := self._get(self.config, "exclude")) is not None:
+            selection.exclude = exclude
         if isinstance(selection.selector, str):
             selection.selector = selector_config(*parse_selector(selection.selector))

@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from dynsel._lib.checks import check_integer, check_keys
@@ -386,8 +387,13 @@ class Epochs:
             "rng": self._rng.state_dict(self._loader()),
             "round": list(self.round),
             "rest": self.chooser.sizes.rest,
-            **({} if self.evidence is None else {"evidence": self.evidence.state_dict()}),
+            **({} if self.evidence is None else {"evidence": self._evidence_state(self._sampler.whole.pool)}),
         }
+
+    def _evidence_state(self, pool: Tensor | None) -> dict[str, Tensor]:
+        """What training said, and of which samples: whoever reads a checkpoint has no loader to ask."""
+        assert self.evidence is not None
+        return self.evidence.state_dict() | ({} if pool is None else {"pool": pool.clone()})
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a checkpoint; takes effect when a loader is wrapped, if that is still to come.
@@ -434,4 +440,5 @@ class Epochs:
         self.chooser.sizes.take_up(state["rest"])
         # A run that asks for findings may go on with one that didn't, and the other way round.
         if self.evidence is not None and "evidence" in state:
-            self.evidence.load_state_dict(state["evidence"])
+            told = {name: numbers for name, numbers in state["evidence"].items() if name != "pool"}
+            self.evidence.load_state_dict(told)

@@ -24,6 +24,7 @@ most used options, each of which is a key of the YAML file as well:
   --seed_everything N            seed of weights, order and selection (default: 0)
   --threads N                    CPU threads of torch
   --ckpt_path FILE               checkpoint to {checkpoint}
+  --exclude FILE                 samples to leave out, as the suspects.csv of `dynsel findings`
   --print_config                 show the configuration with all overrides, and stop
   --help_all                     all options, with types and defaults (takes seconds)
 
@@ -43,6 +44,8 @@ commands:
   predict    run a checkpoint on the prediction set
   compare    train with several selectors and seeds at equal optimiser steps, and tabulate:
              dynsel compare --config recipes/digits.yaml --selectors full random rrd --seeds 3 --out runs/digits
+  findings   what a training found out about its data: wrong labels, duplicates, rare and hard samples:
+             dynsel findings last.ckpt --config recipes/digits.yaml --out findings
   select     choose a subset once, from features alone:
              dynsel select --keep_ratio 0.1 --features x.npz:KEY --labels x.npz:KEY --out subset.json
   distill    synthesise a few images per class that train as the whole set does, and evaluate them:
@@ -98,6 +101,7 @@ Train with several selectors and seeds at equal cost, and tabulate.
   --selectors SPEC ...  who chooses, as in full random rrd:k=8,gamma=0.5 (default: full random rrd)
   --seeds N             number of seeds, from seed_everything on (default: 3)
   --keep_ratio R        share of the training set that an epoch trains on, in (0, 1]
+  --exclude FILE        samples to leave out, as the suspects.csv of `dynsel findings`
   --metric NAME         validation metric to compare by (default: val_accuracy)
   --equal WHAT          what is equal for all: optimiser steps (default), samples trained on, or
                         seconds of training and selection
@@ -119,6 +123,27 @@ steps come first and say how many steps each selector gets; their results go to 
 name in --out.
 
 example: dynsel compare --config recipes/digits.yaml --selectors full random rrd --out runs/digits
+""",
+    "findings": """\
+usage: dynsel findings CHECKPOINT --config FILE [options]
+
+List suspected wrong labels, duplicates, rare and hard samples, samples never learned and never used, from what a
+training with DynamicSelection took down; write them as tables and as a page with images or texts.
+
+  CHECKPOINT            checkpoint of the training, such as last.ckpt
+  --config FILE         YAML file of the training, whose data are taken; may be repeated
+  --data CLASS          instead, or with --data.init_args.ARGUMENT V beside it: data set, data module or folder
+  --split NAME          of a data module: train (default), val, test or predict
+  --out FOLDER          where findings.html, findings.csv, suspects.csv go, and findings.parquet where pandas and
+                        pyarrow are installed (default: findings)
+  --features FILE       features for duplicates and rare samples: store, .npy, or .npz:KEY
+  --table FILE          CSV file with a row per sample, in order: label, path, text
+  --export NAMES        files for other tools: '[cleanlab,fiftyone,label-studio]'
+  --limit N             samples of each kind that the page shows (default: 60)
+  --help_all            all options, with types and defaults
+
+suspects.csv lists the suspected labels, the most suspicious first. Look at them on the page, delete the rows that are
+right, and give the file to the next `dynsel fit` or `dynsel compare` as what it is to leave out. The command says how.
 """,
     "select": """\
 usage: dynsel select --features FILE --keep_ratio R --out FILE [options]

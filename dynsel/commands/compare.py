@@ -63,6 +63,7 @@ def compare(args: list[str]) -> int:
 
 def _lightning_args(options: argparse.Namespace, rest: Sequence[str]) -> list[str]:
     args = [word for file in options.config for word in ("--config", file)] + [*rest]
+    args += [] if options.exclude is None else ["--exclude", options.exclude]
     return args if options.keep_ratio is None else [*args, "--selection.keep_ratio", options.keep_ratio]
 
 
@@ -154,6 +155,7 @@ def _add_runs(parser: Parser) -> None:
         help="what is equal for all: optimiser steps (default), samples trained on, or time with selection",
     )
     add("--keep_ratio", metavar="RATIO", help="short for --selection.keep_ratio")
+    add("--exclude", metavar="FILE", help="samples to leave out, as the suspects.csv of `dynsel findings`")
 
 
 def _add_tables(parser: Parser) -> None:

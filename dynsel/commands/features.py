@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from functools import partial
 from pathlib import Path
@@ -13,6 +12,7 @@ from dynsel._lib.files import write_atomically
 from dynsel._lib.parsers import instantiate
 from dynsel._lib.progress import track
 from dynsel.commands._arguments import CommandParser
+from dynsel.commands._data import add_data, data_words, find_dataset
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -41,7 +41,7 @@ def extract(args: list[str]) -> int:
     parser = CommandParser("dynsel features extract")
     parser.add_argument("--config", action="config", help="YAML file of these options")
     parser.add_subclass_arguments(Extractor, "extractor", required=True, help="what makes the features")
-    _add_data(parser)
+    add_data(parser)
     parser.add_argument("--out", type=Path, required=True, help="store to write, ending in .npy")
     names = parser.add_signature(write_store, "dataset", "extractor", "path", "progress_bar", "callbacks")
     trainer = {"accelerator": str, "devices": int | str, "num_nodes": int, "strategy": str, "precision": str}
@@ -75,14 +75,6 @@ def extract(args: list[str]) -> int:
     return 0
 
 
-def _add_data(parser: CommandParser, required: bool = True) -> None:
-    from lightning.pytorch import LightningDataModule
-    from torch.utils.data import Dataset
-
-    parser.add_subclass_arguments((LightningDataModule, Dataset), "data", required=required, help="what to describe")
-    parser.add_argument("--split", type=str, default="train", help="of a data module: train, val, test or predict")
-
-
 def _add_threads(parser: CommandParser) -> None:
     parser.add_argument("--threads", type=int | None, default=None, help="number of CPU threads of torch")
 
@@ -103,13 +95,7 @@ def _expanded(args: list[str]) -> list[str]:
             cls = EXTRACTORS.get(name)
             expanded.append(name if cls is None else f"{cls.__module__}.{cls.__qualname__}")
         elif word == "--data":
-            name = next(words, "")
-            if os.path.isdir(name):
-                expanded += ["torchvision.datasets.ImageFolder", "--data.root", name]
-            elif os.sep in name:
-                raise FileNotFoundError(f"there is no data folder {name}")
-            else:
-                expanded.append(name)
+            expanded += data_words(next(words, ""))
     return expanded
 
 
@@ -126,35 +112,7 @@ def _instantiated(parser: CommandParser, options: Namespace) -> tuple[Any, Any]:
         said = [line.strip() for line in lines if line.startswith("  - ") and not line.strip().startswith(noise)]
         text = "; ".join(line.removeprefix("- ") for line in said) or " ".join(lines)
         raise ValueError(f"`--data` or `--extractor` can't be made: {text}") from error
-    return made.get("extractor"), None if made.get("data") is None else _find_dataset(made.data, options.split)
-
-
-def _find_dataset(data: Any, split: str = "train") -> Any:
-    """The data set itself, or that of a data module's loader.
-
-    Args:
-        data: Data set or LightningDataModule.
-        split: Which of its loaders: "train", "val", "test" or "predict".
-
-    Raises:
-        ValueError: If it has no such loader, or several.
-    """
-    from lightning.pytorch import LightningDataModule
-
-    stages = {"train": "fit", "val": "fit", "test": "test", "predict": "predict"}
-    if split not in stages:
-        raise ValueError(f"`split` must be one of {', '.join(stages)}, got {split!r}")
-    if not isinstance(data, LightningDataModule):
-        if split != "train":
-            kind = type(data).__name__
-            raise ValueError(f"`split` is of a data module, got {split!r} for a data set ({kind}): leave it out")
-        return data
-    data.prepare_data()
-    data.setup(stages[split])
-    dataset = getattr(getattr(data, f"{split}_dataloader")(), "dataset", None)
-    if dataset is None:
-        raise ValueError(f"{type(data).__name__}.{split}_dataloader() must return one DataLoader with a data set")
-    return dataset
+    return made.get("extractor"), None if made.get("data") is None else find_dataset(made.data, options.split)
 
 
 # ---------------------------------------------------------------- info, verify
@@ -220,7 +178,7 @@ def verify(args: list[str]) -> int:
     parser = CommandParser("dynsel features verify")
     parser.add_signature(_show, positional=True)
     parser.add_argument("--config", action="config", help="YAML file with the data")
-    _add_data(parser, required=False)
+    add_data(parser, required=False)
     options = parser.parse_args(_expanded(args))
     store = open_store(options.store, check_blocks=False)
     if options.get("data") is not None:
@@ -258,7 +216,7 @@ def atlas(args: list[str]) -> int:
     parser = CommandParser("dynsel features atlas")
     parser.add_argument("--config", action="config", help="YAML file of these options")
     names = parser.add_signature(_draw, "dataset")
-    _add_data(parser)
+    add_data(parser)
     _add_threads(parser)
     options = parser.parse_args(_expanded(args))
     set_threads(options.threads)

@@ -24,6 +24,7 @@ COMMANDS = {
     "test": "fit.test",
     "predict": "fit.predict",
     "compare": "compare.compare",
+    "findings": "findings.findings",
     "select": "select.select",
     "distill fit": "distill.fit",
     "distill evaluate": "distill.evaluate",

@@ -34,6 +34,7 @@ def find(
     features: Any = None,
     labels: Any = None,
     paths: Any = None,
+    texts: Any = None,
 ) -> Findings:
     """Findings on a data set, from what a training told of it.
 
@@ -46,14 +47,21 @@ def find(
             holds as an array.
         labels: (N,) labels; default: what the samples were trained as, named by the data set's `classes`.
         paths: (N,) where each sample comes from; default: what the data set tells.
+        texts: (N,) texts of the samples; default: those that the data set holds.
 
     Raises:
-        ValueError: If features, labels or paths are of another number of samples.
+        ValueError: If features, labels, paths or texts are of another number of samples, or the data set is too short.
     """
     count = len(usage)
+    if (count if pool is None else int(pool.max()) + 1) > len(dataset):
+        raise ValueError(
+            f"what training told is about {count} samples, and the data set has {len(dataset)}: it is another one"
+        )
+    if pool is not None:
+        features, labels, paths, texts = (_of_pool(v, pool, len(dataset)) for v in (features, labels, paths, texts))
     part = dataset if pool is None else Subset(dataset, pool.tolist())
     samples: dict[str, Array] = {"index": np.arange(count) if pool is None else pool.numpy().copy()}
-    for name, given, held in (("path", paths, declared_paths), ("text", None, held_texts)):
+    for name, given, held in (("path", paths, declared_paths), ("text", texts, held_texts)):
         known = held(part) if given is None else list(given)
         if known is not None:
             samples[name] = _column(f"{name}s", known, count)
@@ -156,6 +164,13 @@ def _joined(one: Tensor, other: Tensor) -> Tensor:
         rows.append(np.arange(len(codes)))
         columns.append(first[codes])
     return components(np.concatenate(rows), np.concatenate(columns), len(one))
+
+
+def _of_pool(values: Any, pool: Tensor, length: int) -> Any:
+    """What belongs to the samples of a pool, of values for the whole data set; others are left as they are."""
+    if values is None or len(values) != length:
+        return values
+    return values[pool.numpy()] if hasattr(values, "shape") else [values[i] for i in pool.tolist()]
 
 
 def _few(count: int) -> int:

@@ -14,6 +14,7 @@ __all__ = ["Suspects", "densest", "mirrored", "suspects", "suspects_in_words"]
 
 Array = NDArray[Any]
 
+NOTICED = 0.05  # share of wrong labels among the suspected that an estimate can tell from none
 _BINS = 200
 
 
@@ -70,14 +71,18 @@ def suspects_in_words(evidence: Evidence) -> str:
         evidence: What the model said of the labels.
 
     Returns:
-        The words, without a full stop; empty where nobody can be suspected, or nobody is.
+        The words, without a full stop; empty where nobody can be suspected, nobody is, or no more are than there would
+        be if all labels were right.
     """
     seen = evidence.seen.numpy()
     found = suspects(evidence.margin.numpy() / np.where(seen > 0, seen, np.nan))
     if found is None or not len(found.positions):
         return ""
-    share = 100 * float(found.chance[found.positions[-1]])
-    return f"{len(found.positions):,} of {len(seen):,} labels look wrong, about {share:.0f} % of these are by estimate"
+    share = float(found.chance[found.positions[-1]])
+    if share < NOTICED:
+        return ""
+    many, all_ = f"{len(found.positions):,}", f"{len(seen):,}"
+    return f"{many} of {all_} labels look wrong, about {100 * share:.0f} % of these are by estimate"
 
 
 def mirrored(margin: Array, positions: Array) -> Array:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from dynsel._lib.checks import check_path
 from dynsel._lib.files import write_atomically
 from dynsel._lib.tables import csv_table
+from dynsel.samplers.findings.suspects import NOTICED
 
 __all__ = ["KINDS", "Findings", "plain"]
 
@@ -28,7 +29,6 @@ KINDS = {
     "never_learned": "Never learned",
     "never_used": "Never used",
 }
-_NOTICED = 0.05  # share of wrong labels that an estimate can tell from none
 _COLUMNS = ("path", "text", "given", "predicted", "confidence", "own", "margin", "seen", "uses", "chance_wrong")
 
 
@@ -140,7 +140,7 @@ class Findings:
     def estimate(self) -> str:
         """How many of the suspected labels are wrong, in words."""
         share = (self.expected_wrong or 0.0) / max(1, len(self.suspects))
-        if share < _NOTICED:
+        if share < NOTICED:
             return "no more than there would be among right labels that are hard"
         return f"about {100 * share:.0f} % of them are wrong by estimate"
 

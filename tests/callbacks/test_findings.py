@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import csv
 import logging
+import os
+from pathlib import Path
 from typing import Any
 
+import lightning.pytorch as pl
 import pytest
 import torch
-from support import Indexed, Module, N, SaveEvery, fit, same_weights, train_loader
+from support import Indexed, Module, N, SaveEvery, fit, same_weights, train_loader, trainer
 from torch.nn.functional import cross_entropy, mse_loss
 from torch.utils.data import DataLoader, RandomSampler, Subset, WeightedRandomSampler
 
 from dynsel import DynamicSelection
+from dynsel.data import Banking77DataModule
+from dynsel.models import TextClassifier
 from dynsel.selectors import Hybrid
+
+SHARED = Path(os.environ.get("DYNSEL_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
 
 
 def sums(callback: DynamicSelection) -> dict[str, torch.Tensor]:
@@ -136,6 +143,34 @@ def test_at_the_end_people_are_told_what_looks_wrong(caplog) -> None:
     [line] = [r.message for r in caplog.records if "look wrong" in r.message]
     assert f"{len(found.suspects)} of 400 labels look wrong, about" in line
     assert "`dynsel findings CHECKPOINT --data CLASS`" in line
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not (SHARED / "banking77-train.csv").is_file(), reason="the CSV files are not in ../shared/data")
+def test_labels_made_wrong_by_hand_in_banking77_are_found() -> None:
+    """Three of 10,003 questions, each with a label that a customer of a bank would call wrong."""
+    data = Banking77DataModule(SHARED)
+    data.setup("fit")
+    questions, classes = data.train_set.texts, data.train_set.classes
+    planted = {
+        "I'm panicking!  I lost my card!  Help!": "exchange_rate",
+        "What is the exchange rate for EUR?": "pin_blocked",
+        "My PIN tries have run out. Now what?": "exchange_rate",
+    }
+    rows = {question: next(i for i, text in enumerate(questions) if text == question) for question in planted}
+    for question, label in planted.items():
+        data.train_set.targets[rows[question]] = classes.index(label)
+    callback = DynamicSelection()
+    pl.seed_everything(0, verbose=False)
+    trainer(callback, max_epochs=4).fit(TextClassifier(), data)
+    found = callback.findings()
+    foremost = found.suspects[:100].tolist()
+    assert set(rows.values()) <= set(foremost)
+    listed = {row["index"]: row for row in found.rows(["wrong_label"])}
+    for question, label in planted.items():
+        assert listed[rows[question]]["text"] == question
+        assert listed[rows[question]]["given"] == label
+        assert listed[rows[question]]["predicted"] != label
 
 
 # ---------------------------------------------------------------- leaving samples out
