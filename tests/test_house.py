@@ -290,6 +290,8 @@ ASKED_BY = {
     "dynsel.callbacks.dynamic_selection": "callbacks/test_epoch.py",
     "dynsel.callbacks.lightning_driver": "callbacks/test_compatibility.py",
     "dynsel.callbacks.train_batches": "callbacks/test_batch_fraction.py",
+    "dynsel.callbacks.transformers_driver": "engines/test_transformers.py",
+    "dynsel.callbacks.transformers_trainer": "engines/test_transformers.py",
     "dynsel.commands._results": "commands/test_compare.py",
     "dynsel.commands.fit": "commands/test_main.py",
     "dynsel.compare.beside": "commands/test_compare.py",
