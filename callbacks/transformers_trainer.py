@@ -68,7 +68,16 @@ class Selecting:
         return self.selection.wrap(plain, accelerator=self.accelerator)  # type: ignore[attr-defined]
 
     def train(self, resume_from_checkpoint: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """As the Trainer does, with the selection of the checkpoint if one is given."""
+        """As the Trainer does, with the selection of the checkpoint if one is given.
+
+        Args:
+            resume_from_checkpoint: A checkpoint's folder, or True for the last one.
+            *args: The Trainer's.
+            **kwargs: The Trainer's.
+
+        Raises:
+            ValueError: If the Trainer would skip batches that the selection has left behind by itself.
+        """
         if resume_from_checkpoint:
             arguments = self.args  # type: ignore[attr-defined]
             if not arguments.ignore_data_skip:
