@@ -27,14 +27,21 @@ SHOWN = (".md", ".png", ".svg", ".yaml", ".py", ".ipynb")
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Put the generated pages into the navigation, in place of their folders."""
+    """Put the generated pages into the navigation, in place of their folders, and pages that it forgot to `Use`."""
     recipes = sorted((path.relative_to(ROOT).as_posix() for path in (ROOT / "recipes").rglob("*.md")), key=_by_depth)
     made = [*pages.generated(ROOT), *recipes]
     for entry in config.nav or []:
         ((title, content),) = entry.items()
         if isinstance(content, str) and content.endswith("/"):
             entry[title] = [name for name in made if name.startswith(content)]
+    named = {page for entry in config.nav or [] for pages in entry.values() for page in _listed(pages)}
+    use = next(entry["Use"] for entry in config.nav or [] if "Use" in entry)
+    use += sorted(path.name for path in (ROOT / "docs").glob("*.md") if path.name not in named)
     return config
+
+
+def _listed(pages: str | list[str]) -> list[str]:
+    return [pages] if isinstance(pages, str) else pages
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
