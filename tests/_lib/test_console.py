@@ -33,6 +33,17 @@ def test_without_a_terminal_a_line_has_120_characters(monkeypatch: pytest.Monkey
     assert open_console().width == 120
 
 
+def test_without_a_terminal_there_are_no_colours(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("FORCE_COLOR", "TTY_COMPATIBLE"):
+        monkeypatch.delenv(name, raising=False)
+    console = open_console()
+    console.print("done", style="bold red")
+    console.print(value_table(("a",), [("1",)], title="t"))
+    assert "\x1b" not in capsys.readouterr().out
+
+
 def test_errors_go_to_the_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
     say(open_console(stderr=True), "x")
     assert capsys.readouterr() == ("", "x\n")
