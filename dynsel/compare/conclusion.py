@@ -25,12 +25,13 @@ def conclusion(rows: Sequence[Row], metric: str, words: str, names: Mapping[str,
         The sentences; empty without a finished run.
     """
     lower = lower_is_better(metric)
-    done = [row for row in rows if row.mean is not None and math.isfinite(row.mean)]
-    if not done:
+    means = {row.selector: row.mean for row in rows if row.mean is not None and math.isfinite(row.mean)}
+    if not means:
         return ""
-    best = sorted(done, key=lambda row: row.mean if lower else -row.mean)[0]  # type: ignore[operator]
+    done = [row for row in rows if row.selector in means]
+    best = min(done, key=lambda row: means[row.selector] if lower else -means[row.selector])
     seeds = "one seed" if best.n == 1 else f"mean of {best.n} seeds"
-    said = f"{names[best.selector]} ends best, with a {words} of {value_text(best.mean or 0.0, metric)} ({seeds})"
+    said = f"{names[best.selector]} ends best, with a {words} of {value_text(means[best.selector], metric)} ({seeds})"
     beside = [_beside(best.versus[name], name, metric) for name in BASELINES if name in best.versus]
     return f"{said}{': ' if beside else ''}{', '.join(beside)}. {_shown(done, lower, names)}".strip()
 
