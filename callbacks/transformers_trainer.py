@@ -53,7 +53,8 @@ class Selecting:
                 "has no place for; take a selector that chooses before"
             )
         super().__init__(*args, **kwargs)
-        self.selection, self._listener, self._in_step = selection, None, False
+        self.selection, self._in_step = selection, False
+        self._listener: Listener | None = None
         self._driver = TransformersDriver(self, selection)
         selection.attach(self._driver)
         self.add_callback(_saver(selection))  # type: ignore[attr-defined]
@@ -89,7 +90,7 @@ class Selecting:
             if folder is True:
                 from transformers.trainer_utils import get_last_checkpoint
 
-                folder = get_last_checkpoint(arguments.output_dir)
+                folder = get_last_checkpoint(arguments.output_dir)  # type: ignore[no-untyped-call,unused-ignore]
             self.selection.load_state_dict(torch.load(Path(folder) / FILE, weights_only=True))
         try:
             return super().train(resume_from_checkpoint, *args, **kwargs)  # type: ignore[misc]
@@ -137,7 +138,7 @@ def _saver(selection: SelectionController) -> Any:
     from transformers import TrainerCallback
     from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-    class Saver(TrainerCallback):  # type: ignore[misc]
+    class Saver(TrainerCallback):  # type: ignore[misc,unused-ignore]
         """Puts the selection's state beside each checkpoint."""
 
         def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:

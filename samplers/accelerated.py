@@ -28,7 +28,7 @@ class AcceleratedFeed:
         _check(accelerator)
         from accelerate.data_loader import DataLoaderStateMixin
 
-        class Place(DataLoaderStateMixin):  # type: ignore[misc]
+        class Place(DataLoaderStateMixin):  # type: ignore[misc,unused-ignore]
             """Where a loop over the loader stands, as accelerate's gradient state looks at it."""
 
             gradient_state = accelerator.gradient_state
@@ -68,7 +68,7 @@ def _check(accelerator: Any) -> None:
             "a selection's batches can't be read on one process for all: every process reads its own; leave "
             "`dispatch_batches` out"
         )
-    mesh = getattr(accelerator, "torch_device_mesh", None)
+    mesh: Any = getattr(accelerator, "torch_device_mesh", None)
     shared = [name for name in getattr(mesh, "mesh_dim_names", None) or () if name in ("tp", "cp", "sp")]
     if any(mesh[name].size() > 1 for name in shared):
         raise ValueError(

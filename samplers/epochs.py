@@ -387,7 +387,7 @@ class Epochs:
             "rng": self._rng.state_dict(self._loader()),
             "round": list(self.round),
             "rest": self.chooser.sizes.rest,
-            **({} if self.evidence is None else {"evidence": self._evidence_state(self._sampler.whole.pool)}),
+            **({} if self.evidence is None else {"evidence": self._evidence_state(self.sampler.whole.pool)}),
         }
 
     def _evidence_state(self, pool: Tensor | None) -> dict[str, Tensor]:
