@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from programs.ranks import launch
 from snippets import run_snippets
 from support import same_weights
 from torch import nn
@@ -207,3 +208,19 @@ def test_skipping_batches_is_refused(tmp_path):
     trainer = SelectingTrainer(Classifier(), arguments, train_dataset=Items(), selection=controller())
     with pytest.raises(ValueError, match=r"resume with TrainingArguments\(ignore_data_skip=True\)"):
         trainer.train(resume_from_checkpoint=tmp_path)
+
+
+# ---------------------------------------------------------------- two processes
+@pytest.mark.long
+def test_two_processes_share_the_selection(tmp_path):
+    ranks = [rank["selected"] for rank in launch("transformers_checks", tmp_path, 2)[2]]
+    # 40 samples are 5 batches of 4 on each process.
+    assert [rank["steps"] for rank in ranks] == [15, 15]
+    assert [[len(batch) for batch in rank["seen"]] for rank in ranks] == [[4] * 15] * 2
+    counts = Counter(i for rank in ranks for batch in rank["seen"] for i in batch)
+    for rank in ranks:
+        assert rank["usage"] == [counts[i] for i in range(N)]
+        assert rank["trained"] == [40, 80, 120]
+        assert rank["rest"] == rank["seen"][4:]
+    for first, second in zip(*(rank["seen"] for rank in ranks), strict=True):
+        assert not set(first) & set(second)
