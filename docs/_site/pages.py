@@ -55,7 +55,7 @@ def _methods(root: Path) -> dict[str, str]:
     listed = [f"| [{row[0]}]({row[0].strip('`')}.md) | {row[2]} | {row[3]} | {row[4]} |" for row in rows]
     head = '# Methods\n\nEach by its name, as in `DynamicSelection("rrd")` and `--selectors rrd`, or by its class.\n\n'
     index = head + "| name | what it trains on | needs | source |\n|---|---|---|---|\n" + "\n".join(listed) + "\n"
-    results = _results((root / "recipes/RESULTS.md").read_text())
+    results = [row for name in ("RECORDS", "RESULTS") for row in _results((root / f"recipes/{name}.md").read_text())]
     return {"methods/index.md": index, **{f"methods/{row[0].strip('`')}.md": _method(row, results) for row in rows}}
 
 
@@ -83,7 +83,10 @@ def _method(row: list[str], results: list[tuple[str, list[str]]]) -> str:
     if measured:
         lines += ["| setting | method | accuracy % | vs random | p |", "|---|---|---:|---:|---:|"]
         lines += [f"| {setting} | {' | '.join(cells)} |" for setting, cells in measured]
-        lines += ["", "Conditions, costs and what is not settled: [Results](../recipes/RESULTS.md)."]
+        lines += [
+            "",
+            "Conditions and costs: [Results](../recipes/RESULTS.md) and [Records](../recipes/RECORDS.md).",
+        ]
     else:
         lines += ["It stands in no comparison yet."]
     lines += ["", "## Reference", "", f"::: dynsel.selectors.{cls}", "    options: {heading_level: 3}"]
@@ -98,7 +101,7 @@ def _rows(text: str) -> list[list[str]]:
 
 def _results(text: str) -> list[tuple[str, list[str]]]:
     """Setting and `[method, value, vs random, p]` of each row of the results."""
-    found, section, tables = [], "", 0
+    found, section, lead, tables = [], "", "", 0
     for block in re.split(r"\n\s*\n", text):
         lines = block.strip().splitlines()
         if lines[0].startswith("## "):
@@ -117,7 +120,9 @@ def _results(text: str) -> list[tuple[str, list[str]]]:
 def _columns(heads: list[str]) -> list[int]:
     """Places of method, accuracy, difference to random and its p-value; empty for a table of something else."""
     value = next((i for i, head in enumerate(heads) if "accuracy" in head), None)
-    return [] if value is None or "vs random" not in heads else [0, value, *map(heads.index, ("vs random", "p"))]
+    return (
+        [] if value is None or not {"vs random", "p"} <= {*heads} else [0, value, *map(heads.index, ("vs random", "p"))]
+    )
 
 
 def _setting(section: str, lead: str, number: int) -> str:
