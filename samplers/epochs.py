@@ -22,6 +22,7 @@ from dynsel.samplers.rng import RandomStates
 from dynsel.samplers.selection_sampler import SelectionSampler
 from dynsel.samplers.stage import Phase
 from dynsel.selection import class_balance
+from dynsel.selectors.population import Population
 
 __all__ = ["Epochs", "Round"]
 
@@ -210,6 +211,8 @@ class Epochs:
         return EpochFeedback(sampler)
 
     def _bind_sources(self, sampler: SelectionSampler, seed: int) -> None:
+        # A selector that chose from shards before has all samples now.
+        self.selector.population = Population()
         self.chooser.sources.bind(sampler.dataset, sampler.whole.pool, seed)
 
     def feed(self, loader: DataLoader[Any], before: Phase) -> None:

@@ -8,15 +8,7 @@ from typing import Any
 
 import numpy as np
 
-
-class Alone:
-    """A process without others."""
-
-    def sum(self, values: Any) -> Any:
-        return values
-
-    def max(self, values: Any) -> Any:
-        return values
+from dynsel.selectors.shards.cdf import Alone
 
 
 class _Shared:
@@ -65,3 +57,6 @@ def together(ranks: int, work: Callable[[int, OneOf], Any]) -> tuple[list[Any], 
     if errors:
         raise errors[0]
     return found, shared.bytes
+
+
+__all__ = ["Alone", "OneOf", "together"]

@@ -17,6 +17,8 @@ __all__ = ["ShardedPopulation"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
+CHUNK = 1 << 16
+
 
 class ShardedPopulation(Population):
     """The samples are in canonical shards, of which this process has some: N below is the number of its samples.
@@ -52,7 +54,12 @@ class ShardedPopulation(Population):
     def _drawn(self, places: Array, generator: torch.Generator) -> Array:
         # One number of the generator's for each occasion: it is then as far on every process.
         key = int(torch.randint(1 << 62, (), generator=generator))
-        return uniform_at(self.shards.numbers(places), key)
+        drawn = np.empty(len(places), dtype=np.float32)
+        # A piece at a time: numbers take eight bytes each, and so does what leads to them.
+        for start in range(0, len(places), CHUNK):
+            piece = slice(start, start + CHUNK)
+            drawn[piece] = uniform_at(self.shards.numbers(places[piece]), key)
+        return drawn
 
     def uniform(self, count: int, generator: torch.Generator) -> Tensor:
         """(N,) float32 uniform draws in (0, 1); a sample's own, whichever process asks."""
@@ -165,7 +172,7 @@ class ShardedPopulation(Population):
                 codes = labels[places]
                 # Classes of which the shard has none have a quota of 0.
                 found = balanced_top_k(part, codes, quotas=quotas[: int(codes.max()) + 1])
-            taken.append(found + places.start)
+            taken.append(found.add_(places.start))
         return torch.cat(taken)
 
     def _class_quotas(self, quota: int) -> Array:

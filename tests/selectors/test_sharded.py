@@ -11,6 +11,7 @@ from selectors_shards import Alone, together
 
 from dynsel.selection import top_k
 from dynsel.selectors import AUM, UCB, EpsilonGreedy, Feedback, Forgetting, Hybrid, LossRank, Random, checked_selection
+from dynsel.selectors.population import Population
 from dynsel.selectors.sharded import ShardedPopulation
 from dynsel.selectors.shards import Shards, fit_cdf
 from dynsel.usage import coverage, gini
@@ -190,3 +191,15 @@ def test_counts_stay_small():
         state = selector.state_dict()
         tensors = [value for name, value in state.items() if name not in ("generator", "made_by")]
         assert sum(t.nbytes for t in tensors) == wanted * 100
+
+
+@pytest.mark.parametrize("clip", [0.0, 0.1])
+def test_many_samples_are_ranked_by_counting_in_one_process_too(monkeypatch, clip):
+    average = torch.from_numpy(DRAW.lognormal(size=20_000).astype(np.float32))
+    average[::9] = torch.nan
+    sorted_ranks = Population().ranks(average, clip)
+    monkeypatch.setattr("dynsel.selectors.population.SORTED_UNTIL", 20_000)
+    ranks = Population().ranks(average, clip)
+    assert not torch.equal(ranks, sorted_ranks)
+    assert (ranks - sorted_ranks).abs().median() < 1e-4
+    assert torch.equal(Population().ranks(torch.full((20_000,), torch.nan), clip), torch.ones(20_000))

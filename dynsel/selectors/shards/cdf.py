@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-__all__ = ["Cdf", "Reduce", "fit_cdf", "order_keys"]
+__all__ = ["Alone", "Cdf", "Reduce", "fit_cdf", "order_keys"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -26,6 +26,18 @@ class Reduce(Protocol):
 
     def max(self, values: Array) -> Array:
         """Largest over the ranks of (n,) int64 or float64."""
+
+
+class Alone:
+    """A `Reduce` of one process, which has everything."""
+
+    def sum(self, values: Array) -> Array:
+        """(n,) as they are."""
+        return values
+
+    def max(self, values: Array) -> Array:
+        """(n,) as they are."""
+        return values
 
 
 def order_keys(values: Array) -> Array:
@@ -76,9 +88,6 @@ def fit_cdf(values: Array, reduce: Reduce, clip: float = 0.0) -> Cdf | None:
         None if no process has a value.
 
     Example:
-        >>> class Alone:
-        ...     def sum(self, values): return values
-        ...     def max(self, values): return values
         >>> values = np.array([0.1, np.nan, 0.4, 0.2, 0.3], dtype=np.float32)
         >>> fit_cdf(values, Alone()).ranks(values).tolist()
         [0.125, 1.0, 0.875, 0.375, 0.625]
