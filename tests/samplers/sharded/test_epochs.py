@@ -10,6 +10,8 @@ from support import train_loader
 
 from dynsel.samplers import SelectionController
 from dynsel.selectors import Random
+from dynsel.selectors.population import Population
+from dynsel.selectors.sharded import ShardedPopulation
 
 
 def test_a_plain_loop_goes_on_from_its_shards(tmp_path):
@@ -107,3 +109,11 @@ def test_a_copy_has_shards_of_its_own():
     twin = copy.deepcopy(selection)
     twin.flush()
     assert (int(selection.selector.usage.sum()), int(twin.selector.usage.sum())) == (0, 20)
+
+
+def test_a_selector_that_leaves_its_shards_has_all_samples_again():
+    selector = Random()
+    SelectionController(selector, sharded=4).wrap(train_loader())
+    assert type(selector.population) is ShardedPopulation
+    SelectionController(selector).wrap(train_loader())
+    assert type(selector.population) is Population
