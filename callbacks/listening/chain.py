@@ -19,7 +19,7 @@ from dynsel.callbacks.listening.hearing import Effort, Hearing
 from dynsel.callbacks.listening.layout import Layout
 from dynsel.callbacks.listening.overheard import Overheard
 from dynsel.callbacks.listening.parts import LossPart, Part
-from dynsel.callbacks.listening.recipes import Ingredient, Recipe, per_sample
+from dynsel.callbacks.listening.recipes import Ingredient, Recipe, per_sample, without_trainers
 from dynsel.callbacks.listening.rows import Way
 
 __all__ = ["Chain"]
@@ -93,7 +93,8 @@ class Chain:
         elif self.source is not None and (loss is not None or self.source is Source.LOSSES):
             self._misses += 1
             if self._misses >= PATIENCE and self.source is Source.LOSSES:
-                self.source, self.overheard.effort, self._misses = None, Effort.FULL, 0
+                self.source, self._misses = None, 0
+                self.overheard.look_closely()
         self.overheard.finish(hearing.size)
         return found
 
@@ -151,7 +152,7 @@ def described(heard: list[Ingredient], recipe: Recipe, scale: float) -> str:
     else:
         weights: dict[str, list[float]] = {}
         for one, (how, _) in zip(heard, recipe.treatments, strict=True):
-            weights.setdefault(one.part.name, []).append(_weight(one, how) * scale)
+            weights.setdefault(one.part.name, []).append(_weight(without_trainers(one, scale), how) * scale)
         text = " + ".join(
             f"{name} × {values[0]:.3g}" + (f" ({len(values)} calls)" if len(values) > 1 else "")
             for name, values in weights.items()

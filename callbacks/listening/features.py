@@ -7,9 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dynsel.features.capture import find_module
+from dynsel.features.capture import CapturedFeatures, find_module
+from dynsel.selectors import Selector
 
-__all__ = ["InputTap"]
+__all__ = ["Features", "InputTap"]
 
 
 class InputTap:
@@ -40,6 +41,10 @@ class InputTap:
         self.calls.clear()
         self.active = True
 
+    def pause(self) -> None:
+        """Note nothing until the next batch."""
+        self.active = False
+
     def rows(self, size: int) -> Tensor:
         """(B, ...) what it took in.
 
@@ -58,3 +63,60 @@ class InputTap:
     def remove(self) -> None:
         """Take the hook off the model."""
         self._handle.remove()
+
+
+class Features:
+    """The features of each batch's samples, as long as anybody needs them.
+
+    Args:
+        selector: Its `measures_features` says whether it needs them at every batch.
+        module: Model in training; needed if there are features to note.
+        capture: Collects features while it needs them.
+
+    Raises:
+        ValueError: If the module has no submodule from whose inputs features can be captured.
+    """
+
+    def __init__(self, selector: Selector, module: nn.Module | None, capture: CapturedFeatures | None) -> None:
+        self._measures, self._capture = selector.measures_features, capture
+        self._tap: InputTap | None = None
+        if self._needed:
+            assert module is not None
+            self._tap = InputTap(module, None if capture is None else capture.module)
+
+    @property
+    def _captures(self) -> bool:
+        return self._capture is not None and not self._capture.done
+
+    @property
+    def _needed(self) -> bool:
+        return self._measures or self._captures
+
+    def begin(self) -> None:
+        """Before a batch."""
+        if self._tap is not None:
+            self._tap.begin()
+
+    def measured(self, size: int) -> Tensor | None:
+        """(B, ...), for a selector that measures them; None for others."""
+        return self._tap.rows(size) if self._measures and self._tap is not None else None
+
+    def end(self, size: int) -> Tensor | None:
+        """(B, ...), to be collected; None if nobody does any more. The batch is over."""
+        if self._tap is None:
+            return None
+        self._tap.pause()
+        if not self._needed:
+            self.close()
+        return self._tap.rows(size) if self._tap is not None and self._captures else None
+
+    def pause(self) -> None:
+        """Note nothing until the next batch."""
+        if self._tap is not None:
+            self._tap.pause()
+
+    def close(self) -> None:
+        """Take the hook off the model."""
+        if self._tap is not None:
+            self._tap.remove()
+            self._tap = None

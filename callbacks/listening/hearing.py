@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from dynsel.callbacks.listening.batch_tags import tag_batch
+from dynsel.callbacks.listening.compiled import CompiledPart
 from dynsel.callbacks.listening.contractions import LINEAR_OPS, contraction
 from dynsel.callbacks.listening.following import LIGHT, follow, follow_light
 from dynsel.callbacks.listening.layout import Layout
@@ -26,8 +27,9 @@ from dynsel.callbacks.listening.noting import (
     maps_samples,
     part_of,
 )
-from dynsel.callbacks.listening.parts import CompiledPart, NumberPart, Part
+from dynsel.callbacks.listening.parts import LossPart, NumberPart, Part
 from dynsel.callbacks.listening.tags import MIXED, Tag, Tags
+from dynsel.callbacks.listening.weighing import Weighing
 
 __all__ = ["Effort", "Hearing"]
 
@@ -48,8 +50,7 @@ class Hearing(TorchFunctionMode):
         batch: What the step is given.
         effort: How closely to listen.
         on_note: Called with each part as soon as it is noted.
-        weigh: Given with loss weights: what to do to the gradient of each argument of a part.
-        correct: Given with loss weights: makes the result of a part what it is with them.
+        weighing: Puts loss weights on the gradients of the arguments of a part, and corrects its result.
         probes: Zeros that require gradients, for what is compiled.
         layout: What is known of the training's batches.
 
@@ -59,6 +60,7 @@ class Hearing(TorchFunctionMode):
         normalized: Node, logits, dimension and the samples' tag of each call of `log_softmax`.
         tags: Samples of the rows.
         light: The same, followed through `LIGHT` operations only.
+        given: The same of what the step is given alone.
         nodes: In the graph, of the tagged tensors.
         mapped: Whether `torch.vmap` went over the samples: what comes out has them first, and tags don't go through.
     """
@@ -69,26 +71,26 @@ class Hearing(TorchFunctionMode):
         batch: Any,
         effort: Effort,
         on_note: Callable[[Part], None] | None = None,
-        weigh: Callable[[Part, Tensor], Tensor] | None = None,
-        correct: Callable[[Part, Tensor], Tensor] | None = None,
+        weighing: Weighing | None = None,
         probes: Sequence[Tensor] = (),
         layout: Layout | None = None,
     ) -> None:
         super().__init__()
-        self.size, self.effort, self.on_note, self.weigh = size, effort, on_note, weigh
-        self.correct, self.probes = correct, probes
+        self.size, self.effort, self.on_note, self.weighing = size, effort, on_note, weighing
+        self.probes = probes
         self.compiled: list[tuple[Any, dict[str, Any], Tensor, Tensor, Tensor | None]] = []
         self.parts: list[Part] = []
         self.sums: list[tuple[Tensor, Tensor]] = []
         self.normalized: list[tuple[Any, Tensor, int, Tag | None]] = []
         self.tags: Tags | None = None
         self.light: Tags | None = None
+        self.given: Tags | None = None
         self.nodes: dict[Any, Tag] = {}
         self.mapped = False
         if effort > Effort.BARE:
             tags = Tags(size)
             tag_batch(tags, batch, layout or Layout())
-            self.tags, self.light = tags, tags.copy() if effort is Effort.FULL else tags
+            self.tags, self.light, self.given = tags, tags.copy() if effort is Effort.FULL else tags, tags.copy()
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -118,10 +120,17 @@ class Hearing(TorchFunctionMode):
             result = result + self.probes[len(self.compiled) - 1].to(result.dtype)
         return result
 
-    def take_compiled(self) -> list[Part]:
+    def leave_weights(self) -> bool:
+        """Weight nothing of what is still to come, if no loss has been computed yet; whether that is so."""
+        if any(isinstance(part, LossPart) for part in self.parts):
+            return False
+        self.weighing = None
+        return True
+
+    def take_compiled(self) -> list[CompiledPart]:
         """What was noted inside `torch.compile`, each part once: nobody can tell where in the graph it stands."""
         pairs = zip(self.compiled, self.probes, strict=False)
-        parts: list[Part] = [CompiledPart(*noted, probe, self.size) for noted, probe in pairs]
+        parts = [CompiledPart(*noted, probe) for noted, probe in pairs]
         self.compiled.clear()
         return parts
 
@@ -168,7 +177,7 @@ class Hearing(TorchFunctionMode):
 
     def _noted(self, func: Any, args: Any, kwargs: Any) -> Any:
         handles: list[Tensor] = []
-        if self.weigh is not None and torch.is_grad_enabled():
+        if self.weighing is not None and torch.is_grad_enabled():
             args = tuple(self._handle(value, handles) for value in args)
             kwargs = {name: self._handle(value, handles) for name, value in kwargs.items()}
         result = func(*args, **kwargs)
@@ -180,11 +189,11 @@ class Hearing(TorchFunctionMode):
         part = self._part(func, args, kwargs, told)
         if part is not None:
             self._keep(part)
-            if self.weigh is not None:
+            if self.weighing is not None:
                 for handle in handles:
-                    handle.register_hook(partial(self.weigh, part))  # type: ignore[no-untyped-call]
-            if self.weigh is not None and self.correct is not None and told is result:
-                result = self.correct(part, result)
+                    handle.register_hook(partial(self.weighing.weigh, part))  # type: ignore[no-untyped-call]
+                if told is result:
+                    result = self.weighing.correct(part, result)
         return result
 
     def _handle(self, value: Any, handles: list[Tensor]) -> Any:

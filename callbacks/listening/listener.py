@@ -12,15 +12,15 @@ from torch.utils._pytree import tree_leaves
 
 from dynsel._lib.batches import scored
 from dynsel.callbacks.listening.chain import Chain
-from dynsel.callbacks.listening.features import InputTap
+from dynsel.callbacks.listening.features import Features
 from dynsel.callbacks.listening.graph import nearest
 from dynsel.callbacks.listening.heard import Heard, Rule
 from dynsel.callbacks.listening.hearing import Hearing
 from dynsel.callbacks.listening.layout import Layout, Path
 from dynsel.callbacks.listening.logits import Logits
-from dynsel.callbacks.listening.overheard import weighed
 from dynsel.callbacks.listening.parts import LossPart, Part
 from dynsel.callbacks.listening.verdicts import Verdicts
+from dynsel.callbacks.listening.weighing import Weighing, refusal
 from dynsel.features.capture import CapturedFeatures
 from dynsel.selectors import Selector
 from dynsel.selectors.verdicts import VERDICTS
@@ -112,7 +112,7 @@ class Listener:
         judges: bool = False,
     ) -> None:
         self.selector, self.module, self.automatic = selector, module, automatic
-        self._score, self._scale, self._capture = per_sample_loss, scale, capture
+        self._score, self._scale = per_sample_loss, scale
         self._chain, self._logits, self._layout = Chain(epochs), Logits(selector), Layout(axis_of)
         self._verdicts = Verdicts() if judges or selector.wants & VERDICTS else None
         # What the losses and the values come from, once it is known.
@@ -120,10 +120,7 @@ class Listener:
         self._values = ""
         self._announced_description = ""
         self._probes: list[Tensor] = []
-        self._tap: InputTap | None = None
-        if self._needs_features:
-            assert module is not None
-            self._tap = InputTap(module, None if capture is None else capture.module)
+        self._features = Features(selector, module, capture)
         self._hearing: Hearing | None = None
         self._open = False
         self._batch_idx, self._size = 0, 0
@@ -157,8 +154,7 @@ class Listener:
         self._close_batch()
         self._batch_idx, self._size, self._weights = batch_idx, size, weights
         self._passes, self._loss = 0, None
-        if self._tap is not None:
-            self._tap.begin()
+        self._features.begin()
         if weights is None and not self._overhears:
             return
         self._chain.begin(batch, self._layout, size)
@@ -170,8 +166,7 @@ class Listener:
             batch,
             self._chain.effort,
             None if self.automatic else self._noted,
-            None if weights is None else self._weighed,
-            None if weights is None else self._corrected,
+            None if weights is None else Weighing(weights, self._correction),
             self._fresh_probes(batch),
             self._layout,
         )
@@ -187,18 +182,11 @@ class Listener:
 
     def leave_weights(self) -> None:
         """Leave the weights to the step, which has asked for them before it computed a loss."""
-        if self._open and self._hearing is not None and not any(isinstance(p, LossPart) for p in self._hearing.parts):
-            self._hearing.weigh = self._weights = None
+        if self._open and self._hearing is not None and self._hearing.leave_weights():
+            self._weights = None
 
-    def _weighed(self, part: Part, gradient: Tensor) -> Tensor:
-        return gradient if self._weights is None else weighed(part, gradient, self._weights)
-
-    def _corrected(self, part: Part, result: Tensor) -> Tensor:
-        if self._weights is None or self._hearing is None:
-            return result
-        with torch.no_grad():
-            extra = self._chain.overheard.correction(part, self._hearing, self._weights)
-        return result if extra is None else result + extra.to(result.dtype)
+    def _correction(self, part: Part, weights: Tensor) -> Tensor | None:
+        return None if self._hearing is None else self._chain.overheard.correction(part, self._hearing, weights)
 
     def _fresh_probes(self, batch: Any) -> list[Tensor]:
         """Leaves for what is heard inside compiled code, the same ones each time, so that it isn't compiled again."""
@@ -233,38 +221,30 @@ class Listener:
     def _forget_early(hearing: Hearing) -> None:
         """Whatever was differentiated inside the step, as for a penalty on gradients, is not the loss."""
         for part in hearing.parts:
-            part.coefficient, part.on_unarmed = None, None
+            part.restart()
 
     def _expect(self, start: Any, hearing: Hearing) -> None:
         parts = self._chain.expect(start, hearing, self._armed)
         if "value" in self.selector.wants and not any(isinstance(part, LossPart) for part in parts):
             nodes = [part.node for part in parts] or [start]
-            self._logits.take_normalized(nodes, hearing, self._measured_features())
-        if self._weights is not None and (
-            not parts or self._chain.overheard.misses_some(parts) or any(part.node is None for part in parts)
-        ):
-            raise RuntimeError(
-                "DynamicSelection can't apply the selection's loss weights: "
-                + ("part of the loss of" if any(part.weighable for part in parts) else "the loss of")
-                + " `training_step` comes from the samples by a way that can't be followed. Weight the loss yourself "
-                "by `trainer.selection.weights(batch_idx)`, asked before it is computed, or take a selector without "
-                "loss weights."
-            )
+            self._logits.take_normalized(nodes, hearing, self._features.measured(self._size))
+        if self._weights is not None and self._chain.overheard.misses_some(parts):
+            raise RuntimeError(refusal(parts))
 
     def _armed(self, part: Part) -> None:
         assert self._hearing is not None
         if self._verdicts is not None:
             self._verdicts.take(part, self._hearing.size)
         if "value" in self.selector.wants:
-            self._logits.take(part, self._hearing, self._measured_features())
+            self._logits.take(part, self._hearing, self._features.measured(self._size))
 
     def _noted(self, part: Part) -> None:
         """Manual optimization: a backward pass may come unannounced."""
-        part.on_unarmed = self._unannounced
+        part.watch(self._unannounced)
 
     def _unannounced(self, part: Part) -> None:
         hearing = self._hearing
-        part.on_unarmed = None
+        part.watch(None)
         if hearing is None or self._passes:
             return
         self._factor = self._scale()
@@ -275,7 +255,7 @@ class Listener:
             noted = {other.node: other for other in hearing.parts}
             behind = nearest((n for n, _ in part.node.next_functions), noted.__contains__, lambda node: False)
             for node in behind.found:
-                noted[node].on_unarmed = None
+                noted[node].watch(None)
 
     def end_batch(self, outputs: Any, batch: Any) -> Told:
         """What the batch told.
@@ -290,9 +270,9 @@ class Listener:
         self._stop()
         hearing, self._hearing = self._hearing, None
         if not outputs and self.automatic:
-            self._end_features()
+            self._features.end(self._size)
             return Told()
-        features = self._end_features()
+        features = self._features.end(self._size)
         with torch.no_grad():
             loss = self._told_loss(outputs, batch)
             if hearing is not None:
@@ -337,42 +317,16 @@ class Listener:
             self._announced_description = self.description
             rank_zero_info(f"listening: {self.description}")
 
-    # ---------------------------------------------------------------- features
-    @property
-    def _captures(self) -> bool:
-        return self._capture is not None and not self._capture.done
-
-    @property
-    def _needs_features(self) -> bool:
-        return self.selector.measures_features or self._captures
-
-    def _measured_features(self) -> Tensor | None:
-        return self._tap.rows(self._size) if self.selector.measures_features and self._tap is not None else None
-
-    def _end_features(self) -> Tensor | None:
-        if self._tap is None:
-            return None
-        self._tap.active = False
-        if not self._needs_features:
-            self._remove_tap()
-        return self._tap.rows(self._size) if self._tap is not None and self._captures else None
-
-    def _remove_tap(self) -> None:
-        if self._tap is not None:
-            self._tap.remove()
-            self._tap = None
-
     # ---------------------------------------------------------------- the end
     def skip_batch(self) -> None:
         """Listen no more to the batch at hand, if there is one: it comes to no end."""
         self._close_batch()
-        if self._tap is not None:
-            self._tap.active = False
+        self._features.pause()
 
     def close(self) -> None:
         """Stop listening, whatever the state."""
         self._close_batch()
-        self._remove_tap()
+        self._features.close()
 
     def _close_batch(self) -> None:
         self._stop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,10 +14,10 @@ from dynsel.callbacks.listening.graph import Met, has_foreign, is_affine, is_sha
 from dynsel.callbacks.listening.hearing import Effort, Hearing
 from dynsel.callbacks.listening.parts import LossPart, NormPart, NumberPart, Part, SumPart
 from dynsel.callbacks.listening.recipes import Ingredient, Recipe, recipe_of, taken_down
-from dynsel.callbacks.listening.rows import Way, fold, rows_by, spread, way_of
+from dynsel.callbacks.listening.rows import Way, rows_by, way_of
 from dynsel.callbacks.listening.tags import Tag
 
-__all__ = ["Overheard", "weighed"]
+__all__ = ["Overheard"]
 
 Kind = tuple[str, str, int]
 # Batches that are listened to as closely as possible: what looks simple in one of them may not be so in all.
@@ -54,6 +55,10 @@ class Overheard:
         self.unheard = self._leaves = False
         self._above: dict[Any, Any] = {}
 
+    def look_closely(self) -> None:
+        """Listen to the next batch as closely as possible."""
+        self.effort = Effort.FULL
+
     def expect(self, start: Any, hearing: Hearing, on_arm: Callable[[Part], None]) -> list[Part]:
         """Arm the parts nearest to a node, and take down what they say while it can still be had.
 
@@ -72,7 +77,7 @@ class Overheard:
         self.met |= {places[part.node] for part in parts}
         if any(isinstance(part, (ContractionPart, NumberPart)) for part in parts):
             self._used.add(Way.TAGS)
-        parts += [part for part in hearing.take_compiled() if part.tag is not None and not _heard_twice(part, hearing)]
+        parts += self._compiled(hearing)
         for part in parts:
             self.arm(part, hearing, on_arm)
         return parts
@@ -102,11 +107,25 @@ class Overheard:
             met = nearest([start], lambda n: n in rows and self._resolve(noted[n], places[n], hearing), lambda n: False)
         return met
 
+    def _compiled(self, hearing: Hearing) -> list[Part]:
+        """The losses inside compiled code, as far as it is known how their rows lie."""
+        parts: list[Part] = []
+        for number, part in enumerate(hearing.take_compiled()):
+            if _heard_twice(part, hearing):
+                continue
+            ways = self.ways.setdefault(("compiled " + part.name, part.kind, len(part.shape)), {})
+            if hearing.given is not None and hearing.size > 1:
+                ways[number] = part.way(hearing.given)
+            way = ways.get(number)
+            if way is not None:
+                part.belong_by(way, hearing.size)
+                parts.append(part)
+        return [part for part in parts if part.tag is not None]
+
     def arm(self, part: Part, hearing: Hearing, on_arm: Callable[[Part], None]) -> None:
         """Take down what a part says of its samples, once."""
-        if part.armed:
+        if not part.arm():
             return
-        part.armed = True
         on_arm(part)
         try:
             one = part.ingredient or taken_down(part, hearing.size)
@@ -115,9 +134,7 @@ class Overheard:
             self.unsure = True
             return
         if isinstance(part, SumPart) or part.kind == "sum":
-            one.divisor = self._divisor(part)
-            if part.kind == "sum" and isinstance(part, SumPart) and one.spreads and part.tag is not None:
-                one.nonzero = fold(part.values != 0, part.tag, hearing.size, first=part.first)
+            one = replace(one, divisor=self._divisor(part))
         part.forget()
         self.ingredients.append(one)
 
@@ -140,7 +157,7 @@ class Overheard:
             return None
         if not self.resolve(part, hearing):
             return None
-        one = part.ingredient = taken_down(part, hearing.size)
+        one = part.keep(taken_down(part, hearing.size))
         extra = (torch.nan_to_num(one.sums) * (weights.to(one.sums) - 1)).sum()
         return extra if part.kind == "sum" else extra / one.counts.sum()
 
@@ -180,14 +197,14 @@ class Overheard:
             if way not in (Way.FIRST, Way.SECOND) and _same(tag, part.light):
                 way = Way.TARGETS
             self._used.add(way)
-        part.tag, part.first = tag, way is Way.FIRST or (size == 1 and len(part.shape) == 1)
+        part.belong(tag, first=way is Way.FIRST or (size == 1 and len(part.shape) == 1))
         if size > 1:
             self.ways.setdefault(kind, {})[number] = way
 
     def _recognise(self, part: Part, kind: Kind, number: int, hearing: Hearing) -> None:
         known = self.ways.get(kind, {})
         if hearing.size == 1 and self._is_usual(kind):
-            part.tag = 0
+            part.belong(0)
             return
         alike = set(known.values())
         if number in known or len(alike) == 1:
@@ -195,10 +212,9 @@ class Overheard:
             if way is None:
                 return
             if way is Way.TARGETS:
-                part.tag = part.targets
+                part.belong(part.targets)
             elif way is not Way.TAGS:
-                part.tag = rows_by(way, part.shape, hearing.size)
-            part.first = way is Way.FIRST
+                part.belong(rows_by(way, part.shape, hearing.size), first=way is Way.FIRST)
             self._used.add(way)
         if part.tag is None:
             self.unsure = True
@@ -223,7 +239,7 @@ class Overheard:
 
     def misses_some(self, parts: list[Part]) -> bool:
         """Whether samples enter a loss of these parts by ways that weights can't reach, as far as is known."""
-        if any(not part.weighable for part in parts):
+        if not parts or any(not part.weighable for part in parts):
             return True
         known = self.recipes.get(tuple(part.name for part in parts))
         return self.unheard or (known is not None and known.unheard)
@@ -233,9 +249,11 @@ class Overheard:
         """The ingredients that the backward pass went through."""
         for one in self.ingredients:
             one.part.collect()
-            if isinstance(one.part, ContractionPart) and one.part.coefficient is not None:
-                one.sums = one.part.contributions(len(one.counts))
-        return [one for one in self.ingredients if one.part.coefficient is not None]
+        found = [one for one in self.ingredients if one.part.coefficient is not None]
+        return [
+            replace(one, sums=one.part.contributions(len(one.counts))) if isinstance(one.part, ContractionPart) else one
+            for one in found
+        ]
 
     def recipe(self, heard: list[Ingredient], hearing: Hearing, loss: Tensor | None, scale: float) -> Recipe:
         """What is known of a loss of these parts, found out at the first batch that has them."""
@@ -265,20 +283,6 @@ class Overheard:
 def _heard_twice(part: Part, hearing: Hearing) -> bool:
     """Whether what the compiler has made runs as torch functions again, which were heard as such."""
     return any(other.name == part.name for other in hearing.parts)
-
-
-def weighed(part: Part, gradient: Tensor, weights: Tensor) -> Tensor:
-    """The gradient of a part's argument, each row by the weight of its sample.
-
-    Raises:
-        RuntimeError: If the samples of the rows aren't known.
-    """
-    if not part.armed:
-        return gradient
-    tag = part.rows_of(gradient.shape)
-    if tag is None:
-        raise RuntimeError(f"the rows of an argument of {part.name}, {tuple(gradient.shape)}, can't be weighted")
-    return gradient * spread(weights, tag, gradient).to(gradient.dtype)
 
 
 def _same(tag: Tag, other: Tag | None) -> bool:

@@ -22,7 +22,7 @@ from dynsel.callbacks.listening.losses import (
 )
 from dynsel.callbacks.listening.tags import Tag, Tags
 
-__all__ = ["CompiledPart", "LossPart", "NormPart", "NumberPart", "Part", "SumPart"]
+__all__ = ["LossPart", "NormPart", "NumberPart", "Part", "SumPart"]
 
 
 class Part(ABC):
@@ -86,6 +86,33 @@ class Part(ABC):
     def collect(self) -> None:  # noqa: B027 - likewise
         """After the backward pass: the coefficient, where no hook has it."""
 
+    def arm(self) -> bool:
+        """From now on the backward pass counts; whether it didn't before."""
+        was, self.armed = self.armed, True
+        return not was
+
+    def belong(self, tag: Tag | None, *, first: bool = False) -> None:
+        """Take its rows for those of these samples.
+
+        Args:
+            tag: Of its values.
+            first: Whether it is known that the first dimension is that of the samples.
+        """
+        self.tag, self.first = tag, first
+
+    def keep(self, ingredient: Any) -> Any:
+        """Keep, and return, what it says of its samples."""
+        self.ingredient = ingredient
+        return ingredient
+
+    def watch(self, on_unarmed: Callable[[Part], None] | None) -> None:
+        """Have a backward pass announced that comes by before it counts; None = no longer."""
+        self.on_unarmed = on_unarmed
+
+    def restart(self) -> None:
+        """Forget the backward passes that there were."""
+        self.coefficient, self.on_unarmed = None, None
+
     def rows_of(self, shape: torch.Size) -> Tag | None:
         """The samples in an argument of this shape."""
         return self.tag if isinstance(self.tag, int) or shape == self.shape else None
@@ -110,42 +137,16 @@ class LossPart(Part):
         return row_tag(self.func, tensor, tags.known(tensor), self.shape) if isinstance(tensor, Tensor) else None
 
     def numbers(self) -> tuple[Tensor, Tensor | None]:
+        """Numerators and denominators of the rows."""
         return row_values(self.func, self.call, self.node)
 
     def forget(self) -> None:
+        """Let go of the arguments."""
         self.call = {}
 
     def rows_of(self, shape: torch.Size) -> Tag | None:
+        """The samples in an argument of this shape, which may have classes beside the rows."""
         return argument_tag(self.func, self.tag, self.shape, shape)
-
-
-class CompiledPart(LossPart):
-    """A call of a usual loss inside compiled code, which has the values among its outputs."""
-
-    def __init__(
-        self,
-        func: Callable[..., Tensor],
-        call: dict[str, Any],
-        result: Tensor,
-        values: Tensor,
-        counts: Tensor | None,
-        probe: Tensor,
-        size: int,
-    ) -> None:
-        super().__init__(func, call, result, None, None)
-        self.values, self.counts, self.probe = values, counts, probe
-        # Tags don't go through compiled code. Rows that are no samples lie as nearly all networks lay them.
-        length = self.shape[0] if self.shape else 0
-        if length and length % size == 0:
-            self.first = length == size
-            rows = torch.arange(size).repeat_interleave(length // size)
-            self.tag = rows.view(-1, *[1] * (len(self.shape) - 1))
-
-    def numbers(self) -> tuple[Tensor, Tensor | None]:
-        return self.values, self.counts
-
-    def collect(self) -> None:
-        self.coefficient = None if self.probe.grad is None else self.probe.grad.detach().clone()
 
 
 class SumPart(Part):
@@ -167,9 +168,11 @@ class SumPart(Part):
             self.inputs = tags.known(values)
 
     def numbers(self) -> tuple[Tensor, Tensor | None]:
+        """The values, which count 1 each."""
         return self.values, None
 
     def forget(self) -> None:
+        """Let go of the values."""
         self.values = self.result
 
 
@@ -201,4 +204,5 @@ class NormPart(SumPart):
         self.power, self.weighable = power, False
 
     def numbers(self) -> tuple[Tensor, Tensor | None]:
+        """Powers of the values."""
         return self.values.float().abs() ** self.power, None

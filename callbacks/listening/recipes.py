@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -10,10 +10,10 @@ from torch import Tensor
 from dynsel.callbacks.listening.contractions import ContractionPart
 from dynsel.callbacks.listening.factors import Factors
 from dynsel.callbacks.listening.hearing import Hearing
-from dynsel.callbacks.listening.parts import LossPart, NormPart, Part
+from dynsel.callbacks.listening.parts import LossPart, NormPart, Part, SumPart
 from dynsel.callbacks.listening.rows import counted, fold
 
-__all__ = ["Ingredient", "Recipe", "per_sample", "recipe_of", "taken_down"]
+__all__ = ["Ingredient", "Recipe", "per_sample", "recipe_of", "taken_down", "without_trainers"]
 
 
 @dataclass(eq=False)
@@ -64,6 +64,9 @@ def taken_down(part: Part, size: int) -> Ingredient:
         counts = counted(part.shape, tag, size, part.rows.device)
         return Ingredient(part, torch.zeros_like(counts), counts, spreads=False)
     values, denominators = part.numbers()
+    nonzero = (
+        fold(values != 0, tag, size, first=part.first) if isinstance(part, SumPart) and part.kind == "sum" else None
+    )
     sums = fold(values, tag, size, first=part.first)
     if denominators is not None:
         counts = fold(denominators, tag, size, first=part.first)
@@ -71,7 +74,7 @@ def taken_down(part: Part, size: int) -> Ingredient:
         counts = torch.full_like(sums, values.numel() / size)
     else:
         counts = counted(values.shape, tag, size, values.device)
-    return Ingredient(part, sums, counts, spreads=not (part.first and len(part.shape) == 1))
+    return Ingredient(part, sums, counts, spreads=not (part.first and len(part.shape) == 1), nonzero=nonzero)
 
 
 def recipe_of(
@@ -87,7 +90,7 @@ def recipe_of(
         unheard: Whether samples enter the loss by other ways as well.
         bent: Whether the loss may be another function of its parts than a sum.
     """
-    treatments = [_treatment(one, hearing, scale) for one in heard]
+    treatments = [_treatment(without_trainers(one, scale), hearing, scale) for one in heard]
     pooled = _pooled(heard, scale)
     if pooled is not None:
         treatments = [pooled] * len(heard)
@@ -95,6 +98,16 @@ def recipe_of(
         treatments = [("shares", 0) if t == ("sum", 0) else t for t in treatments]
     alone = len(heard) == 1 and bent and loss is not None and _is_no_summand(heard[0].part, loss, scale)
     return Recipe(treatments, _is_partition(heard, scale), alone, unheard)
+
+
+def without_trainers(one: Ingredient, scale: float) -> Ingredient:
+    """The ingredient without the divisor, where that is the trainer's, which accumulates batches."""
+    assert one.part.coefficient is not None
+    if one.part.kind == "sum" and one.divisor is not None:
+        own = abs(float(one.part.coefficient.sum()) * scale)
+        if float(one.divisor) == 1.0 or _near(own, 1.0):
+            return replace(one, divisor=None)
+    return one
 
 
 def _treatment(one: Ingredient, hearing: Hearing, scale: float) -> tuple[str, int]:
@@ -120,8 +133,6 @@ def _treatment(one: Ingredient, hearing: Hearing, scale: float) -> tuple[str, in
         return "own", 0
     assert part.coefficient is not None
     own = abs(float(part.coefficient.sum()) * scale)
-    if one.divisor is not None and (float(one.divisor) == 1.0 or _near(own, 1.0)):
-        one.divisor = None  # the trainer's, where batches are accumulated
     divisor = 1 / max(own, 1e-30) if one.divisor is None else abs(float(one.divisor))
     if isinstance(part.tag, int) and hearing.size > 1:
         return ("sum" if one.divisor is None and not _near(own * hearing.size, 1.0) else "shares"), 0
@@ -133,10 +144,10 @@ def _treatment(one: Ingredient, hearing: Hearing, scale: float) -> tuple[str, in
     several = several and not _near(divisor, hearing.size)  # a part of the batch, as a chunk of it, divided by B
     if one.spreads and (_near(divisor, total) or several):
         return "counts", 0
-    if one.nonzero is not None and _near(divisor, float(one.nonzero.sum())) and not _near(divisor, hearing.size):
-        return "nonzero", 0
     if _near(divisor, hearing.size):
         return ("size" if one.divisor is not None else "shares"), 0
+    if one.spreads and one.nonzero is not None and _near(divisor, float(one.nonzero.sum())):
+        return "nonzero", 0
     return ("shares" if one.divisor is not None else "sum"), 0
 
 

@@ -147,7 +147,8 @@ def _taken(tags: Tags, tensor: Tensor, index: Any, shape: torch.Size) -> Tag | N
     copies = any(isinstance(part, (Tensor, list)) for part in _parts(moved))
     if not copies:
         return _collapsed(tag.expand(tensor.shape)[moved])
-    tags.masked |= tensor.requires_grad and any(isinstance(p, Tensor) and p.dtype == torch.bool for p in _parts(moved))
+    if tensor.requires_grad and any(isinstance(p, Tensor) and p.dtype == torch.bool for p in _parts(moved)):
+        tags.note_mask()
     consumed = sum(_dims_of(part) for part in _parts(moved))
     lead = max([consumed, *(d + 1 for d in range(tag.ndim) if tag.shape[d] > 1)])
     if any(part is Ellipsis for part in _parts(moved)):

@@ -7,7 +7,8 @@ dimensions as the tagged one, each of its size or of size 1 where all along it b
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -28,24 +29,27 @@ class Tags:
 
     Args:
         size: Number of samples in the batch, B.
+        of: Tags to begin with, by the tensors' identity.
 
     Attributes:
         masked: Whether rows of something differentiable were chosen by a mask: in other batches it may be others.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, of: Mapping[int, tuple[weakref.ref[Tensor], Tag]] = MappingProxyType({})) -> None:
         self.size = size
         self.masked = False
-        self._of: dict[int, tuple[weakref.ref[Tensor], Tag]] = {}
+        self._of = dict(of)
 
     def __len__(self) -> int:
         return len(self._of)
 
+    def note_mask(self) -> None:
+        """Rows of something differentiable were chosen by a mask."""
+        self.masked = True
+
     def copy(self) -> Tags:
         """The same tags, to go on by themselves."""
-        other = Tags(self.size)
-        other._of |= self._of
-        return other
+        return Tags(self.size, self._of)
 
     def get(self, tensor: Any) -> Tag | None:
         """The tensor's tag."""
@@ -56,6 +60,13 @@ class Tags:
         """The tensor's tag, if it tells samples apart."""
         tag = self.get(tensor)
         return None if isinstance(tag, int) and tag == MIXED else tag
+
+    def batch(self) -> Iterator[tuple[Tensor, int]]:
+        """What is alive with a row for each sample in turn, with the dimension of the samples."""
+        for known, tag in list(self._of.values()):
+            tensor = known()
+            if tensor is not None and isinstance(tag, Tensor) and torch.equal(tag.flatten(), torch.arange(self.size)):
+                yield tensor, tag.shape.index(self.size)
 
     def of_same_memory(self, tensor: Tensor) -> Tag | None:
         """The tag of the tensor of this shape that has its memory, which it may be another view of."""

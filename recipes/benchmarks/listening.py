@@ -5,9 +5,9 @@
 Two steps of training: a ResNet-18 on 16 images of 32 x 32, and a transformer of 4 layers, width 128, on 8 sequences of
 64 tokens with a vocabulary of 32,000. Listening costs time for each call of a torch function, whatever the size of its
 arguments: measured where the arithmetic is small enough to show it, as the difference of forward passes with and
-without it. And it costs what is computed of the samples before and after the backward pass: measured at full size.
-Both together are set against the step. Times are of the processor. Norms of gradients, which hooks inside the backward
-pass compute, are not among them.
+without it. It costs what is computed of the samples before and after the backward pass: measured at full size. And it
+costs what hooks do inside the backward pass, as norms of gradients: the median difference of backward passes with and
+without it, one after the other in either order. All together is set against the step. Times are of the processor.
 """
 
 from __future__ import annotations
@@ -29,7 +29,13 @@ from dynsel.models import build_model
 from dynsel.selectors import Hybrid, Random
 
 VOCABULARY = 32_000
-RULES = ("usual loss", "usual loss, and Hybrid's entropy", "mean written by hand", "gradient norm")
+RULES = (
+    "usual loss",
+    "usual loss, and Hybrid's entropy",
+    "mean written by hand",
+    "sum by a matrix product",
+    "gradient norm",
+)
 Step = Callable[[Any], Tensor]
 
 
@@ -82,6 +88,11 @@ def log_likelihood(logits: Tensor, targets: Tensor) -> Tensor:
     return -logits.log_softmax(-1).gather(-1, targets[..., None])[..., 0]
 
 
+def product(losses: Tensor) -> Tensor:
+    """Their mean by a product with ones, for which every operation is followed at every step."""
+    return losses.flatten() @ torch.ones(losses.numel()) / losses.numel()
+
+
 def settings(name: str, *, small: bool) -> tuple[nn.Module, tuple[Tensor, Tensor], dict[str, tuple[Any, Step]]]:
     """Network, batch and, for each rule, a selector and a step; small ones make as many calls."""
     images, words = name == "resnet", 10 if small else VOCABULARY
@@ -98,6 +109,7 @@ def settings(name: str, *, small: bool) -> tuple[nn.Module, tuple[Tensor, Tensor
             "usual loss": (Losses(), usual),
             "usual loss, and Hybrid's entropy": (Hybrid(), usual),
             "mean written by hand": (Losses(), lambda b: log_likelihood(net(b[0]), b[1]).mean()),
+            "sum by a matrix product": (Losses(), lambda b: product(log_likelihood(net(b[0]), b[1]))),
             "gradient norm": (Losses(), lambda b: Fused.apply(net(b[0]))),
         },
     )
@@ -117,8 +129,8 @@ def forward(step: Step, batch: Any, hearing: Listener | None) -> float:
     return seconds
 
 
-def beside(step: Step, batch: Any, hearing: Listener | None) -> tuple[float, float]:
-    """Seconds of a step, and of what is done in it before and after the passes and, by hooks, in the backward pass."""
+def beside(step: Step, batch: Any, hearing: Listener | None) -> tuple[float, float, float]:
+    """Seconds of a step, of what is done in it before and after the passes, and of the backward pass."""
     begin = time.process_time()
     if hearing is not None:
         hearing.begin_batch(0, len(batch[0]), None, batch)
@@ -128,11 +140,12 @@ def beside(step: Step, batch: Any, hearing: Listener | None) -> tuple[float, flo
     if hearing is not None:
         hearing.before_backward(loss)
     extra += time.process_time() - start
-    loss.backward()
     start = time.process_time()
+    loss.backward()
+    back, start = time.process_time() - start, time.process_time()
     if hearing is not None:
         hearing.end_batch({"loss": loss}, batch)
-    return time.process_time() - begin, extra + time.process_time() - start
+    return time.process_time() - begin, extra + time.process_time() - start, back
 
 
 def cost(name: str, rule: str, pairs: int) -> str:
@@ -152,13 +165,18 @@ def cost(name: str, rule: str, pairs: int) -> str:
     mode = min(a for a, _ in both) - min(b for _, b in both)
     for _ in range(2):
         beside(step, batch, far)
-    extra = statistics.median(beside(step, batch, far)[1] for _ in range(pairs)) + mode
-    whole = statistics.median(beside(step, batch, None)[0] for _ in range(pairs))
+    runs: dict[bool, list[tuple[float, float, float]]] = {True: [], False: []}
+    for k in range(pairs):
+        for listens in (True, False) if k % 2 else (False, True):
+            runs[listens].append(beside(step, batch, far if listens else None))
     near.close()
     far.close()
+    extra = statistics.median(run[1] for run in runs[True]) + mode
+    hooks = statistics.median(a[2] - b[2] for a, b in zip(runs[True], runs[False], strict=True))
+    whole = statistics.median(run[0] for run in runs[False])
     return (
         f"| {name} | {rule} | {whole * 1e3:.0f} | {counting.calls} | {mode * 1e6 / counting.calls:.1f} | "
-        f"{extra * 1e3:.2f} | {extra / whole:.2%} |"
+        f"{extra * 1e3:.2f} | {hooks * 1e3:.2f} | {(extra + hooks) / whole:.2%} |"
     )
 
 
@@ -167,8 +185,8 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=5)
     options = parser.parse_args()
     print(f"{platform.machine()} CPU, {torch.get_num_threads()} threads, torch {torch.__version__}, {options}")
-    print("| step | rule | step, ms | calls | µs a call | listening, ms | share |")
-    print("|---|---|---:|---:|---:|---:|---:|")
+    print("| step | rule | step, ms | calls | µs a call | beside the passes, ms | in the backward pass, ms | share |")
+    print("|---|---|---:|---:|---:|---:|---:|---:|")
     for name in ("resnet", "transformer"):
         for rule in RULES:
             print(cost(name, rule, options.pairs), flush=True)
