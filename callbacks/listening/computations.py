@@ -135,7 +135,17 @@ def _put(tags: Tags, func: Any, args: Any, kwargs: Any, result: Any) -> None:
     index = tuple(part.cpu() if isinstance(part, Tensor) else part for part in _as_tuple(index))
     if bool((places[index] == -1).all()):
         places[index] = torch.tensor(tag) if isinstance(tag, int) else tag.expand(values.shape)
-        tags.set(result if isinstance(result, Tensor) else target, places)
+        tags.set(result if isinstance(result, Tensor) else target, _filled_up(places))
+
+
+def _filled_up(places: Tensor) -> Tensor:
+    """A tag in which what belongs to nobody, as the padding of a buffer, goes with the rest of its row or column."""
+    for dim in range(min(2, places.ndim)):
+        lines = places.movedim(dim, 0).reshape(places.shape[dim], -1)
+        highest = lines.max(1).values
+        if lines.shape[1] > 1 and bool(((lines == highest[:, None]) | (lines == -1)).all()):
+            return highest.view([-1 if d == dim else 1 for d in range(places.ndim)])
+    return places
 
 
 def _as_tuple(value: Any) -> tuple[Any, ...]:

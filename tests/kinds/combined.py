@@ -294,7 +294,7 @@ def fused_absolute_error() -> Training:
     )
 
 
-@kind(NORM)
+@kind(REDUCTIONS)
 def loss_by_vmap() -> Training:
     def step(m: Any, batch: Any) -> Tensor:
         weights = dict(m.net.named_parameters())

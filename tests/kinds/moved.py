@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from kinds.sequences import lengths, padded
 from kinds.sums import likelihoods
-from kinds.table import LOSSES, REDUCTIONS, ROWS, Module, N, Step, Training, classes, enter, load, mlp, vectors
+from kinds.table import LOSSES, REDUCTIONS, Module, N, Step, Training, classes, enter, load, mlp, vectors
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -55,6 +55,13 @@ def _sorted_and_back(m: Any, batch: Any) -> Tensor:
     return F.cross_entropy(m(batch[0][rows])[back], batch[1])
 
 
+def _padded_in_place(m: Any, batch: Any) -> Tensor:
+    """Inputs shifted by one into a buffer of zeros, as encoder-decoders shift their targets."""
+    x = torch.zeros_like(batch[0])
+    x[:, 1:] = batch[0][:, :-1].clone()
+    return likelihoods(m, [x, batch[1]]).mean()
+
+
 def _chosen_rows(m: Any, batch: Any) -> Tensor:
     rows = (batch[0][:, 0] > -1.5).nonzero()[:, 0]
     return F.cross_entropy(m(batch[0][rows]), batch[1][rows])
@@ -90,7 +97,8 @@ STEPS: dict[str, tuple[Step, Any]] = {
     "losses_written_class_by_class": (_by_class, REDUCTIONS),
     "losses_written_over_zeros": (_written_over, REDUCTIONS),
     "rows_sorted_and_back": (_sorted_and_back, LOSSES),
-    "rows_chosen_by_number": (_chosen_rows, ROWS),
+    "rows_chosen_by_number": (_chosen_rows, LOSSES),
+    "inputs_shifted_into_a_buffer": (_padded_in_place, REDUCTIONS),
     "losses_by_vmap": (_mapped, REDUCTIONS),
     "penalty_on_jacobians_by_vmap": (_mapped_jacobians, LOSSES),
     "second_derivative_of_the_network": (_second_derivative, REDUCTIONS),

@@ -357,7 +357,7 @@ def test_rows_that_are_samples_in_some_batches_only_are_followed() -> None:
 def test_a_skipped_batch_tells_nothing() -> None:
     listener, batch = Listener(Wants()), vectors()
     listener.begin_batch(0, B, None, batch)
-    assert listener.end_batch(None, batch) == (None, None, None)
+    assert listener.end_batch(None, batch) == Told()
     listener.begin_batch(0, B, None, batch)
     listener.skip_batch()
     assert open_modes() == []

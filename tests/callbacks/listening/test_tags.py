@@ -116,6 +116,47 @@ def test_sorted_rows_are_where_they_went() -> None:
     assert tag_of(lambda b: b[0].topk(2)[0], [x])[0] is None
 
 
+def _buffer(batch: Any) -> Tensor:
+    x = torch.zeros(B, 3, 2)
+    x[:, 1:] = batch[0][:, :2]
+    return x
+
+
+def _buffer_by_time(batch: Any) -> Tensor:
+    x = torch.zeros(3, B, 2)
+    x[1:] = batch[0].transpose(0, 1)[:2]
+    return x
+
+
+@pytest.mark.parametrize(("operation", "dim"), [(_buffer, 0), (_buffer_by_time, 1)])
+def test_the_rest_of_a_buffer_goes_with_what_is_written_into_it(operation: Callable[[Any], Tensor], dim: int) -> None:
+    tag, result = tag_of(operation, [torch.randn(B, 3, 2)])
+    wanted = torch.arange(B).view([-1 if d == dim else 1 for d in range(3)]).expand(result.shape)
+    assert torch.equal(tag, wanted)
+
+
+ORDER = torch.tensor([2, 0, 3, 1])
+MOVES: dict[str, Callable[[Tensor], Tensor]] = {
+    "gather": lambda x: x.gather(0, ORDER),
+    "take": lambda x: x.take(ORDER),
+    "take_along_dim": lambda x: torch.take_along_dim(x, ORDER, 0),
+    "index_put": lambda x: torch.zeros(B).index_put((ORDER,), x),
+    "index_copy": lambda x: torch.zeros(B).index_copy(0, ORDER, x),
+    "scatter": lambda x: torch.zeros(B).scatter(0, ORDER, x),
+}
+
+
+@pytest.mark.parametrize("name", MOVES)
+def test_values_that_are_picked_or_put_elsewhere(name: str) -> None:
+    tag, result = tag_of(lambda batch: MOVES[name](batch[0]), [numbered(B)])
+    assert torch.equal(tag.float(), result)
+
+
+def test_running_sums_over_the_samples_have_none() -> None:
+    assert tag_of(lambda batch: batch[0].cumsum(0), [torch.randn(B)])[0] is None
+    assert tag_of(lambda batch: batch[0].cumsum(1), [torch.randn(B, 3)])[0] is not None
+
+
 def test_packed_sequences() -> None:
     lengths = torch.tensor([2, 3, 1, 3])
     padded = numbered(B, 3, 2)
