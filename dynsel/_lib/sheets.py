@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from dynsel._lib.figures import SMALL, TEXT, WIDTH, Array, new_figure, plain_tex
 from dynsel._lib.rgb import as_rgb
 
 __all__ = ["class_name", "image_sheet", "is_image", "most_and_least", "pixels", "sheet_data"]
+
+_LETTERS = 10  # of a caption's line
 
 
 def most_and_least(usage: Array, count: int) -> tuple[Array, Array]:
@@ -33,13 +36,14 @@ def most_and_least(usage: Array, count: int) -> tuple[Array, Array]:
     return order[:count], order[::-1][:count]
 
 
-def sheet_data(usage: Array, dataset: Any, count: int) -> list[dict[str, Any]]:
-    """The numbers of a sheet: place, index, class and uses of each image, the most used ones first.
+def sheet_data(usage: Array, dataset: Any, count: int, paths: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """The numbers of a sheet: place, index, class, uses and path of each image, the most used ones first.
 
     Args:
         usage: (N,) number of times that each image was used.
         dataset: Map-style data set with items (image, class).
         count: Number of images of each kind; at most half of all are given.
+        paths: (N,) where each image comes from; None = not known.
     """
     return [
         {
@@ -47,14 +51,25 @@ def sheet_data(usage: Array, dataset: Any, count: int) -> list[dict[str, Any]]:
             "index": int(i),
             "class": class_name(dataset, dataset[int(i)][1]),
             "uses": usage[i],
+            **({} if paths is None else {"path": paths[int(i)]}),
         }
         for which, chosen in zip(("most", "least"), most_and_least(usage, count), strict=True)
         for i in chosen
     ]
 
 
-def image_sheet(usage: Array, dataset: Any, *, title: str = "", columns: int = 10, rows: int = 2) -> Figure:
-    """The most and the least used images, with class and number of uses.
+def image_sheet(
+    usage: Array,
+    dataset: Any,
+    *,
+    title: str = "",
+    columns: int = 10,
+    rows: int = 2,
+    paths: Sequence[str] | None = None,
+) -> Figure:
+    """The most and the least used images, each with its class, number of uses, index and the end of its path.
+
+    The axes of an image have its index as `gid`.
 
     Args:
         usage: (N,) number of times that each image was used.
@@ -63,12 +78,13 @@ def image_sheet(usage: Array, dataset: Any, *, title: str = "", columns: int = 1
         title: Heading of the sheet; none by default.
         columns: Number of images in a row.
         rows: Number of rows of the most used images, and of the least used ones.
+        paths: (N,) where each image comes from; None = not known.
     """
     usage = np.asarray(usage)
     most, least = most_and_least(usage, columns * rows)
     used_rows = -(-len(most) // columns)
     side = WIDTH / columns
-    figure = new_figure(WIDTH, 2 * used_rows * (side + 0.35) + 0.9)
+    figure = new_figure(WIDTH, 2 * used_rows * (side + (0.47 if paths is None else 0.59)) + 0.9)
     figure.suptitle(plain_text(title), fontsize=TEXT, x=0.01, ha="left")
     halves: Any = figure.subfigures(2, 1)
     for half, chosen, heading in zip(halves, (most, least), ("most used", "least used"), strict=True):
@@ -77,16 +93,19 @@ def image_sheet(usage: Array, dataset: Any, *, title: str = "", columns: int = 1
         for axes in panels:
             axes.set_axis_off()
         for axes, index in zip(panels, chosen, strict=False):
-            _show(axes, dataset, int(index), int(usage[index]))
+            _show(axes, dataset, int(index), int(usage[index]), "" if paths is None else paths[int(index)])
     return figure
 
 
-def _show(axes: Axes, dataset: Any, index: int, uses: int) -> None:
+def _show(axes: Axes, dataset: Any, index: int, uses: int, path: str) -> None:
     image, label = dataset[index][:2]
     axes.imshow(pixels(image), interpolation="nearest")
     name = class_name(dataset, label)
-    short = plain_text(name if len(name) <= 10 else name[:9] + "…")
-    axes.set_title(f"{short}\n{uses}×", fontsize=8, pad=3)
+    short = name if len(name) <= _LETTERS else name[: _LETTERS - 1] + "…"
+    # Of a path the end tells files apart.
+    end = f"\n{path if len(path) <= _LETTERS else '…' + path[1 - _LETTERS :]}" if path else ""
+    axes.set_title(plain_text(f"{short}\n{uses}×\n#{index}{end}"), fontsize=8, pad=3)
+    axes.set_gid(str(index))
 
 
 def class_name(dataset: Any, label: Any) -> str:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from reports import N, fits_the_page, images
 
-from dynsel._lib.sheets import image_sheet
+from dynsel._lib.sheets import image_sheet, sheet_data
 from dynsel.data import TensorImages
 
 
@@ -22,7 +22,7 @@ def test_sheet_shows_most_and_least_used(images: TensorImages) -> None:
     most, least = figure.subfigs
     counts = [[int(axes.get_title().split("\n")[1].rstrip("×")) for axes in half.axes] for half in (most, least)]
     assert counts == [[59, 58, 57, 56, 55], [0, 1, 2, 3, 4]]
-    assert most.axes[0].get_title().startswith("an unusuall…")
+    assert most.axes[0].get_title().startswith("an unusua…")
     assert least.axes[0].get_title().startswith("airplane")
     shown = np.asarray(least.axes[0].images[0].get_array())
     np.testing.assert_allclose(shown, images.images[0].permute(1, 2, 0).numpy())
@@ -37,4 +37,15 @@ def test_sheet_of_grey_normalized_images() -> None:
     figure = image_sheet(np.arange(4), Data(), columns=2, rows=1)
     shown = np.asarray(figure.subfigs[0].axes[0].images[0].get_array())
     assert (shown.min(), shown.max()) == (0, 255)
-    assert figure.subfigs[0].axes[0].get_title() == "7\n3×"
+    assert figure.subfigs[0].axes[0].get_title() == "7\n3×\n#3"
+
+
+def test_captions_have_index_and_the_end_of_the_path(images: TensorImages) -> None:
+    paths = [f"/data/train/class_{i % 3}/image_{i:04d}.png" for i in range(N)]
+    figure = image_sheet(np.arange(N), images, columns=5, rows=1, paths=paths)
+    first = figure.subfigs[0].axes[0]
+    assert first.get_title().split("\n")[1:] == ["59×", "#59", "…_0059.png"]
+    assert first.get_gid() == "59"
+    assert fits_the_page(figure)
+    assert sheet_data(np.arange(N), images, 5, paths)[0]["path"] == paths[59]
+    assert "path" not in sheet_data(np.arange(N), images, 5)[0]

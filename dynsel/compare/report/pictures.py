@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -35,10 +35,32 @@ from dynsel.compare.report.worth import worth_data, worth_figure
 from dynsel.compare.store import file_name
 from dynsel.compare.table import labels, value_text
 from dynsel.compare.worth import Worths
+from dynsel.samplers.frame import declared_paths
 
-__all__ = ["Picture", "pictures"]
+__all__ = ["Picture", "Place", "pictures"]
 
 SHEETS, SHEET_COLUMNS, SHEET_ROWS = "Images used most and least", 10, 2
+
+
+@dataclass(frozen=True)
+class Place:
+    """A sample in a picture.
+
+    Attributes:
+        index: Index in the data set.
+        facts: What is known of it, by heading.
+        x: Left edge, as a share of the picture's width.
+        y: Upper edge, as a share of its height, from the top.
+        width: Width, as a share of the picture's.
+        height: Height likewise.
+    """
+
+    index: int
+    facts: dict[str, str]
+    x: float
+    y: float
+    width: float
+    height: float
 
 
 @dataclass(frozen=True)
@@ -52,6 +74,7 @@ class Picture:
         text: What the picture shows, for whoever can't see it.
         png: The figure as PNG, 150 dots per inch.
         csv: The numbers behind it as CSV.
+        places: What the picture shows of single samples, in the order of their rows in the table below it.
     """
 
     name: str
@@ -60,6 +83,7 @@ class Picture:
     text: str
     png: bytes
     csv: str
+    places: tuple[Place, ...] = ()
 
 
 def pictures(
@@ -214,7 +238,7 @@ def _wrong(records: Sequence[RunRecord], dataset: Any) -> Iterator[Picture]:
 
 
 def _sheets(records: Sequence[RunRecord], dataset: Any) -> Iterator[Picture]:
-    short = labels(list(by_selector(records)))
+    short, paths = labels(list(by_selector(records))), declared_paths(dataset)
     for name, runs in by_selector(records).items():
         # Rotations use all samples alike, and then which comes first says nothing.
         if not all(run.usage for run in runs) or max(np.ptp(run.usage) for run in runs) <= 1:
@@ -222,14 +246,32 @@ def _sheets(records: Sequence[RunRecord], dataset: Any) -> Iterator[Picture]:
         usage = np.sum([run.usage for run in runs], axis=0)
         seeds = f"in {len(runs)} seeds together" if len(runs) > 1 else "in one seed"
         figure = image_sheet(
-            usage, dataset, title=f"{short[name]}: uses {seeds}", columns=SHEET_COLUMNS, rows=SHEET_ROWS
+            usage, dataset, title=f"{short[name]}: uses {seeds}", columns=SHEET_COLUMNS, rows=SHEET_ROWS, paths=paths
         )
-        rows = sheet_data(usage, dataset, SHEET_COLUMNS * SHEET_ROWS)
+        rows = sheet_data(usage, dataset, SHEET_COLUMNS * SHEET_ROWS, paths)
         count = len(rows) // 2
         text = f"{count} images used {rows[count - 1]['uses']} to {rows[0]['uses']} times, and {count} used "
         text += f"{rows[count]['uses']} to {rows[-1]['uses']} times, each with its class."
         caption = f"{short[name]}: uses {seeds}; ties are mixed."
-        yield _picture(f"images-{file_name(name)}", SHEETS, caption, text, figure, csv_table(rows))
+        picture = _picture(f"images-{file_name(name)}", SHEETS, caption, text, figure, csv_table(rows))
+        yield replace(picture, places=tuple(_places(figure, rows)))
+
+
+def _places(figure: Figure, rows: Sequence[dict[str, Any]]) -> Iterator[Place]:
+    """Where each image of a sheet stands, once it was drawn."""
+    whole = figure.bbox
+    boxes = {axes.get_gid(): axes.get_window_extent() for half in figure.subfigs for axes in half.axes}
+    for row in rows:
+        box = boxes[str(row["index"])]
+        facts = {name: str(value) for name, value in row.items() if name not in ("place", "index")}
+        yield Place(
+            row["index"],
+            facts,
+            x=round(box.x0 / whole.width, 4),
+            y=round(1 - box.y1 / whole.height, 4),
+            width=round(box.width / whole.width, 4),
+            height=round(box.height / whole.height, 4),
+        )
 
 
 def _shown(records: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:

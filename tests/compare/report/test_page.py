@@ -167,6 +167,18 @@ def test_pictures_are_those_beside_the_page(page: Page, folder: Path) -> None:
         assert len(list(csv.DictReader(text.decode().splitlines()))) > 1
 
 
+def test_each_image_of_a_sheet_leads_to_its_row(page: Page) -> None:
+    rows = {e["id"]: e for e in page.all("tr") if "id" in e}
+    places = [a for a in page.all("a") if "svg" in a["inside"]]
+    assert len(places) == len(rows) == 3 * 40
+    assert all(re.fullmatch(r"images-.*-\d+", unquote(a["href"][1:])) for a in places)
+    assert {unquote(a["href"][1:]) for a in places} == set(rows)
+    boxes = [e for e in page.all("rect")]
+    assert all(0 <= float(b["x"]) < float(b["x"]) + float(b["width"]) <= 1 for b in boxes)
+    assert all(0 <= float(b["y"]) < float(b["y"]) + float(b["height"]) <= 1 for b in boxes)
+    assert float(boxes[0]["y"]) < 0.4 < float(boxes[39]["y"]), "the most used ones stand above"
+
+
 def test_headings_and_words(page: Page) -> None:
     assert page.all("html")[0]["lang"] == "en"
     assert page.all("title")[0]["text"] == page.all("h1")[0]["text"] == "Data selection compared: validation accuracy"
@@ -255,7 +267,7 @@ def test_in_a_browser(folder: Path, page: Page, tmp_path: Path, width: int) -> N
     assert seen["page"] == width, "the page scrolls sideways"
     assert len(seen["images"]) == len(page.all("img"))
     assert min(seen["images"]) > 0
-    assert len(seen["boxes"]) == 5
+    assert len(seen["boxes"]) == 8  # three of them of images, closed
     assert max(seen["boxes"]) <= width, "a table leaves its box"
     assert min(seen["letters"]) >= 12
     # Letters of 10 points, at 150 dots an inch: of one size in all pictures, at least 10 pixels high.
