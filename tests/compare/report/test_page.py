@@ -173,7 +173,7 @@ def test_each_image_of_a_sheet_leads_to_its_row(page: Page) -> None:
     assert len(places) == len(rows) == 3 * 40
     assert all(re.fullmatch(r"images-.*-\d+", unquote(a["href"][1:])) for a in places)
     assert {unquote(a["href"][1:]) for a in places} == set(rows)
-    boxes = [e for e in page.all("rect")]
+    boxes = page.all("rect")
     assert all(0 <= float(b["x"]) < float(b["x"]) + float(b["width"]) <= 1 for b in boxes)
     assert all(0 <= float(b["y"]) < float(b["y"]) + float(b["height"]) <= 1 for b in boxes)
     assert float(boxes[0]["y"]) < 0.4 < float(boxes[39]["y"]), "the most used ones stand above"
