@@ -21,7 +21,7 @@ from lightning.pytorch.callbacks import (
     ProgressBar,
 )
 
-from dynsel._lib.provenance import origin
+from dynsel._lib.provenance import commit, origin
 from dynsel.callbacks.cli import SelectionCLI
 from dynsel.compare.energy import EnergyMeter
 from dynsel.compare.entry import Entry, parse_entry
@@ -60,6 +60,7 @@ class Comparison(SelectionCLI):
 
     def __init__(self, args: list[str], metric: str, *, energy: bool = False, command: str = "") -> None:
         self.metric, self.energy, self.command = metric, energy, command
+        commit()  # remembered: the checkout may go on while a long comparison trains with what it loaded
         super().__init__(args, run=False, save_config_callback=None)
         selection = self.config.selection
         if selection.budget is None:

@@ -3,6 +3,7 @@ import warnings
 import lightning.pytorch as pl
 import pytest
 import torch
+from programs.ranks import launch
 from torch.nn import functional as F
 
 from dynsel import DynamicSelection
@@ -170,3 +171,9 @@ def test_the_loss_is_the_smoothed_one():
     rows = F.log_softmax(classifier(images), 1)
     by_hand = -(0.9 * rows[range(8), targets] + 0.1 * rows[range(8), 1 - targets]).mean()
     torch.testing.assert_close(loss, by_hand)
+
+
+def test_two_ranks_have_one_first_layer_and_the_same_weights(tmp_path):
+    first, second = (rank["trained"] for rank in launch("fast_checks", tmp_path, 2)[2])
+    assert first == second
+    assert first["steps"] == 8
