@@ -204,7 +204,8 @@ class Comparison(SelectionCLI):
         every = math.ceil(steps / EVALUATIONS) * self.config.trainer.accumulate_grad_batches
         meter = _Meter(self.metric, progress, energy=self.energy)
         self.make(name, seed, [meter], **_length(steps), val_check_interval=every)
-        self.config_init.selection.count_flops = True
+        selection = self.config_init.selection
+        selection.count_flops = selection.flops.wanted = True
         meter.controller = controller = self.config_init.selection.controller
         self.trainer.fit(self.model, datamodule=self.datamodule)
         if not meter.curve or meter.curve[-1].step < self.trainer.global_step:

@@ -93,3 +93,13 @@ def test_validation_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert seen == [CurvePoint(7, 70, 3.0, 0.5)]
     assert meter.seconds == 5.0
     assert meter.evaluation_seconds == 5.0
+
+
+def test_a_run_tells_its_operations_its_origin_and_what_was_logged(comparison: Comparison) -> None:
+    comparison.command = "dynsel compare --out runs/x"
+    record = comparison.train("full", 0, 2)
+    assert record.flops
+    assert record.selection_flops == 0
+    assert record.origin["command"] == "dynsel compare --out runs/x"
+    assert record.logged["val_accuracy"] == record.value
+    assert "train_loss" not in record.logged
