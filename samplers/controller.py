@@ -23,6 +23,7 @@ from dynsel.samplers.driver import Driver, PlainDriver
 from dynsel.samplers.epoch_record import Books, EpochRecord
 from dynsel.samplers.feedback import EpochFeedback
 from dynsel.samplers.findings import Evidence, Findings
+from dynsel.samplers.findings.excluded import check_exclude
 from dynsel.samplers.frame import as_frame, sample_columns
 from dynsel.samplers.loader import wrap_loader
 from dynsel.samplers.planning import knobs
@@ -135,7 +136,7 @@ class SelectionController:
             bool(self.selector.wants & {"value", *VERDICTS}) if findings is None else check_flag("findings", findings)
         )
         self.epochs = self.sharding.epochs(self.chooser, driver, Evidence() if asks else None)
-        self.exclude = exclude
+        self.exclude = check_exclude(exclude)
         self.arrivals = Arrivals(indices)
 
     def forget(self) -> None:

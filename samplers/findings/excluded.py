@@ -6,13 +6,35 @@ import csv
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from dynsel._lib.checks import as_tensor, check_path
 from dynsel.samplers.frame import declared_paths
 
-__all__ = ["kept_indices"]
+__all__ = ["check_exclude", "kept_indices"]
+
+
+def check_exclude(exclude: Any) -> Any:
+    """Check that something can say which samples to leave out, before there are samples; no file is looked for.
+
+    Args:
+        exclude: As `kept_indices` takes it; None = nothing.
+
+    Returns:
+        The same.
+
+    Raises:
+        TypeError: If it is of a kind that can't be any.
+        ValueError: If it is an empty path, or one that no file system takes.
+    """
+    if exclude is None or isinstance(exclude, list | tuple | Tensor | np.ndarray):
+        return exclude
+    if isinstance(exclude, str | Path):
+        check_path("exclude", exclude)
+        return exclude
+    raise TypeError(f"`exclude` must be indices of samples, a .csv file, or an .npy file of them, got {exclude!r}")
 
 
 def kept_indices(exclude: Any, dataset: Any) -> Tensor:

@@ -179,9 +179,14 @@ SUBJECTS: dict[str, Subject] = {
     "Step": Subject(Step, {"values": [1.0, 0.5], "milestones": [0.5]}, schedule_life),
     "Selection": Subject(Selection, {"indices": torch.tensor([1, 2])}),
     "Feedback": Subject(Feedback, {"indices": torch.tensor([1, 2])}),
-    "SelectionController": Subject(SelectionController, {}, controller_life, late=("features", "labels", "indices")),
+    "SelectionController": Subject(
+        SelectionController, {}, controller_life, late=("features", "labels", "indices", "exclude")
+    ),
     "DynamicSelection": Subject(
-        DynamicSelection, {}, lambda c: controller_life(c.controller), late=("features", "labels", "indices")
+        DynamicSelection,
+        {},
+        lambda c: controller_life(c.controller),
+        late=("features", "labels", "indices", "exclude"),
     ),
     "BatchFraction": Subject(BatchFraction, {"keep_ratio": 0.5}),
     "PlainDriver": Subject(PlainDriver, {}, lambda d: d.progress(1)),

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.utils.data import Dataset
 
+from dynsel import DynamicSelection
 from dynsel.samplers.findings import kept_indices
 
 
@@ -77,3 +78,9 @@ def test_what_is_not_there(tmp_path) -> None:
         kept_indices(tmp_path / "no.csv", range(3))
     with pytest.raises(TypeError, match="`exclude` must be indices of samples"):
         kept_indices({1}, range(3))
+
+
+@pytest.mark.parametrize("exclude", [3, {1}, {"index": [1]}, 0.5, True])
+def test_what_can_be_none_is_refused_at_construction(exclude) -> None:
+    with pytest.raises(TypeError, match="`exclude` must be indices of samples, a .csv file, or an .npy file"):  # noqa: RUF043
+        DynamicSelection(exclude=exclude)
