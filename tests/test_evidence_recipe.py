@@ -1,0 +1,78 @@
+"""recipes/evidence.sh: every comparison that it makes can be read, without training one."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dynsel.compare.entry import parse_entry
+
+ROOT = Path(__file__).parents[1]
+SCRIPT = ROOT / "recipes/evidence.sh"
+# Takes the place of Python: writes down what it was given.
+LISTENER = """#!{python}
+import json, sys
+print(json.dumps(sys.argv[1:]), file=open({log!r}, "a"))
+"""
+
+
+def run(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    command = ["bash", str(SCRIPT), *words]
+    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **variables}, check=False)
+
+
+@pytest.fixture(scope="module")
+def sections() -> list[str]:
+    listed = run()
+    assert listed.returncode == 2
+    return listed.stdout.splitlines()[1].split()
+
+
+@pytest.fixture(scope="module")
+def calls(sections: list[str], tmp_path_factory: pytest.TempPathFactory) -> list[list[str]]:
+    folder = tmp_path_factory.mktemp("evidence")
+    python, log = folder / "python", folder / "calls.jsonl"
+    python.write_text(LISTENER.format(python=sys.executable, log=str(log)))
+    python.chmod(0o755)
+    done = run("data", str(folder / "out"), *sections, PYTHON=str(python), FEATURES="features.npy")
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in log.read_text().splitlines()]
+
+
+def test_every_section_is_there(sections: list[str], calls: list[list[str]]) -> None:
+    assert sections[0] == "budgets"
+    assert len(sections) > 15
+    kept = [call[call.index("--name") + 1] for call in calls if "--name" in call]
+    assert len(kept) >= len(sections)
+
+
+def test_selectors_and_configurations_are_known(calls: list[list[str]]) -> None:
+    compared = [call for call in calls if call[:3] == ["-m", "dynsel", "compare"]]
+    assert len(compared) > 15
+    for call in compared:
+        for i, word in enumerate(call):
+            if word == "--config":
+                assert (ROOT / call[i + 1]).is_file(), call[i + 1]
+        start = call.index("--selectors") + 1
+        names = []
+        for word in call[start:]:
+            if word.startswith("--"):
+                break
+            names.append(word)
+        assert names
+        for name in names:
+            if not name.startswith("alignprune:trusted="):  # a file that the section makes
+                parse_entry(name)
+
+
+def test_what_is_missing_or_unknown_is_said() -> None:
+    unknown = run("data", "out", "budget")
+    assert unknown.returncode == 2
+    assert "no section budget; there are: budgets rivals" in unknown.stdout
+    missing = run("data", "out", "gstds", PYTHON="true", FEATURES="")
+    assert "FEATURES: must name a file of features" in missing.stderr
