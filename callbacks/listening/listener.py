@@ -155,12 +155,12 @@ class Listener:
         self._batch_idx, self._size, self._weights = batch_idx, size, weights
         self._passes, self._loss = 0, None
         self._features.begin()
+        if self._verdicts is not None:
+            self._verdicts.begin()
         if weights is None and not self._overhears:
             return
         self._chain.begin(batch, self._layout, size)
         self._logits.begin()
-        if self._verdicts is not None:
-            self._verdicts.begin()
         self._hearing = Hearing(
             size,
             batch,
@@ -176,7 +176,8 @@ class Listener:
     @property
     def _overhears(self) -> bool:
         wants = self.selector.wants
-        if self._verdicts is not None or ("value" in wants and self._values != "loss"):
+        # Where the loss had to stand in for the value, there were no logits.
+        if (self._verdicts is not None or "value" in wants) and self._values != "loss":
             return True
         return bool(wants & {"per_sample_loss", "value"}) and not self._told and self._score is None
 

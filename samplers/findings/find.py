@@ -13,7 +13,7 @@ from dynsel.graph import nearest_neighbours
 from dynsel.graph.duplicates import components, groups_of_neighbours
 from dynsel.samplers.findings.evidence import Evidence
 from dynsel.samplers.findings.inputs import equal_groups, held_array, held_texts, thumbnails
-from dynsel.samplers.findings.suspects import suspects
+from dynsel.samplers.findings.suspects import NOTICED, suspects
 from dynsel.samplers.findings.table import Findings
 from dynsel.samplers.frame import declared_paths
 
@@ -119,6 +119,8 @@ def _judge(
         plain[found.positions] = False
         # The share among all that are suspected is that up to the last of them.
         expected = float(found.chance[found.positions[-1]] * len(found.positions)) if len(found.positions) else 0.0
+        if expected < NOTICED * len(found.positions):
+            expected, samples["chance_wrong"] = None, np.full(len(seen), np.nan, dtype=np.float32)
     never = np.flatnonzero(plain & (seen > 1) & (evidence.right.numpy() == 0))
     kinds["never_learned"] = never[np.argsort(margin[never], kind="stable")]
     plain[never] = False

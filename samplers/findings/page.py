@@ -8,7 +8,6 @@ from typing import Any
 
 from dynsel._lib.pages import render
 from dynsel._lib.sheets import is_image, pixels
-from dynsel.samplers.findings.suspects import NOTICED
 from dynsel.samplers.findings.table import KINDS, Findings
 
 __all__ = ["findings_html"]
@@ -87,7 +86,7 @@ def _card(findings: Findings, dataset: Any, position: int, kind: str) -> dict[st
         "given": _name(known.get("given")),
         "predicted": _name(known.get("predicted")),
         "confidence": f"{known.get('confidence', float('nan')):.2f}",
-        "chance": f"{100 * chance:.0f} %" if kind == "wrong_label" and chance >= NOTICED else None,
+        "chance": f"{100 * chance:.0f} %" if kind == "wrong_label" and chance == chance else None,
         "uses": int(known["uses"]),
         "path": known.get("path"),
     }

@@ -41,7 +41,8 @@ def suspects(margin: Array) -> Suspects | None:
     How many of the suspected are wrong is estimated by mirroring: about the most frequent one the margins of right
     labels are taken to lie alike to both sides, so that as many right labels are below a low margin as there are above
     the mirrored high one, where no wrong label is. In a training on selections, which goes on with what is hard, more
-    lie below, and the estimate is a little too high.
+    lie below, and the estimate is a little too high. Where as many lie above as are suspected, nothing follows: all
+    labels may be right, or margins go up without end, as those of what is far from the border do.
 
     Args:
         margin: (N,) float, mean margins; NaN = not told.
@@ -71,8 +72,8 @@ def suspects_in_words(evidence: Evidence) -> str:
         evidence: What the model said of the labels.
 
     Returns:
-        The words, without a full stop; empty where nobody can be suspected, nobody is, or no more are than there would
-        be if all labels were right.
+        The words, without a full stop; empty where nobody can be suspected, nobody is, or nobody can tell how many of
+        them are wrong.
     """
     seen = evidence.seen.numpy()
     found = suspects(evidence.margin.numpy() / np.where(seen > 0, seen, np.nan))

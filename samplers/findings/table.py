@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from dynsel._lib.checks import check_path
 from dynsel._lib.files import write_atomically
 from dynsel._lib.tables import csv_table
-from dynsel.samplers.findings.suspects import NOTICED
 
 __all__ = ["KINDS", "Findings", "plain"]
 
@@ -46,7 +45,7 @@ class Findings:
             of them is missing.
         kinds: (n,) positions in `samples` for each kind of finding (see `KINDS`), the foremost first.
         unknown: Why a kind of finding, or a column, isn't known, by its name.
-        expected_wrong: How many of the suspected labels are wrong, by estimate; None = nobody can be suspected.
+        expected_wrong: How many of the suspected labels are wrong, by estimate; None = not known.
     """
 
     samples: dict[str, Array]
@@ -139,9 +138,9 @@ class Findings:
 
     def estimate(self) -> str:
         """How many of the suspected labels are wrong, in words."""
-        share = (self.expected_wrong or 0.0) / max(1, len(self.suspects))
-        if share < NOTICED:
-            return "no more than there would be among right labels that are hard"
+        if self.expected_wrong is None:
+            return "how many of them are wrong is not known"
+        share = self.expected_wrong / max(1, len(self.suspects))
         return f"about {100 * share:.0f} % of them are wrong by estimate"
 
     def __repr__(self) -> str:

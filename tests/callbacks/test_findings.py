@@ -16,8 +16,8 @@ from torch.nn.functional import cross_entropy, mse_loss
 from torch.utils.data import DataLoader, RandomSampler, Subset, WeightedRandomSampler
 
 from dynsel import DynamicSelection
-from dynsel.data import Banking77DataModule
-from dynsel.models import TextClassifier
+from dynsel.data import Banking77DataModule, DigitsDataModule
+from dynsel.models import ImageClassifier, TextClassifier
 from dynsel.selectors import Hybrid
 
 SHARED = Path(os.environ.get("DYNSEL_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
@@ -123,26 +123,41 @@ def test_before_training_there_is_nothing_to_find() -> None:
 
 
 class Separable(Indexed):
-    """Labels that a network learns at once, but for five wrong ones."""
+    """Labels that a network learns at once, but for forty wrong ones."""
 
     def __init__(self, n: int = 400) -> None:
         super().__init__(n)
         self.x *= 3
         self.targets = [int(float(row.sum()) > 0) for row in self.x]
-        self.wrong = sorted(range(n), key=lambda i: -abs(float(self.x[i].sum())))[:5]
+        self.wrong = sorted(range(n), key=lambda i: -abs(float(self.x[i].sum())))[:40]
         for i in self.wrong:
             self.targets[i] = 1 - self.targets[i]
 
 
 def test_at_the_end_people_are_told_what_looks_wrong(caplog) -> None:
+    data, callback = DigitsDataModule(batch_size=32, label_noise=0.2), DynamicSelection()
+    model = ImageClassifier(architecture="small_cnn", num_classes=10, in_channels=1, width=8, lr=0.1)
+    pl.seed_everything(0, verbose=False)
+    with caplog.at_level(logging.INFO):
+        trainer(callback, max_epochs=8).fit(model, data)
+    found, wrong = callback.findings(), data.train_set.wrong
+    assert float(wrong[found.suspects].sum() / wrong.sum()) > 0.8
+    [line] = [r.message for r in caplog.records if "look wrong" in r.message]
+    assert f"{len(found.suspects)} of 1,347 labels look wrong, about" in line
+    assert "`dynsel findings CHECKPOINT --data CLASS`" in line
+
+
+def test_they_are_not_told_where_nobody_knows_how_many_are_wrong(caplog) -> None:
+    """Of two classes that a line divides margins grow without end."""
     data, callback = Separable(), DynamicSelection()
+    pl.seed_everything(0, verbose=False)
     with caplog.at_level(logging.INFO):
         fit(callback, loader=DataLoader(data, 16, shuffle=True), module=Module(dropout=0.0), max_epochs=8)
     found = callback.findings()
-    assert set(data.wrong) <= set(found.suspects.tolist())
-    [line] = [r.message for r in caplog.records if "look wrong" in r.message]
-    assert f"{len(found.suspects)} of 400 labels look wrong, about" in line
-    assert "`dynsel findings CHECKPOINT --data CLASS`" in line
+    assert set(found.suspects.tolist()) <= set(data.wrong)
+    assert len(found.suspects) > 5
+    assert found.expected_wrong is None
+    assert not [r for r in caplog.records if "look wrong" in r.message]
 
 
 @pytest.mark.long
@@ -199,6 +214,7 @@ def test_it_is_the_training_on_a_subset_sampler_of_the_others() -> None:
 def test_findings_are_excluded_by_their_file(tmp_path) -> None:
     data, callback = Separable(), DynamicSelection()
     loader = DataLoader(data, 16, shuffle=True)
+    pl.seed_everything(0, verbose=False)
     fit(callback, loader=loader, module=Module(dropout=0.0), max_epochs=8)
     found = callback.findings()
     found.to_csv(tmp_path / "suspects.csv", kinds=["wrong_label"])

@@ -158,11 +158,14 @@ def test_after_too_short_a_training_nobody_is_suspected() -> None:
     assert "suspected wrong labels: not known, the model has not learned enough" in str(found)
 
 
-def test_of_clean_labels_no_more_is_expected_than_chance_leaves() -> None:
+def test_where_as_many_lie_above_nothing_is_said_of_how_many_are_wrong() -> None:
     told = evidence()
     told.margin = 4 * torch.linspace(-3, 5, N)
     found = find(told, torch.ones(N).int(), texts())
-    assert "no more than there would be among right labels" in str(found)
+    assert len(found.suspects) > 0
+    assert found.expected_wrong is None
+    assert np.isnan(found.samples["chance_wrong"]).all()
+    assert "how many of them are wrong is not known" in str(found)
 
 
 def test_nothing_at_all() -> None:
