@@ -172,7 +172,7 @@ def as_tensor(name: str, value: Any, what: str) -> Tensor:
             raise FileNotFoundError(f"`{name}` must be {what}, or an .npy file of them: there is no {str(path)!r}")
         try:
             value = np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError, MemoryError) as error:
+        except Exception as error:  # of the disk, NumPy, or Python's tokenizer, which reads the header
             raise ValueError(f"`{name}`: {path} is no .npy file of numbers, or damaged; write it again") from error
     if isinstance(value, Tensor | np.ndarray | list | tuple):
         try:

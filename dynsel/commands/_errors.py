@@ -41,7 +41,9 @@ def _text(error: Exception) -> str | None:
             return _refused(str(cause))
         cause = cause.__cause__
     if not isinstance(error, FileNotFoundError) and (place := _checkpoint(error)) is not None:
-        return f"{place}: {type(error).__name__}: {_one_line(str(error))}"
+        # Not torch's text: it advises to load by pickle.
+        why = "" if "weights_only" in str(error) else f": {_one_line(str(error))}"
+        return f"{place} ({type(error).__name__}{why})"
     if isinstance(error, OSError):  # a missing file, a full disk, a file system that is only read
         return _one_line(str(error))
     if isinstance(error, UnicodeDecodeError) and (path := _configuration(error)) is not None:
@@ -59,6 +61,8 @@ def _checkpoint(error: Exception) -> str | None:
     for frame in _frames(error.__traceback__):
         if _is_in(frame, _TRAINER, "save_checkpoint"):
             return f"the checkpoint {frame.f_locals.get('filepath')} can't be written"
+        if _is_in(frame, "lightning.pytorch.cli", "_parse_ckpt_path"):  # looks for hyper-parameters
+            return f"`ckpt_path`: {frame.f_locals.get('ckpt_path')} is damaged, or of another version"
         if _is_in(frame, _CHECKPOINTS, "_load", "_restore", "restore", "resume"):
             path = frame.f_locals["self"].trainer.ckpt_path or frame.f_locals.get("checkpoint_path")
             return f"`ckpt_path`: {path} is damaged, or of another training or version"

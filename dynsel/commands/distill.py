@@ -279,7 +279,9 @@ def _from_checkpoint(path: Path) -> tuple[Tensor, dict[str, Any], int]:
         state = torch.load(path, map_location="cpu", weights_only=True)
         return state["state_dict"]["images"], state["ncfm"], int(state["global_step"])
     except Exception as error:
-        raise ValueError(f"{path} is no checkpoint of `dynsel distill fit`, or a damaged one: {error}") from error
+        # Not torch's text: it advises to load by pickle.
+        kind = type(error).__name__
+        raise ValueError(f"{path} is no checkpoint of `dynsel distill fit`, or a damaged one ({kind})") from error
 
 
 def _facts(args: list[str], options: dict[str, Any], pool: Pool) -> dict[str, Any]:

@@ -127,11 +127,18 @@ class Banking77DataModule(pl.LightningDataModule):
                 f"`root` must hold {' or '.join(FILES[split])}, but {self.root} doesn't: copy both files from {SOURCE} "
                 "there, or point `root` (--data.init_args.root) to them"
             )
-        with open(path, encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file)
-            if not {"text", "category"} <= set(reader.fieldnames or ()):
-                raise ValueError(f"{path} must have the columns text,category, got {','.join(reader.fieldnames or ())}")
-            rows = [(row["text"].strip(), row["category"]) for row in reader]
+        try:
+            with open(path, encoding="utf-8", newline="") as file:
+                reader = csv.DictReader(file)
+                columns = list(reader.fieldnames or ())
+                known = {"text", "category"} <= set(columns)
+                rows = [(row["text"].strip(), row["category"]) for row in reader] if known else []
+        except (AttributeError, UnicodeDecodeError, csv.Error) as error:  # a row without text, no text at all
+            raise ValueError(f"{path} is damaged, or no CSV file in UTF-8: {error}; copy it again") from error
+        if not known:
+            raise ValueError(f"{path} must have the columns text,category, got {','.join(columns)[:100]}")
+        if missing := [i for i, (_, label) in enumerate(rows) if not label]:
+            raise ValueError(f"{path} is damaged: question {missing[0]} has no category; copy it again")
         if not rows:
             raise ValueError(f"{path} must hold at least one question, got none")
         return rows

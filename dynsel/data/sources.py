@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import lzma
 import os
 import tarfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -84,20 +86,14 @@ class ArchiveSource:
         """Encoded image by its name, all of them in memory.
 
         Raises:
-            ValueError: If two archives hold a file of the same name.
+            ValueError: If an archive is damaged, or two hold a file of the same name.
         """
         found: dict[str, bytes | Path] = {}
         for path in self.archives:
-            with tarfile.open(path, "r|*") as archive:
-                for member in archive:
-                    if not member.isreg() or not _is_image(member.name):
-                        continue
-                    name = PurePosixPath(member.name).as_posix()
-                    if name in found:
-                        raise ValueError(f"`{path.name}` must not repeat a file of another archive, got {name} twice")
-                    stream = archive.extractfile(member)
-                    assert stream is not None
-                    found[name] = stream.read()
+            for name, content in _members(path):
+                if name in found:
+                    raise ValueError(f"`{path.name}` must not repeat a file of another archive, got {name} twice")
+                found[name] = content
         return found
 
 
@@ -162,6 +158,21 @@ def _decode(name: str, content: bytes | Path, side: int) -> NDArray[np.uint8]:
             return np.asarray(image.convert("RGB"))
     except OSError as error:
         raise ValueError(f"cannot decode {name}: {error}") from error
+
+
+def _members(path: Path) -> Iterator[tuple[str, bytes]]:
+    """Name and content of the images in an archive.
+
+    Raises:
+        ValueError: If it is none, or damaged.
+    """
+    try:
+        with tarfile.open(path, "r|*") as archive:
+            for member in archive:
+                if member.isreg() and _is_image(member.name) and (stream := archive.extractfile(member)) is not None:
+                    yield PurePosixPath(member.name).as_posix(), stream.read()
+    except (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError) as error:
+        raise ValueError(f"{path} is no tar archive, or a damaged one ({error}); copy it again") from error
 
 
 def _is_image(name: str) -> bool:

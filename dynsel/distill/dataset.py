@@ -159,7 +159,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
         manifest = json.loads(path.read_text())
         known = isinstance(manifest, dict) and manifest.get("format") == _FORMAT
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is no manifest, or a damaged one: {error}") from error
     if not known:
         raise ValueError(f"{path} is no manifest of a distilled data set: its format must be {_FORMAT!r}")

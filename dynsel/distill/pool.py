@@ -22,6 +22,7 @@ from dynsel.distill.augment import Augmentation
 from dynsel.distill.blending import LoadedPool, copy_weights
 from dynsel.distill.convnet import ConvNet
 from dynsel.features.fingerprint import describe_difference, fingerprint
+from dynsel.features.layout import wrong_fingerprint
 
 __all__ = ["Pool", "normalizer", "one_hot"]
 
@@ -195,7 +196,7 @@ class Pool:
             stored = json.loads((Path(self.folder) / "pool.json").read_text())
         except (FileNotFoundError, NotADirectoryError):
             return
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{self.folder}/pool.json is damaged ({error}); delete the folder") from error
         way_out = "choose another `pool.folder`, or delete this one"
         given = self._description(data)
@@ -205,6 +206,8 @@ class Pool:
             value, kind = stored.get(name), type(given[name])
             if not isinstance(value, kind) or (kind is list and len(value) != len(given[name])):
                 raise ValueError(f"{self.folder}/pool.json is damaged (its {name} is {value!r}); delete the folder")
+        if wrong := wrong_fingerprint(stored["data"]):
+            raise ValueError(f"{self.folder}/pool.json is damaged ({wrong}); delete the folder")
         if stored["image_shape"] != given["image_shape"]:
             shapes = [f"{c}x{h}x{w}" for c, h, w in (stored["image_shape"], given["image_shape"])]
             raise ValueError(

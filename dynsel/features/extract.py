@@ -73,7 +73,7 @@ def extract(
     """
     check_dataset(dataset)
     path = Path(path)
-    _check_options(path, batch_size, block_rows, dtype)
+    _check_options(batch_size, block_rows, dtype)
     check_place(path)
     with preserved_rng():
         _fit(extractor, dataset, skip_unreadable)
@@ -100,13 +100,11 @@ def extract(
     return open_store(path)
 
 
-def _check_options(path: Path, batch_size: int, block_rows: int | None, dtype: str) -> None:
+def _check_options(batch_size: int, block_rows: int | None, dtype: str) -> None:
     if batch_size < 1 or (block_rows is not None and block_rows < 1):
         raise ValueError(f"`batch_size` and `block_rows` must be at least 1, got {batch_size} and {block_rows}")
     if dtype not in _DTYPES:
         raise ValueError(f"`dtype` must be one of {', '.join(_DTYPES)}, got {dtype!r}")
-    if path.suffix != ".npy":
-        raise ValueError(f"`path` must end in .npy, got {path.name!r}")
 
 
 def _trainer(progress_bar: bool, callbacks: list[pl.Callback] | None = None, **options: Any) -> pl.Trainer:
@@ -130,8 +128,11 @@ def check_place(path: Path, name: str = "path") -> None:
         name: How the messages call it.
 
     Raises:
-        ValueError: If it can't be written, or is a link, beside which its manifest would not be found again.
+        ValueError: If it has another ending, can't be written, or is a link, beside which its manifest would not be
+            found again.
     """
+    if path.suffix != ".npy":
+        raise ValueError(f"`{name}` must end in .npy, got {path.name!r}")
     if is_finished(path):
         return
     if path.is_symlink():

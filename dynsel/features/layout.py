@@ -34,6 +34,7 @@ __all__ = [
     "read_manifest",
     "read_plan",
     "write_manifest",
+    "wrong_fingerprint",
 ]
 
 FORMAT = "dynsel.features"
@@ -97,7 +98,7 @@ def read_journals(part: Path) -> dict[int, dict[str, Any]]:
         for line in journal.read_bytes().splitlines():
             try:
                 entry = json.loads(line)
-            except ValueError:  # empty, or cut short by a kill
+            except (ValueError, RecursionError):  # empty, or cut short by a kill
                 continue
             if _is_journal_entry(entry):
                 found[entry["block"]] = entry
@@ -144,7 +145,7 @@ def read_json(path: Path) -> Any:
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # JSON and UTF-8 alike
+    except (ValueError, RecursionError) as error:  # JSON and UTF-8 alike
         raise ValueError(f"{path} is no JSON: {error}; write the features again") from error
 
 
@@ -185,10 +186,15 @@ def _wrong_entry(manifest: Mapping[str, Any]) -> str | None:
     if "blocks" in manifest and manifest["blocks"] != -(-manifest["N"] // manifest["block_rows"]):
         return f"its blocks are {manifest['blocks']}"
     wrong = [name for name in ("fingerprint", "extractor") if not isinstance(manifest.get(name), dict | None)]
-    return f"its {wrong[0]} is no mapping" if wrong else _wrong_fingerprint(manifest.get("fingerprint") or {})
+    return f"its {wrong[0]} is no mapping" if wrong else wrong_fingerprint(manifest.get("fingerprint") or {})
 
 
-def _wrong_fingerprint(found: Mapping[str, Any]) -> str | None:
+def wrong_fingerprint(found: Mapping[str, Any]) -> str | None:
+    """The first entry that no fingerprint could have, in words; None if all could be.
+
+    Args:
+        found: A fingerprint, as it was read from JSON.
+    """
     for name in ("classes", "order", "items"):
         if not isinstance(found.get(name, []), list):
             return f"the {name} of its fingerprint are no list"

@@ -94,7 +94,7 @@ def spectral_embedding(graph: Sparse, dim: int, seed: int, *, start: Tensor | No
 
 def _scaled(vectors: Array) -> Tensor:
     """Columns of variance 1, with canonical signs."""
-    columns = torch.from_numpy(np.ascontiguousarray(vectors))
+    columns = torch.from_numpy(vectors.copy())
     columns = columns / columns.std(0, correction=0)
     return (columns * _signs(columns.T)).float()
 

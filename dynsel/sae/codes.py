@@ -277,7 +277,7 @@ def load_codes(path: str | os.PathLike[str]) -> SparseCodes:
         raise FileNotFoundError(f"there are no sparse codes {path}")
     try:
         manifest = json.loads(path.read_text())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is no JSON: {error}") from error
     if not isinstance(manifest, dict) or manifest.get("format") != _FORMAT:
         raise ValueError(f"{path} is no manifest of sparse codes; `save_codes` writes one")

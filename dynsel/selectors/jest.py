@@ -132,10 +132,8 @@ def draw_in_chunks(logits: Tensor, count: int, chunks: int, generator: torch.Gen
         (count,) int64 positions, ascending.
     """
     left, possible = logits.clone(), torch.isfinite(logits)
-    for i in range(chunks):
+    for i in range(min(chunks, count)):  # no further one has any
         size = count // chunks + (i < count % chunks)
-        if not size:
-            continue
         # The highest of logit + Gumbel noise are a draw by softmax without replacement.
         base = torch.where(possible, 0.0, -torch.inf).to(left) if i == 0 else left
         left[top_k(base + gumbel(len(left), generator), size)] = -torch.inf

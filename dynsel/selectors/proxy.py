@@ -144,13 +144,21 @@ class Proxy(BatchSelector):
         """Make the small network and its optimiser anew, with weights from the selector's own seed.
 
         Nothing is made while neither `model` nor a network to `follow` is known.
+
+        Raises:
+            TypeError: If the network doesn't take the arguments.
         """
         self.network = self._optimizer = None
         if self._recipe is None:
             return
         make, arguments = self._recipe
         with own_draws(torch.device("cpu"), (0,), seed=self.generator.initial_seed()):
-            self.network = make(**arguments)
+            try:
+                self.network = make(**arguments)
+            except TypeError as error:
+                raise TypeError(
+                    f"`arguments` must be those of {make.__qualname__}, got {arguments}: {error}"
+                ) from error
         named = [p for p in self.network.parameters() if p.requires_grad]
         groups = [
             {"params": [p for p in named if p.ndim > 1], "weight_decay": self.weight_decay},

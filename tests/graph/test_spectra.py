@@ -32,6 +32,13 @@ def test_a_node_without_edges_has_one_on_the_diagonal():
     np.testing.assert_allclose(laplacian(graph).toarray(), wanted, atol=1e-6)
 
 
+def test_an_embedding_of_one_dimension_is_the_first_of_several():
+    graph = graph_of(blobs(50))
+    one, two = (spectral_embedding(graph, dim, 0) for dim in (1, 2))
+    assert one.shape == (50, 1)
+    torch.testing.assert_close(one[:, 0], two[:, 0], atol=1e-3, rtol=1e-3)
+
+
 def test_negative_weights_have_no_laplacian():
     with pytest.raises(ValueError, match="`graph` must have no negative or NaN weights"):
         laplacian(-graph_of(blobs(20)))

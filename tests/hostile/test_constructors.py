@@ -168,7 +168,7 @@ SUBJECTS: dict[str, Subject] = {
             short_life,
             late=("trusted", "reference", "arguments", "class_balance", "max_keep_ratio", "model", "num_factors"),
             # An autoencoder or network as large as it is told.
-            allocates=name in ("rrd", "fast", "hybrid"),
+            allocates=name in ("rrd", "fast", "hybrid", "geometry"),
         )
         for name, cls in SELECTORS.items()
     },

@@ -142,4 +142,4 @@ def test_a_checkpoint_on_a_full_disk_is_named(here: Path, command: Command, monk
     assert code == 2, said
     assert len(errors) == 1
     assert "the checkpoint runs/checkpoints/" in errors[0].replace(f"{here}/", "")
-    assert "can't be written: OSError: [Errno 28] No space left on device" in errors[0]
+    assert "can't be written (OSError: [Errno 28] No space left on device" in errors[0]

@@ -42,6 +42,12 @@ def shares(chunks: int, count: int, draws: int = 6000) -> dict[tuple[int, ...], 
     return {rows: found.count(rows) / draws for rows in set(found)}
 
 
+def test_more_chunks_than_samples_are_one_sample_each():
+    logits = torch.linspace(0, 1, 8).double()
+    found = [draw_in_chunks(logits, 5, chunks, torch.Generator().manual_seed(0)).tolist() for chunks in (5, 10**30)]
+    assert found[0] == found[1]
+
+
 def test_one_chunk_is_uniform():
     assert shares(1, 1) == pytest.approx({(0,): 1 / 3, (1,): 1 / 3, (2,): 1 / 3}, abs=0.02)
 

@@ -203,3 +203,9 @@ def test_nan_losses():
     selector = make(x=x)
     with pytest.raises(ValueError, match="only 2 of 8 candidates have a finite loss under the proxy and 4 are to be"):
         selector.select_batches([torch.arange(8)], [4], 0.0)
+
+
+def test_arguments_that_the_network_does_not_take() -> None:
+    selector = Proxy(model="torch.nn.Linear", arguments={"a": 1})
+    with pytest.raises(TypeError, match=r"`arguments` must be those of Linear, got {'a': 1}"):
+        selector.bind(8, torch.arange(8) % 2)

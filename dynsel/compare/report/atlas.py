@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
+from dynsel._lib.array_files import map_array
 from dynsel._lib.figures import BLUE, SMALL, TEXT, Array, new_figure, plain_text
 from dynsel._lib.matrices import Matrix
+from dynsel._lib.messages import first_line
 
 __all__ = ["embed", "load_usage", "map_figure"]
 
@@ -151,22 +154,29 @@ def load_usage(path: Path, count: int) -> Array:
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no usage file {path}")
-    if path.suffix == ".npy":
-        usage: Any = np.load(path, allow_pickle=False)
-    elif path.suffix == ".json":
-        usage = _find(json.loads(path.read_text()))
-    elif path.suffix == ".ckpt":
-        usage = _find(torch.load(path, map_location="cpu", weights_only=True))
-    else:
+    if path.suffix not in _READERS:
         raise ValueError(f"usage must be a .ckpt, .json or .npy file, got {path.name!r}")
+    try:
+        usage = _READERS[path.suffix](path)
+        array = np.asarray(usage)
+    except Exception as error:  # of the disk, NumPy, zipfile, JSON or torch's unpickler
+        raise ValueError(f"{path} can't be read as usage, or is damaged ({first_line(error)})") from error
     if usage is None:
         raise ValueError(f"{path} holds no `usage`: it is of no training with a selection")
-    array = np.asarray(usage)
+    if array.dtype.kind not in "iu":
+        raise ValueError(f"{path} must hold whole numbers as usage, got {array.dtype}")
     if array.shape != (count,):
         raise ValueError(
             f"{path} holds the usage of {array.shape[0] if array.ndim else 0} samples, the features have {count}"
         )
     return array
+
+
+_READERS: dict[str, Callable[[Path], Any]] = {
+    ".npy": map_array,
+    ".json": lambda path: _find(json.loads(path.read_text(encoding="utf-8"))),
+    ".ckpt": lambda path: _find(torch.load(path, map_location="cpu", weights_only=True)),
+}
 
 
 def _find(tree: Any) -> Any:

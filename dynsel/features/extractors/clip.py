@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from dynsel._lib.checks import check_seed
 from dynsel._lib.messages import first_line, suggest
 from dynsel._lib.rgb import as_rgb
 from dynsel._lib.tensor_files import check_suffix
@@ -37,6 +38,7 @@ class OpenCLIP(Extractor):
         self, model: str = "ViT-B-32", pretrained: str | None = "openai", normalize: bool = True, seed: int = 0
     ) -> None:
         super().__init__()
+        seed = check_seed("seed", seed)
         try:
             import open_clip
         except ImportError as error:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dynsel._lib.checks import check_seed
 from dynsel._lib.messages import suggest
 from dynsel._lib.rgb import as_rgb
 from dynsel._lib.tensor_files import load_weights
@@ -42,6 +43,7 @@ class Torchvision(Extractor):
         self, model: str = "resnet50", weights: str | None = "DEFAULT", node: str | None = None, seed: int = 0
     ) -> None:
         super().__init__()
+        seed = check_seed("seed", seed)
         try:
             from torchvision import models  # type: ignore[import-untyped]
             from torchvision.models.feature_extraction import (  # type: ignore[import-untyped]

@@ -60,6 +60,13 @@ def test_open_clip_with_its_own_preprocessing(tiny: str, tmp_path: Path) -> None
     assert " at 0x" not in str(local.describe())
 
 
+def test_seeds_are_checked() -> None:
+    with pytest.raises(ValueError, match="`seed` must be in"):
+        OpenCLIP(seed=-1)
+    with pytest.raises(TypeError, match=r"`seed` must be a whole number, got 0.5"):
+        OpenCLIP(seed=0.5)  # type: ignore[arg-type]
+
+
 def test_unknown_names_bring_near_ones(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="open_clip has no model 'ViT-B32'; did you mean 'ViT-B-32'"):
         OpenCLIP("ViT-B32")

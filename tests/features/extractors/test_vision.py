@@ -60,6 +60,13 @@ def test_torchvision_weights_from_a_file(tmp_path: Path) -> None:
         Torchvision("resnet18", str(tmp_path / "x.safetensors"))
 
 
+def test_seeds_are_checked() -> None:
+    with pytest.raises(ValueError, match="`seed` must be in"):
+        Torchvision(seed=-1)
+    with pytest.raises(TypeError, match=r"`seed` must be a whole number, got 0.5"):
+        Torchvision(seed=0.5)  # type: ignore[arg-type]
+
+
 def test_unknown_names_bring_near_ones() -> None:
     with pytest.raises(ValueError, match="no classification model 'resnet51'; did you mean 'resnet50' or"):
         Torchvision("resnet51")
