@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dynsel._lib.checks import check_choice, check_integer
-from dynsel._lib.console import open_console, say
+from dynsel._lib.console import open_console, say, status
+from dynsel._lib.outputs import check_output_folder
 from dynsel._lib.parsers import instantiate
 from dynsel.commands._arguments import CommandParser
 from dynsel.commands._data import add_data, data_words, find_dataset
@@ -69,13 +70,14 @@ def _look(
     from dynsel.samplers.findings.files import read_checkpoint, read_table, write_findings
     from dynsel.samplers.findings.find import find
 
+    check_output_folder("--out", out)
     limit = check_integer("limit", limit, at_least=1)
     exports = tuple(check_choice("export", name, tuple(EXPORTS)) for name in export or ())
     console, start = open_console(), time.perf_counter()
     told = read_checkpoint(checkpoint)
     rows = None if features is None else load_features(features, num_samples=len(dataset), dataset=dataset)
     known: dict[str, Any] = {} if table is None else read_table(table)
-    with open_console(stderr=True).status("looking …"):
+    with status(open_console(stderr=True), "looking …"):
         found = find(told.evidence, told.usage, dataset, told.pool, features=rows, **known)
         command = _command(configs, out)
         title = f"Findings of {checkpoint.name}"

@@ -73,6 +73,7 @@ BASES: dict[str, list[str]] = {
     "distill export": ["--ckpt_path", "c.yaml", "--out", "exported"],
     "recipes copy": ["copied", "--force"],
     "recipes list": [],
+    "findings": ["c.yaml", "--data", "photos", "--out", "found"],
 }
 TRAINED: dict[str, list[str]] = {
     "fit": ["-c", "c.yaml", "--trainer.fast_dev_run", "1"],

@@ -25,6 +25,7 @@ WRITERS: dict[str, tuple[tuple[str, ...], str]] = {
         ("sae", "fit", "--features", "f.npy", "--out", "x.safetensors", "--codes", "{}/x.json"),
         "--codes",
     ),
+    "findings": (("findings", "c.yaml", "--data", "photos", "--out", "{}"), "--out"),
     "select": (("select", "--features", "f.npy", "--keep_ratio", "0.5", "--out", "{}/x.json"), "--out"),
     "distill measure": (
         ("distill", "measure", "--features", "f.npy", "--selection", "subset.json", "--out", "{}/x.json"),
