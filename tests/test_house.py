@@ -332,10 +332,16 @@ def test_files_have_a_test_file_of_their_name():
 
 
 # ---------------------------------------------------------------- doctests
+# Examples that run where a library is installed.
+OPTIONAL = {"dynsel.callbacks.transformers_trainer": "transformers"}
+
+
 @pytest.mark.parametrize("name", list(MODULES))
 def test_docstrings_tell_the_truth(name, tmp_path, monkeypatch):
     """Each module under its installed name: its examples run, and the names in `__all__` exist."""
     monkeypatch.chdir(tmp_path)  # whatever an example writes
     module = importlib.import_module(name)
     assert [entry for entry in getattr(module, "__all__", []) if not hasattr(module, entry)] == []
+    if library := OPTIONAL.get(name):
+        pytest.importorskip(library)
     assert doctest.testmod(module).failed == 0

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics.classification import MulticlassAccuracy
 
-from dynsel._lib.checks import check_number
+from dynsel._lib.checks import check_integer, check_number
 from dynsel._lib.normalize import Normalize, usual_statistics
 from dynsel.data.augment import AlternatingCropFlip
 from dynsel.models.fast_net import FastNet
@@ -90,13 +90,15 @@ class FastClassifier(pl.LightningModule):
         self.weight_decay = check_number("weight_decay", weight_decay, at_least=0)
         self.bias_factor = check_number("bias_factor", bias_factor, above=0)
         self.label_smoothing = check_number("label_smoothing", label_smoothing, at_least=0, at_most=1)
+        check_integer("translate", translate, at_least=0)
+        check_integer("cutout", cutout, at_least=0)
+        self.model = FastNet(num_classes, in_channels, widths, convs).to(memory_format=torch.channels_last)
         if not (bf16 is None or isinstance(bf16, bool)):
             raise TypeError(f"`bf16` must be true, false or None, got {bf16!r}")
         self.bf16 = bf16
         self.save_hyperparameters()
         self.augment = AlternatingCropFlip(translate, cutout)
         self.normalize = Normalize(*usual_statistics(in_channels))
-        self.model = FastNet(num_classes, in_channels, widths, convs).to(memory_format=torch.channels_last)
         self.average = LookAhead(self.model)
         self.val_accuracy = MulticlassAccuracy(num_classes, average="micro")
         self.test_accuracy = MulticlassAccuracy(num_classes, average="micro")

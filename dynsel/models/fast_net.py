@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dynsel._lib.checks import check_integer
+from dynsel._lib.checks import check_integer, check_numbers
 from dynsel.models.whitening import Whitening
 
 __all__ = ["FastBlock", "FastNet"]
@@ -68,8 +68,10 @@ class FastNet(nn.Module):
         self, num_classes: int = 10, in_channels: int = 3, widths: Sequence[int] = (64, 256, 256), convs: int = 2
     ) -> None:
         super().__init__()
+        check_integer("in_channels", in_channels, at_least=1)
         self.whiten = Whitening(in_channels, 2)
-        channels = [self.whiten.out_channels, *(check_integer("widths", width, at_least=1) for width in widths)]
+        wanted = (int(width) for width in check_numbers("widths", widths, at_least=1))
+        channels = [self.whiten.out_channels, *wanted]
         if len(channels) != 4 or channels != sorted(channels):
             raise ValueError(
                 f"`widths` must be three numbers that don't fall, from {channels[0]} on, got {list(widths)}"

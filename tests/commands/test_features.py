@@ -112,7 +112,7 @@ def test_a_folder_of_images(folder: Path, capsys: Any) -> None:
             ["extract", "--data", "no/where", "--extractor", "pixels", "--out", "f.npy"],
             "there is no data folder no/where",
         ),
-        (["extract", *DIGITS, "--extractor", "pixels", "--out", "f.bin"], "`path` must end in .npy, got 'f.bin'"),
+        (["extract", *DIGITS, "--extractor", "pixels", "--out", "f.bin"], "`--out` must end in .npy, got 'f.bin'"),
         (
             ["extract", *DIGITS, "--extractor", "pixels", "--out", "f.npy", "--split", "all"],
             "`split` must be one of train",

@@ -43,7 +43,7 @@ from dynsel.distill import NCFM, Evaluation, Pool, Sheet
 from dynsel.features import CapturedFeatures, StoreWriter
 from dynsel.features.extractors import ModuleInput, OpenCLIP, PixelPCA, SentenceTransformerText, Torchvision
 from dynsel.metrics import CharacteristicFunctionDistance, ClassBalance, FactorCoverage, NeuralCFDMetric, UsageGini
-from dynsel.models import CIFARResNet, ConvNet, ImageClassifier, TextClassifier
+from dynsel.models import CIFARResNet, ConvNet, FastClassifier, FastNet, ImageClassifier, TextClassifier
 from dynsel.sae import SparseCodes, TopKSAE, fit_sae
 from dynsel.samplers import BatchSelectionSampler, PlainDriver, SelectionController, SelectionSampler
 from dynsel.schedules import Constant, Cosine, Linear, Oscillating, Schedule, Sigmoid, Step
@@ -160,6 +160,13 @@ CHEAP: dict[str, dict[str, Any]] = {
     "rrd": {"num_factors": 8, "k": 2, "sae_epochs": 1},
 }
 RAMP = {"start": 1.0, "end": 0.5}
+
+
+def fast_images(net: FastNet) -> torch.Tensor:
+    """Images with as many channels as the network was made for; its first layer has eight filters for each."""
+    return torch.zeros(2, net.whiten.out_channels // 8, 32, 32)
+
+
 SUBJECTS: dict[str, Subject] = {
     **{
         cls.__name__: Subject(
@@ -254,6 +261,10 @@ SUBJECTS: dict[str, Subject] = {
         ConvNet, {"num_classes": 2, "image_shape": (3, 8, 8), "width": 4}, lambda m: m(torch.zeros(2, 3, 8, 8)), ()
     ),
     "CIFARResNet": Subject(CIFARResNet, {"depth": 8}, allocates=True),
+    "FastNet": Subject(FastNet, {"widths": (24, 24, 24)}, lambda m: m(fast_images(m)), allocates=True),
+    "FastClassifier": Subject(
+        FastClassifier, {"widths": (24, 24, 24)}, lambda m: m(fast_images(m.model)), allocates=True
+    ),
     "ImageClassifier": Subject(ImageClassifier, {"architecture": "small_cnn", "width": 4}, allocates=True),
     "TextClassifier": Subject(TextClassifier, {"vocabulary": 10, "width": 4}, allocates=True),
     "CapturedFeatures": Subject(CapturedFeatures, {"num_samples": N}, lambda c: c.state_dict(), allocates=True),
