@@ -24,37 +24,37 @@ __all__ = [
     "row_values",
 ]
 
-CLASSIFIERS: frozenset[Callable[..., Tensor]] = frozenset({F.cross_entropy, F.nll_loss})
-ELEMENTWISE: frozenset[Callable[..., Tensor]] = frozenset(
-    {
-        F.mse_loss,
-        F.l1_loss,
-        F.smooth_l1_loss,
-        F.huber_loss,
-        F.binary_cross_entropy,
-        F.binary_cross_entropy_with_logits,
-        F.kl_div,
-        F.poisson_nll_loss,
-        F.gaussian_nll_loss,
-        F.soft_margin_loss,
-        F.hinge_embedding_loss,
-        F.margin_ranking_loss,
-    }
+Losses = tuple[Callable[..., Tensor], ...]
+# Tuples, since torch's compiler, which traces calls too, can't look into a set of functions in every version.
+CLASSIFIERS: Losses = (F.cross_entropy, F.nll_loss)
+ELEMENTWISE: Losses = (
+    F.mse_loss,
+    F.l1_loss,
+    F.smooth_l1_loss,
+    F.huber_loss,
+    F.binary_cross_entropy,
+    F.binary_cross_entropy_with_logits,
+    F.kl_div,
+    F.poisson_nll_loss,
+    F.gaussian_nll_loss,
+    F.soft_margin_loss,
+    F.hinge_embedding_loss,
+    F.margin_ranking_loss,
 )
 # One value a row of (N, D).
-ROWWISE: frozenset[Callable[..., Tensor]] = frozenset(
-    {
-        F.multi_margin_loss,
-        F.multilabel_margin_loss,
-        F.multilabel_soft_margin_loss,
-        F.cosine_embedding_loss,
-        F.triplet_margin_loss,
-        F.triplet_margin_with_distance_loss,
-    }
+ROWWISE: Losses = (
+    F.multi_margin_loss,
+    F.multilabel_margin_loss,
+    F.multilabel_soft_margin_loss,
+    F.cosine_embedding_loss,
+    F.triplet_margin_loss,
+    F.triplet_margin_with_distance_loss,
 )
 # The cross entropy of a linear layer's outputs, which are never made as a whole.
-LINEAR = frozenset({getattr(F, "linear_cross_entropy", F.cross_entropy)}) - CLASSIFIERS
-LOSSES = CLASSIFIERS | ELEMENTWISE | ROWWISE | LINEAR | {F.ctc_loss}
+LINEAR: Losses = (F.linear_cross_entropy,) if hasattr(F, "linear_cross_entropy") else ()
+LOSSES: Losses = (*CLASSIFIERS, *ELEMENTWISE, *ROWWISE, *LINEAR, F.ctc_loss)
+# Of one value a row.
+OF_ROWS = (*ROWWISE, *LINEAR)
 
 INPUTS = ("input", "input1", "anchor", "log_probs")
 TARGETS = ("target", "targets", "positive", "input2")
@@ -69,7 +69,7 @@ PARAMETERS = {func: tuple(inspect.signature(func).parameters) for func in LOSSES
 
 def bound(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
     """The arguments by name, without torch's outdated ones, which `reduction` stands for."""
-    call = {**dict(zip(PARAMETERS[func], args, strict=False)), **kwargs}
+    call = {**dict(zip(PARAMETERS[func][: len(args)], args, strict=True)), **kwargs}
     reduction = call.get("reduction", "mean")
     size_average, reduce = call.pop("size_average", None), call.pop("reduce", None)
     if size_average is not None or reduce is not None:
@@ -93,7 +93,7 @@ def row_shape(func: Callable[..., Any], call: dict[str, Any]) -> torch.Size:
     x: Tensor = first(call, INPUTS)
     if func in CLASSIFIERS:
         return x.shape[:1] + x.shape[2:] if x.ndim > 1 else torch.Size([])
-    if func in ROWWISE | LINEAR:
+    if func in OF_ROWS:
         return x.shape[:-1]
     if func is F.ctc_loss:
         return x.shape[1:2] if x.ndim == 3 else torch.Size([])
@@ -118,7 +118,7 @@ def row_tag(func: Callable[..., Any], tensor: Tensor, tag: Tag | None, shape: to
             # Similarities of all with all, transposed: the columns' samples are those of the rows.
             found = tag[0]
         tag = found
-    elif func in ROWWISE | LINEAR and tensor.ndim == len(shape) + 1:
+    elif func in OF_ROWS and tensor.ndim == len(shape) + 1:
         tag = drop_dim(tag, -1)
     elif func is F.ctc_loss and tensor.ndim == 3:
         tag = tag[0, :, 0] if tag.shape[0] == 1 else None
@@ -143,7 +143,7 @@ def argument_tag(func: Callable[..., Any], tag: Tag | None, shape: torch.Size, w
         return tag
     if len(wanted) == len(shape) + 1 and func in CLASSIFIERS:
         return tag.unsqueeze(1) if len(shape) else tag.view(1)
-    if len(wanted) == len(shape) + 1 and func in ROWWISE | LINEAR:
+    if len(wanted) == len(shape) + 1 and func in OF_ROWS:
         return tag.unsqueeze(-1)
     if func is F.ctc_loss and len(wanted) == 3:
         return tag.view(1, -1, 1)

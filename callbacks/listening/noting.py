@@ -25,7 +25,7 @@ EXTREMES = frozenset(both("max", "min", "amax", "amin", "median", "nanmedian", "
 # What losses written by hand start with, as timm's do.
 NORMALIZERS: frozenset[Any] = frozenset({torch.nn.functional.log_softmax, torch.log_softmax, Tensor.log_softmax})
 
-NOTED = LOSSES | MEANS | SUMS | COUNTS | POWERS | HIGHEST | EXTREMES | NORMALIZERS
+NOTED = frozenset(LOSSES) | MEANS | SUMS | COUNTS | POWERS | HIGHEST | EXTREMES | NORMALIZERS
 
 
 def part_of(func: Any, args: Any, kwargs: Any, result: Tensor, tags: Tags | None, light: Tags | None) -> Part | None:
