@@ -529,10 +529,11 @@ def test_weights_whatever_the_reduction(reduction):
 
 
 @pytest.mark.parametrize(
-    ("options", "atol"), [({"accumulate_grad_batches": 2}, 1e-6), ({"precision": "bf16-mixed"}, 2**-7)]
+    ("options", "atol"), [({"accumulate_grad_batches": 2}, 1e-6), ({"precision": "bf16-mixed"}, 2**-5)]
 )
 def test_weights_with(options, atol):
-    # With bfloat16 the gradient is rounded to 8 bits before the weights, or after them; the weights move by 1.
+    # With bfloat16 the gradient is rounded to 8 bits before the weights, or after them, in each of ten steps; without
+    # loss weights the network's are 1 or more away.
     assert close(weighted(Losses(), **options), weighted(WeightedByHand(), **options), atol=atol)
 
 
