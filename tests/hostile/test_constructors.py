@@ -187,13 +187,13 @@ SUBJECTS: dict[str, Subject] = {
     "Selection": Subject(Selection, {"indices": torch.tensor([1, 2])}),
     "Feedback": Subject(Feedback, {"indices": torch.tensor([1, 2])}),
     "SelectionController": Subject(
-        SelectionController, {}, controller_life, late=("features", "labels", "indices", "exclude")
+        SelectionController, {}, controller_life, late=("features", "labels", "indices", "exclude", "sharded")
     ),
     "DynamicSelection": Subject(
         DynamicSelection,
         {},
         lambda c: controller_life(c.controller),
-        late=("features", "labels", "indices", "exclude"),
+        late=("features", "labels", "indices", "exclude", "sharded"),
     ),
     "BatchFraction": Subject(BatchFraction, {"keep_ratio": 0.5}),
     "PlainDriver": Subject(PlainDriver, {}, lambda d: d.progress(1)),
