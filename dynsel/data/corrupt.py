@@ -185,7 +185,8 @@ def copy_rows(count: int, share: float, generator: torch.Generator) -> tuple[Ten
         raise ValueError(
             f"`duplicates` must be in [0, 0.8], got {share}; it is the share of the samples that are copies"
         )
-    copies = math.floor(share * count + 0.5)
+    # Of a handful of samples one in seven stays to be copied.
+    copies = min(math.floor(share * count + 0.5), count - -(-count // (_COPIES + 1)))
     order = torch.randperm(count, generator=generator)
     sources = order[copies : copies + -(-copies // _COPIES)]
     rows, kind = torch.arange(count), torch.zeros(count, dtype=torch.int64)

@@ -127,7 +127,7 @@ def test_a_data_modules_labels_are_wrong_by_its_pairs() -> None:
 def test_exactly_the_share_are_copies_of_few(count: int, share: float, seed: int) -> None:
     rows, kind = copy_rows(count, share, torch.Generator().manual_seed(seed))
     copies = rows != torch.arange(count)
-    assert int(copies.sum()) == int(share * count + 0.5)
+    assert int(copies.sum()) == min(int(share * count + 0.5), count - -(-count // 7)), "one in seven stays"
     assert torch.equal(copies, kind > 0)
     assert not copies[rows].any(), "what is copied is no copy itself"
     assert int(torch.bincount(rows[copies], minlength=1).max()) <= 6
