@@ -23,9 +23,7 @@ from dynsel.callbacks.showing import is_monitored, log_epoch, say_what_labels_lo
 from dynsel.callbacks.steps import say_what_becomes_of_steps
 from dynsel.callbacks.train_batches import change_train_batches, moves_batches
 from dynsel.samplers.controller import SelectionController
-from dynsel.samplers.epoch_record import EpochRecord
-from dynsel.samplers.findings import Findings
-from dynsel.samplers.portrait import html_text, one_line
+from dynsel.samplers.portrait import Portrayed
 from dynsel.schedules import Schedule
 from dynsel.selectors import BatchSelector, CandidateSelector, Proxy, Selector
 
@@ -34,7 +32,7 @@ __all__ = ["DynamicSelection"]
 ScoreFunction = Callable[[pl.LightningModule, Any], Tensor]
 
 
-class DynamicSelection(Callback):
+class DynamicSelection(Portrayed, Callback):
     """Trains on selections of the training set, each chosen from what training told before it.
 
     Add it to the Trainer's callbacks; the LightningModule, the DataModule and the loaders stay as they are. The
@@ -168,28 +166,8 @@ class DynamicSelection(Callback):
         """Where the numbers of the samples come from, as of the last fit; prints as one line."""
         return self._heard if self._listener is None else self._listener.heard
 
-    @property
-    def history(self) -> list[EpochRecord]:
-        """One record per finished epoch."""
-        return self.controller.history
-
-    def to_frame(self) -> Any:
-        """All that is known of each sample: see `SelectionController.to_frame`."""
-        return self.controller.to_frame()
-
-    def findings(self, *, features: Any = None, labels: Any = None, paths: Any = None) -> Findings:
-        """Suspected wrong labels, duplicates, rare and hard samples: see `SelectionController.findings`."""
-        return self.controller.findings(features=features, labels=labels, paths=paths)
-
-    def plot(self) -> Any:
-        """Uses, coverage over the epochs and scores, as a matplotlib Figure."""
-        return self.controller.plot()
-
-    def __repr__(self) -> str:
-        return one_line(self.controller, type(self).__name__)
-
-    def _repr_html_(self) -> str:
-        return html_text(self.controller, type(self).__name__)
+    def _controller(self) -> SelectionController:
+        return self.controller
 
     def wrap(self, loader: Any) -> Any:
         """Nothing to do under Lightning, where the callback finds the loader by itself.

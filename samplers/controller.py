@@ -22,12 +22,11 @@ from dynsel.samplers.arrivals import Arrivals
 from dynsel.samplers.driver import Driver, PlainDriver
 from dynsel.samplers.epoch_record import Books, EpochRecord
 from dynsel.samplers.feedback import EpochFeedback
-from dynsel.samplers.findings import Evidence, Findings
+from dynsel.samplers.findings import Evidence
 from dynsel.samplers.findings.excluded import check_exclude
-from dynsel.samplers.frame import as_frame, sample_columns
 from dynsel.samplers.loader import wrap_loader
 from dynsel.samplers.planning import knobs
-from dynsel.samplers.portrait import figure_of, html_text, one_line
+from dynsel.samplers.portrait import Portrayed
 from dynsel.samplers.ranks import num_ranks, this_rank
 from dynsel.samplers.selection_sampler import SelectionSampler
 from dynsel.samplers.sharding import Sharding
@@ -41,7 +40,7 @@ from dynsel.selectors.verdicts import VERDICTS
 __all__ = ["SelectionController"]
 
 
-class SelectionController:
+class SelectionController(Portrayed):
     """Chooses the samples to train on, feeds them, and learns from what was trained on.
 
     With a budget an epoch keeps that share of its batches, whatever is selected, and consists of rounds: each is a
@@ -193,66 +192,12 @@ class SelectionController:
         return self.sources.capture
 
     @property
-    def history(self) -> list[EpochRecord]:
-        """One record per finished epoch."""
-        return self.books.history
-
-    @property
     def asks_of_labels(self) -> bool:
         """Whether what the logits say of the labels is taken down."""
         return self.epochs.evidence is not None
 
-    # ---------------------------------------------------------------- to look at
-    def to_frame(self) -> Any:
-        """All that is known of each sample: see `samplers.frame.sample_columns`.
-
-        Returns:
-            A pandas DataFrame, or where pandas isn't installed a dictionary of arrays.
-
-        Raises:
-            RuntimeError: If no loader was wrapped yet.
-        """
-        self.sharding.check_whole("to_frame")
-        self.flush()
-        sampler = self.sampler
-        return as_frame(sample_columns(self.selector, sampler.dataset, sampler.whole.pool, labels=self.sources.labels))
-
-    def findings(self, *, features: Any = None, labels: Any = None, paths: Any = None) -> Findings:
-        """Suspected wrong labels, duplicates, rare and hard samples, samples never learned and never used.
-
-        Args:
-            features: (N, d) features of the samples, for duplicates and rare samples; default: those that the selector
-                was given, or thumbnails of images that the data set holds as an array.
-            labels: (N,) labels as they are to be shown; default: by the data set's `classes`.
-            paths: (N,) where the samples come from; default: as the data set tells.
-
-        Raises:
-            RuntimeError: If no loader was wrapped yet.
-            ValueError: If features, labels or paths are of another number of samples.
-        """
-        from dynsel.samplers.findings.find import find  # graphs, which training may not need
-
-        self.flush()
-        data, pool = self.sampler.dataset, self.sampler.whole.pool
-        features = self.sources.at_hand(data, pool) if features is None else features
-        evidence, usage = self.epochs.evidence, self.selector.usage
-        return find(evidence, usage, data, pool, features=features, labels=labels, paths=paths)
-
-    def plot(self) -> Any:
-        """Uses of the samples, coverage over the epochs and the last scores, as a matplotlib Figure.
-
-        Raises:
-            RuntimeError: If no loader was wrapped yet.
-        """
-        self.sharding.check_whole("plot")
-        self.flush()
-        return figure_of(self)
-
-    def __repr__(self) -> str:
-        return one_line(self, type(self).__name__)
-
-    def _repr_html_(self) -> str:
-        return html_text(self, type(self).__name__)
+    def _controller(self) -> SelectionController:
+        return self
 
     # ---------------------------------------------------------------- attaching to a driver and to data
     def attach(self, driver: Driver) -> None:
