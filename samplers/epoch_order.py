@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -15,10 +15,7 @@ from dynsel.samplers.drawing import index_dtype
 from dynsel.samplers.full_order import FullOrder
 from dynsel.selection import Selection
 
-__all__ = ["STATE", "EpochOrder"]
-
-# Keys of its state.
-STATE = ("num_samples", "mask", "weights", "seed", "order", "groups", "pool", "shuffle", "begun", "limit")
+__all__ = ["EpochOrder"]
 
 
 class EpochOrder:
@@ -32,7 +29,21 @@ class EpochOrder:
         count: Number of samples that stay, M (where the user's sampler draws its own number: once that is drawn).
         weights: (N,) loss weights, or None.
         groups: Once it is drawn, (count,) int64 numbers of the user's own batches, ascending; None without such.
+        state_keys: Keys of its state.
     """
+
+    state_keys: ClassVar = (
+        "num_samples",
+        "mask",
+        "weights",
+        "seed",
+        "order",
+        "groups",
+        "pool",
+        "shuffle",
+        "begun",
+        "limit",
+    )
 
     def __init__(self, whole: FullOrder) -> None:
         self.whole = whole
@@ -199,7 +210,7 @@ class EpochOrder:
         """Continue with the order of which `state_dict` was taken.
 
         Args:
-            state: State whose keys are `STATE`, or more.
+            state: State whose keys are `state_keys`, or more.
             limited: Whether a limit counts: without a length of their own epochs are as long as the selection.
 
         Raises:

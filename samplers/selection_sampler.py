@@ -12,7 +12,7 @@ from torch.utils.data import DistributedSampler, Sampler
 
 from dynsel._lib.checks import check_flag, check_integer, check_keys
 from dynsel.samplers.drawing import told_length
-from dynsel.samplers.epoch_order import STATE, EpochOrder
+from dynsel.samplers.epoch_order import EpochOrder
 from dynsel.samplers.full_order import FullOrder
 from dynsel.samplers.rank_batches import RankBatches, count_batches
 from dynsel.samplers.stage import Phase, Stage
@@ -440,9 +440,7 @@ class SelectionSampler(DistributedSampler[int]):
         Raises:
             ValueError: If the state is of a data set of another length, or of another version.
         """
-        check_keys("the sampler", state, ("epoch", "batches", "batch_size", "position", *STATE))
-        for name in ("epoch", "batches", "position"):
-            check_integer(name, state[name], at_least=0)
+        self._check_state(state)
         self._order.load_state_dict(state, limited=self.epoch_batches is not None)
         self.epoch, self.epoch_batch_size = state["epoch"], state["batch_size"]
         self._passes = max(1, math.ceil(state["batches"] / self.epoch_batches)) if self.epoch_batches else 1
@@ -451,3 +449,8 @@ class SelectionSampler(DistributedSampler[int]):
         # Before training has begun a state can wait; afterwards its epoch is the one that stands.
         if self.stage.phase.selects:
             self.stage.enter(Phase.DECIDED)
+
+    def _check_state(self, state: dict[str, Any]) -> None:
+        check_keys("the sampler", state, ("epoch", "batches", "batch_size", "position", *self._order.state_keys))
+        for name in ("epoch", "batches", "position"):
+            check_integer(name, state[name], at_least=0)

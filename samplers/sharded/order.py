@@ -14,14 +14,12 @@ from dynsel.samplers.full_order import FullOrder
 from dynsel.selection import Selection
 from dynsel.selectors.shards import Permutation, Shards
 
-__all__ = ["STATE", "ShardedOrder", "ShardedWhole"]
+__all__ = ["ShardedOrder", "ShardedWhole"]
 
 Integers = np.ndarray[Any, np.dtype[Any]]
 
 # Samples of a shard of which the selected ones are found at a time.
 CHUNK = 1 << 16
-# Keys of its state.
-STATE = ("num_samples", "num_shards", "seed", "begun", "limit")
 
 
 class ShardedWhole(FullOrder):
@@ -97,10 +95,12 @@ class ShardedOrder:
         count: Number of samples that stay, M, over all ranks.
         weights: None: every sample counts alike.
         groups: None: batches are runs of the order.
+        state_keys: Keys of its state.
     """
 
     weights = None
     groups = None
+    state_keys = ("num_samples", "num_shards", "seed", "begun", "limit")
 
     def __init__(self, whole: ShardedWhole) -> None:
         self.whole = whole
@@ -224,7 +224,7 @@ class ShardedOrder:
         """Continue with the order of which `state_dict` was taken, once the shards have their selection back.
 
         Args:
-            state: Its keys are `STATE`, or more.
+            state: Its keys are `state_keys`, or more.
             limited: Whether a limit counts: without a length of their own epochs are as long as the selection.
 
         Raises:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import Any
 
 from torch import Tensor
 from torch.utils.data import RandomSampler, SequentialSampler
 
-from dynsel._lib.checks import check_integer, check_keys
 from dynsel.samplers.selection_sampler import SelectionSampler
 from dynsel.samplers.sharded.batches import ShardBatches
-from dynsel.samplers.sharded.order import STATE, ShardedOrder, ShardedWhole
-from dynsel.samplers.stage import Phase
+from dynsel.samplers.sharded.order import ShardedOrder, ShardedWhole
 
 __all__ = ["ShardedSampler", "sharded_sampler_for"]
 
@@ -124,30 +121,15 @@ class ShardedSampler(SelectionSampler):
                 yield indices[start : start + self.step_size].tolist()
 
     # ---------------------------------------------------------------- state
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue where `state_dict` was taken, also on another number of ranks.
-
-        Raises:
-            TypeError: If a number is none.
-            ValueError: If the state is of a data set of another length, or stands where the ranks have unequal shares.
-        """
-        check_keys("the sampler", state, ("epoch", "batches", "batch_size", "position", *STATE))
-        for name in ("epoch", "batches", "position"):
-            check_integer(name, state[name], at_least=0)
+    def _check_state(self, state: dict[str, Any]) -> None:
+        """Besides, the ranks must have had equal shares of what was trained on."""
+        super()._check_state(state)
         if state["position"] % self.num_replicas:
             raise ValueError(
                 f"the checkpoint stands after {state['position']} samples of a selection, which {self.num_replicas} "
                 "ranks can't have trained on in equal shares: resume with the same samples per optimiser step, batch "
                 "size times ranks, or from the end of an epoch"
             )
-        self._order.load_state_dict(state, limited=self.epoch_batches is not None)
-        self.epoch, self.epoch_batch_size = state["epoch"], state["batch_size"]
-        self._passes = max(1, math.ceil(state["batches"] / self.epoch_batches)) if self.epoch_batches else 1
-        self._go_to(state["position"], state["batches"])
-        self.stage.stand_at(state["batches"])
-        # Before training has begun a state can wait; afterwards its epoch is the one that stands.
-        if self.stage.phase.selects:
-            self.stage.enter(Phase.DECIDED)
 
 
 def sharded_sampler_for(loader: Any, num_shards: int, *, num_replicas: int, rank: int) -> ShardedSampler:
