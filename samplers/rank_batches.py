@@ -118,8 +118,8 @@ class RankBatches:
         number = batch_idx - self._first
         if self._groups is None:
             return min(number * self._size, len(self.order))
-        ends = [0, *self.ends]
-        return ends[min(number, len(ends) - 1)]
+        number = min(number, len(self.ends))
+        return self.ends[number - 1] if number else 0
 
 
 def _padded(order: Tensor, start: int, ranks: int) -> Tensor:
