@@ -6,7 +6,7 @@ import math
 import warnings
 import weakref
 from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -26,6 +26,8 @@ from dynsel.selectors.population import Population
 
 __all__ = ["Epochs", "Round"]
 
+T = TypeVar("T")
+
 # Keys of the selection's state; with shards there is one more.
 _STATE = ("epoch", "selector", "sampler", "books", "sources", "rng", "round", "rest")
 _SHARDS = "shards"
@@ -33,6 +35,12 @@ _SHARDS = "shards"
 
 def _nothing() -> None:
     return None
+
+
+def _wrapped(part: T | None) -> T:
+    if part is None:
+        raise RuntimeError("no loader yet: call `wrap(loader)` first")
+    return part
 
 
 def _warn_of_exchange(previous: SelectionSampler, sampler: SelectionSampler) -> None:
@@ -123,9 +131,7 @@ class Epochs:
         Raises:
             RuntimeError: If no loader was wrapped yet.
         """
-        if self._sampler is None:
-            raise RuntimeError("no loader yet: call `wrap(loader)` first")
-        return self._sampler
+        return _wrapped(self._sampler)
 
     @property
     def feedback(self) -> EpochFeedback:
@@ -134,9 +140,7 @@ class Epochs:
         Raises:
             RuntimeError: If no loader was wrapped yet.
         """
-        if self._feedback is None:
-            raise RuntimeError("no loader yet: call `wrap(loader)` first")
-        return self._feedback
+        return _wrapped(self._feedback)
 
     @property
     def phase(self) -> Phase:
@@ -168,18 +172,16 @@ class Epochs:
         Raises:
             ValueError: If features or labels don't fit the data set.
         """
-        previous = self._sampler
-        goes_on = previous is not None and self._state_to_load is None
-        is_same = goes_on and previous is not None and self._is_same_data(previous, sampler)
-        is_exchanged = goes_on and not is_same and self.epoch >= 0 and self.phase.selects
+        # A state that waits to be loaded takes the place of whatever was before.
+        previous = self._sampler if self._state_to_load is None else None
+        is_same = previous is not None and self._is_same_data(previous, sampler)
+        is_exchanged = previous is not None and not is_same and self.epoch >= 0 and self.phase.selects
         if is_exchanged:
             self.finish()
-        self._sampler = sampler
+            _warn_of_exchange(self.sampler, sampler)
         counted = 0 if self._feedback is None else self._feedback.counted
-        self._feedback = self._feedback_of(sampler)
-        if not is_same or previous is None:
-            if is_exchanged and previous is not None:
-                _warn_of_exchange(previous, sampler)
+        self._sampler, self._feedback = sampler, self._feedback_of(sampler)
+        if previous is None or not is_same:
             self._restart(keep_books=is_exchanged)
             self._bind(sampler, seed)
         else:
