@@ -43,5 +43,6 @@ def part_to_train_on(
         with flops.scoring(pl_module, size):
             return scored(controller.driver.per_sample_loss, pl_module, batch, size, key=draws)
 
-    kept = controller.cut(batch_idx, size, losses)
+    ratio = controller.epochs.round.keep_ratio
+    kept = controller.chooser.cut(controller.feedback, batch_idx, size, ratio, losses)
     return batch if kept is None else cut(batch, kept, size)

@@ -137,7 +137,7 @@ class BatchFraction(Callback):
     def _reduced(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int) -> Any:
         ratio = self.keep_ratio(training_progress(trainer, trainer.current_epoch))
         callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
-        selections = [c for c in callbacks if isinstance(c, DynamicSelection) and c.controller.phase.selects]
+        selections = [c for c in callbacks if isinstance(c, DynamicSelection) and c.controller.epochs.phase.selects]
         # A selector that waits for the features of every sample would wait for ever for those of samples cut away.
         whole = any(selection.controller.sources.is_gathering for selection in selections)
         kept, size = None, 0
@@ -154,7 +154,8 @@ class BatchFraction(Callback):
                 kept = self._chosen(scores, batch, count, draws)
                 seconds = time.perf_counter() - start
                 for selection in selections:
-                    selection.controller.add_scoring(size, seconds)
+                    controller = selection.controller
+                    controller.books.add_scored(size * controller.sampler.num_replicas, seconds)
         for selection in selections:
             selection.controller.keep(batch_idx, kept, size)
         return batch if kept is None else cut(batch, kept, size)

@@ -226,8 +226,8 @@ class DynamicSelection(Portrayed, Callback):
         """Take the place of the train loader, before Lightning asks for it."""
         if stage != "fit":
             return
-        if self._trainer is not trainer and self.controller.is_bound:
-            self.controller.forget()
+        if self._trainer is not trainer and self.controller.epochs.is_bound:
+            self.controller.epochs.forget()
         driver = LightningDriver(trainer, self._score, count_flops=self.count_flops)
         self._trainer, self._driver = trainer, driver
         self.controller.attach(driver)
@@ -296,14 +296,16 @@ class DynamicSelection(Portrayed, Callback):
             return None
         if self.controller.budget is not None or driver.is_endless:
             return None  # epochs have one length, which Lightning has read
-        return self.controller.plan(trainer.max_epochs, trainer.max_steps, driver.fit_steps)
+        return self.controller.chooser.sizes.plan(
+            self.controller.sampler, trainer.max_epochs, trainer.max_steps, driver.fit_steps
+        )
 
     # ---------------------------------------------------------------- epochs
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin to decide epochs and to listen, and say what becomes of the steps."""
         if self._driver is None or self._driver.overfits:
             return
-        self.controller.begin_training()
+        self.controller.epochs.begin_training()
         if self.controller.sources.lacks_labels:
             rank_zero_info(
                 "DynamicSelection: no class labels found, so `class_balance` isn't logged; if there are classes, give "
@@ -316,9 +318,9 @@ class DynamicSelection(Portrayed, Callback):
             automatic=pl_module.automatic_optimization,
             scale=self._driver.loss_scale,
             epochs=trainer.max_epochs,
-            capture=self.controller.capture,
+            capture=self.controller.sources.capture,
             axis_of=None if moves_batches(trainer, pl_module) else self.controller.arrivals.axis_of,
-            judges=self.controller.asks_of_labels,
+            judges=self.controller.epochs.evidence is not None,
         )
         # With several loaders another one may decide how long an epoch is.
         if self._is_only_loader and not trainer.fast_dev_run:  # type: ignore[attr-defined]
@@ -354,7 +356,7 @@ class DynamicSelection(Portrayed, Callback):
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Count what was trained on, and say if features never became complete."""
-        self.controller.end_training()
+        self.controller.epochs.end_training()
         say_what_labels_look_like(trainer, self.controller)
         if self.controller.sources.is_gathering and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             rank_zero_warn(

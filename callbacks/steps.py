@@ -44,7 +44,10 @@ def count_steps(controller: SelectionController, driver: LightningDriver) -> Ste
     full = trainer.max_epochs * driver.optimizer_steps(controller.sampler.full_batches())
     if trainer.max_steps > 0:
         full = min(full, trainer.max_steps)
-    return Steps(sum(controller.plan(trainer.max_epochs, trainer.max_steps, driver.optimizer_steps)), full)
+    planned = controller.chooser.sizes.plan(
+        controller.sampler, trainer.max_epochs, trainer.max_steps, driver.optimizer_steps
+    )
+    return Steps(sum(planned), full)
 
 
 def summary(controller: SelectionController, driver: LightningDriver, steps: Steps) -> str:

@@ -110,7 +110,7 @@ class Selecting:
                 # By which the Trainer, or the model, has divided the loss.
                 scale=lambda: float(self.current_gradient_accumulation_steps),  # type: ignore[attr-defined]
                 epochs=self._driver.max_epochs,
-                capture=selection.capture,
+                capture=selection.sources.capture,
             )
         listener, size = self._listener, len(selection.indices(number))
         listener.begin_batch(number, size, selection.weights(number), inputs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -202,12 +203,15 @@ class Chooser:
         return Selection(sampler.keep(kept))
 
     # ---------------------------------------------------------------- once they are loaded
-    def cut(self, feedback: EpochFeedback, batch_idx: int, ratio: float, losses: Callable[[], Tensor]) -> Tensor | None:
+    def cut(
+        self, feedback: EpochFeedback, batch_idx: int, size: int, ratio: float, losses: Callable[[], Tensor]
+    ) -> Tensor | None:
         """Of a batch of candidates, those to train on; `feedback` is told of them.
 
         Args:
             feedback: Feedback of the current epoch, where what stays is entered.
             batch_idx: Batch of the current epoch, from 0.
+            size: Number B of samples in it, as it has arrived.
             ratio: Share of the batch that stays, in (0, 1].
             losses: Scores its samples: (B,). Not called if all stay.
 
@@ -215,20 +219,25 @@ class Chooser:
             (K,) int64 positions in the batch, ascending; None = all.
 
         Raises:
-            ValueError: If too few losses are finite.
+            ValueError: If the sampler fed another number of samples, or too few losses are finite.
         """
+        start = time.perf_counter()
+        # Told whether or not all stay, so that a batch of another size is refused at once.
+        feedback.keep(batch_idx, torch.arange(size), size)
         selector, sampler = self.selector, feedback.sampler
         assert isinstance(selector, CandidateSelector)
         candidates, kept = feedback.rows(batch_idx), None
-        count = sample_count(ratio, len(candidates))
-        if count < len(candidates):
+        count = sample_count(ratio, size)
+        if count < size:
             # No state to keep: the draws of a batch are its own, on each rank others.
             key = (selector.generator.initial_seed(), sampler.epoch, batch_idx, sampler.rank)
             try:
                 kept = selector.keep(candidates, losses(), count, torch.Generator().manual_seed(hash(key)))
             except ValueError as error:
                 raise ValueError(f"epoch {sampler.epoch}, batch {batch_idx}: {error}") from error
-        feedback.keep(batch_idx, kept, len(candidates))
+        feedback.keep(batch_idx, kept, size)
+        scored = 0 if kept is None else size * sampler.num_replicas
+        self.books.add_scored(scored, time.perf_counter() - start)
         return kept
 
 

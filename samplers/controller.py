@@ -6,17 +6,14 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from dynsel._lib.checks import check_flag, check_seed
-from dynsel.features.capture import CapturedFeatures
 from dynsel.samplers.accelerated import AcceleratedFeed
 from dynsel.samplers.arrivals import Arrivals
 from dynsel.samplers.driver import Driver, PlainDriver
@@ -32,7 +29,6 @@ from dynsel.samplers.selection_sampler import SelectionSampler
 from dynsel.samplers.sharding import Sharding
 from dynsel.samplers.sizes import Sizes
 from dynsel.samplers.sources import Sources
-from dynsel.samplers.stage import Phase
 from dynsel.schedules import Schedule
 from dynsel.selectors import CandidateSelector, Hybrid, Selector, selector_class
 from dynsel.selectors.verdicts import VERDICTS
@@ -138,10 +134,6 @@ class SelectionController(Portrayed):
         self.exclude = check_exclude(exclude)
         self.arrivals = Arrivals(indices)
 
-    def forget(self) -> None:
-        """Start afresh with the next loader, as a new controller would."""
-        self.epochs.forget()
-
     # ---------------------------------------------------------------- what is at hand
     @property
     def epoch(self) -> int:
@@ -163,11 +155,6 @@ class SelectionController(Portrayed):
         return self.epochs.sampler
 
     @property
-    def is_bound(self) -> bool:
-        """Whether a loader was wrapped."""
-        return self.epochs.is_bound
-
-    @property
     def feedback(self) -> EpochFeedback:
         """What the batches of the current epoch held, and what was told of them.
 
@@ -177,24 +164,9 @@ class SelectionController(Portrayed):
         return self.epochs.feedback
 
     @property
-    def phase(self) -> Phase:
-        """Where the epoch stands."""
-        return self.epochs.phase
-
-    @property
     def cuts_batches(self) -> bool:
         """Whether batches of candidates are fed, to be cut once the model's losses on them are known."""
         return isinstance(self.selector, CandidateSelector)
-
-    @property
-    def capture(self) -> CapturedFeatures | None:
-        """Collects features from the model in training; None if none are needed."""
-        return self.sources.capture
-
-    @property
-    def asks_of_labels(self) -> bool:
-        """Whether what the logits say of the labels is taken down."""
-        return self.epochs.evidence is not None
 
     def _controller(self) -> SelectionController:
         return self
@@ -204,17 +176,9 @@ class SelectionController(Portrayed):
         """Be driven by someone else from now on.
 
         Args:
-            driver: Driver of the training; one that announces epochs has to call `begin_training` first.
+            driver: Driver of the training; one that announces epochs has to call `epochs.begin_training` first.
         """
         self.epochs.attach(driver)
-
-    def begin_training(self) -> None:
-        """From here on epochs are decided."""
-        self.epochs.begin_training()
-
-    def end_training(self) -> None:
-        """Count what was trained on; no epoch begins after this."""
-        self.epochs.end_training()
 
     def wrap(
         self,
@@ -240,7 +204,7 @@ class SelectionController(Portrayed):
         """
         self.flush()
         accelerated = None if accelerator is None else AcceleratedFeed(accelerator, self.epochs.begin_next)
-        before = self.phase
+        before = self.epochs.phase
         world = num_ranks() if num_replicas is None else num_replicas
         place = this_rank() if rank is None and world > 1 else rank or 0
         sampler = self.sharding.sampler(
@@ -251,7 +215,7 @@ class SelectionController(Portrayed):
         wrapped = wrap_loader(loader, sampler, self.epochs, accelerated)
         self.chooser.bind(sampler)
         # Nobody asks what a row is of where nothing is told of single samples.
-        if self.epochs.wants or self.capture is not None or self.cuts_batches:
+        if self.epochs.wants or self.sources.capture is not None or self.cuts_batches:
             self.arrivals.look_at(loader, sampler.whole.pool)
         self.epochs.feed(wrapped, before)
         return wrapped
@@ -334,36 +298,6 @@ class SelectionController(Portrayed):
         """
         self.feedback.keep(batch_idx, positions, size)
 
-    def cut(self, batch_idx: int, size: int, losses: Callable[[], Tensor]) -> Tensor | None:
-        """Of a batch of candidates, those to train on.
-
-        Args:
-            batch_idx: Batch of the current epoch.
-            size: Samples in it, as it has arrived.
-            losses: Scores them: (size,). Not called if all stay.
-
-        Returns:
-            (K,) int64 positions in the batch, ascending; None = all.
-
-        Raises:
-            ValueError: If the sampler fed another number of samples, or too few losses are finite.
-        """
-        start = time.perf_counter()
-        # Told whether or not all stay, so that a batch of another size is refused at once.
-        self.keep(batch_idx, torch.arange(size), size)
-        kept = self.chooser.cut(self.feedback, batch_idx, self.epochs.round.keep_ratio, losses)
-        self.add_scoring(0 if kept is None else size, time.perf_counter() - start)
-        return kept
-
-    def add_scoring(self, size: int, seconds: float) -> None:
-        """Tell what choosing inside a batch took.
-
-        Args:
-            size: Samples of this rank's batch that were scored by a forward pass; on every rank as many.
-            seconds: Wall-clock time on this rank.
-        """
-        self.books.add_scored(size * self.sampler.num_replicas, seconds)
-
     def observe(
         self,
         batch_idx: int,
@@ -392,21 +326,11 @@ class SelectionController(Portrayed):
         told = {"per_sample_loss": per_sample_loss, "value": value, "features": features, **(verdicts or {})}
         self.feedback.hear(batch_idx, self.epochs.wants, told, batch_loss)
         self.epochs.told(batch_idx)
-        if features is not None and self.capture is not None:
+        if features is not None and self.sources.capture is not None:
             # A copy: what ranks send each other of a view is the whole epoch's order.
-            self.capture.put(self.feedback.positions(batch_idx).clone(), features)
+            self.sources.capture.put(self.feedback.positions(batch_idx).clone(), features)
 
     # ---------------------------------------------------------------- planning
-    def plan(self, max_epochs: int, max_steps: int = -1, steps: Callable[[int], int] | None = None) -> list[int]:
-        """Optimiser steps of each epoch, as far as the keep ratio decides them; see `planning.steps_by_epoch`.
-
-        Args:
-            max_epochs: Number of epochs of the training.
-            max_steps: Optimiser steps after which it ends; -1 = only `max_epochs` counts.
-            steps: Optimiser steps of an epoch of so many batches; by default one for each batch.
-        """
-        return self.chooser.sizes.plan(self.sampler, max_epochs, max_steps, steps)
-
     def total_steps(self, max_epochs: int, accumulate_grad_batches: int = 1) -> int:
         """Optimiser steps of a whole training, for schedulers that want to know (OneCycleLR, cosine).
 
@@ -414,7 +338,8 @@ class SelectionController(Portrayed):
             max_epochs: Number of epochs of the training.
             accumulate_grad_batches: Batches of an optimiser step.
         """
-        return sum(self.plan(max_epochs, steps=lambda batches: math.ceil(batches / accumulate_grad_batches)))
+        sizes, every = self.chooser.sizes, accumulate_grad_batches
+        return sum(sizes.plan(self.sampler, max_epochs, steps=lambda batches: math.ceil(batches / every)))
 
     # ---------------------------------------------------------------- state
     def state_dict(self) -> dict[str, Any]:

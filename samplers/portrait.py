@@ -106,7 +106,7 @@ def facts(controller: SelectionController) -> dict[str, str]:
     said = {"selector": repr(controller.selector)}
     said |= {key: repr(value) for key, value in _arguments(controller).items()}
     said |= {"needs": ", ".join(controller.selector.needs) or "nothing but the number of samples"}
-    if controller.is_bound and controller.selector.num_samples:
+    if controller.epochs.is_bound and controller.selector.num_samples:
         said |= {"samples": f"{controller.sampler.num_total:,}"}
     if controller.history:
         record = controller.history[-1]
@@ -165,7 +165,7 @@ def _arguments(controller: SelectionController) -> dict[str, Any]:
 
 
 def _progress(controller: SelectionController) -> list[str]:
-    if not controller.is_bound or not controller.selector.num_samples:
+    if not controller.epochs.is_bound or not controller.selector.num_samples:
         return []
     count = controller.sampler.num_total
     if not controller.history:

@@ -48,8 +48,8 @@ def test_training_is_the_same_with_and_without(selector: str) -> None:
 )
 def test_by_default_it_is_asked_where_logits_are_heard_anyway(selector: str, asked: bool) -> None:
     callback = DynamicSelection(selector)
-    assert callback.controller.asks_of_labels is asked
-    assert DynamicSelection(selector, findings=not asked).controller.asks_of_labels is not asked
+    assert (callback.controller.epochs.evidence is not None) is asked
+    assert (DynamicSelection(selector, findings=not asked).controller.epochs.evidence is not None) is not asked
 
 
 def test_it_is_the_same_after_a_restart_at_every_step(tmp_path) -> None:

@@ -208,13 +208,13 @@ def capture(folder: Path) -> dict[str, Any]:
     seen, _ = train(chosen, module=module, max_epochs=3)
     with torch.no_grad():
         wanted = module.net[:3](train_loader().dataset.x)
-    assert chosen.controller.capture is not None
+    assert chosen.controller.sources.capture is not None
     return {
         **seen,
         "fits": len(selector.fits),
         "largest_error": max((float((got - wanted).abs().max()) for got in selector.fits), default=None),
         "top": wanted.half().float().norm(dim=1).topk(13).indices.tolist(),
-        "done": chosen.controller.capture.done,
+        "done": chosen.controller.sources.capture.done,
     }
 
 

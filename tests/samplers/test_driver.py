@@ -16,24 +16,24 @@ def plain() -> SelectionController:
 
 def test_a_plain_loop_goes_through_the_phases():
     selection = plain()
-    assert selection.phase is Phase.AWAITED
+    assert selection.epochs.phase is Phase.AWAITED
     loader = selection.wrap(train_loader())
-    assert (selection.phase, len(loader)) == (Phase.AWAITED, 10)
+    assert (selection.epochs.phase, len(loader)) == (Phase.AWAITED, 10)
     loader.sampler.set_epoch(0)
-    assert (selection.phase, len(loader)) == (Phase.DECIDED, 3)
+    assert (selection.epochs.phase, len(loader)) == (Phase.DECIDED, 3)
     batches = iter(loader)
-    assert selection.phase is Phase.DECIDED
+    assert selection.epochs.phase is Phase.DECIDED
     next(batches)
-    assert (selection.phase, selection.sampler.stage.delivered) == (Phase.RUNNING, 1)
+    assert (selection.epochs.phase, selection.sampler.stage.delivered) == (Phase.RUNNING, 1)
     assert len(list(batches)) == 2
-    assert (selection.phase, selection.sampler.stage.delivered) == (Phase.ENDED, 3)
+    assert (selection.epochs.phase, selection.sampler.stage.delivered) == (Phase.ENDED, 3)
     selection.set_epoch(1)
-    assert (selection.phase, len(loader)) == (Phase.PINNED, 10)
+    assert (selection.epochs.phase, len(loader)) == (Phase.PINNED, 10)
     # What a loader counts by itself is passed over until the first batch.
     loader.sampler.set_epoch(3)
     assert (selection.epoch, len(list(loader))) == (1, 10)
-    selection.end_training()
-    assert selection.phase is Phase.OVER
+    selection.epochs.end_training()
+    assert selection.epochs.phase is Phase.OVER
     assert selection.finish_epoch().samples_trained == 12 + 40
 
 
@@ -68,32 +68,32 @@ def test_one_who_announces_epochs_feeds_everything_until_training_begins():
     assert isinstance(driver, Driver)
     selection.attach(driver)
     loader = selection.wrap(train_loader())
-    assert (selection.phase, len(loader)) == (Phase.OFF, 10)
+    assert (selection.epochs.phase, len(loader)) == (Phase.OFF, 10)
     # A tuner, say: another order of the whole data set, and nothing of it counts.
     loader.sampler.set_epoch(1)
     assert len(list(loader)) == 10
-    selection.begin_training()
-    assert selection.phase is Phase.AWAITED
+    selection.epochs.begin_training()
+    assert selection.epochs.phase is Phase.AWAITED
     driver.told.clear()
     for epoch, wanted in enumerate(BATCHES):
         loader.sampler.set_epoch(epoch)
         assert len(list(loader)) == wanted
     assert driver.told == ["decided", "first batch"] * 4
-    selection.end_training()
+    selection.epochs.end_training()
     assert selection.books.samples_trained == 12 + 40 + 20 + 8
-    assert selection.phase is Phase.OVER
+    assert selection.epochs.phase is Phase.OVER
 
 
 def test_a_loader_exchanged_in_training_waits_for_its_epoch():
     driver, selection = Announcing(), plain()
     selection.attach(driver)
     selection.wrap(train_loader())
-    selection.begin_training()
+    selection.epochs.begin_training()
     selection.sampler.set_epoch(0)
     again = selection.wrap(train_loader())
-    assert (selection.phase, len(again)) == (Phase.AWAITED, 10)
+    assert (selection.epochs.phase, len(again)) == (Phase.AWAITED, 10)
     again.sampler.set_epoch(0)
-    assert (selection.phase, len(again)) == (Phase.DECIDED, 3)
+    assert (selection.epochs.phase, len(again)) == (Phase.DECIDED, 3)
 
 
 @pytest.mark.parametrize("epochs", [0, -1])

@@ -95,7 +95,7 @@ def test_after_the_training_other_data_are_a_new_run():
     loader = selection.wrap(DataLoader(Indexed(), 4))
     loader.sampler.set_epoch(0)
     list(loader)
-    selection.end_training()
+    selection.epochs.end_training()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         selection.wrap(DataLoader(Indexed(8), 4))
