@@ -20,11 +20,9 @@ from dynsel.samplers.driver import Driver, PlainDriver
 from dynsel.samplers.epoch_record import Books, EpochRecord
 from dynsel.samplers.feedback import EpochFeedback
 from dynsel.samplers.findings import Evidence
-from dynsel.samplers.findings.excluded import check_exclude
 from dynsel.samplers.loader import wrap_loader
 from dynsel.samplers.planning import knobs
 from dynsel.samplers.portrait import Portrayed
-from dynsel.samplers.ranks import num_ranks, this_rank
 from dynsel.samplers.selection_sampler import SelectionSampler
 from dynsel.samplers.sharding import Sharding
 from dynsel.samplers.sizes import Sizes
@@ -131,7 +129,6 @@ class SelectionController(Portrayed):
             bool(self.selector.wants & {"value", *VERDICTS}) if findings is None else check_flag("findings", findings)
         )
         self.epochs = self.sharding.epochs(self.chooser, driver, Evidence() if asks else None)
-        self.exclude = check_exclude(exclude)
         self.arrivals = Arrivals(indices)
 
     # ---------------------------------------------------------------- what is at hand
@@ -205,11 +202,7 @@ class SelectionController(Portrayed):
         self.flush()
         accelerated = None if accelerator is None else AcceleratedFeed(accelerator, self.epochs.begin_next)
         before = self.epochs.phase
-        world = num_ranks() if num_replicas is None else num_replicas
-        place = this_rank() if rank is None and world > 1 else rank or 0
-        sampler = self.sharding.sampler(
-            loader, self.epochs, num_replicas=world, rank=place, shuffle=shuffle, exclude=self.exclude
-        )
+        sampler = self.sharding.sampler(loader, self.epochs, num_replicas=num_replicas, rank=rank, shuffle=shuffle)
         self.chooser.sizes.lay_out(sampler)
         self.epochs.follow(sampler, self.seed)
         wrapped = wrap_loader(loader, sampler, self.epochs, accelerated)

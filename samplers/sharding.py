@@ -12,7 +12,8 @@ from dynsel.samplers.choosing import Chooser
 from dynsel.samplers.driver import Driver
 from dynsel.samplers.epochs import Epochs
 from dynsel.samplers.findings import Evidence
-from dynsel.samplers.ranks import num_ranks
+from dynsel.samplers.findings.excluded import check_exclude
+from dynsel.samplers.ranks import num_ranks, this_rank
 from dynsel.samplers.selection_sampler import SelectionSampler
 from dynsel.samplers.sharded import ShardedEpochs
 from dynsel.samplers.sharded.epochs import ShardedChooser
@@ -35,13 +36,13 @@ class Sharding:
         sharded: Whether each process knows its own shards only; a number is that of the shards.
         selector: What decides.
         findings: Whether evidence of the labels is asked for, None = if it costs nothing.
-        exclude: Samples to leave out; None = none.
+        exclude: Samples that are never fed, as `kept_indices` takes them; None = none.
 
     Attributes:
         on: Whether it is so.
 
     Raises:
-        TypeError: If `sharded` is neither.
+        TypeError: If `sharded` is neither, or `exclude` can't say which samples.
         ValueError: If it is below 1, or what is asked for can't be had from shards.
     """
 
@@ -53,13 +54,13 @@ class Sharding:
         self._number = None if isinstance(sharded, bool) else check_integer("sharded", sharded, at_least=1, why=why)
         self._fits = fits_shards(selector)
         self._told = False
-        if not self.on:
-            return
-        check_fits_shards(selector)
-        if findings:
-            raise ValueError("`findings` compares all samples, 32 bytes of each: leave it out with `sharded`")
-        if exclude is not None:
-            raise ValueError("`exclude` can't be had with `sharded`: leave those samples out of the data set")
+        if self.on:
+            check_fits_shards(selector)
+            if findings:
+                raise ValueError("`findings` compares all samples, 32 bytes of each: leave it out with `sharded`")
+            if exclude is not None:
+                raise ValueError("`exclude` can't be had with `sharded`: leave those samples out of the data set")
+        self._exclude = check_exclude(exclude)
 
     def chooser(self, *parts: Any) -> Chooser:
         """What lets the selector choose, of the parts that `Chooser` takes."""
@@ -90,28 +91,29 @@ class Sharding:
         loader: DataLoader[Any],
         epochs: Epochs,
         *,
-        num_replicas: int,
-        rank: int,
-        shuffle: bool | None,
-        exclude: Any = None,
+        num_replicas: int | None = None,
+        rank: int | None = None,
+        shuffle: bool | None = None,
     ) -> SelectionSampler:
         """The sampler of the user's loader.
 
         Args:
             loader: The user's.
             epochs: Of this selection.
-            num_replicas: Number of processes that share the samples.
-            rank: This one.
+            num_replicas: Number of processes that share the samples; default: those of torch.distributed.
+            rank: This one, from 0; None asks torch.distributed.
             shuffle: Whether several processes permute; default: if the loader shuffles.
-            exclude: Samples that are never fed; None = none.
 
         Raises:
             TypeError: If the loader's samples can't be selected by index.
             ValueError: If the processes can't share shards.
         """
+        num_replicas = num_ranks() if num_replicas is None else num_replicas
+        rank = this_rank() if rank is None and num_replicas > 1 else rank or 0
         if not self.on:
+            shared = num_ranks() > 1
             sampler = sampler_for(
-                loader, num_replicas=num_replicas, rank=rank, shuffle=shuffle, shared=num_ranks() > 1, exclude=exclude
+                loader, num_replicas=num_replicas, rank=rank, shuffle=shuffle, shared=shared, exclude=self._exclude
             )
             self._suggest(sampler.num_total, rank)
             return sampler
