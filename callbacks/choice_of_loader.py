@@ -4,7 +4,64 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["place_of_loader"]
+from lightning.pytorch.utilities import rank_zero_warn
+
+from dynsel.callbacks.lightning_driver import LightningDriver
+from dynsel.samplers.controller import SelectionController
+
+__all__ = ["ChosenLoader", "place_of_loader"]
+
+
+class ChosenLoader:
+    """Puts a selected loader in the place of one of a fit's, and plans the steps of the fit.
+
+    Args:
+        controller: What decides the selections.
+        driver: Driver of the fit.
+        key: Key or position of the loader; None = the only one.
+
+    Attributes:
+        is_only: Whether there is no other train loader, as far as is known.
+    """
+
+    def __init__(self, controller: SelectionController, driver: LightningDriver, key: str | int | None) -> None:
+        self._controller, self._driver, self._key = controller, driver, key
+        self.is_only = True
+
+    def select_from(self, loaders: Any) -> Any:
+        """The same loaders, with the chosen one selected from.
+
+        Args:
+            loaders: What `train_dataloader` gave.
+
+        Raises:
+            ValueError: If there is no such loader, or there are several and nobody says which.
+        """
+        if self._driver.overfits:
+            rank_zero_warn("DynamicSelection: `overfit_batches` is set, so the selection is off.")
+            return loaders
+        return self._driver.with_one_changed(loaders, self._place, self._wrapped)
+
+    def _place(self, loaders: Any, count: int) -> int:
+        self.is_only = count == 1
+        return place_of_loader(loaders, count, self._key)
+
+    def _wrapped(self, loader: Any) -> Any:
+        ranks = self._driver.trainer.distributed_sampler_kwargs or {}
+        # On several ranks Lightning permutes for training, whatever the loader does.
+        return self._controller.wrap(
+            loader, num_replicas=ranks.get("num_replicas", 1), rank=ranks.get("rank", 0), shuffle=True
+        )
+
+    def plan(self) -> list[int] | None:
+        """Optimiser steps of each epoch, once there is a loader; None = Lightning's own estimate is right."""
+        controller, driver, trainer = self._controller, self._driver, self._driver.trainer
+        if trainer.max_epochs in (None, -1, 0) or driver.overfits:
+            return None
+        if controller.budget is not None or driver.is_endless:
+            return None  # epochs have one length, which Lightning has read
+        sizes, sampler = controller.chooser.sizes, controller.sampler
+        return sizes.plan(sampler, trainer.max_epochs, trainer.max_steps, driver.fit_steps)
 
 
 def place_of_loader(loaders: Any, count: int, key: str | int | None) -> int:

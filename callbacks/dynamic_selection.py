@@ -13,7 +13,7 @@ from dynsel._lib.checks import check_flag, check_integer
 from dynsel.callbacks.arrived import part_to_train_on
 from dynsel.callbacks.batch_loss import returned_loss
 from dynsel.callbacks.checkpoints import forget_loader_state, warn_of_gradients
-from dynsel.callbacks.choice_of_loader import place_of_loader
+from dynsel.callbacks.choice_of_loader import ChosenLoader
 from dynsel.callbacks.flops import FlopCounter
 from dynsel.callbacks.lightning_driver import LightningDriver
 from dynsel.callbacks.lightning_names import Callback
@@ -120,7 +120,6 @@ class DynamicSelection(Portrayed, Callback):
             exclude=exclude,
             sharded=sharded,
         )
-        self._is_only_loader = True
         self.count_flops = check_flag("count_flops", count_flops)
         self.flops = FlopCounter(self.controller.books, wanted=self.count_flops)
         if per_sample_loss is not None and not callable(per_sample_loss):
@@ -141,14 +140,14 @@ class DynamicSelection(Portrayed, Callback):
     def _be_idle(self) -> None:
         # What there is during a fit only.
         self._driver: LightningDriver | None = None
+        self._loader: ChosenLoader | None = None
         self._listener: Listener | None = None
-        self._undo_cut: Callable[[], None] | None = None
-        self._undo_shards: Callable[[], None] | None = None
+        self._undos: list[Callable[[], None]] = []
 
     def __getstate__(self) -> dict[str, Any]:
         # A copy listens to nobody and has changed no Trainer.
-        absent = ("_trainer", "_driver", "_listener", "_undo_cut", "_undo_shards")
-        return {**vars(self), **dict.fromkeys(absent)}
+        absent = ("_trainer", "_driver", "_loader", "_listener")
+        return {**vars(self), **dict.fromkeys(absent), "_undos": []}
 
     # ---------------------------------------------------------------- for the user
     @property
@@ -230,19 +229,21 @@ class DynamicSelection(Portrayed, Callback):
             self.controller.epochs.forget()
         driver = LightningDriver(trainer, self._score, count_flops=self.count_flops)
         self._trainer, self._driver = trainer, driver
+        self._loader = ChosenLoader(self.controller, driver, self._loader_key)
         self.controller.attach(driver)
-        driver.install(self._select_from, self._plan)
+        self._undos.append(driver.uninstall)
+        driver.install(self._loader.select_from, self._loader.plan)
         vars(trainer)["selection"] = self
         if self.controller.sharding.on:
-            self._undo_shards = keep_beside_checkpoints(trainer, self.controller)
+            self._undos.append(keep_beside_checkpoints(trainer, self.controller))
         if isinstance(self.selector, Proxy):
             self.selector.follow(pl_module)
         if self.controller.cuts_batches or self.controller.arrivals.where is not None:
-            self._undo_cut = change_train_batches(
-                trainer,
-                pl_module,
-                lambda batch, i: self._arrived(trainer, pl_module, batch, i),
-                by=type(self.selector).__name__ if self.controller.cuts_batches else "`indices=`",
+            by = type(self.selector).__name__ if self.controller.cuts_batches else "`indices=`"
+            self._undos.append(
+                change_train_batches(
+                    trainer, pl_module, lambda batch, i: self._arrived(trainer, pl_module, batch, i), by=by
+                )
             )
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -259,51 +260,18 @@ class DynamicSelection(Portrayed, Callback):
         self.flops.close()
         if vars(trainer).get("selection") is self:
             del vars(trainer)["selection"]
-        for undo in (self._undo_cut, self._undo_shards):
-            if undo is not None:
-                undo()
-        if self._driver is not None:
-            self._driver.uninstall()
+        for undo in reversed(self._undos):
+            undo()
         self._be_idle()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Leave the Trainer as it was: Lightning does not call `teardown` after an exception."""
         self._leave(trainer)
 
-    # ---------------------------------------------------------------- the loader
-    def _select_from(self, loaders: Any) -> Any:
-        trainer: Any = self._trainer
-        if self._driver is None or self._driver.overfits:
-            rank_zero_warn("DynamicSelection: `overfit_batches` is set, so the selection is off.")
-            return loaders
-        ranks = trainer.distributed_sampler_kwargs or {}
-
-        def wrap(loader: Any) -> Any:
-            # On several ranks Lightning permutes for training, whatever the loader does.
-            return self.controller.wrap(
-                loader, num_replicas=ranks.get("num_replicas", 1), rank=ranks.get("rank", 0), shuffle=True
-            )
-
-        def which(loaders: Any, count: int) -> int:
-            self._is_only_loader = count == 1
-            return place_of_loader(loaders, count, self._loader_key)
-
-        return self._driver.with_one_changed(loaders, which, wrap)
-
-    def _plan(self) -> list[int] | None:
-        trainer, driver = self._trainer, self._driver
-        if trainer is None or driver is None or trainer.max_epochs in (None, -1, 0) or driver.overfits:
-            return None
-        if self.controller.budget is not None or driver.is_endless:
-            return None  # epochs have one length, which Lightning has read
-        return self.controller.chooser.sizes.plan(
-            self.controller.sampler, trainer.max_epochs, trainer.max_steps, driver.fit_steps
-        )
-
     # ---------------------------------------------------------------- epochs
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin to decide epochs and to listen, and say what becomes of the steps."""
-        if self._driver is None or self._driver.overfits:
+        if self._driver is None or self._loader is None or self._driver.overfits:
             return
         self.controller.epochs.begin_training()
         if self.controller.sources.lacks_labels:
@@ -323,7 +291,7 @@ class DynamicSelection(Portrayed, Callback):
             judges=self.controller.epochs.evidence is not None,
         )
         # With several loaders another one may decide how long an epoch is.
-        if self._is_only_loader and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+        if self._loader.is_only and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             say_what_becomes_of_steps(self.controller, self._driver)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -374,9 +342,9 @@ class DynamicSelection(Portrayed, Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Begin to listen to a batch."""
-        if self._listener is None:
+        if self._listener is None or self._loader is None:
             return
-        if self.controller.arrivals.where is None and self._is_only_loader:
+        if self.controller.arrivals.where is None and self._loader.is_only:
             self.controller.look_at(batch_idx, batch)
         self.flops.begin_batch(pl_module)
         size = len(self.controller.indices(batch_idx))
