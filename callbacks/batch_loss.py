@@ -7,7 +7,27 @@ from typing import Any
 
 from torch import Tensor
 
-__all__ = ["returned_loss"]
+from dynsel.callbacks.listening import Told
+from dynsel.selectors import Selector
+
+__all__ = ["loss_if_asked", "returned_loss"]
+
+
+def loss_if_asked(selector: Selector, told: Told, outputs: Any, accumulate: int) -> Tensor | None:
+    """The mean loss of a batch, where the selector goes by it for want of its samples' losses; else None.
+
+    Args:
+        selector: Its `wants` say whether it goes by losses of batches.
+        told: What was heard of the batch's samples.
+        outputs: What `training_step` returned, as `returned_loss` takes it.
+        accumulate: Batches per optimiser step, by which the loss was divided.
+
+    Raises:
+        RuntimeError: If there is no loss in what was returned.
+    """
+    if "batch_loss" not in selector.wants or told.per_sample_loss is not None:
+        return None
+    return returned_loss(outputs, accumulate, type(selector).__name__)
 
 
 def returned_loss(outputs: Any, accumulate: int, asks: str) -> Tensor | None:

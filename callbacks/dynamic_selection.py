@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dynsel._lib.checks import check_flag, check_integer
 from dynsel.callbacks.arrived import part_to_train_on
-from dynsel.callbacks.batch_loss import returned_loss
+from dynsel.callbacks.batch_loss import loss_if_asked
 from dynsel.callbacks.checkpoints import forget_loader_state, warn_of_gradients
 from dynsel.callbacks.choice_of_loader import ChosenLoader
 from dynsel.callbacks.flops import FlopCounter
@@ -363,17 +363,8 @@ class DynamicSelection(Portrayed, Callback):
             return
         told = self._listener.end_batch(outputs, batch)
         self.flops.end_batch(len(self.controller.indices(batch_idx)))
-        loss = None
-        if "batch_loss" in self.selector.wants and told.per_sample_loss is None:
-            loss = returned_loss(outputs, trainer.accumulate_grad_batches, type(self.selector).__name__)
-        self.controller.observe(
-            batch_idx,
-            per_sample_loss=told.per_sample_loss,
-            value=told.value,
-            features=told.features,
-            batch_loss=loss,
-            verdicts=told.verdicts,
-        )
+        loss = loss_if_asked(self.selector, told, outputs, trainer.accumulate_grad_batches)
+        self.controller.observe(batch_idx, **told._asdict(), batch_loss=loss)
 
     # ---------------------------------------------------------------- state
     def state_dict(self) -> dict[str, Any]:

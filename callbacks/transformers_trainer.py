@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from dynsel._lib.files import write_atomically
-from dynsel.callbacks.batch_loss import returned_loss
+from dynsel.callbacks.batch_loss import loss_if_asked
 from dynsel.callbacks.listening import Listener
 from dynsel.callbacks.transformers_driver import TransformersDriver
 from dynsel.samplers.controller import SelectionController
@@ -120,8 +120,7 @@ class Selecting:
         finally:
             self._in_step = False
         told = listener.end_batch({"loss": loss}, inputs)
-        asks = "batch_loss" in selection.selector.wants and told.per_sample_loss is None
-        mean = returned_loss(loss, 1, type(selection.selector).__name__) if asks else None
+        mean = loss_if_asked(selection.selector, told, loss, 1)
         selection.observe(number, **told._asdict(), batch_loss=mean)
         self._driver.step_taken()
         return loss
