@@ -347,7 +347,7 @@ class DynamicSelection(Portrayed, Callback):
         if self.controller.arrivals.where is None and self._loader.is_only:
             self.controller.look_at(batch_idx, batch)
         self.flops.begin_batch(pl_module)
-        size = len(self.controller.indices(batch_idx))
+        size = len(self.controller.feedback.positions(batch_idx))
         self._listener.begin_batch(batch_idx, size, self.controller.weights(batch_idx), batch)
 
     def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
@@ -362,7 +362,7 @@ class DynamicSelection(Portrayed, Callback):
         if self._listener is None:
             return
         told = self._listener.end_batch(outputs, batch)
-        self.flops.end_batch(len(self.controller.indices(batch_idx)))
+        self.flops.end_batch(len(self.controller.feedback.positions(batch_idx)))
         loss = loss_if_asked(self.selector, told, outputs, trainer.accumulate_grad_batches)
         self.controller.observe(batch_idx, **told._asdict(), batch_loss=loss)
 

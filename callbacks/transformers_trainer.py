@@ -112,7 +112,7 @@ class Selecting:
                 epochs=self._driver.max_epochs,
                 capture=selection.sources.capture,
             )
-        listener, size = self._listener, len(selection.indices(number))
+        listener, size = self._listener, len(selection.feedback.positions(number))
         listener.begin_batch(number, size, selection.weights(number), inputs)
         self._in_step = True
         try:
