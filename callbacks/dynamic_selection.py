@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import lightning.pytorch as pl
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
 from dynsel._lib.checks import check_flag, check_integer
@@ -19,7 +18,14 @@ from dynsel.callbacks.lightning_driver import LightningDriver
 from dynsel.callbacks.lightning_names import Callback
 from dynsel.callbacks.listening import Heard, Listener
 from dynsel.callbacks.shard_checkpoints import folder_of, keep_beside_checkpoints
-from dynsel.callbacks.showing import is_monitored, log_epoch, say_what_labels_look_like, show_metrics
+from dynsel.callbacks.showing import (
+    is_monitored,
+    log_epoch,
+    say_if_features_lack,
+    say_if_labels_lack,
+    say_what_labels_look_like,
+    show_metrics,
+)
 from dynsel.callbacks.steps import say_what_becomes_of_steps
 from dynsel.callbacks.train_batches import change_train_batches, moves_batches
 from dynsel.samplers.controller import SelectionController
@@ -274,11 +280,7 @@ class DynamicSelection(Portrayed, Callback):
         if self._driver is None or self._loader is None or self._driver.overfits:
             return
         self.controller.epochs.begin_training()
-        if self.controller.sources.lacks_labels:
-            rank_zero_info(
-                "DynamicSelection: no class labels found, so `class_balance` isn't logged; if there are classes, give "
-                "them by `labels=`, or the data set an attribute `targets`."
-            )
+        say_if_labels_lack(self.controller)
         self._listener = Listener(
             self.selector,
             pl_module,
@@ -326,11 +328,7 @@ class DynamicSelection(Portrayed, Callback):
         """Count what was trained on, and say if features never became complete."""
         self.controller.epochs.end_training()
         say_what_labels_look_like(trainer, self.controller)
-        if self.controller.sources.is_gathering and not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            rank_zero_warn(
-                f"DynamicSelection: training ended before {type(self.selector).__name__} had the features of every "
-                "sample, so its scores were never used. Train for more epochs, or give features by `features=FILE`."
-            )
+        say_if_features_lack(trainer, self.controller)
 
     # ---------------------------------------------------------------- a batch
     def _arrived(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int) -> Any:

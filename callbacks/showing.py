@@ -1,4 +1,4 @@
-"""What a training shows of its selection: metrics that other callbacks monitor, the progress bar, images in loggers."""
+"""What a training shows and says of its selection: metrics for monitors and the progress bar, images, a few words."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 from torch.utils.data import Subset
 
@@ -15,7 +15,15 @@ from dynsel.samplers.controller import SelectionController
 from dynsel.samplers.epoch_record import EpochRecord
 from dynsel.samplers.findings import suspects_in_words
 
-__all__ = ["is_monitored", "log_epoch", "log_images", "say_what_labels_look_like", "show_metrics"]
+__all__ = [
+    "is_monitored",
+    "log_epoch",
+    "log_images",
+    "say_if_features_lack",
+    "say_if_labels_lack",
+    "say_what_labels_look_like",
+    "show_metrics",
+]
 
 PREFIX = "selection/"
 
@@ -116,6 +124,33 @@ def _takes_images(logger: Any) -> bool:
         return True
     writer = getattr(logger, "experiment", None)
     return all(callable(getattr(writer, name, None)) for name in ("add_image", "add_histogram"))
+
+
+def say_if_labels_lack(controller: SelectionController) -> None:
+    """At the start of a training: that its classes aren't known, if so.
+
+    Args:
+        controller: Controller bound to the train loader.
+    """
+    if controller.sources.lacks_labels:
+        rank_zero_info(
+            "DynamicSelection: no class labels found, so `class_balance` isn't logged; if there are classes, give "
+            "them by `labels=`, or the data set an attribute `targets`."
+        )
+
+
+def say_if_features_lack(trainer: pl.Trainer, controller: SelectionController) -> None:
+    """At the end of a training: that features never became complete, if so.
+
+    Args:
+        trainer: A mere trial (`fast_dev_run`) needs no such word.
+        controller: What decides the selections.
+    """
+    if controller.sources.is_gathering and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+        rank_zero_warn(
+            f"DynamicSelection: training ended before {type(controller.selector).__name__} had the features of every "
+            "sample, so its scores were never used. Train for more epochs, or give features by `features=FILE`."
+        )
 
 
 def say_what_labels_look_like(trainer: pl.Trainer, controller: SelectionController) -> None:
