@@ -29,7 +29,7 @@ from dynsel.callbacks.showing import (
 from dynsel.callbacks.steps import say_what_becomes_of_steps
 from dynsel.callbacks.train_batches import change_train_batches, moves_batches
 from dynsel.samplers.controller import SelectionController
-from dynsel.samplers.portrait import Portrayed
+from dynsel.samplers.view import SelectionView
 from dynsel.schedules import Schedule
 from dynsel.selectors import BatchSelector, CandidateSelector, Proxy, Selector
 
@@ -38,7 +38,7 @@ __all__ = ["DynamicSelection"]
 ScoreFunction = Callable[[pl.LightningModule, Any], Tensor]
 
 
-class DynamicSelection(Portrayed, Callback):
+class DynamicSelection(SelectionView, Callback):
     """Trains on selections of the training set, each chosen from what training told before it.
 
     Add it to the Trainer's callbacks; the LightningModule, the DataModule and the loaders stay as they are. The
@@ -185,17 +185,6 @@ class DynamicSelection(Portrayed, Callback):
         """
         return loader
 
-    def indices(self, batch_idx: int) -> Tensor:
-        """Which samples this rank's batch of the current epoch holds.
-
-        Args:
-            batch_idx: Number of the batch in the epoch, from 0.
-
-        Returns:
-            (B,) int64 indices in the data set.
-        """
-        return self.controller.indices(batch_idx)
-
     def weights(self, batch_idx: int) -> Tensor | None:
         """Loss weights of a batch.
 
@@ -211,15 +200,6 @@ class DynamicSelection(Portrayed, Callback):
         if self._listener is not None:
             self._listener.leave_weights()
         return self.controller.weights(batch_idx)
-
-    def total_steps(self, max_epochs: int, accumulate_grad_batches: int = 1) -> int:
-        """Optimiser steps of a whole fit, for those who set up a scheduler by hand, once the fit has started.
-
-        Args:
-            max_epochs: Number of epochs of the fit.
-            accumulate_grad_batches: Batches of an optimiser step.
-        """
-        return self.controller.total_steps(max_epochs, accumulate_grad_batches)
 
     @property
     def state_key(self) -> str:

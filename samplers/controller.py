@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,11 +21,11 @@ from dynsel.samplers.feedback import EpochFeedback
 from dynsel.samplers.findings import Evidence
 from dynsel.samplers.loader import wrap_loader
 from dynsel.samplers.planning import knobs
-from dynsel.samplers.portrait import Portrayed
 from dynsel.samplers.selection_sampler import SelectionSampler
 from dynsel.samplers.sharding import Sharding
 from dynsel.samplers.sizes import Sizes
 from dynsel.samplers.sources import Sources
+from dynsel.samplers.view import SelectionView
 from dynsel.schedules import Schedule
 from dynsel.selectors import CandidateSelector, Hybrid, Selector, selector_class
 from dynsel.selectors.verdicts import VERDICTS
@@ -34,7 +33,7 @@ from dynsel.selectors.verdicts import VERDICTS
 __all__ = ["SelectionController"]
 
 
-class SelectionController(Portrayed):
+class SelectionController(SelectionView):
     """Chooses the samples to train on, feeds them, and learns from what was trained on.
 
     With a budget an epoch keeps that share of its batches, whatever is selected, and consists of rounds: each is a
@@ -244,17 +243,6 @@ class SelectionController(Portrayed):
         self.epochs.flush()
 
     # ---------------------------------------------------------------- feedback
-    def indices(self, batch_idx: int) -> Tensor:
-        """Which samples this rank's batch of the current epoch holds, or the part of it that is trained on.
-
-        Args:
-            batch_idx: Number of the batch in the epoch, from 0.
-
-        Returns:
-            (B,) int64 indices in the data set.
-        """
-        return self.sampler.whole.dataset_indices(self.feedback.positions(batch_idx))
-
     def weights(self, batch_idx: int) -> Tensor | None:
         """Loss weights of a batch, in the order of `indices`.
 
@@ -322,17 +310,6 @@ class SelectionController(Portrayed):
         if features is not None and self.sources.capture is not None:
             # A copy: what ranks send each other of a view is the whole epoch's order.
             self.sources.capture.put(self.feedback.positions(batch_idx).clone(), features)
-
-    # ---------------------------------------------------------------- planning
-    def total_steps(self, max_epochs: int, accumulate_grad_batches: int = 1) -> int:
-        """Optimiser steps of a whole training, for schedulers that want to know (OneCycleLR, cosine).
-
-        Args:
-            max_epochs: Number of epochs of the training.
-            accumulate_grad_batches: Batches of an optimiser step.
-        """
-        sizes, every = self.chooser.sizes, accumulate_grad_batches
-        return sum(sizes.plan(self.sampler, max_epochs, steps=lambda batches: math.ceil(batches / every)))
 
     # ---------------------------------------------------------------- state
     def state_dict(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A selection in words, tables and pictures: for the console and for notebooks."""
+"""A controller in words: for the console and for notebooks."""
 
 from __future__ import annotations
 
@@ -8,82 +8,12 @@ import io
 from typing import TYPE_CHECKING, Any
 
 from dynsel._lib.reprs import call_text
-from dynsel.samplers.epoch_record import EpochRecord
-from dynsel.samplers.findings import Findings
-from dynsel.samplers.frame import as_frame, sample_columns
 from dynsel.schedules import Constant
 
 if TYPE_CHECKING:
     from dynsel.samplers.controller import SelectionController
 
-__all__ = ["Portrayed", "facts", "figure_of", "html_text", "one_line"]
-
-
-class Portrayed:
-    """What a user looks at of a selection, the same whoever drives it: a controller, or a callback that has one."""
-
-    def _controller(self) -> SelectionController:
-        """What decides the selections."""
-        raise NotImplementedError
-
-    @property
-    def history(self) -> list[EpochRecord]:
-        """One record per finished epoch."""
-        return self._controller().books.history
-
-    def to_frame(self) -> Any:
-        """All that is known of each sample: see `samplers.frame.sample_columns`.
-
-        Returns:
-            A pandas DataFrame, or where pandas isn't installed a dictionary of arrays.
-
-        Raises:
-            RuntimeError: If no loader was wrapped yet.
-        """
-        controller = self._controller()
-        controller.sharding.check_whole("to_frame")
-        controller.flush()
-        data, pool = controller.sampler.dataset, controller.sampler.whole.pool
-        return as_frame(sample_columns(controller.selector, data, pool, labels=controller.sources.labels))
-
-    def findings(self, *, features: Any = None, labels: Any = None, paths: Any = None) -> Findings:
-        """Suspected wrong labels, duplicates, rare and hard samples, samples never learned and never used.
-
-        Args:
-            features: (N, d) features of the samples, for duplicates and rare samples; default: those that the selector
-                was given, or thumbnails of images that the data set holds as an array.
-            labels: (N,) labels as they are to be shown; default: by the data set's `classes`.
-            paths: (N,) where the samples come from; default: as the data set tells.
-
-        Raises:
-            RuntimeError: If no loader was wrapped yet.
-            ValueError: If features, labels or paths are of another number of samples.
-        """
-        from dynsel.samplers.findings.find import find  # graphs, which training may not need
-
-        controller = self._controller()
-        controller.flush()
-        data, pool = controller.sampler.dataset, controller.sampler.whole.pool
-        features = controller.sources.at_hand(data, pool) if features is None else features
-        evidence, usage = controller.epochs.evidence, controller.selector.usage
-        return find(evidence, usage, data, pool, features=features, labels=labels, paths=paths)
-
-    def plot(self) -> Any:
-        """Uses of the samples, coverage over the epochs and the last scores, as a matplotlib Figure.
-
-        Raises:
-            RuntimeError: If no loader was wrapped yet.
-        """
-        controller = self._controller()
-        controller.sharding.check_whole("plot")
-        controller.flush()
-        return figure_of(controller)
-
-    def __repr__(self) -> str:
-        return one_line(self._controller(), type(self).__name__)
-
-    def _repr_html_(self) -> str:
-        return html_text(self._controller(), type(self).__name__)
+__all__ = ["facts", "figure_of", "html_text", "one_line"]
 
 
 def one_line(controller: SelectionController, name: str) -> str:
