@@ -18,7 +18,7 @@ FAST="--config recipes/cifar10/fast.yaml"
 compare() { # NAME SETTING OPTIONS...
   local name=$1 setting=$2
   shift 2
-  "$PYTHON" -m dynsel compare --threads 1 --data.init_args.root "$DATA" --out "$OUT/$name" "$@" || return
+  "$PYTHON" -m dynsel compare --threads 1 --evaluations 3 --data.init_args.root "$DATA" --out "$OUT/$name" "$@" || return
   "$PYTHON" recipes/records.py add "$OUT/$name" --name "$name" --setting "$setting"
 }
 

@@ -54,7 +54,9 @@ def compare(args: list[str]) -> int:
         try:
             command = command_line(["compare", *args])
             given = _lightning_args(options, rest)
-            comparison = Comparison(given, options.metric, energy=options.energy, command=command)
+            comparison = Comparison(
+                given, options.metric, evaluations=options.evaluations, energy=options.energy, command=command
+            )
         except argparse.ArgumentError as error:
             raise ValueError(with_suggestion(str(error), parser)) from error
         plan = _plan(options, comparison.first_seed, command)
@@ -162,6 +164,13 @@ def _add_tables(parser: Parser) -> None:
     add = parser.add_argument
     add("--metric", default="val_accuracy", metavar="NAME", help="validation metric (default: val_accuracy)")
     add(
+        "--evaluations",
+        type=int,
+        default=12,
+        metavar="N",
+        help="validations in the course of a run, the last after the last step; fewer take less time (default: 12)",
+    )
+    add(
         "--target",
         type=float,
         metavar="VALUE",
@@ -190,6 +199,8 @@ def _add_tables(parser: Parser) -> None:
 def _check(options: argparse.Namespace) -> None:
     if options.seeds < 1:
         raise ValueError(f"`--seeds` must be at least 1, got {options.seeds}")
+    if options.evaluations < 1:
+        raise ValueError(f"`--evaluations` must be at least 1, got {options.evaluations}")
     if len(set(options.selectors)) < len(options.selectors):
         raise ValueError(f"`--selectors` must name each selector once, got {' '.join(options.selectors)}")
     _check_target(options.target, options.metric)

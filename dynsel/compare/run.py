@@ -54,12 +54,21 @@ class Comparison(SelectionCLI):
     Args:
         args: Command line of LightningCLI without a subcommand: `--config FILE` and overrides.
         metric: Name of the logged validation metric to compare.
+        evaluations: Number of validations in the course of a run, 1 or more, the last after the last step.
         energy: Whether to measure the energy of training and selection.
         command: Command line that the runs are a part of, for their origin.
     """
 
-    def __init__(self, args: list[str], metric: str, *, energy: bool = False, command: str = "") -> None:
-        self.metric, self.energy, self.command = metric, energy, command
+    def __init__(
+        self,
+        args: list[str],
+        metric: str,
+        *,
+        evaluations: int = EVALUATIONS,
+        energy: bool = False,
+        command: str = "",
+    ) -> None:
+        self.metric, self.evaluations, self.energy, self.command = metric, evaluations, energy, command
         commit()  # remembered: the checkout may go on while a long comparison trains with what it loaded
         super().__init__(args, run=False, save_config_callback=None)
         selection = self.config.selection
@@ -84,7 +93,7 @@ class Comparison(SelectionCLI):
         for key in (*SILENT, "default_root_dir"):
             config.trainer.pop(key, None)
         dumped = self.parser.dump(config, format="json", skip_validation=True)
-        return {"metric": self.metric, "evaluations": EVALUATIONS, **json.loads(dumped)}
+        return {"metric": self.metric, "evaluations": self.evaluations, **json.loads(dumped)}
 
     # ---------------------------------------------------------------- making a run
     def make(self, name: str, seed: int, callbacks: list[pl.Callback], **options: Any) -> None:
@@ -201,7 +210,7 @@ class Comparison(SelectionCLI):
             progress: Function that is called with each evaluation.
         """
         # Several batches may go into a step.
-        every = math.ceil(steps / EVALUATIONS) * self.config.trainer.accumulate_grad_batches
+        every = math.ceil(steps / self.evaluations) * self.config.trainer.accumulate_grad_batches
         meter = _Meter(self.metric, progress, energy=self.energy)
         self.make(name, seed, [meter], **_length(steps), val_check_interval=every)
         selection = self.config_init.selection

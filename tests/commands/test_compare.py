@@ -360,6 +360,7 @@ def test_a_failing_run_leaves_the_others_alone(
     ("options", "said"),
     [
         (["--seeds", "0"], "`--seeds` must be at least 1, got 0"),
+        (["--evaluations", "0"], "`--evaluations` must be at least 1, got 0"),
         (["--selectors", "full", "randm"], "unknown selector 'randm'; did you mean 'random'"),
         (["--selectors", "full", "full"], "`--selectors` must name each selector once"),
         (["--target", "76"], "`--target` must be in (0, 1] for val_accuracy, got 76; for 76 % give 0.76"),

@@ -43,6 +43,16 @@ def test_a_seed_gives_all_selectors_the_same_weights(comparison: Comparison) -> 
     assert not torch.equal(weights[0], weights[2])
 
 
+def test_there_may_be_fewer_evaluations(comparison: Comparison, folder: Path) -> None:
+    with quiet():
+        seldom = Comparison(["--config", str(folder / "digits.yaml")], "val_accuracy", evaluations=2)
+    few, many = (made.train("random", 0, 30) for made in (seldom, comparison))
+    assert ([point.step for point in few.curve], [point.step for point in many.curve]) == ([15, 30], [*range(3, 31, 3)])
+    assert few.value == few.curve[-1].value
+    assert few.samples == many.samples
+    assert seldom.settings() != comparison.settings()
+
+
 def test_a_run_leaves_no_data_behind(comparison: Comparison) -> None:
     gc.disable()  # by itself it would come some runs later
     try:
