@@ -126,8 +126,7 @@ class DynamicSelection(SelectionView, Callback):
             exclude=exclude,
             sharded=sharded,
         )
-        self.count_flops = check_flag("count_flops", count_flops)
-        self.flops = FlopCounter(self.controller.books, wanted=self.count_flops)
+        self.flops = FlopCounter(self.controller.books, wanted=check_flag("count_flops", count_flops))
         if per_sample_loss is not None and not callable(per_sample_loss):
             raise TypeError(f"`per_sample_loss` must be a function of (module, batch), got {per_sample_loss!r}")
         if loader is not None and (isinstance(loader, bool) or not isinstance(loader, str | int)):
@@ -213,7 +212,7 @@ class DynamicSelection(SelectionView, Callback):
             return
         if self._trainer is not trainer and self.controller.epochs.is_bound:
             self.controller.epochs.forget()
-        driver = LightningDriver(trainer, self._score, count_flops=self.count_flops)
+        driver = LightningDriver(trainer, self._score, count_flops=self.flops.wanted)
         self._trainer, self._driver = trainer, driver
         self._loader = ChosenLoader(self.controller, driver, self._loader_key)
         self.controller.attach(driver)

@@ -14,7 +14,7 @@ from torch import Tensor
 from dynsel._lib.figures import SMALL, TEXT, WIDTH, Array, new_figure, plain_text
 from dynsel._lib.rgb import as_rgb
 
-__all__ = ["class_name", "image_sheet", "is_image", "most_and_least", "pixels", "sheet_data"]
+__all__ = ["class_name", "image_sheet", "is_image", "most_and_least", "pixels", "sheet_data", "which"]
 
 _LETTERS = 10  # of a caption's line
 
@@ -47,13 +47,13 @@ def sheet_data(usage: Array, dataset: Any, count: int, paths: Sequence[str] | No
     """
     return [
         {
-            "place": f"{which} used",
+            "place": f"{place} used",
             "index": int(i),
             "class": class_name(dataset, dataset[int(i)][1]),
             "uses": usage[i],
             **({} if paths is None else {"path": paths[int(i)]}),
         }
-        for which, chosen in zip(("most", "least"), most_and_least(usage, count), strict=True)
+        for place, chosen in zip(("most", "least"), most_and_least(usage, count), strict=True)
         for i in chosen
     ]
 
@@ -102,10 +102,20 @@ def _show(axes: Axes, dataset: Any, index: int, uses: int, path: str) -> None:
     axes.imshow(pixels(image), interpolation="nearest")
     name = class_name(dataset, label)
     short = name if len(name) <= _LETTERS else name[: _LETTERS - 1] + "…"
-    # Of a path the end tells files apart.
-    end = f"\n{path if len(path) <= _LETTERS else '…' + path[1 - _LETTERS :]}" if path else ""
-    axes.set_title(plain_text(f"{short}\n{uses}×\n#{index}{end}"), fontsize=8, pad=3)
+    axes.set_title(plain_text(f"{short}\n{uses}×\n{which(index, path)}"), fontsize=8, pad=3)
     axes.set_gid(str(index))
+
+
+def which(index: int, path: str = "") -> str:
+    """A caption that says which sample it is: its index and, in a second line, the end of its path.
+
+    Args:
+        index: Index in the data set.
+        path: Where the sample comes from; empty if that isn't known.
+    """
+    # Of a path the end tells files apart.
+    end = path if len(path) <= _LETTERS else "…" + path[1 - _LETTERS :]
+    return f"#{index}\n{end}" if path else f"#{index}"
 
 
 def class_name(dataset: Any, label: Any) -> str:

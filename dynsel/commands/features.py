@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -251,26 +250,25 @@ def _draw(
         points: Largest number of samples on the map.
         seed: Seed of the autoencoder and of the map.
     """
-    from dynsel._lib.figures import DPI
-    from dynsel.compare.report.atlas import embed, load_usage, map_figure
-    from dynsel.compare.report.factors import factor_figure
+    from dynsel.compare.report.atlas import load_usage
+    from dynsel.compare.report.atlas_page import Samples, factor_picture, map_picture
+    from dynsel.compare.report.page import page_html
     from dynsel.features.arrays import load_features
+    from dynsel.samplers.frame import declared_paths
 
     console = open_console()
     found = load_features(features, dataset=dataset)
     counts = None if usage is None else load_usage(usage, len(found))
-    labels, classes = _classes(dataset)
+    samples = Samples(dataset, *_classes(dataset), counts, declared_paths(dataset))
     with status(console, "the factors …"):
-        codes = _codes(sae, found, seed, console)
-    written = {"factors.png": factor_figure(codes, dataset, labels, classes, rows=rows, columns=columns)}
+        pictures = [factor_picture(_codes(sae, found, seed, console), samples, rows, columns)]
     with status(console, "the map …"):
-        chosen = _sample(len(found), points)
-        places = embed(found, chosen, map, seed)
-    title = f"{map}-map of {len(chosen):,} of {len(found):,} samples by their features (d = {found.shape[1]})"
-    colours = [None if values is None else values[chosen] for values in (labels, counts)]
-    written["map.png"] = map_figure(places, colours[0], classes, colours[1], title=title)
-    for name, figure in written.items():
-        write_atomically(out / name, partial(figure.savefig, format="png", dpi=DPI))
+        pictures.append(map_picture(found, samples, _sample(len(found), points), map, seed))
+    written: dict[str, str | bytes] = {f"{picture.name}.png": picture.png for picture in pictures}
+    title = f"Atlas of {len(found):,} samples"
+    written["atlas.html"] = page_html(title, pictures=pictures, writer="dynsel features atlas")
+    for name, content in written.items():
+        write_atomically(out / name, content)
     say(console, ", ".join(str(out / name) for name in written))
 
 

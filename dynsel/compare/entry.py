@@ -66,7 +66,7 @@ def baseline_of(text: str, baseline: str) -> str:
     """
     if baseline == "full":
         return baseline
-    return baseline + "".join(f"{':,'[i > 0]}{key}={value}" for i, (key, value) in enumerate(_parted(text)[1].items()))
+    return _joined(baseline, [f"{key}={value}" for key, value in _parted(text)[1].items()])
 
 
 def _parted(text: str) -> tuple[str, dict[str, str]]:
@@ -79,4 +79,8 @@ def _parted(text: str) -> tuple[str, dict[str, str]]:
     pairs = [part.partition("=")[::2] for part in parts]
     given = {key: dict(pairs)[key] for key in OF_TRAINING if key in dict(pairs) and key not in own}
     kept = [part for part, (key, _) in zip(parts, pairs, strict=True) if key not in given]
-    return ":".join([name, *[",".join(kept)] * bool(kept)]), given
+    return _joined(name, kept), given
+
+
+def _joined(name: str, arguments: list[str]) -> str:
+    return f"{name}:{','.join(arguments)}" if arguments else name

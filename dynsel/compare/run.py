@@ -214,8 +214,8 @@ class Comparison(SelectionCLI):
         meter = _Meter(self.metric, progress, energy=self.energy)
         self.make(name, seed, [meter], **_length(steps), val_check_interval=every)
         selection = self.config_init.selection
-        selection.count_flops = selection.flops.wanted = True
-        meter.controller = controller = self.config_init.selection.controller
+        selection.flops.wanted = True
+        meter.controller = controller = selection.controller
         self.trainer.fit(self.model, datamodule=self.datamodule)
         if not meter.curve or meter.curve[-1].step < self.trainer.global_step:
             self.trainer.validate(self.model, datamodule=self.datamodule, verbose=False)

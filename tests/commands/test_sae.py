@@ -90,7 +90,7 @@ def test_atlas(folder: Path, capsys: Any) -> None:
         main([*arguments, "--sae", "s.safetensors", "--usage", "usage.npy", "--points", "200", "--map", "pca", *FEW])
         == 0
     )
-    assert "atlas/factors.png, atlas/map.png" in capsys.readouterr().out
+    assert "atlas/factors.png, atlas/map.png, atlas/atlas.html" in capsys.readouterr().out
     assert imread("atlas/map.png").shape[1] == 1860  # two panels
     assert imread("atlas/factors.png").std() > 0.1
     assert main([*arguments, "--split", "val", "--sae", "s.safetensors"]) == 2

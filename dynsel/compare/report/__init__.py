@@ -4,7 +4,8 @@ from dynsel._lib.sheets import image_sheet
 from dynsel.compare.report.bars import overlap_figure, ranking_figure, time_figure, usage_figure, wrong_labels_figure
 from dynsel.compare.report.curves import accuracy_figure, class_balance_figure
 from dynsel.compare.report.page import page_html
-from dynsel.compare.report.pictures import Picture, pictures
+from dynsel.compare.report.picture import Picture
+from dynsel.compare.report.pictures import pictures
 from dynsel.compare.report.style import selector_style
 from dynsel.compare.report.writing import write_report
 

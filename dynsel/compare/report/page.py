@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dynsel._lib.pages import render
-from dynsel.compare.report.pictures import Picture
+from dynsel.compare.report.picture import Picture
 from dynsel.compare.table import Table
 
 __all__ = ["page_html"]
@@ -21,6 +21,7 @@ def page_html(
     facts: Facts = (),
     meanings: Facts = (),
     summary: str = "",
+    writer: str = "dynsel compare",
 ) -> str:
     """The page, for screens of any width and for print.
 
@@ -31,6 +32,7 @@ def page_html(
         facts: Conditions of the measurement, as (heading, text); text in backquotes is shown as code.
         meanings: Meanings of the tables' columns, as (heading, text).
         summary: What came out, in a sentence, for the top of the page; empty if there is none.
+        writer: Command that the page is from.
     """
     return render(
         "dynsel.compare.report",
@@ -41,4 +43,5 @@ def page_html(
         facts=facts,
         meanings=meanings,
         summary=summary,
+        writer=writer,
     )

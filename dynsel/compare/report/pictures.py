@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 
-from dynsel._lib.figures import DPI
 from dynsel._lib.sheets import image_sheet, is_image, sheet_data
 from dynsel._lib.tables import csv_table
 from dynsel.compare.record import RunRecord, by_selector
@@ -30,6 +27,7 @@ from dynsel.compare.report.data import (
     value_data,
     wrong_data,
 )
+from dynsel.compare.report.picture import Picture, drawn, places
 from dynsel.compare.report.style import metric_label
 from dynsel.compare.report.worth import worth_data, worth_figure
 from dynsel.compare.store import file_name
@@ -37,53 +35,9 @@ from dynsel.compare.table import labels, value_text
 from dynsel.compare.worth import Worths
 from dynsel.samplers.frame import declared_paths
 
-__all__ = ["Picture", "Place", "pictures"]
+__all__ = ["pictures"]
 
 SHEETS, SHEET_COLUMNS, SHEET_ROWS = "Images used most and least", 10, 2
-
-
-@dataclass(frozen=True)
-class Place:
-    """A sample in a picture.
-
-    Attributes:
-        index: Index in the data set.
-        facts: What is known of it, by heading.
-        x: Left edge, as a share of the picture's width.
-        y: Upper edge, as a share of its height, from the top.
-        width: Width, as a share of the picture's.
-        height: Height likewise.
-    """
-
-    index: int
-    facts: dict[str, str]
-    x: float
-    y: float
-    width: float
-    height: float
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A figure with what belongs to it.
-
-    Attributes:
-        name: Name of its files, without the ending.
-        heading: Heading on the page; neighbouring pictures may share one.
-        caption: How the picture is to be read.
-        text: What the picture shows, for whoever can't see it.
-        png: The figure as PNG, 150 dots per inch.
-        csv: The numbers behind it as CSV.
-        places: What the picture shows of single samples, in the order of their rows in the table below it.
-    """
-
-    name: str
-    heading: str
-    caption: str
-    text: str
-    png: bytes
-    csv: str
-    places: tuple[Place, ...] = ()
 
 
 def pictures(
@@ -128,7 +82,7 @@ def _results(records: Sequence[RunRecord], metric: str) -> Picture:
     )
     text = f"Dots and intervals, one line per selector, the best first. Seeds: {_listed(said)}."
     figure, data = ranking_figure(records, metric=metric), csv_table(value_data(records, metric))
-    return _picture("ranking", f"{label} after the last step", caption, text, figure, data)
+    return drawn("ranking", f"{label} after the last step", caption, text, figure, data)
 
 
 def _worth(worths: Worths, metric: str) -> Picture:
@@ -140,7 +94,7 @@ def _worth(worths: Worths, metric: str) -> Picture:
     )
     text = worths.sentence(label, labels(list(worths.of)))
     figure, data = worth_figure(worths, metric=metric), csv_table(worth_data(worths, metric))
-    return _picture("worth", f"{label} in full data's {worths.unit}", caption, text, figure, data)
+    return drawn("worth", f"{label} in full data's {worths.unit}", caption, text, figure, data)
 
 
 def _curves(records: Sequence[RunRecord], metric: str) -> Iterator[Picture]:
@@ -155,10 +109,10 @@ def _curves(records: Sequence[RunRecord], metric: str) -> Iterator[Picture]:
     spread = spread_text(records)
     seeds = f"{spread[0].upper()}{spread[1:]}."
     figure = accuracy_figure(records, metric=metric)
-    yield _picture("accuracy", f"{label} over samples", seeds, text, figure, data)
+    yield drawn("accuracy", f"{label} over samples", seeds, text, figure, data)
     figure = accuracy_figure(records, metric=metric, over="seconds")
     caption = f"{seeds} Seconds are those of training, selection and waiting for data, without validation."
-    yield _picture("accuracy_seconds", f"{label} over seconds", caption, text, figure, data)
+    yield drawn("accuracy_seconds", f"{label} over seconds", caption, text, figure, data)
 
 
 def _time(records: Sequence[RunRecord]) -> Picture:
@@ -171,7 +125,7 @@ def _time(records: Sequence[RunRecord]) -> Picture:
         "coreset to them. Selection: the rest of choosing."
     )
     text = f"Stacked bars, one per selector: {_listed(split)}."
-    return _picture("time", "Time", caption, text, time_figure(records), csv_table(time_data(records)))
+    return drawn("time", "Time", caption, text, time_figure(records), csv_table(time_data(records)))
 
 
 def _usage(records: Sequence[RunRecord]) -> Picture:
@@ -179,7 +133,7 @@ def _usage(records: Sequence[RunRecord]) -> Picture:
     said = {name: f"mean {u.mean():.1f}, never used {100 * (u == 0).mean():.1f} %" for name, u in uses.items()}
     caption = "Share of the samples by how often they were trained on, all seeds together."
     text = f"Histograms, one per selector: {_listed(said)}."
-    return _picture("usage", "Use of the samples", caption, text, usage_figure(records), csv_table(usage_data(records)))
+    return drawn("usage", "Use of the samples", caption, text, usage_figure(records), csv_table(usage_data(records)))
 
 
 def _balance(records: Sequence[RunRecord]) -> Iterator[Picture]:
@@ -193,7 +147,7 @@ def _balance(records: Sequence[RunRecord]) -> Iterator[Picture]:
         caption = "1 minus the total variation distance between the class shares of selection and data set. Runs of "
         caption += "as many steps have fewer epochs where an epoch is longer; a line goes over all epochs of its runs."
         text = f"Lines over the epochs, one per selector, whose means are: {_listed(means)}."
-        yield _picture("class_balance", "Class balance", caption, text, figure, csv_table(balance_data(records)))
+        yield drawn("class_balance", "Class balance", caption, text, figure, csv_table(balance_data(records)))
 
 
 def _overlap(records: Sequence[RunRecord]) -> Iterator[Picture]:
@@ -213,7 +167,7 @@ def _overlap(records: Sequence[RunRecord]) -> Iterator[Picture]:
         "over pairs of different seeds of one selector, which tells what is chance. Colours go from 0 to 100 %."
     )
     text = f"Heat map with numbers: {_listed(said)}." if said else "Heat map of a single selector."
-    yield _picture("overlap", "Overlap between selectors", caption, text, figure, csv_table(overlap_data(records)))
+    yield drawn("overlap", "Overlap between selectors", caption, text, figure, csv_table(overlap_data(records)))
 
 
 def _wrong(records: Sequence[RunRecord], dataset: Any) -> Iterator[Picture]:
@@ -232,7 +186,7 @@ def _wrong(records: Sequence[RunRecord], dataset: Any) -> Iterator[Picture]:
     )
     whole = "" if share is None else f" In the data set: {100 * share:.1f} %."
     text = f"Bars, one per selector: {_listed(said)}.{whole}"
-    yield _picture(
+    yield drawn(
         "wrong_labels", "Wrong labels trained on", caption + whole, text, figure, csv_table(wrong_data(records))
     )
 
@@ -253,25 +207,8 @@ def _sheets(records: Sequence[RunRecord], dataset: Any) -> Iterator[Picture]:
         text = f"{count} images used {rows[count - 1]['uses']} to {rows[0]['uses']} times, and {count} used "
         text += f"{rows[count]['uses']} to {rows[-1]['uses']} times, each with its class."
         caption = f"{short[name]}: uses {seeds}; ties are mixed."
-        picture = _picture(f"images-{file_name(name)}", SHEETS, caption, text, figure, csv_table(rows))
-        yield replace(picture, places=tuple(_places(figure, rows)))
-
-
-def _places(figure: Figure, rows: Sequence[dict[str, Any]]) -> Iterator[Place]:
-    """Where each image of a sheet stands, once it was drawn."""
-    whole = figure.bbox
-    boxes = {axes.get_gid(): axes.get_window_extent() for half in figure.subfigs for axes in half.axes}
-    for row in rows:
-        box = boxes[str(row["index"])]
-        facts = {name: str(value) for name, value in row.items() if name not in ("place", "index")}
-        yield Place(
-            row["index"],
-            facts,
-            x=round(box.x0 / whole.width, 4),
-            y=round(1 - box.y1 / whole.height, 4),
-            width=round(box.width / whole.width, 4),
-            height=round(box.height / whole.height, 4),
-        )
+        picture = drawn(f"images-{file_name(name)}", SHEETS, caption, text, figure, csv_table(rows))
+        yield replace(picture, places=places(figure, rows))
 
 
 def _shown(records: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
@@ -282,9 +219,3 @@ def _shown(records: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
 
 def _listed(said: dict[str, str]) -> str:
     return "; ".join(f"{name} {text}" for name, text in said.items())
-
-
-def _picture(name: str, heading: str, caption: str, text: str, figure: Figure, csv: str) -> Picture:
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=DPI)
-    return Picture(name, heading[0].upper() + heading[1:], caption, text, stream.getvalue(), csv)

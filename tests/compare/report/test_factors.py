@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from dynsel.compare.report.factors import factor_figure, frequency_figure
+from dynsel.compare.report.factors import factor_data, factor_figure, frequency_figure, frequent_and_rare
 from dynsel.sae import SparseCodes
 
 
@@ -52,13 +52,14 @@ def shown(figure: Any) -> list[tuple[str, list[int]]]:
 
 def test_factors_by_the_images_that_activate_them_most() -> None:
     labels = np.array(Shades().targets)
-    figure = factor_figure(codes(), Shades(), labels, ["even", "odd"], rows=1, columns=4)
+    factors = frequent_and_rare(codes(), rows=1, columns=4)
+    figure = factor_figure(factors, Shades(), labels, ["even", "odd"], columns=4)
     assert shown(figure) == [
         ("factor 0\n100 % of images\n50 % of them even", [29, 28, 27, 26]),
         ("factor 2\n13.3 % of images\n50 % of them even", [5, 7, 6, 4]),
     ]
     # Fewer factors than asked for: no factor in both halves.
-    figure = factor_figure(codes(), Shades(), rows=8, columns=1)
+    figure = factor_figure(frequent_and_rare(codes(), rows=8, columns=1), Shades(), columns=1)
     assert [text.split("\n")[0] for text, _ in shown(figure)] == ["factor 0", "factor 1", "factor 3", "factor 2"]
     assert shown(figure)[1][1] == [0]
 
@@ -68,14 +69,33 @@ def test_any_kind_of_image() -> None:
         def __getitem__(self, i: int) -> Any:
             return {"image": torch.linspace(-2, 2, 48).reshape(3, 4, 4)}
 
-    assert len(shown(factor_figure(codes(), Normalized(), rows=1, columns=2))) == 2
+    assert len(shown(factor_figure(frequent_and_rare(codes(), rows=1, columns=2), Normalized(), columns=2))) == 2
 
 
 def test_factors_of_too_few_images_are_refused() -> None:
-    with pytest.raises(ValueError, match="codes are of 30 samples, the data set has 20"):
-        factor_figure(codes(), Shades(20))
     with pytest.raises(ValueError, match="fewer than two factors are active on 20 images or more"):
-        factor_figure(codes(), Shades(), columns=20)
+        frequent_and_rare(codes(), columns=20)
+
+
+def test_every_image_has_a_row_with_its_caption() -> None:
+    factors = frequent_and_rare(codes(), rows=1, columns=4)
+    paths = [f"folder/picture_{i:02}.png" for i in range(30)]
+    usage = np.arange(30) * 2
+    rows = factor_data(factors, 4, labels=np.array(Shades().targets), classes=["even", "odd"], usage=usage, paths=paths)
+    assert rows[4] == {
+        "anchor": "2-5",
+        "index": 5,
+        "factor": 2,
+        "share of images": "13.3 %",
+        "activation": "4",
+        "class": "odd",
+        "uses": 10,
+        "path": "folder/picture_05.png",
+    }
+    figure = factor_figure(factors, Shades(), columns=4, paths=paths)
+    images = [axes for half in figure.subfigs for axes in half.axes if axes.get_images()]
+    assert [axes.get_gid() for axes in images] == [row["anchor"] for row in rows]
+    assert images[4].get_title() == "#5\n…re_05.png"
 
 
 def test_frequencies_count_every_living_factor() -> None:
