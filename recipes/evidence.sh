@@ -33,6 +33,13 @@ budgets() {
   compare budgets "CIFAR-10, small.yaml, 6 epochs" $SMALL --seeds "${SEEDS:-3}" --worth --selectors "${cells[@]}"
 }
 
+# Two more seeds of the defaults, in the folder of the grid; its picture is the README's: 40 minutes.
+defaults() {
+  compare budgets "CIFAR-10, small.yaml, 6 epochs" $SMALL --seeds "${SEEDS:-5}" --worth --selectors full \
+    hybrid:budget=0.7,keep_ratio=0.5 random:budget=0.7,keep_ratio=0.5 \
+    hybrid:budget=1.0,keep_ratio=0.5 random:budget=1.0,keep_ratio=0.5
+}
+
 # The rivals: 11 methods, 75 minutes. AlignPrune is told 1 % of the labels, which are right here anyway.
 rivals() {
   mkdir -p "$OUT"
@@ -123,7 +130,7 @@ pods() { # 21 minutes: the keep ratio swings about 0.5
     --selection.keep_ratio '{"class_path":"dynsel.schedules.Oscillating","init_args":{"mean":0.5,"swing":0.2,"cycles":3}}'
 }
 
-SECTIONS="budgets rivals noise-20 noise-none noise-confusion noise-40 copies long-tail real-life pods geometry fast-4 fast-8
+SECTIONS="budgets defaults rivals noise-20 noise-none noise-confusion noise-40 copies long-tail real-life pods geometry fast-4 fast-8
   fast-4-worth fast-lengths fast-proxy rrd gstds fast-coreset ncfm"
 if [ $# -lt 3 ]; then
   echo "usage: bash recipes/evidence.sh DATA OUT SECTION..., sections in order of worth:"
