@@ -48,19 +48,24 @@ rivals() {
     hybrid orderdp repb bls "alignprune:trusted=$OUT/trusted.npy" pfb geometry ucb
 }
 
-# Data that isn't clean: which term for wrong labels, 42 minutes each; copies, the long tail, all together, 30 each.
+# Data that isn't clean: which term for wrong labels, 42 minutes each, and beside them nothing wrong, in the folder of the
+# grid, 24; copies, the long tail, all together, 30 each. TERMS=1 leaves it at the first term.
 DOUBT5='hybrid:terms={"uncertainty":1,"doubt":0.5}'
-TERMS=(full random hybrid "$DOUBT5" 'hybrid:terms={"uncertainty":1,"doubt":1}' 'hybrid:terms={"uncertainty":1,"margin":0.5}'
+DOUBTS=("$DOUBT5" 'hybrid:terms={"uncertainty":1,"doubt":1}' 'hybrid:terms={"uncertainty":1,"margin":0.5}'
   'hybrid:terms={"uncertainty":1,"trajectory":0.5}')
+DOUBTS=("${DOUBTS[@]:0:${TERMS:-4}}")
 stress() { # FILE OPTIONS...
   local file=$1
   shift
   compare "$file" "CIFAR-10, small.yaml, $file" $SMALL --config "recipes/stress/$file.yaml" --seeds "${SEEDS:-3}" "$@"
 }
-noise-20() { stress label_noise_20 --selectors "${TERMS[@]}"; }
-noise-none() { compare clean "CIFAR-10, small.yaml, 6 epochs" $SMALL --seeds "${SEEDS:-3}" --selectors "${TERMS[@]}"; }
-noise-confusion() { stress label_noise_confusion_20 --selectors "${TERMS[@]}"; }
-noise-40() { stress label_noise_40 --selectors "${TERMS[@]}"; }
+noise-20() { stress label_noise_20 --selectors full random hybrid "${DOUBTS[@]}"; }
+noise-none() {
+  compare budgets "CIFAR-10, small.yaml, 6 epochs" $SMALL --seeds "${SEEDS:-3}" --selectors full \
+    random:budget=1.0,keep_ratio=0.5 hybrid:budget=1.0,keep_ratio=0.5 "${DOUBTS[@]/%/,budget=1.0,keep_ratio=0.5}"
+}
+noise-confusion() { stress label_noise_confusion_20 --selectors full random hybrid "${DOUBTS[@]}"; }
+noise-40() { stress label_noise_40 --selectors full random hybrid "${DOUBTS[@]}"; }
 copies() {
   stress duplicates_30 --selection.features pixels --selectors full random hybrid 'hybrid:terms={"uncertainty":1,"once":1}'
 }

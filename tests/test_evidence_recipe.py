@@ -73,6 +73,6 @@ def test_selectors_and_configurations_are_known(calls: list[list[str]]) -> None:
 def test_what_is_missing_or_unknown_is_said() -> None:
     unknown = run("data", "out", "budget")
     assert unknown.returncode == 2
-    assert "no section budget; there are: budgets rivals" in unknown.stdout
+    assert "no section budget; there are: budgets defaults" in unknown.stdout
     missing = run("data", "out", "gstds", PYTHON="true", FEATURES="")
     assert "FEATURES: must name a file of features" in missing.stderr
