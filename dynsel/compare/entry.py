@@ -9,7 +9,7 @@ from dynsel._lib.checks import check_number
 from dynsel.selectors import Selector
 from dynsel.selectors.spec import find_selector, parse_selector, parse_value, split_spec
 
-__all__ = ["Entry", "baseline_of", "parse_entry"]
+__all__ = ["Entry", "baseline_of", "parse_entry", "training_apart"]
 
 # Arguments of the callback that a selector may be given in a comparison, as if they were its own.
 OF_TRAINING = ("budget", "keep_ratio")
@@ -66,7 +66,22 @@ def baseline_of(text: str, baseline: str) -> str:
     """
     if baseline == "full":
         return baseline
-    return _joined(baseline, [f"{key}={value}" for key, value in _parted(text)[1].items()])
+    given = training_apart(text)[1]
+    return _joined(baseline, [given] if given else [])
+
+
+def training_apart(text: str) -> tuple[str, str]:
+    """An entry's selector, and what of its training differs from the configuration.
+
+    Args:
+        text: Entry of a comparison.
+
+    Example:
+        >>> training_apart("rrd:k=8,budget=0.7"), training_apart("full")
+        (('rrd:k=8', 'budget=0.7'), ('full', ''))
+    """
+    name, given = _parted(text)
+    return name, ",".join(f"{key}={value}" for key, value in given.items())
 
 
 def _parted(text: str) -> tuple[str, dict[str, str]]:

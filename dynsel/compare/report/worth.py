@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, PercentFormatter
 
 from dynsel._lib.figures import SMALL, TEXT, WIDTH, new_figure, plain_axes, plain_text
+from dynsel.compare.entry import training_apart
 from dynsel.compare.report.style import metric_label, selector_style, shown_names
 from dynsel.compare.stats import lower_is_better
 from dynsel.compare.table import is_share
@@ -20,6 +23,8 @@ __all__ = ["worth_data", "worth_figure"]
 # Space beside the curve, as a factor of the length, for arrows to what lies beyond.
 MARGIN = 1.12
 NAMES_HEIGHT = 0.2
+# Markers of the ways in which one selector was trained.
+WAYS = "oDv^PX<>sp*hd"
 
 
 def worth_data(worths: Worths, metric: str) -> list[dict[str, Any]]:
@@ -56,7 +61,7 @@ def worth_figure(worths: Worths, *, metric: str = "val_accuracy") -> Figure:
         worths: What the results are worth, of one selector at least.
         metric: Name of the metric.
     """
-    curve, names = worths.curve, shown_names(list(worths.of))
+    curve, names, styles = worths.curve, shown_names(list(worths.of)), _styles(list(worths.of))
     figure = new_figure(WIDTH, 4.6 + NAMES_HEIGHT * len(names))
     axes = figure.add_subplot()
     sign = -1.0 if lower_is_better(metric) else 1.0
@@ -68,7 +73,7 @@ def worth_figure(worths: Worths, *, metric: str = "val_accuracy") -> Figure:
     left = min([curve.lengths[0], *(one.cost for one in worths.of.values())]) / MARGIN
     right = max([curve.lengths[-1], *(one.cost for one in worths.of.values())]) * MARGIN
     for name in sorted(worths.of, key=lambda name: -worths.of[name].factor):
-        one, style = worths.of[name], selector_style(name, list(worths.of))
+        one, style = worths.of[name], styles[name]
         _distance(axes, one, style["color"], left, right)
         label = f"{names[name]}: worth {one.text()}"
         axes.plot(one.cost, one.value, color=style["color"], marker=style["marker"], markersize=8, label=label, ls="")
@@ -86,6 +91,18 @@ def worth_figure(worths: Worths, *, metric: str = "val_accuracy") -> Figure:
     figure.legend(frameon=False, loc="outside lower center", ncols=1, fontsize=SMALL)
     plain_axes(axes)
     return figure
+
+
+def _styles(names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """A colour for each selector, and where one was trained in several ways, a marker for each way."""
+    apart = {name: training_apart(name) for name in names}
+    ways = list(dict.fromkeys(way for _, way in apart.values()))
+    selectors = [selector for selector, _ in apart.values()]
+    styles = {name: selector_style(selector, selectors) for name, (selector, _) in apart.items()}
+    if len(ways) == 1:
+        return styles
+    of_way = dict(zip(ways, cycle(WAYS), strict=False))
+    return {name: {**style, "marker": of_way[apart[name][1]]} for name, style in styles.items()}
 
 
 def _distance(axes: Any, one: Worth, color: str, left: float, right: float) -> None:

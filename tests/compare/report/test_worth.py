@@ -29,3 +29,16 @@ def test_the_picture_holds_them_all():
     assert any(text.startswith("rrd: worth 2.00 ×") for text in texts)
     assert any(text.startswith("best: worth more than 2.00 ×") for text in texts)
     assert fits_the_page(figure)
+
+
+def test_a_selector_has_one_colour_however_it_was_trained():
+    one = worth(CURVE, {0: 0.8, 1: 0.8}, cost=0.5)
+    names = [f"{name}:budget={budget}" for name in ("random", "hybrid") for budget in (0.5, 0.7)]
+    figure = worth_figure(Worths(CURVE, dict.fromkeys(names, one)))
+    marked = [line for line in figure.axes[0].lines if ": worth" in line.get_label()]
+    points = {line.get_label().split(": worth")[0]: line for line in marked}
+    looks = [(points[name].get_color(), points[name].get_marker()) for name in names]
+    (random, first), (random_again, second), (hybrid, third), (hybrid_again, fourth) = looks
+    assert random == random_again != hybrid == hybrid_again
+    assert (first, second) == (third, fourth)
+    assert first != second
