@@ -198,3 +198,9 @@ class SaveEvery(pl.Callback):
         path = self.folder / f"{len(self.paths):03d}.ckpt"
         trainer.save_checkpoint(path)
         self.paths.append(path)
+
+
+def noisy() -> Module:
+    """A module of fixed initial weights whose training draws from every global generator."""
+    pl.seed_everything(4, verbose=False)
+    return Module(noise=True)

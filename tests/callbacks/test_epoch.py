@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
 from collections import Counter
 from typing import Any
 
@@ -11,6 +9,7 @@ import lightning.pytorch as pl
 import pytest
 import torch
 from lightning.pytorch.callbacks import GradientAccumulationScheduler, TQDMProgressBar
+from programs.ranks import launch
 from support import (
     BATCHES,
     SIZES,
@@ -21,6 +20,7 @@ from support import (
     N,
     Sizes,
     fit,
+    noisy,
     same_weights,
     selection,
     train_loader,
@@ -146,12 +146,6 @@ def test_accumulation_scheduler():
 
 
 # ---------------------------------------------------------------- a keep ratio of 1
-def noisy() -> Module:
-    """A module of fixed initial weights whose training draws from every global generator."""
-    pl.seed_everything(4, verbose=False)
-    return Module(noise=True)
-
-
 @pytest.mark.parametrize(
     ("selector", "options"),
     [
@@ -169,36 +163,10 @@ def test_all_samples_is_plain_training(selector, options):
     assert same_weights(ours, plain)
 
 
-def _rank(rank: int, port: str, whole: bool, folder: Any) -> None:
-    """One of two processes, each of which writes what it trained on."""
-    os.environ |= {"LOCAL_RANK": str(rank), "NODE_RANK": "0", "WORLD_SIZE": "2"}
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    torch.set_num_threads(1)
-    callbacks = [DynamicSelection("random", keep_ratio=1.0)] if whole else []
-    module, _ = fit(*callbacks, module=noisy(), max_epochs=2, devices=2, strategy="ddp")
-    torch.save((dict(module.seen), module.state_dict()), folder / f"{whole}{rank}.pt")
-    # Some gloo builds abort in the destructors, after all is done.
-    os._exit(0)
-
-
 def test_all_samples_is_plain_training_on_two_ranks(tmp_path):
-    fork = torch.multiprocessing.get_context("fork")
-    processes = []
-    for whole in (True, False):
-        with socket.socket() as s:
-            s.bind(("127.0.0.1", 0))
-            port = str(s.getsockname()[1])
-            processes += [fork.Process(target=_rank, args=(r, port, whole, tmp_path)) for r in range(2)]
-    for p in processes:
-        p.start()
-    for p in processes:
-        p.join(60)
-        p.kill()
-    assert [p.exitcode for p in processes] == [0] * 4
-    for rank in range(2):
-        ours, plain = (torch.load(tmp_path / f"{whole}{rank}.pt") for whole in (True, False))
-        assert ours[0] == plain[0]
-        assert {k: v.tolist() for k, v in ours[1].items()} == {k: v.tolist() for k, v in plain[1].items()}
+    for trained in launch("whole_checks", tmp_path, 2)[2]:
+        assert trained["whole"] == trained["plain"]
+        assert trained["plain"]["seen"]
 
 
 # ---------------------------------------------------------------- too few samples
