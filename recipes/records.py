@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -31,6 +32,8 @@ HERE = Path(__file__).parent
 LEVEL = 0.01  # a record is beaten where p is below this
 KEPT = ("selector", "seed", "value", "steps", "samples", "seconds", "selection_seconds", "logged", "origin")
 ORIGIN = ("command", "hardware", "versions", "date", "commit")
+# The beginning of an absolute path, as a word or as a value in one.
+ABSOLUTE = re.compile(r"""(?<![\w.:/~-])/(?:[^/=,"']+/)*""")
 HEAD = f"""# Records
 
 Made by `python recipes/records.py` from the run files in [records/](records); no figure is typed by hand. Accuracies
@@ -129,10 +132,16 @@ def _with_origins(runs: list[dict[str, Any]]) -> dict[str, Any]:
     """Each origin once, and its number in every run."""
     origins: list[dict[str, str]] = []
     for run in runs:
-        if run["origin"] not in origins:
-            origins.append(run["origin"])
-        run["origin"] = origins.index(run["origin"])
+        origin = {key: _for_others(text) if key == "command" else text for key, text in run["origin"].items()}
+        if origin not in origins:
+            origins.append(origin)
+        run["origin"] = origins.index(origin)
     return {"origins": origins, "runs": runs}
+
+
+def _for_others(command: str) -> str:
+    """A command without the folders of the machine that it ran on: of an absolute path the last part stays."""
+    return shlex.join(ABSOLUTE.sub("", word) for word in shlex.split(command))
 
 
 def add(folders: Sequence[Path], name: str, setting: str, records: Path) -> Path:

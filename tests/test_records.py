@@ -130,6 +130,23 @@ def test_a_folder_without_runs_is_refused(tmp_path: Path) -> None:
         TOOL["add"]([folder], "x", "a setting", tmp_path)
 
 
+def test_a_command_is_kept_without_the_folders_of_its_machine(tmp_path: Path) -> None:
+    words = """--config recipes/x.yaml --data.init_args.root /work/data --out '/my runs/x' --up ../shared/data"""
+    more = """'alignprune:trusted=/a/b/t.npy' --logger '{"dir":"/a/b/logs"}' --url https://host/page"""
+    origin = {**ORIGIN, "command": f"dynsel compare {words} {more}"}
+    path = TOOL["add"]([folder_of(tmp_path / "a", origin=origin)], "x", "a setting", tmp_path)
+    assert [one["command"] for one in json.loads(path.read_text())["origins"]] == [
+        "dynsel compare --config recipes/x.yaml --data.init_args.root data --out x --up ../shared/data "
+        """alignprune:trusted=t.npy --logger '{"dir":"logs"}' --url https://host/page"""
+    ]
+
+
+def test_no_record_names_a_folder_of_a_machine() -> None:
+    for path in (RECIPES / "records").glob("*.json"):
+        for origin in json.loads(path.read_text())["origins"]:
+            assert TOOL["_for_others"](origin["command"]) == origin["command"], path
+
+
 def test_the_page_is_what_the_files_say(tmp_path: Path) -> None:
     TOOL["main"](["--page", str(tmp_path / "page.md")])
     assert (RECIPES / "RECORDS.md").read_text() == (tmp_path / "page.md").read_text(), "python recipes/records.py"
