@@ -122,7 +122,7 @@ def class_name(dataset: Any, label: Any) -> str:
     """Name of a label's class.
 
     Args:
-        dataset: Data set whose attribute `classes`, if it has one, names the classes.
+        dataset: Data set, or what is known of one, whose attribute `classes` names the classes, if it has one.
         label: Class code, a number or a tensor of one.
     """
     names = getattr(dataset, "classes", None)

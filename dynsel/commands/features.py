@@ -251,7 +251,8 @@ def _draw(
         seed: Seed of the autoencoder and of the map.
     """
     from dynsel.compare.report.atlas import load_usage
-    from dynsel.compare.report.atlas_page import Samples, factor_picture, map_picture
+    from dynsel.compare.report.atlas_page import factor_picture, map_picture
+    from dynsel.compare.report.factors import Samples
     from dynsel.compare.report.page import page_html
     from dynsel.features.arrays import load_features
     from dynsel.samplers.frame import declared_paths

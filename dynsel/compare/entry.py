@@ -45,7 +45,7 @@ def parse_entry(text: str) -> Entry:
         >>> entry.selector.__name__, entry.budget, entry.keep_ratio
         ('Random', 0.7, None)
     """
-    selector, given = _parted(text)
+    selector, given = training_apart(text)
     cls, arguments = parse_selector(selector)
     numbers = {key: check_number(key, parse_value(value), above=0, at_most=1) for key, value in given.items()}
     return Entry(cls, arguments, **numbers)
@@ -66,26 +66,22 @@ def baseline_of(text: str, baseline: str) -> str:
     """
     if baseline == "full":
         return baseline
-    given = training_apart(text)[1]
-    return _joined(baseline, [given] if given else [])
+    return _joined(baseline, [f"{key}={value}" for key, value in training_apart(text)[1].items()])
 
 
-def training_apart(text: str) -> tuple[str, str]:
-    """An entry's selector, and what of its training differs from the configuration.
+def training_apart(text: str) -> tuple[str, dict[str, str]]:
+    """An entry's selector with its own arguments, and what of its training differs from the configuration.
 
     Args:
         text: Entry of a comparison.
 
+    Returns:
+        The selector as text, and the arguments of the training in one order.
+
     Example:
         >>> training_apart("rrd:k=8,budget=0.7"), training_apart("full")
-        (('rrd:k=8', 'budget=0.7'), ('full', ''))
+        (('rrd:k=8', {'budget': '0.7'}), ('full', {}))
     """
-    name, given = _parted(text)
-    return name, ",".join(f"{key}={value}" for key, value in given.items())
-
-
-def _parted(text: str) -> tuple[str, dict[str, str]]:
-    """The selector with its own arguments, and the arguments of the training in one order."""
     name, parts = split_spec(text)
     try:
         own = [*inspect.signature(find_selector(name)).parameters]

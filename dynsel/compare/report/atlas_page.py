@@ -2,38 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
-
 from dynsel._lib.figures import Array
 from dynsel._lib.matrices import Matrix
 from dynsel._lib.tables import csv_table
 from dynsel.compare.report.atlas import embed, map_figure
-from dynsel.compare.report.factors import class_text, factor_data, factor_figure, frequent_and_rare
-from dynsel.compare.report.picture import Picture, drawn, places
+from dynsel.compare.report.factors import Samples, factor_data, factor_figure, frequent_and_rare
+from dynsel.compare.report.picture import Picture, drawn
 from dynsel.sae import SparseCodes
 
-__all__ = ["Samples", "factor_picture", "map_picture"]
-
-
-@dataclass(frozen=True)
-class Samples:
-    """What is known of the samples of an atlas.
-
-    Attributes:
-        dataset: Map-style data set of N images.
-        labels: (N,) class codes; None = not known.
-        classes: Names of the classes; None = not known.
-        usage: (N,) number of times that each was trained on; None = not known.
-        paths: (N,) where each comes from; None = not known.
-    """
-
-    dataset: Any
-    labels: Array | None = None
-    classes: list[str] | None = None
-    usage: Array | None = None
-    paths: Sequence[str] | None = None
+__all__ = ["factor_picture", "map_picture"]
 
 
 def factor_picture(codes: SparseCodes, samples: Samples, rows: int = 8, columns: int = 10) -> Picture:
@@ -51,16 +28,14 @@ def factor_picture(codes: SparseCodes, samples: Samples, rows: int = 8, columns:
     if len(codes) != len(samples.dataset):
         raise ValueError(f"codes are of {len(codes)} samples, the data set has {len(samples.dataset)}")
     factors = frequent_and_rare(codes, rows, columns)
-    known: dict[str, Any] = {"labels": samples.labels, "classes": samples.classes, "paths": samples.paths}
-    figure = factor_figure(factors, samples.dataset, columns=columns, **known)
-    numbers = factor_data(factors, columns, usage=samples.usage, **known)
+    figure, numbers = factor_figure(factors, samples), factor_data(factors, samples)
     caption = (
         f"Each row is a factor of the sparse autoencoder and the {columns} images that activate it most, with their "
         "index in the data set. An image leads to its row in the table."
     )
     text = f"Rows of images of {sum(map(len, factors))} factors; the table below has their numbers."
     csv = csv_table([{name: value for name, value in row.items() if name != "anchor"} for row in numbers])
-    return replace(drawn("factors", "factors", caption, text, figure, csv), places=places(figure, numbers))
+    return drawn("factors", "factors", caption, text, figure, csv, numbers)
 
 
 def map_picture(features: Matrix, samples: Samples, rows: Array, method: str = "tsne", seed: int = 0) -> Picture:
@@ -79,15 +54,8 @@ def map_picture(features: Matrix, samples: Samples, rows: Array, method: str = "
     title = f"{method}-map of {len(rows):,} of {len(features):,} samples by their features (d = {features.shape[1]})"
     figure = map_figure(spots, chosen.get("class"), samples.classes, chosen.get("uses"), title=title)
     numbers = [
-        {
-            "index": int(index),
-            "x": float(x),
-            "y": float(y),
-            **({} if samples.labels is None else {"class": class_text(samples.labels[index], samples.classes)}),
-            **({} if samples.usage is None else {"uses": int(samples.usage[index])}),
-            **({} if samples.paths is None else {"path": samples.paths[int(index)]}),
-        }
-        for index, (x, y) in zip(rows, spots, strict=True)
+        {"index": index, "x": float(x), "y": float(y), **samples.facts(index)}
+        for index, (x, y) in zip(rows.tolist(), spots, strict=True)
     ]
     caption = "Samples near one another have similar features; the axes mean nothing. The CSV file has every point."
     text = f"Scatter plot of {len(rows):,} samples" + "".join(f", coloured by {name}" for name in chosen) + "."

@@ -13,27 +13,60 @@ from matplotlib.ticker import FuncFormatter
 from torch import Tensor
 
 from dynsel._lib.figures import BLUE, ORANGE, TEXT, Array, new_figure, plain_axes, plain_text
-from dynsel._lib.sheets import pixels, which
+from dynsel._lib.sheets import class_name, pixels, which
 from dynsel.features._items import get_items, input_of
 from dynsel.sae import SparseCodes
 
-__all__ = ["Factor", "class_text", "factor_data", "factor_figure", "frequency_figure", "frequent_and_rare"]
+__all__ = ["Factor", "Samples", "factor_data", "factor_figure", "frequency_figure", "frequent_and_rare"]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What is known of the samples of an atlas.
+
+    Attributes:
+        dataset: Map-style data set of N images, alone, first in a tuple, or under a key.
+        labels: (N,) class codes; None = not known.
+        classes: Names of the classes; None calls them by their codes.
+        usage: (N,) number of times that each was trained on; None = not known.
+        paths: (N,) where each comes from; None = not known.
+    """
+
+    dataset: Any
+    labels: Array | None = None
+    classes: list[str] | None = None
+    usage: Array | None = None
+    paths: Sequence[str] | None = None
+
+    def facts(self, index: int) -> dict[str, Any]:
+        """What is known of a sample, by heading.
+
+        Args:
+            index: Index in the data set.
+        """
+        return {
+            **({} if self.labels is None else {"class": class_name(self, self.labels[index])}),
+            **({} if self.usage is None else {"uses": int(self.usage[index])}),
+            **({} if self.paths is None else {"path": self.paths[index]}),
+        }
 
 
 @dataclass(frozen=True)
 class Factor:
-    """A factor of an autoencoder and the samples that activate it most.
+    """A factor of an autoencoder and the samples that activate it.
 
     Attributes:
         number: Its number, from 0 on.
         frequency: Share of the samples that activate it.
-        samples: Indices of all samples that do, the most active first.
+        samples: (n,) int64 indices of all samples that do.
+        best: Indices of those to show, the most active first.
         strengths: Their activations.
     """
 
     number: int
     frequency: float
-    samples: list[int]
+    samples: Tensor
+    best: list[int]
     strengths: list[float]
 
 
@@ -43,7 +76,7 @@ def frequent_and_rare(codes: SparseCodes, rows: int = 8, columns: int = 10) -> t
     Args:
         codes: Sparse codes of all samples.
         rows: Number of factors of each kind; at most half of all are given.
-        columns: Number of samples that are to be shown of a factor.
+        columns: Number of samples to show of a factor.
 
     Raises:
         ValueError: If too few samples share a factor.
@@ -57,38 +90,26 @@ def frequent_and_rare(codes: SparseCodes, rows: int = 8, columns: int = 10) -> t
             f"fewer than two factors are active on {columns} images or more: fit more epochs or fewer factors"
         )
     frequent, rare = (
-        [_factor(codes, factor, float(frequency[factor])) for factor in chosen.tolist()]
+        [_factor(codes, factor, float(frequency[factor]), columns) for factor in chosen.tolist()]
         for chosen in (usable[:rows], usable[-rows:].flip(0))
     )
     return frequent, rare
 
 
-def _factor(codes: SparseCodes, number: int, frequency: float) -> Factor:
+def _factor(codes: SparseCodes, number: int, frequency: float, columns: int) -> Factor:
     active = (codes.indices == number) & (codes.values > 0)
     samples = active.any(1).nonzero()[:, 0]
     strength = torch.where(active[samples], codes.values[samples].float(), 0.0).sum(1)
-    order = strength.argsort(descending=True, stable=True)
-    return Factor(number, frequency, samples[order].tolist(), strength[order].tolist())
+    order = strength.argsort(descending=True, stable=True)[:columns]
+    return Factor(number, frequency, samples, samples[order].tolist(), strength[order].tolist())
 
 
-def factor_data(
-    factors: tuple[list[Factor], list[Factor]],
-    columns: int = 10,
-    *,
-    labels: Array | None = None,
-    classes: list[str] | None = None,
-    usage: Array | None = None,
-    paths: Sequence[str] | None = None,
-) -> list[dict[str, Any]]:
+def factor_data(factors: tuple[list[Factor], list[Factor]], samples: Samples) -> list[dict[str, Any]]:
     """The numbers of the picture of factors: a row for each image.
 
     Args:
         factors: What `frequent_and_rare` gave.
-        columns: Number of images of a factor.
-        labels: (N,) class codes; None leaves the class out.
-        classes: Names of the classes; None calls them by their codes.
-        usage: (N,) number of times that each image was used; None leaves it out.
-        paths: (N,) where each image comes from; None = not known.
+        samples: What is known of the images.
     """
     return [
         {
@@ -97,79 +118,54 @@ def factor_data(
             "factor": factor.number,
             "share of images": _share(factor.frequency),
             "activation": f"{strength:.3g}",
-            **({} if labels is None else {"class": class_text(labels[index], classes)}),
-            **({} if usage is None else {"uses": int(usage[index])}),
-            **({} if paths is None else {"path": paths[index]}),
+            **samples.facts(index),
         }
         for kind in factors
         for factor in kind
-        for index, strength in zip(factor.samples[:columns], factor.strengths, strict=False)
+        for index, strength in zip(factor.best, factor.strengths, strict=True)
     ]
 
 
-def factor_figure(
-    factors: tuple[list[Factor], list[Factor]],
-    dataset: Any,
-    labels: Array | None = None,
-    classes: list[str] | None = None,
-    *,
-    columns: int = 10,
-    paths: Sequence[str] | None = None,
-) -> Figure:
+def factor_figure(factors: tuple[list[Factor], list[Factor]], samples: Samples) -> Figure:
     """For the most frequent and the rarest factors, a row of the images that activate each most.
 
     Above each image stand its index and the end of its path. Its axes have the anchor of `factor_data` as `gid`.
 
     Args:
         factors: What `frequent_and_rare` gave.
-        dataset: Map-style data set of images, alone, first in a tuple, or under a key.
-        labels: (N,) class codes, for the share of each factor's commonest class.
-        classes: Names of the classes; None calls them by their codes.
-        columns: Number of images of a factor.
-        paths: (N,) where each image comes from; None = not known.
+        samples: What is known of the images.
     """
-    rows = len(factors[0])
-    figure = new_figure(2.0 + 0.8 * columns, 2 * rows * (1.02 if paths is None else 1.16) + 1.3)
+    rows, columns = len(factors[0]), len(factors[0][0].best)
+    figure = new_figure(2.0 + 0.8 * columns, 2 * rows * (1.02 if samples.paths is None else 1.16) + 1.3)
     halves: Any = figure.subfigures(2, 1, hspace=0.02)
     headings = ("most frequent factors", f"rarest factors (of those that at least {columns} images activate)")
     for half, kind, heading in zip(halves, factors, headings, strict=True):
         half.suptitle(f"{heading}, each by the images that activate it most", fontsize=TEXT, x=0.01, ha="left")
         panels = half.subplots(rows, columns + 1, squeeze=False, width_ratios=[2.2, *[1] * columns])
         for line, factor in zip(panels, kind, strict=True):
-            for axes in line:
-                axes.set_axis_off()
-            text = _factor_text(factor, labels, classes)
-            line[0].text(1.0, 0.5, text, fontsize=8, ha="right", va="center", transform=line[0].transAxes)
-            shown = factor.samples[:columns]
-            for axes, index, item in zip(line[1:], shown, get_items(dataset, shown), strict=False):
-                axes.imshow(pixels(input_of(item)), interpolation="nearest")
-                axes.set_title(plain_text(which(index, "" if paths is None else paths[index])), fontsize=7, pad=2)
-                axes.set_gid(_anchor(factor, index))
+            _factor_row(line, factor, samples)
     return figure
+
+
+def _factor_row(line: Array, factor: Factor, samples: Samples) -> None:
+    for axes in line:
+        axes.set_axis_off()
+    text = f"factor {factor.number}\n{_share(factor.frequency)} of images"
+    if samples.labels is not None:
+        found, counts = np.unique(samples.labels[factor.samples.numpy()], return_counts=True)
+        top = found[counts.argmax()]
+        name = class_name(samples, top) if samples.classes else f"class {top}"
+        text += f"\n{100 * counts.max() / counts.sum():.0f} % of them {plain_text(name[:14])}"
+    line[0].text(1.0, 0.5, text, fontsize=8, ha="right", va="center", transform=line[0].transAxes)
+    for axes, index, item in zip(line[1:], factor.best, get_items(samples.dataset, factor.best), strict=True):
+        axes.imshow(pixels(input_of(item)), interpolation="nearest")
+        path = "" if samples.paths is None else samples.paths[index]
+        axes.set_title(plain_text(which(index, path)), fontsize=7, pad=2)
+        axes.set_gid(_anchor(factor, index))
 
 
 def _anchor(factor: Factor, index: int) -> str:
     return f"{factor.number}-{index}"  # an image may stand for several factors
-
-
-def _factor_text(factor: Factor, labels: Array | None, classes: list[str] | None) -> str:
-    text = f"factor {factor.number}\n{_share(factor.frequency)} of images"
-    if labels is None:
-        return text
-    found, counts = np.unique(labels[factor.samples], return_counts=True)
-    top = found[counts.argmax()]
-    name = class_text(top, classes) if classes else f"class {top}"
-    return f"{text}\n{100 * counts.max() / counts.sum():.0f} % of them {plain_text(name[:14])}"
-
-
-def class_text(code: Any, classes: list[str] | None) -> str:
-    """A class by its name, or by its code if there are no names.
-
-    Args:
-        code: Class code.
-        classes: Names of the classes; None = there are none.
-    """
-    return str(classes[int(code)] if classes else int(code))
 
 
 def _share(frequency: float) -> str:

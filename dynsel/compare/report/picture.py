@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from dynsel._lib.figures import DPI
 
-__all__ = ["Picture", "Place", "drawn", "places"]
+__all__ = ["Picture", "Place", "drawn"]
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,15 @@ class Picture:
     places: tuple[Place, ...] = ()
 
 
-def drawn(name: str, heading: str, caption: str, text: str, figure: Figure, csv: str) -> Picture:
+def drawn(
+    name: str,
+    heading: str,
+    caption: str,
+    text: str,
+    figure: Figure,
+    csv: str,
+    rows: Sequence[dict[str, Any]] = (),
+) -> Picture:
     """Draw a figure.
 
     Args:
@@ -68,24 +76,18 @@ def drawn(name: str, heading: str, caption: str, text: str, figure: Figure, csv:
         heading: Heading on the page; its first letter becomes a capital.
         caption: How the picture is to be read.
         text: What the picture shows, for whoever can't see it.
-        figure: Figure to draw.
+        figure: Figure to draw; if it shows single samples, one of subfigures, and the axes of a sample have the name of
+            its row as `gid`.
         csv: The numbers behind it as CSV.
+        rows: Of each sample that it shows "index", perhaps "anchor", the name of its row if that isn't the index, and
+            what is known of it.
     """
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=DPI)
-    return Picture(name, heading[0].upper() + heading[1:], caption, text, stream.getvalue(), csv)
-
-
-def places(figure: Figure, rows: Sequence[dict[str, Any]]) -> tuple[Place, ...]:
-    """Where the image of each row stands.
-
-    Args:
-        figure: Figure of subfigures, once it was drawn; the axes of an image have the name of its row as `gid`.
-        rows: Of each image "index", perhaps "anchor", the name of its row if that isn't the index, and what is known
-            of it.
-    """
+    # Only now, for drawing gives the axes their places.
     boxes = {axes.get_gid(): axes.get_window_extent() for half in figure.subfigs for axes in half.axes}
-    return tuple(_place(row, boxes, figure.bbox) for row in rows)
+    places = tuple(_place(row, boxes, figure.bbox) for row in rows)
+    return Picture(name, heading[0].upper() + heading[1:], caption, text, stream.getvalue(), csv, places)
 
 
 def _place(row: dict[str, Any], boxes: dict[Any, Any], whole: Any) -> Place:

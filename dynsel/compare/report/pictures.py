@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -27,7 +26,7 @@ from dynsel.compare.report.data import (
     value_data,
     wrong_data,
 )
-from dynsel.compare.report.picture import Picture, drawn, places
+from dynsel.compare.report.picture import Picture, drawn
 from dynsel.compare.report.style import metric_label
 from dynsel.compare.report.worth import worth_data, worth_figure
 from dynsel.compare.store import file_name
@@ -207,8 +206,7 @@ def _sheets(records: Sequence[RunRecord], dataset: Any) -> Iterator[Picture]:
         text = f"{count} images used {rows[count - 1]['uses']} to {rows[0]['uses']} times, and {count} used "
         text += f"{rows[count]['uses']} to {rows[-1]['uses']} times, each with its class."
         caption = f"{short[name]}: uses {seeds}; ties are mixed."
-        picture = drawn(f"images-{file_name(name)}", SHEETS, caption, text, figure, csv_table(rows))
-        yield replace(picture, places=places(figure, rows))
+        yield drawn(f"images-{file_name(name)}", SHEETS, caption, text, figure, csv_table(rows), rows)
 
 
 def _shown(records: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:

@@ -96,13 +96,13 @@ def worth_figure(worths: Worths, *, metric: str = "val_accuracy") -> Figure:
 def _styles(names: Sequence[str]) -> dict[str, dict[str, Any]]:
     """A colour for each selector, and where one was trained in several ways, a marker for each way."""
     apart = {name: training_apart(name) for name in names}
-    ways = list(dict.fromkeys(way for _, way in apart.values()))
     selectors = [selector for selector, _ in apart.values()]
     styles = {name: selector_style(selector, selectors) for name, (selector, _) in apart.items()}
+    ways = list(dict.fromkeys(str(training) for _, training in apart.values()))
     if len(ways) == 1:
         return styles
-    of_way = dict(zip(ways, cycle(WAYS), strict=False))
-    return {name: {**style, "marker": of_way[apart[name][1]]} for name, style in styles.items()}
+    markers = dict(zip(ways, cycle(WAYS), strict=False))
+    return {name: {**style, "marker": markers[str(apart[name][1])]} for name, style in styles.items()}
 
 
 def _distance(axes: Any, one: Worth, color: str, left: float, right: float) -> None:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from dynsel.compare.report.atlas_page import Samples, factor_picture, map_picture
+from dynsel.compare.report.atlas_page import factor_picture, map_picture
+from dynsel.compare.report.factors import Samples
 from dynsel.compare.report.page import page_html
 from dynsel.sae import SparseCodes
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from dynsel.compare.report.factors import factor_data, factor_figure, frequency_figure, frequent_and_rare
+from dynsel.compare.report.factors import Samples, factor_data, factor_figure, frequency_figure, frequent_and_rare
 from dynsel.sae import SparseCodes
 
 
@@ -53,13 +53,13 @@ def shown(figure: Any) -> list[tuple[str, list[int]]]:
 def test_factors_by_the_images_that_activate_them_most() -> None:
     labels = np.array(Shades().targets)
     factors = frequent_and_rare(codes(), rows=1, columns=4)
-    figure = factor_figure(factors, Shades(), labels, ["even", "odd"], columns=4)
+    figure = factor_figure(factors, Samples(Shades(), labels, ["even", "odd"]))
     assert shown(figure) == [
         ("factor 0\n100 % of images\n50 % of them even", [29, 28, 27, 26]),
         ("factor 2\n13.3 % of images\n50 % of them even", [5, 7, 6, 4]),
     ]
     # Fewer factors than asked for: no factor in both halves.
-    figure = factor_figure(frequent_and_rare(codes(), rows=8, columns=1), Shades(), columns=1)
+    figure = factor_figure(frequent_and_rare(codes(), rows=8, columns=1), Samples(Shades()))
     assert [text.split("\n")[0] for text, _ in shown(figure)] == ["factor 0", "factor 1", "factor 3", "factor 2"]
     assert shown(figure)[1][1] == [0]
 
@@ -69,7 +69,7 @@ def test_any_kind_of_image() -> None:
         def __getitem__(self, i: int) -> Any:
             return {"image": torch.linspace(-2, 2, 48).reshape(3, 4, 4)}
 
-    assert len(shown(factor_figure(frequent_and_rare(codes(), rows=1, columns=2), Normalized(), columns=2))) == 2
+    assert len(shown(factor_figure(frequent_and_rare(codes(), rows=1, columns=2), Samples(Normalized())))) == 2
 
 
 def test_factors_of_too_few_images_are_refused() -> None:
@@ -80,8 +80,8 @@ def test_factors_of_too_few_images_are_refused() -> None:
 def test_every_image_has_a_row_with_its_caption() -> None:
     factors = frequent_and_rare(codes(), rows=1, columns=4)
     paths = [f"folder/picture_{i:02}.png" for i in range(30)]
-    usage = np.arange(30) * 2
-    rows = factor_data(factors, 4, labels=np.array(Shades().targets), classes=["even", "odd"], usage=usage, paths=paths)
+    samples = Samples(Shades(), np.array(Shades().targets), ["even", "odd"], np.arange(30) * 2, paths)
+    rows = factor_data(factors, samples)
     assert rows[4] == {
         "anchor": "2-5",
         "index": 5,
@@ -92,7 +92,7 @@ def test_every_image_has_a_row_with_its_caption() -> None:
         "uses": 10,
         "path": "folder/picture_05.png",
     }
-    figure = factor_figure(factors, Shades(), columns=4, paths=paths)
+    figure = factor_figure(factors, samples)
     images = [axes for half in figure.subfigs for axes in half.axes if axes.get_images()]
     assert [axes.get_gid() for axes in images] == [row["anchor"] for row in rows]
     assert images[4].get_title() == "#5\n…re_05.png"

@@ -9,7 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from dynsel.compare.report.picture import drawn, places
+from dynsel.compare.report.picture import drawn
 
 
 def test_images_lie_where_the_links_are() -> None:
@@ -19,16 +19,15 @@ def test_images_lie_where_the_links_are() -> None:
         axes.set_axis_off()
         axes.imshow(np.full((3, 3), level), vmin=0, vmax=1, cmap="gray")
         axes.set_gid(name)
-    picture = drawn("two", "two greys", "", "", figure, "")
-    assert picture.heading == "Two greys"
     rows = [{"index": 7, "uses": 3}, {"index": 7, "anchor": "7-again", "uses": 4}]
+    picture = drawn("two", "two greys", "", "", figure, "", rows)
+    assert picture.heading == "Two greys"
     image = imread(io.BytesIO(picture.png))
-    found = places(figure, rows)
-    assert [(place.anchor, place.index, place.facts) for place in found] == [
+    assert [(place.anchor, place.index, place.facts) for place in picture.places] == [
         ("7", 7, {"uses": "3"}),
         ("7-again", 7, {"uses": "4"}),
     ]
-    for place, level in zip(found, (0.25, 0.75), strict=True):
+    for place, level in zip(picture.places, (0.25, 0.75), strict=True):
         row = int((place.y + place.height / 2) * image.shape[0])
         column = int((place.x + place.width / 2) * image.shape[1])
         assert image[row, column, 0] == pytest.approx(level, abs=0.01)
