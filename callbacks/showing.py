@@ -161,9 +161,7 @@ def say_what_labels_look_like(trainer: pl.Trainer, controller: SelectionControll
         controller: What decides the selections, all that was trained on counted.
     """
     evidence = controller.epochs.evidence
-    if evidence is None or evidence.is_empty:
-        return
-    text = suspects_in_words(evidence)
+    text = "" if evidence is None else suspects_in_words(evidence)
     if not text:
         return
     paths = [

@@ -14,7 +14,7 @@ from torch.utils.data import ConcatDataset, Subset
 from dynsel._lib.matrices import name_rows
 from dynsel._lib.progress import track
 
-__all__ = ["check_labels", "dataset_labels", "declared_labels", "encode_labels"]
+__all__ = ["check_labels", "dataset_labels", "declared_classes", "declared_labels", "encode_labels"]
 
 logger = logging.getLogger("dynsel")
 
@@ -121,6 +121,28 @@ def _column(dataset: Any) -> Any:
     return labels if isinstance(labels, Tensor | np.ndarray) else list(labels)
 
 
+def declared_classes(dataset: Any) -> list[Any] | None:
+    """The names of the classes that a data set tells of itself, in the order of their codes; None if it tells none.
+
+    Where they are looked for: the attribute `classes`, and the column of labels of a Hugging Face data set, whose names
+    are kept with its `features`. A `Subset` is followed to what is underneath, as is a `ConcatDataset` of parts with
+    the same classes.
+
+    Args:
+        dataset: Any map-style data set.
+    """
+    if isinstance(dataset, Subset):
+        return declared_classes(dataset.dataset)
+    if isinstance(dataset, ConcatDataset):
+        first, *others = (declared_classes(part) for part in dataset.datasets)
+        return first if all(other == first for other in others) else None
+    classes, features = getattr(dataset, "classes", None), getattr(dataset, "features", None)
+    if classes is None and isinstance(features, Mapping):
+        name = next((name for name in _NAMES if name in features), None)
+        classes = getattr(features.get(name), "names", None)
+    return list(classes) if isinstance(classes, list | tuple) else None
+
+
 def _classes_among(tensors: Sequence[Tensor]) -> Tensor | None:
     # Numbers of the samples, lengths and weights stand behind the classes as often as not.
     for place in range(len(tensors) - 1, 0, -1):
@@ -213,6 +235,15 @@ def check_labels(labels: Any) -> None:
             f"`labels` must be known for every sample, got masked ones in {name_rows(rows)}; leave these samples "
             "out, or give them a class of their own"
         )
+
+
+def by_position(values: Any) -> Any:
+    """A pandas Series or DataFrame as an array, for `values[i]` asks it for a row's name; others as they are.
+
+    Args:
+        values: (N, ...) of any kind.
+    """
+    return values.to_numpy() if hasattr(values, "iloc") else values
 
 
 def _as_array(labels: Any) -> np.ndarray[Any, Any] | None:

@@ -14,7 +14,7 @@ from dynsel._lib.checks import check_keys
 from dynsel._lib.messages import suggest
 from dynsel.features.arrays import load_features
 from dynsel.features.capture import CapturedFeatures
-from dynsel.labels import check_labels, dataset_labels, declared_labels, encode_labels
+from dynsel.labels import by_position, check_labels, dataset_labels, declared_labels, encode_labels
 from dynsel.samplers.epoch_record import Books
 from dynsel.selectors import Selector
 
@@ -68,7 +68,8 @@ class Sources:
         check_features(features)
         if labels is not None:
             check_labels(labels)
-        self.selector, self.features, self.labels, self.books = selector, features, labels, books
+        self.selector, self.features, self.books = selector, features, books
+        self.labels = by_position(labels)
         self._forget()
 
     def _forget(self) -> None:

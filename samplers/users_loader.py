@@ -55,7 +55,7 @@ def sampler_for(
     loader = getattr(loader, "original", loader)
     _check_selectable(loader)
     source = _Source(loader)
-    if exclude is not None and not isinstance(source.base, SelectionSampler):
+    if exclude is not None:
         source.leave_out(exclude)
     base, dataset = source.base, source.dataset
     options: dict[str, Any] = {"num_replicas": num_replicas, "rank": rank, **source.batches}
@@ -120,7 +120,10 @@ class _Source:
     def leave_out(self, exclude: Any) -> None:
         """Sample from the others only, as a `SubsetRandomSampler` does, or in the data set's order."""
         kept = kept_indices(exclude, self.dataset)
-        if len(kept) == self.length:
+        pool = self.base.whole.pool if isinstance(self.base, SelectionSampler) else self.pool
+        fed = torch.arange(self.length) if pool is None else pool
+        # A loader that was wrapped before has left them out.
+        if bool(torch.isin(fed, kept).all()):
             return
         if not (self.permutes and self.pool is None):
             raise ValueError(

@@ -87,6 +87,7 @@ class SelectionView:
         from dynsel.samplers.findings.find import find  # graphs, which training may not need
 
         controller = self._controller()
+        controller.sharding.check_whole("findings")
         controller.flush()
         data, pool = controller.sampler.dataset, controller.sampler.whole.pool
         features = controller.sources.at_hand(data, pool) if features is None else features

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 from sklearn.preprocessing import LabelEncoder
 from torch.utils.data import ConcatDataset, Dataset, Subset, TensorDataset
 
-from dynsel.labels import dataset_labels, declared_labels, encode_labels
+from dynsel.labels import dataset_labels, declared_classes, declared_labels, encode_labels
 
 
 @given(st.lists(st.integers(-5, 5), min_size=1) | st.lists(st.sampled_from(["cat", "dog", "ox"]), min_size=1))
@@ -225,3 +227,52 @@ def test_as_many_classes_as_samples_are_none():
     assert declared_labels(data) is None
     with pytest.raises(ValueError, match="no classes: 40 different ones in 40 samples; give the data set an attribute"):
         dataset_labels(data)
+
+
+class Named(Dataset):
+    """Four samples, with these attributes."""
+
+    def __init__(self, **attributes):
+        vars(self).update(attributes)
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        return index
+
+
+ANIMALS = ["cat", "dog"]
+CLASSES = SimpleNamespace(names=ANIMALS)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        Named(classes=ANIMALS),
+        Named(classes=tuple(ANIMALS)),
+        Named(features={"image": SimpleNamespace(), "label": CLASSES}),
+        Named(features={"coarse_label": SimpleNamespace(names=["animal"]), "fine_label": CLASSES}),
+    ],
+)
+def test_names_of_classes_are_found_under_any_subset(data):
+    assert declared_classes(data) == ANIMALS
+    assert declared_classes(Subset(Subset(data, [3, 1, 0]), [1])) == ANIMALS
+    assert declared_classes(ConcatDataset([data, Subset(data, [0])])) == ANIMALS
+    assert declared_classes(ConcatDataset([data, Named(classes=["dog", "cat"])])) is None
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        Named(),
+        Named(classes="cats"),
+        Named(classes=2),
+        Named(features=np.zeros((4, 2))),
+        Named(features={"text": SimpleNamespace(dtype="string"), "label": SimpleNamespace(dtype="int64")}),
+        TensorDataset(torch.arange(4)),
+    ],
+)
+def test_where_classes_have_no_names(data):
+    assert declared_classes(data) is None
+    assert declared_classes(Subset(data, [0])) is None

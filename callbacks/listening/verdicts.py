@@ -40,7 +40,7 @@ class Verdicts:
         if logits.ndim != 2 or logits.shape[0] != size or logits.shape[1] < 2 or targets.is_floating_point():
             return
         valid = targets != part.call.get("ignore_index", -100)
-        said = verdicts(logits.detach(), torch.where(valid, targets, 0))
+        said = verdicts(logits.detach(), torch.where(valid, targets, 0).long())
         said = {name: torch.where(valid, numbers, torch.nan) for name, numbers in said.items()}
         self._found.append((part, id(logits), said))
 

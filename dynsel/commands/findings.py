@@ -16,7 +16,7 @@ from dynsel.commands._arguments import CommandParser
 from dynsel.commands._data import add_data, data_words, find_dataset
 
 if TYPE_CHECKING:
-    from dynsel.samplers.findings import Findings
+    from dynsel.samplers.findings import Evidence, Findings
 
 __all__ = ["findings"]
 
@@ -65,6 +65,8 @@ def _look(
         export: Other tools to write for: cleanlab, fiftyone, label-studio.
         limit: Number of samples of each kind that the page shows.
     """
+    from torch.utils.data import Subset
+
     from dynsel.features.arrays import load_features
     from dynsel.samplers.findings.export import EXPORTS
     from dynsel.samplers.findings.files import read_checkpoint, read_table, write_findings
@@ -79,10 +81,26 @@ def _look(
     known: dict[str, Any] = {} if table is None else read_table(table)
     with status(open_console(stderr=True), "looking …"):
         found = find(told.evidence, told.usage, dataset, told.pool, features=rows, **known)
+        if told.evidence is not None and "wrong_label" not in found.unknown:
+            _check_data(told.evidence, dataset if told.pool is None else Subset(dataset, told.pool.tolist()))
         command = _command(configs, out)
         title = f"Findings of {checkpoint.name}"
         written = write_findings(found, dataset, out, title=title, command=command, exports=exports, limit=limit)
     _print(found, written, command, time.perf_counter() - start, console)
+
+
+def _check_data(evidence: Evidence, dataset: Any) -> None:
+    """Refuse a data set, or a split of it, whose labels are others than the training's, where it tells any."""
+    from dynsel.labels import declared_labels, encode_labels
+    from dynsel.samplers.findings.find import check_labels_agree
+
+    labels = declared_labels(dataset)
+    try:
+        codes = None if labels is None else encode_labels(labels)[0].tolist()
+    except (TypeError, ValueError):
+        return  # not one class per sample
+    if codes is not None:
+        check_labels_agree(evidence, codes)
 
 
 def _print(found: Findings, written: list[Path], command: str, seconds: float, console: Any) -> None:

@@ -52,7 +52,7 @@ class Hybrid(ScoreSelector):
     - `doubt`, `margin`, `trajectory`: having a label that the model doesn't contradict again and again, that was the
       model's own choice on average, losses that go the way of those of most; they keep wrong labels out of what other
       terms ask for;
-    - `once`: being the least used of a group of duplicates.
+    - `once`: standing for a group of duplicates.
 
     Args:
         terms: Weight of each term, at least 0, a number or a schedule, by its name or class path; default:
@@ -185,22 +185,24 @@ class Hybrid(ScoreSelector):
             progress: Share of training done, in [0, 1], at which weights and `gamma` are read.
 
         Returns:
-            (N,) float32; with a term that learns from training, samples never trained on are above all others.
+            (N,) float32; with a term that learns from training, samples never trained on are above all others (see
+            `Term.first`).
 
         Raises:
             TypeError: If a term returns no numbers.
             ValueError: If a term's values aren't (N,) finite numbers in [0, 1], rounding aside.
         """
-        scores = np.zeros(self.num_samples, dtype=np.float32)
+        scores, first = np.zeros(self.num_samples, dtype=np.float32), self.usage == 0
         for name, term in self.terms.items():
             if weight := self.weights[name](progress):
                 scores += _values(term, self.usage) * weight
+                first &= term.first(self.usage)
         if gamma := self.gamma(progress):
             scores -= self.population.penalty(self.usage).numpy() * gamma
         if self.noise:
             scores += self.population.gumbel(len(scores), self.generator).numpy() * self.noise
         if self.wants:
-            self.population.put_first(scores, np.flatnonzero(self.usage.numpy() == 0), self.generator)
+            self.population.put_first(scores, first.numpy().nonzero()[0], self.generator)
         return torch.from_numpy(scores)
 
     def _state_parts(self) -> Mapping[str, Term]:

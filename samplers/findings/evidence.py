@@ -14,9 +14,12 @@ from dynsel.selectors.verdicts import VERDICTS
 
 __all__ = ["Evidence"]
 
+# Share of the uses again that may be as another class, as when the labels of a few samples are mended on the way.
+MOVING = 0.1
+
 
 class Evidence(Stateful):
-    """Sums, over the uses of each sample, of what the model said of its label: 32 bytes per sample.
+    """Sums, over the uses of each sample, of what the model said of its label: 36 bytes per sample.
 
     Nothing is chosen by it.
 
@@ -24,6 +27,7 @@ class Evidence(Stateful):
         seen: (N,) int32, uses that were told of.
         right: (N,) int32, uses in which the label was the most probable class.
         given: (N,) int32 class that the sample was last trained as; -1 = not told.
+        moved: (N,) int32, uses as another class than in the use before.
         other: (N,) int32 other class that the model named most, each use weighing as much as its probability;
             -1 = none.
         votes: (N,) float32, by how much that class leads.
@@ -44,6 +48,7 @@ class Evidence(Stateful):
     seen: Tensor
     right: Tensor
     given: Tensor
+    moved: Tensor
     other: Tensor
     votes: Tensor
     own: Tensor
@@ -51,7 +56,7 @@ class Evidence(Stateful):
     margin: Tensor
 
     def __init__(self, num_samples: int = 0) -> None:
-        for name in ("seen", "right"):
+        for name in ("seen", "right", "moved"):
             self.add_state(name, 0)
         for name in ("given", "other"):
             self.add_state(name, -1)
@@ -81,12 +86,17 @@ class Evidence(Stateful):
         self.right.index_add_(0, indices, (told.margin > 0).int())
         self.own.index_add_(0, indices, told.own)
         self.margin.index_add_(0, indices, told.margin)
-        self.given[indices] = told.given.int()
         # The margin is the logarithm of how many times more probable the label is.
         weights = torch.where(told.own > 0, told.own.log() - told.margin, 0.0).exp().clamp(0, 1)
         self.rival.index_add_(0, indices, weights)
         for rows in _once_each(indices):
+            self._give(indices[rows], told.given[rows].int())
             self._vote(indices[rows], told.other[rows].int(), weights[rows])
+
+    def _give(self, indices: Tensor, classes: Tensor) -> None:
+        before = self.given[indices]
+        self.moved.index_add_(0, indices, ((before >= 0) & (before != classes)).int())
+        self.given[indices] = classes
 
     def _vote(self, indices: Tensor, classes: Tensor, weights: Tensor) -> None:
         """A majority that is kept in two numbers: who leads, and by how much."""
@@ -96,10 +106,19 @@ class Evidence(Stateful):
         self.other[indices] = torch.where(overtaken | (leader < 0), classes, leader)
         self.votes[indices] = votes.abs()
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing was told so far."""
-        return not bool(self.seen.any())
+    def why_no_labels(self) -> str:
+        """Why nothing can be said of labels; empty where something can.
+
+        A contrastive loss is a cross entropy too: its classes are places in the batch, which change from use to use, or
+        one and the same for all.
+        """
+        if not bool(self.seen.any()):
+            return "training told no logits of a classification with one label per sample"
+        again = int(self.seen.sum()) - int((self.seen > 0).sum())
+        if int(self.moved.sum()) > MOVING * again:
+            return "the classes that samples are trained as change from use to use, so they are no labels of samples"
+        known = self.given[self.given >= 0]
+        return "all samples are trained as one class" if bool((known == known[0]).all()) else ""
 
     def state_dict(self) -> dict[str, Tensor]:
         """Copies of all there is."""

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from dynsel._lib.checks import as_tensor, check_path
+from dynsel.samplers.findings.table import absolute
 from dynsel.samplers.frame import declared_paths
 
 __all__ = ["check_exclude", "kept_indices"]
@@ -43,7 +44,8 @@ def kept_indices(exclude: Any, dataset: Any) -> Tensor:
     Args:
         exclude: Data set indices of samples to leave out: integers as a list, a tensor, an array or the path of an
             `.npy` file; or the path of a CSV file with a column `index`, as `dynsel findings` writes it, or with a
-            column `path` alone. Where it has both and the data set tells its paths, they must agree.
+            column `path` alone. Where it has both and the data set tells its paths, they must be those of the same
+            files. Findings must be of one kind.
         dataset: The data set.
 
     Returns:
@@ -52,7 +54,8 @@ def kept_indices(exclude: Any, dataset: Any) -> Tensor:
     Raises:
         FileNotFoundError: If there is no such file.
         TypeError: If it is something else.
-        ValueError: If an index is out of range, a path isn't among those of the data set, or nothing would be left.
+        ValueError: If an index is out of range, a path isn't among those of the data set, findings are of several
+            kinds, or nothing would be left.
     """
     count = len(dataset)
     is_table = isinstance(exclude, str | Path) and str(exclude).lower().endswith(".csv")
@@ -85,11 +88,15 @@ def _read(path: Path, dataset: Any) -> Tensor:
     with open(path, newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file)
         columns, rows = list(reader.fieldnames or ()), list(reader)
+    _check_kind(rows, path)
     paths = declared_paths(dataset) if "path" in columns else None
     if "index" in columns:
         numbers = [_whole(row["index"], path) for row in rows]
         for number, row in zip(numbers, rows, strict=True):
-            if paths is not None and row["path"] and 0 <= number < len(paths) and paths[number] != row["path"]:
+            if paths is None or not row["path"] or not 0 <= number < len(paths):
+                continue
+            # The one may be relative where the other isn't.
+            if absolute(paths[number]) != absolute(row["path"]):
                 raise ValueError(
                     f"`exclude`: {path} says that sample {number} is {row['path']}, in the data set it is "
                     f"{paths[number]}: leave out the column `index` to go by the paths, or find anew"
@@ -97,11 +104,23 @@ def _read(path: Path, dataset: Any) -> Tensor:
         return torch.tensor(numbers, dtype=torch.int64)
     if paths is None:
         raise ValueError(f"`exclude`: {path} must have a column `index`, got {', '.join(columns) or 'nothing'}")
-    place = {name: number for number, name in enumerate(paths)}
-    unknown = [row["path"] for row in rows if row["path"] not in place]
+    place = {absolute(name): number for number, name in enumerate(paths)}
+    names = [row["path"] or "" for row in rows]
+    unknown = [name for name in names if absolute(name) not in place]
     if unknown:
         raise ValueError(f"`exclude`: {path} names {unknown[0]!r}, which isn't among the paths of the data set")
-    return torch.tensor([place[row["path"]] for row in rows], dtype=torch.int64)
+    return torch.tensor([place[absolute(name)] for name in names], dtype=torch.int64)
+
+
+def _check_kind(rows: list[dict[str, str]], path: Path) -> None:
+    """Findings of all kinds, as in findings.csv, are much that is right and of use."""
+    kinds = list(dict.fromkeys(kind for row in rows if (kind := row.get("finding"))))
+    if len(kinds) > 1:
+        raise ValueError(
+            f"`exclude`: {path} must have findings of one kind, got {', '.join(kinds)}: rare and hard samples, and the "
+            "originals of duplicates, would be left out with the rest; take suspects.csv, write it by "
+            '`findings.to_csv(path, kinds=["wrong_label"])`, or delete the other rows'
+        )
 
 
 def _whole(text: Any, path: Path) -> int:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 
 from dynsel._lib.tables import csv_table
-from dynsel.samplers.findings.table import Findings, plain
+from dynsel.samplers.findings.table import Findings, absolute, plain
 
 __all__ = ["EXPORTS", "cleanlab_csv", "fiftyone_csv", "label_studio_json"]
 
@@ -17,36 +18,43 @@ _LOCAL_FILES = "/data/local-files/?d="
 
 
 def cleanlab_csv(findings: Findings) -> str:
-    """What cleanlab calls label issues, a row for each sample in the data set's order.
+    """What cleanlab calls label issues, a row for each sample of the data set in its order.
 
     `CleanLearning(model).fit(X, labels, label_issues=pandas.read_csv("cleanlab.csv"))` trains without them. Classes are
-    numbers; `label_quality` is the label's mean probability.
+    numbers; `label_quality` is the label's mean probability. Samples that weren't trained on, as those outside a fold,
+    are no issue. The column `given_label`, which cleanlab compares with the labels, is there if all are known.
 
     Args:
         findings: What was found.
 
     Raises:
-        ValueError: If training told nothing of the labels.
+        ValueError: If it isn't known which labels look wrong.
 
     Reference:
         cleanlab's documentation of `CleanLearning.get_label_issues` and `CleanLearning.fit`.
     """
-    samples = findings.samples
-    if "given_code" not in samples:
+    if "wrong_label" not in findings.kinds:
         raise ValueError(f"cleanlab wants to know of labels: {findings.unknown['wrong_label']}")
-    issue = np.zeros(len(samples["index"]), dtype=bool)
-    issue[findings.kinds["wrong_label"]] = True
-    columns = {
-        "is_label_issue": issue,
-        "label_quality": samples["own"],
-        "given_label": samples["given_code"],
-        "predicted_label": samples["predicted_code"],
-    }
+    count = int(findings.samples["index"].max()) + 1 if findings.num_samples is None else findings.num_samples
+    issue = np.zeros(count, dtype=bool)
+    issue[findings.suspects] = True
+    columns: dict[str, Any] = {"is_label_issue": issue}
+    known = findings.samples["given_code"] >= 0
+    names = {"own": "label_quality", "given_code": "given_label", "predicted_code": "predicted_label"}
+    for ours, theirs in names.items():
+        columns[theirs] = np.full(count, None, dtype=object)
+        columns[theirs][findings.samples["index"][known]] = findings.samples[ours][known]
+    if known.sum() < count:
+        del columns["given_label"]
     return csv_table([dict(zip(columns, map(plain, row), strict=True)) for row in zip(*columns.values(), strict=True)])
 
 
 def fiftyone_csv(findings: Findings) -> str:
     """A data set as FiftyOne's `CSVDataset` reads it: a row for each sample, tagged with the kinds of its findings.
+
+    It takes all columns for texts unless `fields=` says how to read them: `tags` is a list with commas between its
+    entries, `ground_truth` and `prediction` are names of classes, `confidence` and `margin` numbers, `uses` and `index`
+    whole ones. Paths are absolute, so that it needs no `data_path`.
 
     Args:
         findings: What was found, on samples that have paths.
@@ -55,8 +63,7 @@ def fiftyone_csv(findings: Findings) -> str:
         ValueError: If there are no paths.
 
     Reference:
-        FiftyOne's documentation of `fiftyone.types.CSVDataset`: a column `filepath`, one of `tags` with commas between
-        them, and any others, of which `ground_truth` and `prediction` are for its parser of classifications.
+        FiftyOne's documentation of `fiftyone.utils.csv.CSVDatasetImporter`.
     """
     samples = findings.samples
     if "path" not in samples:
@@ -68,7 +75,7 @@ def fiftyone_csv(findings: Findings) -> str:
     names = {"given": "ground_truth", "predicted": "prediction", "confidence": "confidence", "margin": "margin"}
     rows = []
     for position, path in enumerate(samples["path"]):
-        row = {"filepath": str(path), "tags": ",".join(tags[position])}
+        row = {"filepath": absolute(str(path)), "tags": ",".join(tags[position])}
         row |= {theirs: plain(samples[ours][position]) for ours, theirs in names.items() if ours in samples}
         rows.append({**row, "uses": int(samples["uses"][position]), "index": int(samples["index"][position])})
     return csv_table(rows)
@@ -79,13 +86,13 @@ def label_studio_json(findings: Findings) -> str:
 
     They fit a labeling configuration with `<Image name="item" value="$image"/>` or `<Text name="item" value="$text"/>`
     and `<Choices name="label" toName="item">`. Files are addressed as its local storage serves them, with
-    `LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT=/`.
+    `LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true` and `LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT=/`.
 
     Args:
         findings: What was found, on samples that have paths or texts.
 
     Raises:
-        ValueError: If there are neither.
+        ValueError: If there are neither, or it isn't known which labels look wrong.
 
     Reference:
         Label Studio's documentation of its JSON format for pre-annotations (data and predictions with results).
@@ -93,7 +100,9 @@ def label_studio_json(findings: Findings) -> str:
     samples = findings.samples
     if "path" not in samples and "text" not in samples:
         raise ValueError("Label Studio wants paths or texts, and the data set tells neither: give `paths=`")
-    return json.dumps([_task(samples, position) for position in findings.kinds.get("wrong_label", ())], indent=1)
+    if "wrong_label" not in findings.kinds:
+        raise ValueError(f"Label Studio wants suspected labels: {findings.unknown['wrong_label']}")
+    return json.dumps([_task(samples, position) for position in findings.kinds["wrong_label"]], indent=1)
 
 
 def _task(samples: dict[str, Any], position: int) -> dict[str, Any]:
@@ -112,7 +121,7 @@ def _task(samples: dict[str, Any], position: int) -> dict[str, Any]:
 
 
 def _address(path: str) -> str:
-    return path if "://" in path else _LOCAL_FILES + path.lstrip("/")
+    return path if "://" in path else _LOCAL_FILES + quote(absolute(path).lstrip("/"))
 
 
 # Name of the file for each tool, and what writes it.

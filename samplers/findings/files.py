@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import re
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -55,6 +57,12 @@ def read_checkpoint(path: Path) -> Told:
     try:
         tree = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
+        if refused := re.search(r"GLOBAL (\S+) was not an allowed global", str(error)):
+            raise ValueError(
+                f"{path} has objects besides tensors and plain values ({refused[1]}), which aren't unpickled, for that "
+                "may run what others wrote: keep them out of `save_hyperparameters`, or call `selection.findings()` at "
+                "the end of the training"
+            ) from error
         raise ValueError(f"{path} is no checkpoint of Lightning's, or damaged") from error
     state = _selection_of(tree)
     if state is None:
@@ -134,6 +142,7 @@ def write_findings(
     Raises:
         ValueError: If an export lacks what its tool wants.
     """
+    findings = replace(findings, num_samples=len(dataset))
     texts = {EXPORTS[name][0]: EXPORTS[name][1](findings) for name in exports}
     page = findings_html(findings, dataset, title=title, command=command, limit=limit)
     written = [folder / "findings.html", folder / "findings.csv"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,18 +12,22 @@ from torch.utils.data import Subset
 
 from dynsel.graph import nearest_neighbours
 from dynsel.graph.duplicates import components, groups_of_neighbours
+from dynsel.labels import by_position, declared_classes
 from dynsel.samplers.findings.evidence import Evidence
 from dynsel.samplers.findings.inputs import equal_groups, held_array, held_texts, thumbnails
 from dynsel.samplers.findings.suspects import NOTICED, suspects
 from dynsel.samplers.findings.table import Findings
 from dynsel.samplers.frame import declared_paths
 
-__all__ = ["find"]
+__all__ = ["check_labels_agree", "find"]
 
 Array = NDArray[Any]
 
 _LISTED = 100  # of what has no threshold, as of hard samples: at most so many, and at most a hundredth of all
 _NEIGHBOURS = 10
+# Labels must agree with what samples were trained as by so much of what is left above chance: wrong labels put in on
+# the way to the model cost some of it, another order of the samples all.
+_AGREE = 0.25
 
 
 def find(
@@ -50,10 +55,11 @@ def find(
         texts: (N,) texts of the samples; default: those that the data set holds.
 
     Raises:
-        ValueError: If features, labels, paths or texts are of another number of samples, or the data set is too short.
+        ValueError: If features, labels, paths or texts are of another number of samples, the data set is, or the labels
+            given are others than the samples were trained as.
     """
     count = len(usage)
-    if (count if pool is None else int(pool.max()) + 1) > len(dataset):
+    if len(dataset) != count if pool is None else len(dataset) <= int(pool.max()):
         raise ValueError(
             f"what training told is about {count} samples, and the data set has {len(dataset)}: it is another one"
         )
@@ -69,19 +75,20 @@ def find(
     kinds: dict[str, Array] = {"never_used": np.flatnonzero(samples["uses"] == 0)}
     unknown: dict[str, str] = {}
     expected = None
-    if evidence is None or evidence.is_empty:
-        why = "training told no logits of a classification with one label per sample"
+    nothing = "nothing was listened to; ask for it: DynamicSelection(..., findings=True)"
+    if (why := nothing if evidence is None else evidence.why_no_labels()) or evidence is None:
         unknown |= dict.fromkeys(("wrong_label", "hard", "never_learned"), why)
         if labels is not None:
             samples["given"] = _column("labels", labels, count)
     else:
-        classes = getattr(dataset, "classes", None)
+        classes = declared_classes(dataset)
         if labels is not None:
-            classes = _classes_of(evidence.given.numpy(), _column("labels", labels, count))
+            classes = check_labels_agree(evidence, _column("labels", labels, count))
         samples |= _said(evidence, classes)
         expected = _judge(evidence, samples, kinds, unknown)
-    _compare(part, features, samples, kinds, unknown)
-    return Findings(samples, kinds, unknown, expected)
+    groups = equal_groups(part, samples.get("text"), samples.get("path"))
+    _compare(part, features, groups, samples, kinds, unknown)
+    return Findings(samples, kinds, unknown, expected, len(dataset))
 
 
 def _said(evidence: Evidence, classes: Any) -> dict[str, Array]:
@@ -130,11 +137,15 @@ def _judge(
 
 
 def _compare(
-    part: Any, features: Any, samples: dict[str, Array], kinds: dict[str, Array], unknown: dict[str, str]
+    part: Any,
+    features: Any,
+    groups: Tensor | None,
+    samples: dict[str, Array],
+    kinds: dict[str, Array],
+    unknown: dict[str, str],
 ) -> None:
     """Groups of duplicates, and samples that are far from all others."""
     count = len(samples["uses"])
-    groups = equal_groups(part)
     if features is None:
         array = held_array(part)
         features = None if array is None else thumbnails(array)
@@ -146,8 +157,10 @@ def _compare(
             near = groups_of_neighbours(distances, indices)
             groups = near if groups is None else _joined(groups, near)
             kinds["rare"] = np.argsort(-distances[:, -1].cpu().numpy(), kind="stable")[: _few(count)]
+            # Of a handful all are as far from each other.
     if "rare" not in kinds:
-        unknown["rare"] = "no features to go by; give them by `features=`"
+        few = f"too few samples, {count}, to be far from others"
+        unknown["rare"] = few if features is not None else "no features to go by; give them by `features=`"
     if groups is None:
         unknown["duplicate"] = "nothing to compare at once; give features by `features=`"
         return
@@ -172,6 +185,7 @@ def _of_pool(values: Any, pool: Tensor, length: int) -> Any:
     """What belongs to the samples of a pool, of values for the whole data set; others are left as they are."""
     if values is None or len(values) != length:
         return values
+    values = by_position(values)
     return values[pool.numpy()] if hasattr(values, "shape") else [values[i] for i in pool.tolist()]
 
 
@@ -179,12 +193,37 @@ def _few(count: int) -> int:
     return min(_LISTED, -(-count // 100))
 
 
-def _classes_of(codes: Array, labels: Array) -> list[Any]:
-    """The label that stands for each class: that of its first sample; its number where it has none."""
-    classes: list[Any] = list(range(int(codes.max(initial=-1)) + 1))
-    for code, row in zip(*np.unique(codes, return_index=True), strict=True):
-        if code >= 0:
-            classes[code] = labels[row]
+def check_labels_agree(evidence: Evidence, labels: Sequence[Any] | Array) -> list[Any]:
+    """Check that labels are those that samples were trained as, not those of other samples or in another order.
+
+    Args:
+        evidence: What training told of N samples.
+        labels: (N,) labels in the order of the samples.
+
+    Returns:
+        The label that stands for each class, the one that most of its samples have; its number where it has none.
+
+    Raises:
+        ValueError: If they agree hardly better than labels of other samples would.
+    """
+    codes = evidence.given.numpy()
+    known = np.flatnonzero(codes >= 0)
+    told = [labels[row] for row in known.tolist()]
+    names = list(dict.fromkeys(told))
+    number = {name: place for place, name in enumerate(names)}
+    table = np.zeros((int(codes.max(initial=-1)) + 1, len(names)), dtype=np.int64)
+    np.add.at(table, (codes[known], np.array([number[name] for name in told], dtype=np.int64)), 1)
+    classes: list[Any] = list(range(len(table)))
+    for code in np.flatnonzero(table.any(axis=1)).tolist():
+        classes[code] = names[int(table[code].argmax())]
+    if len(known):
+        agree, chance = table.max(axis=1).sum() / len(known), table.sum(axis=0).max() / len(known)
+        if agree < chance + _AGREE * (1 - chance):
+            raise ValueError(
+                f"the labels are not those of the training: of {len(known):,} samples only {100 * agree:.0f} % have "
+                "the usual label of the class that they were trained as; give the data set of the training, in its "
+                "order"
+            )
     return classes
 
 

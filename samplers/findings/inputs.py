@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,6 @@ from torch import Tensor
 from torch.utils.data import Subset
 
 from dynsel.graph import group_codes
-from dynsel.samplers.frame import declared_paths
 
 __all__ = ["equal_groups", "held_array", "held_texts", "thumbnails"]
 
@@ -36,7 +36,9 @@ def held_texts(dataset: Any) -> list[str] | None:
         return None if inner is None else [inner[i] for i in dataset.indices]
     columns = getattr(dataset, "column_names", None)
     for name in _TEXTS:
-        texts = dataset[name] if isinstance(columns, list) and name in columns else getattr(dataset, name, None)
+        held = isinstance(columns, list) and name in columns
+        # A column is a list, an array, or reads as it is iterated over, by the version of `datasets`.
+        texts = list(dataset[name]) if held else getattr(dataset, name, None)
         if isinstance(texts, list | tuple) and len(texts) == len(dataset) and all(isinstance(t, str) for t in texts):
             return list(texts)
     return None
@@ -63,25 +65,25 @@ def held_array(dataset: Any) -> np.ndarray[Any, Any] | None:
     return None
 
 
-def equal_groups(dataset: Any) -> Tensor | None:
+def equal_groups(dataset: Any, texts: Iterable[str] | None = None, paths: Iterable[str] | None = None) -> Tensor | None:
     """Groups of samples whose inputs are equal: the same text but for case and punctuation, numbers, or file.
 
-    Items aren't read: what a data set neither holds as texts or numbers nor has paths of can't be compared.
+    Items aren't read: what has neither texts nor paths, and isn't held as numbers, can't be compared.
 
     Args:
         dataset: Any map-style data set.
+        texts: (N,) texts of the samples, where they are known.
+        paths: (N,) files of the samples, where they are known.
 
     Returns:
         (N,) int64 group codes, or None.
     """
-    texts = held_texts(dataset)
     if texts is not None:
         return group_codes([" ".join("".join(c if c.isalnum() else " " for c in t.lower()).split()) for t in texts])
     array = held_array(dataset)
     if array is not None:
         return group_codes([hashlib.blake2b(row, digest_size=16).digest() for row in np.ascontiguousarray(array)])
-    paths = declared_paths(dataset)
-    return None if paths is None else group_codes(_file_keys(paths))
+    return None if paths is None else group_codes(_file_keys(list(paths)))
 
 
 def _file_keys(paths: list[str]) -> list[object]:

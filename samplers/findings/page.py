@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import io
+from collections import Counter
+from collections.abc import Mapping
 from itertools import groupby
 from typing import Any
 
+import numpy as np
+import torch
+from torch import Tensor
+
 from dynsel._lib.pages import render
-from dynsel._lib.sheets import is_image, pixels
+from dynsel._lib.sheets import pixels
 from dynsel.samplers.findings.table import KINDS, Findings
 
 __all__ = ["findings_html"]
@@ -48,7 +54,7 @@ def findings_html(findings: Findings, dataset: Any, *, title: str, command: str 
                     "meaning": _MEANINGS[kind],
                     "count": len(positions),
                     "shown": len(rows),
-                    "groups": _groups(rows) if kind == "duplicate" else [_group("", rows)],
+                    "groups": _groups(rows, findings) if kind == "duplicate" else [_group("", rows)],
                 }
             )
     return render(
@@ -61,9 +67,14 @@ def findings_html(findings: Findings, dataset: Any, *, title: str, command: str 
     )
 
 
-def _groups(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    found = [(code, list(members)) for code, members in groupby(rows, key=lambda row: row["group"])]
-    return [_group(f"{len(members)} samples alike", members) for _, members in found]
+def _groups(rows: list[dict[str, Any]], findings: Findings) -> list[dict[str, Any]]:
+    sizes = Counter(findings.samples["group"][findings.kinds["duplicate"]].tolist())
+    groups = []
+    for code, shown in groupby(rows, key=lambda row: row["group"]):
+        members, size = list(shown), sizes[code]
+        rest = "" if len(members) == size else f", {len(members)} shown"
+        groups.append(_group(f"{size} samples alike{rest}", members))
+    return groups
 
 
 def _group(title: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -101,15 +112,32 @@ def _cut(text: str) -> str:
 
 
 def _png(dataset: Any, index: int) -> bytes | None:
-    """An image as a small PNG; None if the item isn't one."""
+    """The image of an item as a small PNG; None if it has none."""
     from PIL import Image
 
     item = dataset[index]
-    image = item[0] if isinstance(item, tuple | list) and item else item
-    if not (is_image(item) or isinstance(image, Image.Image)):
+    parts = item.values() if isinstance(item, Mapping) else item if isinstance(item, tuple | list) else [item]
+    image = next((image for part in parts if (image := _image(part)) is not None), None)
+    if image is None:
         return None
     picture = Image.fromarray(pixels(image))
     picture.thumbnail((_SIDE, _SIDE))
     stream = io.BytesIO()
     picture.save(stream, "PNG", optimize=True)
     return stream.getvalue()
+
+
+def _image(part: Any) -> Any:
+    """A part of an item as an image: of PIL, or a tensor (C, H, W), (H, W, C) or grey (H, W); None if it is none."""
+    from PIL import Image
+
+    if isinstance(part, Image.Image):
+        return part
+    if isinstance(part, np.ndarray) and part.dtype.kind in "uf":
+        part = torch.from_numpy(part.copy())
+    if not isinstance(part, Tensor) or not (part.dtype == torch.uint8 or part.is_floating_point()):
+        return None
+    # Matrices of other numbers are features rather.
+    grey = part.ndim == 2 and part.dtype == torch.uint8
+    is_image = grey or (part.ndim == 3 and 0 < min(part.shape[0], part.shape[2]) <= 4)
+    return part if is_image and bool(torch.isfinite(part).all()) else None

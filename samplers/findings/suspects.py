@@ -75,6 +75,8 @@ def suspects_in_words(evidence: Evidence) -> str:
         The words, without a full stop; empty where nobody can be suspected, nobody is, or nobody can tell how many of
         them are wrong.
     """
+    if evidence.why_no_labels():
+        return ""
     seen = evidence.seen.numpy()
     found = suspects(evidence.margin.numpy() / np.where(seen > 0, seen, np.nan))
     if found is None or not len(found.positions):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,11 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dynsel._lib.checks import check_path
+from dynsel._lib.checks import check_choice, check_path
 from dynsel._lib.files import write_atomically
 from dynsel._lib.tables import csv_table
 
-__all__ = ["KINDS", "Findings", "plain"]
+__all__ = ["KINDS", "Findings", "absolute", "plain"]
 
 Array = NDArray[Any]
 
@@ -29,6 +30,7 @@ KINDS = {
     "never_used": "Never used",
 }
 _COLUMNS = ("path", "text", "given", "predicted", "confidence", "own", "margin", "seen", "uses", "chance_wrong")
+_WORDS = ("text", "given", "predicted")  # columns that may hold what a spreadsheet takes for a formula
 
 
 @dataclass(frozen=True, repr=False)
@@ -46,12 +48,14 @@ class Findings:
         kinds: (n,) positions in `samples` for each kind of finding (see `KINDS`), the foremost first.
         unknown: Why a kind of finding, or a column, isn't known, by its name.
         expected_wrong: How many of the suspected labels are wrong, by estimate; None = not known.
+        num_samples: Number of samples of the data set, of which `samples` may be a part; None = not known.
     """
 
     samples: dict[str, Array]
     kinds: dict[str, Array]
     unknown: dict[str, str] = field(default_factory=dict)
     expected_wrong: float | None = None
+    num_samples: int | None = None
 
     def __len__(self) -> int:
         return sum(map(len, self.kinds.values()))
@@ -66,7 +70,14 @@ class Findings:
 
         Args:
             kinds: Kinds of finding, in the order wanted.
+
+        Raises:
+            TypeError: If `kinds` is a text instead of a list.
+            ValueError: If there is no such kind.
         """
+        if isinstance(kinds, str):
+            raise TypeError(f"`kinds` must be a list of kinds, such as ['wrong_label'], got {kinds!r}")
+        kinds = [check_choice("kinds", kind, tuple(KINDS)) for kind in kinds]
         known = [name for name in _COLUMNS if name in self.samples]
         for kind in kinds:
             for rank, position in enumerate(self.kinds.get(kind, ()), start=1):
@@ -90,11 +101,18 @@ class Findings:
     def to_csv(self, path: str | Path, kinds: Sequence[str] = tuple(KINDS)) -> None:
         """Write the rows. A list of suspects alone, `kinds=["wrong_label"]`, is what `exclude=` takes.
 
+        A text, a label or a class that a spreadsheet would take for a formula gets a `'` in front; paths stay as they
+        are, for `exclude` goes by them.
+
         Args:
             path: File to write.
             kinds: Kinds of finding, in the order wanted.
+
+        Raises:
+            TypeError: If `kinds` is a text instead of a list.
+            ValueError: If there is no such kind.
         """
-        rows = [{**row, "text": _harmless(row["text"])} if "text" in row else row for row in self.rows(kinds)]
+        rows = [row | {name: _harmless(row[name]) for name in _WORDS if name in row} for row in self.rows(kinds)]
         write_atomically(check_path("path", path), csv_table(rows, self.columns()))
 
     def to_parquet(self, path: str | Path) -> None:
@@ -157,6 +175,15 @@ def plain(value: Any) -> Any:
     if isinstance(value, float):
         return None if np.isnan(value) else round(value, 4)
     return value
+
+
+def absolute(path: str) -> str:
+    """A path that is the same from any folder; an address with `://` stays as it is.
+
+    Args:
+        path: Path of a file, absolute or relative to the working folder.
+    """
+    return path if "://" in path else os.path.abspath(path)
 
 
 def _harmless(text: Any) -> Any:

@@ -115,6 +115,36 @@ def test_mistakes_are_one_line(trained, tmp_path, monkeypatch, capsys, options: 
     assert len(said.splitlines()) == 1
 
 
+def test_a_table_in_another_order_is_refused(trained, tmp_path, capsys) -> None:
+    from dynsel.data import DigitsDataModule
+
+    data = DigitsDataModule(label_noise=0.2)
+    data.setup("fit")
+    labels = data.train_set.targets[torch.randperm(1347, generator=torch.Generator().manual_seed(0))]
+    (tmp_path / "table.csv").write_text("label\n" + "\n".join(map(str, labels.tolist())))
+    options = ["--table", str(tmp_path / "table.csv"), "--out", str(tmp_path / "out")]
+    assert main(["findings", str(trained / "last.ckpt"), *configs(trained), *options]) == 2
+    assert "the labels are not those of the training" in capsys.readouterr().err
+
+
+def test_another_split_of_as_many_samples_is_refused(trained, tmp_path, monkeypatch, capsys) -> None:
+    from dynsel._lib.images import TensorImages
+    from dynsel.data import DigitsDataModule
+
+    load = DigitsDataModule.load
+
+    def shuffled(self: DigitsDataModule) -> tuple[TensorImages, TensorImages]:
+        train, val = load(self)
+        order = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))
+        return TensorImages(train.images[order], train.targets[order], train.classes), val
+
+    monkeypatch.setattr(DigitsDataModule, "load", shuffled)
+    options = ["--out", str(tmp_path / "out")]
+    assert main(["findings", str(trained / "last.ckpt"), *configs(trained), *options]) == 2
+    assert "give the data set of the training, in its order" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_yaml_file_without_data(trained, tmp_path, capsys) -> None:
     (tmp_path / "empty.yaml").write_text("trainer: {}\n")
     assert main(["findings", str(trained / "last.ckpt"), "--config", str(tmp_path / "empty.yaml")]) == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import types
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -51,7 +52,7 @@ def test_the_columns() -> None:
 def test_losses_are_the_last_ones() -> None:
     columns = trained("loss").to_frame()
     used = columns["uses"] > 0
-    assert columns["last_loss"][used] == pytest.approx(columns["index"][used] / 10)
+    assert np.asarray(columns["last_loss"][used]) == pytest.approx(np.asarray(columns["index"][used]) / 10)
     assert np.isnan(columns["last_loss"][~used]).all()
     assert columns["label"].tolist() == [i % 3 for i in range(12)]
 
@@ -75,6 +76,14 @@ def test_paths_as_data_sets_tell_them() -> None:
     assert declared_paths(ConcatDataset([folder, Subset(folder, [2])])) == [*declared_paths(folder), "2/2.png"]  # type: ignore[misc]
     assert declared_paths(ConcatDataset([folder, TensorDataset(torch.rand(2))])) is None
     assert declared_paths(TensorDataset(torch.rand(2))) is None
+    for kept in (torch.rand(3), 5, {"a": 1}, [1.0]):
+        folder.samples = [(kept, 0)] * 3  # tensors of its own, under the name that an ImageFolder has for paths
+        assert declared_paths(folder) is None
+    for empty in ((), []):
+        folder.samples = [empty] * 3
+        assert declared_paths(folder) is None
+    folder.samples = [(Path("a/b.png"), 0)] * 3
+    assert declared_paths(folder) == ["a/b.png"] * 3
     column: Any = type("Columns", (), {"column_names": ["image", "file"], "__getitem__": lambda self, key: [key, key]})
     assert declared_paths(column()) == ["file", "file"]
 

@@ -45,6 +45,8 @@ def test_nobody_sees_all_samples():
         selection.to_frame()
     with pytest.raises(RuntimeError, match="`plot` shows every sample"):
         selection.plot()
+    with pytest.raises(RuntimeError, match="`findings` shows every sample"):
+        selection.findings()
     assert "40 samples" in repr(selection)
     assert "<table>" in selection._repr_html_()
 

@@ -121,6 +121,17 @@ class Term(Stateful, ABC):
             (N,) float32 in [0, 1], higher = rather take it.
         """
 
+    def first(self, usage: Tensor) -> Tensor:
+        """Which samples go before all others beside a term that learns from training, for nothing is known of them.
+
+        Args:
+            usage: (N,) int32 uses so far.
+
+        Returns:
+            (N,) bool; by default those never used. A sample goes first if no term of a weight objects.
+        """
+        return usage == 0
+
 
 class FixedTerm(Term):
     """A term that follows from the features alone: the ranks of `raw`.

@@ -8,16 +8,17 @@ from torch import Tensor
 
 from dynsel.selectors.terms.base import Material, Term
 
-__all__ = ["Once", "least_used"]
+__all__ = ["Once", "most_used"]
 
 
 class Once(Term):
-    """1 for one sample of each group of duplicates, the one used least, and 0 for its copies.
+    """1 for one sample of each group of duplicates, the one used most, and 0 for its copies.
 
     Samples are the same if their features are much nearer to each other than is usual (see
     `dynsel.graph.duplicate_groups`): equal inputs have equal features, re-encoded ones nearly so. A sample like no
-    other is 1 always. With a weight as large as those of all other terms together a selection holds a copy only when
-    everything else is in it.
+    other is 1 always. With a weight as large as those of all other terms together a group counts as one sample: what
+    training tells gathers on the one that stands for it, and its copies come in only by the random share (`epsilon`),
+    or when everything else is in the selection.
 
     Attributes:
         groups: (N,) int64 group of each sample once fitted; None before.
@@ -43,7 +44,7 @@ class Once(Term):
         self.groups = duplicate_groups(material.features)
 
     def values(self, usage: Tensor) -> Tensor:
-        """1 for the least used sample of each group, 0 for its copies.
+        """1 for the most used sample of each group, 0 for its copies.
 
         Args:
             usage: (N,) int32 uses so far.
@@ -56,11 +57,22 @@ class Once(Term):
         """
         if self.groups is None:
             raise RuntimeError("Once has no values before `fit`")
-        return least_used(self.groups, usage)
+        return most_used(self.groups, usage)
+
+    def first(self, usage: Tensor) -> Tensor:
+        """Never used, and the one that stands for its group.
+
+        Args:
+            usage: (N,) int32 uses so far.
+
+        Returns:
+            (N,) bool.
+        """
+        return super().first(usage) & (self.values(usage) > 0)
 
 
-def least_used(groups: Tensor, usage: Tensor) -> Tensor:
-    """1 for the sample of each group that was used least, of equals the first; 0 for all others.
+def most_used(groups: Tensor, usage: Tensor) -> Tensor:
+    """1 for the sample of each group that was used most, of equals the first; 0 for all others.
 
     Args:
         groups: (N,) int64 group codes.
@@ -70,10 +82,10 @@ def least_used(groups: Tensor, usage: Tensor) -> Tensor:
         (N,) float32.
 
     Example:
-        >>> least_used(torch.tensor([0, 1, 0, 0]), torch.tensor([2, 5, 1, 1])).tolist()
+        >>> most_used(torch.tensor([0, 1, 0, 0]), torch.tensor([1, 5, 2, 2])).tolist()
         [0.0, 1.0, 1.0, 0.0]
     """
-    order = np.lexsort((usage.numpy(), groups.numpy()))
+    order = np.lexsort((-usage.numpy().astype(np.int64), groups.numpy()))
     ordered = groups.numpy()[order]
     chosen = torch.zeros(len(groups))
     chosen[torch.from_numpy(order[np.append(True, ordered[1:] != ordered[:-1])])] = 1.0

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dynsel.samplers.findings import Evidence
+from dynsel.samplers.findings.suspects import suspects_in_words
 from dynsel.selectors import Feedback
 from dynsel.selectors.verdicts import verdicts
 
@@ -65,8 +66,6 @@ def test_gaps_are_left_out() -> None:
     assert evidence.seen.tolist() == [1, 0, 1]
     evidence.learn(Feedback(torch.arange(3)))
     assert evidence.seen.tolist() == [1, 0, 1]
-    assert Evidence(3).is_empty
-    assert not evidence.is_empty
 
 
 def test_certainty_makes_no_nan() -> None:
@@ -94,6 +93,31 @@ def test_it_is_restored_and_nothing_else_is() -> None:
         again.load_state_dict(state)
 
 
-def test_it_takes_32_bytes_a_sample() -> None:
+def test_it_takes_36_bytes_a_sample() -> None:
     state = Evidence(1000).state_dict()
-    assert sum(numbers.numel() * numbers.element_size() for numbers in state.values()) == 32_000
+    assert sum(numbers.numel() * numbers.element_size() for numbers in state.values()) == 36_000
+
+
+def test_classes_that_are_none_of_the_sample_say_nothing_of_labels() -> None:
+    """A sample's place in the batch, as CLIP has it, or one class for all, as MoCo has it."""
+    logits = torch.eye(4) * 5
+    labels, places, one = Evidence(4), Evidence(4), Evidence(4)
+    assert labels.why_no_labels() == "training told no logits of a classification with one label per sample"
+    for shift in range(4):
+        order = (torch.arange(4) + shift) % 4
+        labels.learn(told(order.tolist(), logits[order], order.tolist()))
+        places.learn(told(order.tolist(), logits, [0, 1, 2, 3]))
+        one.learn(told(order.tolist(), logits, [0, 0, 0, 0]))
+    assert labels.why_no_labels() == ""
+    assert places.why_no_labels().startswith("the classes that samples are trained as change from use to use")
+    assert one.why_no_labels() == "all samples are trained as one class"
+    assert suspects_in_words(places) == ""
+
+
+def test_a_few_labels_may_be_mended_on_the_way() -> None:
+    evidence, logits = Evidence(40), torch.randn(40, 3)
+    classes = (torch.arange(40) % 3).tolist()
+    evidence.learn(told(list(range(40)), logits, classes))
+    evidence.learn(told(list(range(40)), logits, [2, *classes[1:]]))
+    assert evidence.moved.tolist() == [1] + 39 * [0]
+    assert evidence.why_no_labels() == ""

@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import Dataset
 
 from dynsel import DynamicSelection
-from dynsel.samplers.findings import kept_indices
+from dynsel.samplers.findings import Findings, kept_indices
 
 
 class Files(Dataset):
@@ -30,11 +30,41 @@ def test_nothing_to_leave_out() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["index,path\n1,1.png\n3,3.png\n", "path\n1.png\n3.png\n", "finding,index\na,1\nb,3\n", "index,path\n1,\n3,\n"],
+    [
+        "index,path\n1,1.png\n3,3.png\n",
+        "path\n1.png\n3.png\n",
+        "finding,index\na,1\na,3\n",
+        "finding,index\na,1\n,3\n",
+        "index,path\n1,\n3,\n",
+    ],
 )
 def test_tables(text: str, tmp_path) -> None:
     (tmp_path / "suspects.csv").write_text(text)
     assert kept_indices(tmp_path / "suspects.csv", Files()).tolist() == [0, 2, 4]
+
+
+@pytest.mark.parametrize("columns", ["index,path", "path"])
+@pytest.mark.parametrize("absolute", ["file", "data set", "both", "neither"])
+def test_a_file_is_the_same_by_its_absolute_and_its_relative_path(
+    columns: str, absolute: str, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = Files()
+    if absolute in ("data set", "both"):
+        data.samples = [(str(tmp_path / name), code) for name, code in data.samples]
+    named = {i: str(tmp_path / f"{i}.png") if absolute in ("file", "both") else f"{i}.png" for i in (1, 3)}
+    lines = [f"{i},{path}" if columns == "index,path" else path for i, path in named.items()]
+    (tmp_path / "suspects.csv").write_text("\n".join([columns, *lines]) + "\n")
+    assert kept_indices(tmp_path / "suspects.csv", data).tolist() == [0, 2, 4]
+
+
+def test_findings_of_several_kinds_are_refused(found: Findings, tmp_path) -> None:
+    found.to_csv(tmp_path / "findings.csv")
+    message = r"must have findings of one kind, got wrong_label, duplicate, hard, never_used: .* take suspects.csv"
+    with pytest.raises(ValueError, match=message):
+        kept_indices(tmp_path / "findings.csv", range(14))
+    found.to_csv(tmp_path / "suspects.csv", kinds=["wrong_label"])
+    assert sorted(set(range(14)) - set(kept_indices(tmp_path / "suspects.csv", range(14)).tolist())) == [10, 12]
 
 
 def test_arrays_in_files(tmp_path) -> None:

@@ -59,6 +59,20 @@ def test_what_is_no_checkpoint_of_a_selection(tmp_path) -> None:
         read_checkpoint(saver.paths[-1])
 
 
+@pytest.mark.parametrize(
+    ("value", "name"), [(Path("photos"), "pathlib.*PosixPath"), (torch.nn.Tanh, "torch.nn.modules.activation.Tanh")]
+)
+def test_a_sound_checkpoint_with_objects_is_not_called_damaged(value: object, name: str, tmp_path) -> None:
+    path = saved(tmp_path, DynamicSelection())
+    tree = torch.load(path, weights_only=False)
+    torch.save({**tree, "hyper_parameters": {"value": value}}, path)
+    with pytest.raises(ValueError, match=rf"has objects besides tensors and plain values \({name}\).*keep them out"):
+        read_checkpoint(path)
+    path.write_bytes(path.read_bytes()[:-300])
+    with pytest.raises(ValueError, match="is no checkpoint of Lightning's, or damaged"):
+        read_checkpoint(path)
+
+
 def test_another_data_set_is_refused(tmp_path) -> None:
     told = read_checkpoint(saved(tmp_path, DynamicSelection()))
     with pytest.raises(ValueError, match="is about 40 samples, and the data set has 12: it is another one"):
@@ -103,6 +117,8 @@ def test_a_folder_of_files(found: Findings, tmp_path) -> None:
     with open(tmp_path / "new" / "suspects.csv") as file:
         assert [row["index"] for row in csv.DictReader(file)] == ["12", "10"]
     assert len(json.loads((tmp_path / "new" / "label_studio.json").read_text())) == 2
+    with open(tmp_path / "new" / "cleanlab.csv") as file:
+        assert len(list(csv.DictReader(file))) == 14, "a row for each sample of the data set"
 
 
 def test_an_export_that_can_not_be_leaves_nothing_behind(found: Findings, tmp_path) -> None:

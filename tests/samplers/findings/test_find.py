@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import Dataset, TensorDataset
+from torch.utils.data import Dataset, Subset, TensorDataset
 
 from dynsel._lib.images import TensorImages
 from dynsel.data import TokenTexts
@@ -107,6 +107,13 @@ def test_copies_of_texts_whatever_case_and_marks() -> None:
     assert found.unknown == {"rare": "no features to go by; give them by `features=`"}
 
 
+def test_copies_among_texts_of_ones_own() -> None:
+    said = [f"number {i}" for i in range(N)]
+    said[3] = "Number 2!"
+    found = find(None, torch.ones(N).int(), range(N), texts=said)
+    assert found.kinds["duplicate"].tolist() == [2, 3]
+
+
 def test_copies_of_files_are_found_without_decoding(tmp_path) -> None:
     for name, content in {"a": b"one", "b": b"two", "c": b"one", "d": b"three"}.items():
         (tmp_path / name).write_bytes(content)
@@ -141,12 +148,64 @@ def test_labels_and_paths_of_ones_own() -> None:
         find(evidence(), torch.ones(N).int(), range(N), paths=paths[1:])
 
 
-@pytest.mark.parametrize("told", [None, Evidence(N)])
-def test_without_logits_nothing_is_said_of_labels(told: Evidence | None) -> None:
+class Named:
+    """As a pandas Series: `series[i]` asks for a row's name."""
+
+    iloc = None
+
+    def __init__(self, values: list[str]) -> None:
+        self.values = np.array(values, dtype=object)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __getitem__(self, name: object) -> str:
+        raise KeyError(name)
+
+    def to_numpy(self) -> np.ndarray:
+        return self.values
+
+
+def test_a_series_is_asked_by_place() -> None:
+    pool = torch.arange(N) * 2
+    labels, paths = Named([f"class {i // 2 % 3}" for i in range(2 * N)]), Named([f"{i}.png" for i in range(2 * N)])
+    found = find(evidence([7]), torch.ones(N).int(), range(2 * N), pool, labels=labels, paths=paths)
+    [row] = found.rows(["wrong_label"])
+    assert (row["index"], row["given"], row["path"]) == (14, "class 1", "14.png")
+
+
+def test_a_part_of_a_data_set_has_its_class_names() -> None:
+    data = texts()
+    data.classes = ["cat", "dog", "frog"]
+    found = find(evidence([7]), torch.ones(N).int(), Subset(data, range(N)))
+    assert found.samples["given"][7] == "dog"
+
+
+def test_labels_of_other_samples_are_refused() -> None:
+    usage, labels = torch.ones(N).int(), [f"class {i % 3}" for i in range(N)]
+    shuffled = np.random.default_rng(0).permutation(labels).tolist()
+    with pytest.raises(ValueError, match=r"labels are not those of the training: of 400 samples only 3\d % have"):
+        find(evidence(), usage, range(N), labels=shuffled)
+    few_mended = [*labels[3:6], *labels[3:]]
+    few_mended[0] = "class 2"
+    assert find(evidence([7]), usage, range(N), labels=few_mended).samples["given"][7] == "class 1"
+    # Two classes called alike are one to a reader, and no other order.
+    halves = ["one" if label == "class 0" else "other" for label in labels]
+    assert find(evidence([7]), usage, range(N), labels=halves).samples["given"][7] == "other"
+
+
+def test_another_number_of_samples_is_another_data_set() -> None:
+    for length in (N - 1, N + 1):
+        with pytest.raises(ValueError, match=f"is about 400 samples, and the data set has {length}: it is another one"):
+            find(evidence(), torch.ones(N).int(), range(length))
+
+
+@pytest.mark.parametrize(("told", "why"), [(None, "nothing was listened to"), (Evidence(N), "training told no logits")])
+def test_without_logits_nothing_is_said_of_labels(told: Evidence | None, why: str) -> None:
     found = find(told, torch.ones(N).int(), TensorDataset(torch.arange(N)))
     assert {"wrong_label", "hard", "never_learned", "rare", "duplicate"} == set(found.unknown)
     assert len(found.suspects) == 0
-    assert "suspected wrong labels: not known, training told no logits" in str(found)
+    assert f"suspected wrong labels: not known, {why}" in str(found)
     assert found.columns() == ["finding", "rank", "index", "uses", "group"]
 
 

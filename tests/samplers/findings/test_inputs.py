@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from types import SimpleNamespace
 
 import numpy as np
@@ -29,13 +30,29 @@ class Held:
 TEXTS = ["a b", "c", "A, B!", "d"]
 
 
+class Lazy:
+    """A column of `datasets` from version 4 on: neither a list nor a tuple."""
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(TEXTS)
+
+    def __len__(self) -> int:
+        return 4
+
+
 @pytest.mark.parametrize(
-    "data", [Held(texts=TEXTS), Held(text=tuple(TEXTS)), Held(column_names=["label", "text"], columns={"text": TEXTS})]
+    "data",
+    [
+        Held(texts=TEXTS),
+        Held(text=tuple(TEXTS)),
+        Held(column_names=["label", "text"], columns={"text": TEXTS}),
+        Held(column_names=["sentence", "label"], columns={"sentence": Lazy()}),
+    ],
 )
 def test_texts(data: Held) -> None:
     assert held_texts(data) == TEXTS
     assert held_texts(Subset(data, [3, 1])) == ["d", "c"]
-    assert equal_groups(data).tolist() == [0, 1, 0, 2]
+    assert equal_groups(data, held_texts(data)).tolist() == [0, 1, 0, 2]
 
 
 @pytest.mark.parametrize("data", [Held(texts=TEXTS[:2]), Held(texts=[1, 2, 3, 4]), SimpleNamespace(text="abcd")])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import re
 import shutil
 import subprocess
@@ -11,6 +13,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from dynsel._lib.images import TensorImages
 from dynsel.samplers.findings import Findings
@@ -73,6 +76,73 @@ def test_images_are_inside_the_page(found: Findings) -> None:
     assert "a/0.png" in page
     assert not re.search(r'(src|href)="(?!data:|#)', page)
     assert "<script" not in page
+
+
+class Items:
+    """A data set of the same item over and over."""
+
+    def __init__(self, item: object) -> None:
+        self.item = item
+
+    def __getitem__(self, index: int) -> object:
+        return self.item
+
+    def __len__(self) -> int:
+        return 14
+
+
+BYTES = np.arange(6 * 5 * 3, dtype=np.uint8).reshape(6, 5, 3)
+ITEMS = {
+    "a dictionary with a picture": {"label": 1, "image": Image.fromarray(BYTES)},
+    "a dictionary with a tensor": {"pixel_values": torch.from_numpy(BYTES).movedim(2, 0) / 255, "labels": 1},
+    "an array, channels last": (BYTES, 1),
+    "an array that is read-only": (np.frombuffer(BYTES.tobytes(), np.uint8).reshape(6, 5, 3), 1),
+    "an array, channels first, normalised": (np.moveaxis(BYTES, 2, 0) / 40 - 1, 1),
+    "a grey array": (BYTES[..., 0], 1),
+    "with a channel of transparency": (np.zeros((6, 5, 4), dtype=np.uint8), 1),
+    "an array alone": BYTES,
+    "a picture behind its number": (7, Image.fromarray(BYTES), 1),
+}
+NO_IMAGES = {
+    "features": (torch.randn(9), 1),
+    "a matrix of features": (np.random.default_rng(0).normal(size=(6, 5)), 1),
+    "tokens": {"input_ids": torch.arange(9), "attention_mask": torch.ones(9)},
+    "many channels": (np.zeros((6, 5, 7)), 1),
+    "whole numbers": (np.zeros((3, 6, 5), dtype=np.int64), 1),
+    "no number": (np.full((3, 6, 5), np.nan), 1),
+    "nothing": (),
+}
+
+
+@pytest.mark.parametrize("item", ITEMS.values(), ids=ITEMS)
+def test_images_of_any_kind_are_shown(found: Findings, item: object) -> None:
+    page = findings_html(without_texts(found), Items(item), title="t")
+    shown = re.findall(r'src="data:image/png;base64,([^"]+)"', page)
+    assert len(shown) == 6
+    with Image.open(io.BytesIO(base64.b64decode(shown[0]))) as picture:
+        assert picture.size == (5, 6)
+
+
+@pytest.mark.parametrize("item", NO_IMAGES.values(), ids=NO_IMAGES)
+def test_what_is_no_image_is_not_shown(found: Findings, item: object) -> None:
+    assert "<img" not in findings_html(without_texts(found), Items(item), title="t")
+
+
+@pytest.mark.parametrize(
+    ("limit", "headings"),
+    [(9, ["3 samples alike", "2 samples alike"]), (4, ["3 samples alike", "2 samples alike, 1 shown"])],
+)
+def test_a_group_is_as_large_as_it_is_whatever_is_shown(found: Findings, limit: int, headings: list[str]) -> None:
+    samples = {name: np.resize(column, 5) for name, column in found.samples.items()}
+    samples |= {"index": np.arange(5), "group": np.array([0, 1, 0, 1, 0])}
+    none = dict.fromkeys(found.kinds, np.zeros(0, dtype=np.int64))
+    several = replace(found, samples=samples, kinds=none | {"duplicate": np.array([0, 2, 4, 1, 3])})
+    page = findings_html(several, range(5), title="t", limit=limit)
+    assert re.findall(r"<h3>(.*)</h3>", page) == headings
+
+
+def test_a_chance_is_said_to_be_an_estimate(found: Findings) -> None:
+    assert "of labels as suspicious 50 % are wrong by estimate" in findings_html(found, range(14), title="t")
 
 
 def test_of_many_only_the_first_are_shown(found: Findings) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import builtins
 import csv
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from dynsel.samplers.findings import Findings
@@ -38,6 +40,39 @@ def test_the_csv_file_reads_back_and_is_no_formula(found: Findings, tmp_path) ->
     assert rows[2]["text"] == "'=1+1"
     assert rows[3]["confidence"] == ""
     assert list(rows[0]) == found.columns()
+
+
+@pytest.mark.parametrize("name", ["given", "predicted", "text"])
+@pytest.mark.parametrize("word", ["=1+1", "+cat", "-cat", "@cat", "\tcat"])
+def test_no_name_is_a_formula_and_paths_stay(found: Findings, name: str, word: str, tmp_path) -> None:
+    words = np.full(4, word, dtype=object)
+    replace(found, samples=found.samples | {name: words, "path": words}).to_csv(tmp_path / "findings.csv")
+    with open(tmp_path / "findings.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row[name] for row in rows} == {f"'{word}"}
+    assert {row["path"] for row in rows} == {word}
+
+
+def test_labels_that_are_numbers_stay_numbers(found: Findings, tmp_path) -> None:
+    replace(found, samples=found.samples | {"given": np.full(4, -1)}).to_csv(tmp_path / "findings.csv")
+    with open(tmp_path / "findings.csv", newline="") as file:
+        assert {row["given"] for row in csv.DictReader(file)} == {"-1"}
+
+
+@pytest.mark.parametrize(
+    ("kinds", "error", "message"),
+    [
+        (["wrong_label", "wrong_lable"], ValueError, "`kinds` must be 'wrong_label' or .*, got 'wrong_lable'"),
+        ([3], ValueError, "`kinds` must be 'wrong_label' or .*, got 3"),
+        ("wrong_label", TypeError, r"`kinds` must be a list of kinds, such as \['wrong_label'\], got 'wrong_label'"),
+    ],
+)
+def test_what_are_no_kinds_is_refused_and_nothing_is_written(
+    found: Findings, kinds, error: type[Exception], message: str, tmp_path
+) -> None:
+    with pytest.raises(error, match=message):
+        found.to_csv(tmp_path / "suspects.csv", kinds=kinds)
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_was_found_in_words(found: Findings) -> None:
