@@ -144,7 +144,7 @@ if [ $# -lt 3 ]; then
 fi
 shift 2
 for section in "$@"; do
-  if ! grep -qw -- "$section" <<<"$SECTIONS"; then
+  if ! grep -qxF -- "$section" <<<"$(printf '%s\n' $SECTIONS)"; then
     echo "no section $section; there are:" $SECTIONS
     exit 2
   fi

@@ -21,17 +21,18 @@ from statistics import fmean
 from typing import Any
 
 from dynsel._lib.tables import markdown_table
-from dynsel.compare.record import RunRecord, by_selector
-from dynsel.compare.stats import Difference, differences, half_width
+from dynsel.compare.entry import DEFAULTS, RANDOM, Configured, baselines_of, method_of
+from dynsel.compare.record import ORIGIN, RunRecord, by_selector, distinct_origins
+from dynsel.compare.stats import Difference, differences, half_width, lower_is_better
 from dynsel.compare.store import Store
 from dynsel.compare.store import differences as differences_of
 from dynsel.compare.summary import Row, summarise
+from dynsel.compare.table import is_share
 from dynsel.compare.worth import worths
 
 HERE = Path(__file__).parent
 LEVEL = 0.01  # a record is beaten where p is below this
 KEPT = ("selector", "seed", "value", "steps", "samples", "seconds", "selection_seconds", "logged", "origin")
-ORIGIN = ("command", "hardware", "versions", "date", "commit")
 # The beginning of an absolute path, as a word or as a value in one.
 ABSOLUTE = re.compile(r"""(?<![\w.:/~-])/(?:[^/=,"']+/)*""")
 HEAD = f"""# Records
@@ -39,12 +40,12 @@ HEAD = f"""# Records
 Made by `python recipes/records.py` from the run files in [records/](records); no figure is typed by hand. Accuracies
 are those after the last optimiser step, never the best; ± is half the 95 % confidence interval over n seeds (Student's
 t); "vs" is the paired difference of runs with the same seed, with the p-value of its t-test after Holm's correction
-for the number of methods. Worth: the result is what full data reaches in so many times the steps. Seconds are of
-training and selection, without validation.
+for the number of methods. Worth: the result is what full data reaches in so many times the steps; in brackets all
+lengths that a paired t-test does not tell from it (p > 0.05). Seconds are of training and selection, without validation.
 
-**The rule.** In each setting full data (or else random subsets) hold the first record. A method takes it if, in one
-comparison with the holder, it is better with p < {LEVEL:g} after Holm's correction. What beats nothing stands in the
-tables below all the same.
+**The rule.** In each setting full data (or else random subsets) hold the first record; without either nobody does. A
+method takes it if, in one comparison with the holder, it is better with p < {LEVEL:g} after Holm's correction. A test
+needs two seeds, and so does a record. What beats nothing stands in the tables below all the same.
 
 **What speaks against.** Gains shrink as schedules get longer: look at one network at several lengths. At equal time and
 with a full decay of the learning rate, choosing inside the batch may gain nothing (No Train No Gain, arXiv:2307.06440).
@@ -65,6 +66,7 @@ class Comparison:
         runs: Finished runs of that comparison.
         full: Runs of full data of all lengths.
         origin: For each of `ORIGIN` the different values of the runs.
+        configured: How the configuration trains a method that says nothing of it.
     """
 
     name: str
@@ -74,6 +76,7 @@ class Comparison:
     runs: list[RunRecord]
     full: list[RunRecord]
     origin: dict[str, list[str]]
+    configured: Configured = DEFAULTS
 
 
 # ---------------------------------------------------------------- run files
@@ -85,7 +88,7 @@ def of_comparison(folders: Sequence[Path]) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: If there is no finished run.
-        ValueError: If the folders differ in their settings.
+        ValueError: If the folders differ in their settings, or the metric is no share of right answers.
     """
     stores = [Store.stored(folder) for folder in folders]
     runs = [run for store in stores for run in _runs(store)]
@@ -94,7 +97,11 @@ def of_comparison(folders: Sequence[Path]) -> dict[str, Any]:
     if len({store.hash for store in stores}) > 1:
         said = differences_of(stores[0].settings, stores[1].settings)
         raise ValueError(f"folders of one comparison must have the same settings, got {said}")
-    return {"metric": stores[0].settings["metric"], "steps": stores[0].steps, **_with_origins(runs)}
+    metric = stores[0].settings["metric"]
+    if not is_share(metric) or lower_is_better(metric):
+        raise ValueError(f"`metric` must be an accuracy, of which the page tells percents, got {metric!r}")
+    configured = Configured.of(stores[0].settings)._asdict()
+    return {"metric": metric, "steps": stores[0].steps, "configured": configured, **_with_origins(runs)}
 
 
 def _runs(store: Store) -> list[dict[str, Any]]:
@@ -179,9 +186,10 @@ def read(path: Path) -> Comparison:
     # Full data was also trained for other lengths; a selector with a budget of its own has that length alone.
     usual = {run.selector for run in every if run.steps == found["steps"]}
     runs = [run for run in every if run.selector not in usual or run.steps == found["steps"]]
-    said = {key: list(dict.fromkeys(o[key] for o in origins if key in o)) for key in ORIGIN}
     full = [run for run in every if run.selector == "full"]
-    return Comparison(path.stem, found["setting"], found["metric"], found["steps"], runs, full, said)
+    configured = Configured(**found.get("configured", {}))
+    said = distinct_origins(origins)
+    return Comparison(path.stem, found["setting"], found["metric"], found["steps"], runs, full, said, configured)
 
 
 # ---------------------------------------------------------------- records
@@ -196,22 +204,39 @@ class Record:
 
 
 def records_of(comparisons: Sequence[Comparison]) -> list[Record]:
-    """The holders of one setting's record, one after the other.
+    """The holders of one setting's record, one after the other; none where no comparison has a first one.
 
     Args:
         comparisons: All comparisons of the setting, the oldest first.
     """
-    first = comparisons[0]
-    names = list(by_selector(first.runs))
-    held = [Record(first, next((name for name in ("full", "random") if name in names), names[0]))]
+    held: list[Record] = []
     for comparison in comparisons:
         values = {name: {r.seed: r.value for r in runs} for name, runs in by_selector(comparison.runs).items()}
-        against = differences(values, held[-1].selector)
+        holder = _named_here(held[-1], comparison) if held else _first_holder(comparison)
+        if holder is None:
+            continue
+        held = held or [Record(comparison, holder)]
+        against = differences(values, holder)
         better = {n: d for n, d in against.items() if d.mean > 0 and d.p_holm is not None and d.p_holm < LEVEL}
         if better:
             best = max(better, key=lambda name: better[name].mean)
             held.append(Record(comparison, best, held[-1].selector, better[best]))
     return held
+
+
+def _first_holder(comparison: Comparison) -> str | None:
+    """Full data, or else random subsets, if they have two seeds."""
+    names = [name for name, runs in by_selector(comparison.runs).items() if len(runs) > 1]
+    full = list(baselines_of(names, "full", comparison.configured).values())
+    random = [name for name in names if method_of(name, comparison.configured).selector in RANDOM]
+    return next(iter(full + random), None)
+
+
+def _named_here(record: Record, comparison: Comparison) -> str | None:
+    """What a comparison calls the method that holds a record, if it has it."""
+    holder = method_of(record.selector, record.comparison.configured)
+    names = by_selector(comparison.runs)
+    return next((name for name in names if method_of(name, comparison.configured) == holder), None)
 
 
 # ---------------------------------------------------------------- the page
@@ -255,7 +280,7 @@ def _record_row(record: Record) -> list[str]:
 
 
 def _section(comparison: Comparison) -> str:
-    rows = summarise(comparison.runs, metric=comparison.metric)
+    rows = summarise(comparison.runs, metric=comparison.metric, configured=comparison.configured)
     lengths = {run.steps for run in comparison.full}
     known = {}
     if len(lengths) > 1:
@@ -318,7 +343,7 @@ def main(words: Sequence[str] | None = None) -> None:
     if options.command == "add":
         print(add(options.folder, options.name, options.setting, options.records))
     found = [read(path) for path in sorted(options.records.glob("*.json"))]
-    found.sort(key=lambda comparison: (comparison.origin["date"], comparison.name))
+    found.sort(key=lambda comparison: (comparison.origin["date"][:1], comparison.name))
     options.page.write_text(page(found))
     print(options.page)
 

@@ -70,6 +70,13 @@ def test_selectors_and_configurations_are_known(calls: list[list[str]]) -> None:
                 parse_entry(name)
 
 
+@pytest.mark.parametrize("word", ["noise", "fast", "fast.4", "none", "budgets defaults", ""])
+def test_a_part_of_a_section_is_none(word: str) -> None:
+    refused = run("data", "out", word, PYTHON="false")
+    assert refused.returncode == 2
+    assert f"no section {word}; there are: budgets defaults" in refused.stdout
+
+
 def test_what_is_missing_or_unknown_is_said() -> None:
     unknown = run("data", "out", "budget")
     assert unknown.returncode == 2

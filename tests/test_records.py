@@ -24,8 +24,10 @@ ORIGIN = {
 ABOVE = {"full": (0, 0, 0), "random": (0.1, -0.2, 0.3), "hybrid": (1.0, 1.1, 1.05), "odd": (1.2, 4.0, -1.0)}
 
 
-def folder_of(path: Path, above: dict[str, tuple[float, ...]] = ABOVE, **fields: object) -> Path:
-    store = Store(path, {"metric": "val_accuracy"})
+def folder_of(
+    path: Path, above: dict[str, tuple[float, ...]] = ABOVE, settings: dict[str, object] | None = None, **fields: object
+) -> Path:
+    store = Store(path, {"metric": "val_accuracy", **(settings or {})})
     store.begin(100)
     for name, points in above.items():
         for seed, point in enumerate(points):
@@ -41,6 +43,10 @@ def made(tmp_path: Path, *folders: Path, setting: str = "a setting") -> str:
         TOOL["add"]([folder], f"file{i}", setting, tmp_path / "records")
     TOOL["main"](["--records", str(tmp_path / "records"), "--page", str(tmp_path / "page.md")])
     return (tmp_path / "page.md").read_text()
+
+
+def holders(text: str) -> list[str]:
+    return [line.split("|")[2].strip(" `") for line in text.splitlines() if line.startswith("| a setting")]
 
 
 def row(text: str, *starts: str) -> list[str]:
@@ -67,9 +73,77 @@ def test_a_holder_is_beaten_only_by_who_was_beside_it(tmp_path: Path) -> None:
     later = {**ORIGIN, "date": "2026-11-30"}
     apart = folder_of(tmp_path / "b", {"full": (0, 0, 0), "new": (3.0, 3.1, 3.05)}, origin=later)
     beside = folder_of(tmp_path / "c", {"hybrid": (1, 1, 1.1), "newer": (3.0, 3.1, 3.05)}, origin=later)
-    text = made(tmp_path, first, apart, beside)
-    holders = [line.split("|")[2].strip() for line in text.splitlines() if line.startswith("| a setting")]
-    assert holders == ["`full`", "`hybrid`", "`newer`"]
+    assert holders(made(tmp_path, first, apart, beside)) == ["full", "hybrid", "newer"]
+
+
+# What of a comparison's entries is the first holder; the others are far better, and come first by their names.
+FIRST = {
+    "full": "full",
+    "full:budget=1.0": "full:budget=1.0",
+    "random": "random",
+    "random:static=true,class_balance=true": "random:static=true,class_balance=true",
+    "random-in-batch": "random-in-batch",
+    "zoo.Random": "",
+    "rrd": "",
+    "full:budget=0.5": "",
+}
+
+
+@pytest.mark.parametrize(("entry", "first"), FIRST.items())
+def test_only_full_data_and_random_subsets_hold_what_nobody_won(tmp_path: Path, entry: str, first: str) -> None:
+    above = {"a.better.Selector": (3.0, 3.1, 3.05), "fast": (2.0, 4.0, -1.0), entry: (0.0, 0.1, -0.1)}
+    text = made(tmp_path, folder_of(tmp_path / "a", above))
+    assert holders(text) == ([first, "a.better.Selector"] if first else [])
+    assert row(text, f"`{entry}`")[2] == "3", "in the table below it stands all the same"
+
+
+def test_full_data_go_before_random_subsets(tmp_path: Path) -> None:
+    above = {"random": (0.0, 0.1, 0.0), "zzz": (0.1, 0.0, 0.1), "full": (0.2, 0.1, 0.2)}
+    assert holders(made(tmp_path, folder_of(tmp_path / "a", above))) == ["full"]
+
+
+def test_one_seed_holds_nothing_and_takes_nothing(tmp_path: Path) -> None:
+    one = folder_of(tmp_path / "a", {"full": (0.0,), "hybrid": (9.0,)})
+    assert holders(made(tmp_path, one)) == []
+    later = {**ORIGIN, "date": "2026-11-30"}
+    two = folder_of(tmp_path / "b", {"full": (0.0, 0.1), "hybrid": (9.0, 9.1001)}, origin=later)
+    assert holders(made(tmp_path, one, two)) == ["full", "hybrid"]
+
+
+def test_a_holder_is_met_under_another_name(tmp_path: Path) -> None:
+    settings = {"selection": {"budget": 1.0, "keep_ratio": 0.5}}
+    first = {"full": (0, 0, 0), "hybrid:budget=1.0,keep_ratio=0.50": (1.0, 1.1, 1.05)}
+    newer = {"hybrid": (1.0, 1.1, 1.05), "newer": (3.0, 3.2, 3.1)}
+    text = made(tmp_path, folder_of(tmp_path / "a", first), folder_of(tmp_path / "b", newer, settings))
+    assert holders(text) == ["full", "hybrid:budget=1.0,keep_ratio=0.50", "newer"]
+    settings["selection"]["keep_ratio"] = 0.3
+    text = made(tmp_path, folder_of(tmp_path / "c", first), folder_of(tmp_path / "d", newer, settings))
+    assert holders(text) == ["full", "hybrid:budget=1.0,keep_ratio=0.50"], "that is another Hybrid"
+
+
+def test_the_table_finds_its_random_subsets_as_a_comparison_does(tmp_path: Path) -> None:
+    above = {"fast": (1.0, 1.1, 1.05), "random:static=true": (0, 0, 0.01)}
+    assert row(made(tmp_path, folder_of(tmp_path / "a", above)), "`fast`")[3].startswith("+1.05")
+
+
+def test_the_oldest_comparison_comes_first(tmp_path: Path) -> None:
+    # A later part of it was made after the other one; by the order of its files that is its first date.
+    first = folder_of(tmp_path / "a", {"zzz": (1.0, 1.1, 1.05)})
+    store = Store.stored(first)
+    for seed in range(3):
+        new = {**ORIGIN, "date": "2026-12-31"}
+        store.save(RunRecord("full", seed, 0.9 + 0.001 * seed, steps=100, seconds=1.0, origin=new))
+    second = folder_of(tmp_path / "b", {"full": (0.0, 0.1, 0.0)}, origin={**ORIGIN, "date": "2026-11-30"})
+    text = made(tmp_path, second, first)
+    assert holders(text) == ["full", "zzz"]
+    assert row(text, "a setting", "`full`")[-2] == "2026-11-29, 2026-12-31"
+
+
+@pytest.mark.parametrize("metric", ["val_loss", "val_accuracy_loss", "val_perplexity"])
+def test_what_is_no_accuracy_is_refused(tmp_path: Path, metric: str) -> None:
+    folder = folder_of(tmp_path / "a", settings={"metric": metric})
+    with pytest.raises(ValueError, match=f"`metric` must be an accuracy, .* got '{metric}'"):
+        TOOL["add"]([folder], "x", "a setting", tmp_path / "records")
 
 
 def test_what_a_run_does_not_tell_comes_from_the_table_beside_it(tmp_path: Path) -> None:

@@ -15,7 +15,9 @@ usage: dynsel {command} --config FILE [options]
 
 most used options, each of which is a key of the YAML file as well:
   --config FILE                  keys model, data, trainer and selection; or dynsel:digits, a recipe; may be repeated
-  --selection.keep_ratio R       share of the training set that an epoch trains on, in (0, 1] (default: 0.5)
+  --selection.budget B           share of the full training's steps to spend, in (0, 1] (default: 1; where only a keep
+                                 ratio is given, an epoch is one selection and as much shorter)
+  --selection.keep_ratio R       share of the training set that a selection holds, in (0, 1] (default: 0.5)
   --selection.selector SPEC      who chooses, as in random or rrd:k=8,gamma=0.5; or the class path of your own
   --selection.features SOURCE    features by file, "pixels", or "model" (default: captured while training)
   --trainer.max_epochs N         and all else that Lightning's Trainer takes: --trainer.devices 2
@@ -100,7 +102,9 @@ Train with several selectors and seeds at equal cost, and tabulate.
   --out FOLDER          where the runs, table.md, results.csv, report.html and pictures go
   --selectors SPEC ...  who chooses, as in full random rrd:k=8,gamma=0.5 (default: full random rrd)
   --seeds N             number of seeds, from seed_everything on (default: 3)
-  --keep_ratio R        share of the training set that an epoch trains on, in (0, 1]
+  --keep_ratio R        share of the training set that a selection holds, in (0, 1]
+  --selection.budget B  share of the full training's steps to spend, in (0, 1] (default: 1)
+  --evaluations N       validations in the course of a training, for its curve (default: 12)
   --exclude FILE        samples to leave out, as the suspects.csv of `dynsel findings`
   --metric NAME         validation metric to compare by (default: val_accuracy)
   --equal WHAT          what is equal for all: optimiser steps (default), samples trained on, or
@@ -108,7 +112,7 @@ Train with several selectors and seeds at equal cost, and tabulate.
   --target VALUE        tell how soon each selector reaches this value of the metric and holds it
   --worth               also train full data for 0.4 to 1.4 times as long, and say which length each
                         result is worth
-  --energy              measure joules, where a counter can be read; needs dynsel[energy]
+  --energy              measure joules, where a counter can be read; needs zeus
   --beside FOLDER ...   finished comparisons with other settings, as many steps and the same data,
                         for the same tables
   --help_all            these options as the parser lists them

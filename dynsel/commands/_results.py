@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from dynsel._lib.console import say, value_table
 from dynsel._lib.files import write_atomically
 from dynsel.compare.conclusion import conclusion
+from dynsel.compare.entry import Configured
 from dynsel.compare.facts import conditions, energy_parts, meanings
 from dynsel.compare.plan import Plan
 from dynsel.compare.record import RunRecord
@@ -52,7 +53,8 @@ def write_results(
     if all(run.error for run in records):
         say(console, "no run finished: there is nothing to tabulate")
         return 1
-    rows = summarise(records, metric=plan.metric, target=plan.target)
+    configured = Configured.of(store.settings)
+    rows = summarise(records, metric=plan.metric, target=plan.target, configured=configured)
     device = comparison.device() if plan.energy else None
     allowed = store.steps if plan.equal == "seconds" else None
     known = worths(rows, records, full, store.steps or 0, plan.equal, plan.metric) if plan.worth else None
@@ -62,7 +64,7 @@ def write_results(
         rows = [replace(row, worth=known.of.get(row.selector)) for row in rows]
         summary = f"{summary} {known.sentence(words, names)}".strip()
     found = tables(rows, len(plan.seeds), plan.metric, energy_parts(rows, device), allowed, UNITS[plan.equal])
-    facts, columns = conditions(plan, store, rows, device), meanings(plan, rows)
+    facts, columns = conditions(plan, store, rows, device, [*records, *full]), meanings(plan, rows)
     write_atomically(plan.results / "table.md", results_markdown(found, [*facts, *columns], summary))
     write_atomically(plan.results / "results.csv", results_csv(rows, plan.metric))
     _print_tables(plan, found, rows, console)

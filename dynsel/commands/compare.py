@@ -184,7 +184,7 @@ def _add_tables(parser: Parser) -> None:
     add(
         "--energy",
         action="store_true",
-        help="measure joules where the GPU's or the CPU's counter can be read; needs dynsel[energy]",
+        help="measure joules where the GPU's or the CPU's counter can be read; needs zeus",
     )
     add(
         "--beside",

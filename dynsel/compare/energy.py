@@ -91,7 +91,7 @@ def _why_no_zeus() -> str:
     try:
         import zeus.monitor  # noqa: F401
     except ImportError as error:
-        return f"the library zeus is missing ({error}): `pip install 'dynsel[energy]'`"
+        return f"the library zeus is missing ({error}): `pip install zeus`"
     return ""
 
 

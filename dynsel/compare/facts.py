@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from dynsel._lib.provenance import hardware, today, versions
+from dynsel._lib.provenance import origin
 from dynsel.compare.energy import unreadable
+from dynsel.compare.entry import RANDOM, Configured, baselines_of, method_of
 from dynsel.compare.plan import Plan
 from dynsel.compare.queue import EQUAL
+from dynsel.compare.record import RunRecord, distinct_origins
 from dynsel.compare.store import Store, differences
 from dynsel.compare.summary import BASELINES, Row
 from dynsel.compare.table import shortened
 from dynsel.compare.worth import LENGTHS, UNITS
+from dynsel.selectors import Full
 
 if TYPE_CHECKING:
     import torch
@@ -48,13 +51,15 @@ WORTH = (
     "took: {unit} in units of full data's configured training; full data takes: how many of these full data need for "
     "the same result, with a schedule of their own to the end; worth: the one over the other, "
     "by a monotone fit (isotonic regression) to trainings of other lengths, straight over the logarithm of the length "
-    "between them; from and to: the 95 % interval of a bootstrap over the seeds, which few seeds make too narrow; > "
-    "and <: beyond the longest and the shortest length"
+    "between them; from and to: every length that the paired t-test over the seeds does not tell "
+    "from the result (95 % interval); > and <: beyond the longest and the shortest length"
 )
 WRONG = "share of samples labelled wrongly on purpose among what was trained on, with repetition"
 
 
-def conditions(plan: Plan, store: Store, rows: Sequence[Row], device: torch.device | None) -> list[tuple[str, str]]:
+def conditions(
+    plan: Plan, store: Store, rows: Sequence[Row], device: torch.device | None, runs: Sequence[RunRecord]
+) -> list[tuple[str, str]]:
     """Under what the numbers were measured, as (heading, text); text in backquotes is code.
 
     Args:
@@ -62,18 +67,21 @@ def conditions(plan: Plan, store: Store, rows: Sequence[Row], device: torch.devi
         store: Folder of the comparison, with its settings and steps.
         rows: One for each selector.
         device: Device that trained, if energy was asked for; else None.
+        runs: All runs of the tables. What one doesn't say of its origin is taken from this process.
     """
     seeds = f"{', '.join(map(str, plan.seeds))} (n = {len(plan.seeds)})"
     length = EQUAL[plan.equal].format(steps=store.steps)
     if plan.equal == "steps" and any(row.steps not in (None, store.steps) for row in rows):
         length += ", or its budget's share of them"
+    here, beside = origin(plan.command), tuple(f"{folder.resolve().name}/" for folder in plan.beside)
+    own = [run for run in runs if run.error is None and not run.selector.startswith(beside)]
+    told = distinct_origins([here | run.origin for run in own] or [here])
     found = [
         ("command", _code(plan.command)),
         ("seeds", seeds),
         ("every run", f"{length}; evaluated after the last one, not at the best"),
-        ("hardware", hardware()),
-        ("versions", ", ".join(f"{name} {number}" for name, number in versions().items())),
-        ("date", today()),
+        *((key, "; ".join(told[key])) for key in ("hardware", "versions", "date")),
+        *_baselines([row.selector for row in rows if row.n], Configured.of(store.settings)),
     ]
     if plan.worth:
         lengths = ", ".join(f"{length:g}" for length in LENGTHS)
@@ -85,6 +93,19 @@ def conditions(plan: Plan, store: Store, rows: Sequence[Row], device: torch.devi
     if device is not None and any(getattr(row, part) is None for row in rows if row.n for part in parts):
         found.append(("energy not measured", not_measured(device)))
     return found + [(short, _code(name)) for name, short in shortened(rows).items()]
+
+
+def _baselines(names: Sequence[str], configured: Configured) -> list[tuple[str, str]]:
+    """What random subsets are where they have arguments, and which selectors have none to be compared to."""
+    of = baselines_of(names, "random", configured)
+    methods = {name: method_of(name, configured) for name in names}
+    other = [name for name in dict.fromkeys(of.values()) if methods[name][:2] != (RANDOM[0], {})]
+    alone = [name for name in names if name not in of and methods[name].selector not in (*RANDOM, Full)]
+    found = [("random", ", ".join(map(_code, other)))] if other else []
+    if alone:
+        said = "no random subsets of the same budget and keep ratio are among the selectors"
+        found.append(("not compared to random", f"{', '.join(map(_code, alone))}: {said}"))
+    return found
 
 
 def energy_parts(rows: Sequence[Row], device: torch.device | None) -> list[str]:

@@ -120,7 +120,7 @@ class Queue:
         return [record for record in found.values() if record is not None]
 
     def _known(self, run: Run) -> RunRecord | None:
-        return self._failed.get(run) or self.store.load(*run)
+        return self._failed.get(run) or self.store.load(*run, self.comparison.made_by(run.selector))
 
     def _train(self, missing: Sequence[Run]) -> Mapping[Run, RunRecord]:
         done: dict[Run, RunRecord] = {}

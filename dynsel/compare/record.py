@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-__all__ = ["CurvePoint", "RunRecord", "by_selector"]
+__all__ = ["ORIGIN", "CurvePoint", "RunRecord", "by_selector", "distinct_origins"]
+
+# What a run says of its origin.
+ORIGIN = ("command", "hardware", "versions", "date", "commit")
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,8 @@ class RunRecord:
         logged: Every number that validation logged after the last step, by its name.
         origin: What was run on what: command, hardware, versions, date and commit, each as text; empty in runs of
             older versions.
+        made_by: The selector's arguments, defaults included, and a checksum of each file that they name; empty in runs
+            of older versions.
         error: Message of a run that failed, in one line; its numbers then mean nothing. None of a finished run.
     """
 
@@ -78,6 +84,7 @@ class RunRecord:
     cpu_joules: float | None = None
     logged: dict[str, float] = field(default_factory=dict)
     origin: dict[str, str] = field(default_factory=dict)
+    made_by: dict[str, Any] = field(default_factory=dict)
     error: str | None = None
 
 
@@ -91,3 +98,14 @@ def by_selector(records: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
     for record in records:
         found.setdefault(record.selector, []).append(record)
     return found
+
+
+def distinct_origins(origins: Iterable[Mapping[str, str]]) -> dict[str, list[str]]:
+    """For each of `ORIGIN` the different values, in the order in which they come up; dates ascending.
+
+    Args:
+        origins: Origins of runs; one may lack any of them.
+    """
+    known = list(origins)
+    found = {key: list(dict.fromkeys(origin[key] for origin in known if key in origin)) for key in ORIGIN}
+    return found | {"date": sorted(found["date"])}

@@ -13,6 +13,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from jsonargparse import ArgumentParser
 from lightning.pytorch.callbacks import (
     Checkpoint,
     DeviceStatsMonitor,
@@ -21,13 +22,15 @@ from lightning.pytorch.callbacks import (
     ProgressBar,
 )
 
+from dynsel._lib.parsers import instantiate
 from dynsel._lib.provenance import commit, origin
 from dynsel.callbacks.cli import SelectionCLI
 from dynsel.compare.energy import EnergyMeter
 from dynsel.compare.entry import Entry, parse_entry
+from dynsel.compare.named_files import named_files
 from dynsel.compare.record import CurvePoint, RunRecord
 from dynsel.samplers.controller import SelectionController
-from dynsel.selectors import Full
+from dynsel.selectors import Full, Selector
 from dynsel.selectors.spec import find_selector, selector_config
 
 __all__ = ["Comparison"]
@@ -75,6 +78,7 @@ class Comparison(SelectionCLI):
         if selection.budget is None:
             selection.budget = 1.0  # every selector takes as many steps as full data
         self.own, self.budget, self.keep_ratio = selection.selector, selection.budget, selection.keep_ratio
+        self._made_by: dict[str, dict[str, Any]] = {}
 
     def instantiate_classes(self) -> None:
         """Each run instantiates by itself, from its own seed."""
@@ -92,8 +96,27 @@ class Comparison(SelectionCLI):
             config.pop(key, None)
         for key in (*SILENT, "default_root_dir"):
             config.trainer.pop(key, None)
-        dumped = self.parser.dump(config, format="json", skip_validation=True)
-        return {"metric": self.metric, "evaluations": self.evaluations, **json.loads(dumped)}
+        dumped = json.loads(self.parser.dump(config, format="json", skip_validation=True))
+        found = {"metric": self.metric, "evaluations": self.evaluations, **dumped}
+        files = named_files([dumped.get("selection"), dumped.get("exclude")])
+        return found | {"files": files} if files else found
+
+    def made_by(self, name: str) -> dict[str, Any]:
+        """What of a selector an upgrade or another file may change while its name and the settings stay.
+
+        Args:
+            name: Selector with its arguments, as `parse_entry` reads it.
+
+        Returns:
+            Its arguments by name, defaults included, in what JSON knows; of each file that they name a checksum.
+        """
+        if name not in self._made_by:
+            given = self._selector(parse_entry(name)).as_dict()
+            parser = ArgumentParser(exit_on_error=False)
+            parser.add_subclass_arguments(Selector, "selector")
+            selector = instantiate(parser, parser.parse_object({"selector": given})).selector
+            self._made_by[name] = selector._arguments | named_files(given)
+        return self._made_by[name]
 
     # ---------------------------------------------------------------- making a run
     def make(self, name: str, seed: int, callbacks: list[pl.Callback], **options: Any) -> None:
@@ -178,11 +201,11 @@ class Comparison(SelectionCLI):
         """
         budgets = {name: self._budget(parse_entry(name)) for name in names}
         counted: dict[float, int] = {1.0: steps}
+        # Epochs have whole batches. `max_steps` would end some budgets' trainings and not others.
+        whole = self.config.trainer.max_steps == -1
         for budget in budgets.values():
             if budget not in counted:
-                # Epochs have whole batches. A training of so many steps has them whatever the budget.
-                own = self.count_steps(f"full:budget={budget}")
-                counted[budget] = own if own < steps else max(1, round(budget * steps))
+                counted[budget] = self.count_steps(f"full:budget={budget}") if whole else max(1, round(budget * steps))
         return {name: counted[budget] for name, budget in budgets.items() if budget < 1}
 
     def check_metric(self, steps: int) -> None:
@@ -219,7 +242,8 @@ class Comparison(SelectionCLI):
         self.trainer.fit(self.model, datamodule=self.datamodule)
         if not meter.curve or meter.curve[-1].step < self.trainer.global_step:
             self.trainer.validate(self.model, datamodule=self.datamodule, verbose=False)
-        return replace(_record(name, seed, self.trainer, controller, meter), origin=origin(self.command))
+        record = _record(name, seed, self.trainer, controller, meter)
+        return replace(record, origin=origin(self.command), made_by=self.made_by(name))
 
     def device(self) -> torch.device:
         """Device that runs train on."""
@@ -276,7 +300,9 @@ def _record(name: str, seed: int, trainer: pl.Trainer, controller: SelectionCont
 def _wrong_share(controller: SelectionController, trainer: pl.Trainer) -> float | None:
     """Of the samples trained on, with repetition, those that the data set knows to be labelled wrongly."""
     wrong = getattr(getattr(trainer.train_dataloader, "dataset", None), "wrong", None)
-    usage = controller.selector.usage
+    usage, pool = controller.selector.usage, controller.sampler.whole.pool
+    if isinstance(wrong, torch.Tensor) and pool is not None:
+        wrong = wrong.cpu()[pool]
     if not isinstance(wrong, torch.Tensor) or wrong.shape != usage.shape or not bool(usage.any()):
         return None
     return float((usage * wrong.cpu()).sum() / usage.sum())

@@ -116,7 +116,7 @@ def differences(values: Mapping[str, Mapping[int, float]], baseline: str | Mappi
 
     Args:
         values: For each method its values by seed.
-        baseline: Name of the method that the others are compared to, or that name for each method.
+        baseline: Name of the method that the others are compared to, or that name for each method that has one.
 
     Returns:
         A difference for each method that has a seed in common with the baseline.
@@ -124,9 +124,9 @@ def differences(values: Mapping[str, Mapping[int, float]], baseline: str | Mappi
     of = dict.fromkeys(values, baseline) if isinstance(baseline, str) else baseline
     found = {}
     for name, own in values.items():
-        base = values.get(of[name], {})
+        base = values.get(of.get(name, name), {})
         seeds = [seed for seed in own if seed in base]
-        if name != of[name] and seeds:
+        if name != of.get(name, name) and seeds:
             found[name] = paired([own[s] for s in seeds], [base[s] for s in seeds])
     tested = {name: difference.p for name, difference in found.items() if difference.p is not None}
     for name, p in zip(tested, holm(list(tested.values())), strict=True):

@@ -6,11 +6,14 @@ import hashlib
 import json
 import re
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from dynsel._lib.files import write_atomically
+from dynsel._lib.provenance import package_version
 from dynsel.compare.record import CurvePoint, RunRecord
 
 __all__ = ["Store", "differences", "file_name", "flatten"]
@@ -34,7 +37,7 @@ class Store:
         self.settings = flatten(settings)
         self.hash = hashlib.sha256(json.dumps(self.settings, sort_keys=True).encode()).hexdigest()[:16]
         self.steps: int | None = None
-        self._told_of: set[Path] = set()
+        self._told_of: set[str] = set()
         self._compare_with_stored()
 
     @classmethod
@@ -120,17 +123,37 @@ class Store:
                 found[record.selector] = record.steps
         return found
 
-    def load(self, selector: str, seed: int, steps: int | None = None) -> RunRecord | None:
+    def load(
+        self,
+        selector: str,
+        seed: int,
+        steps: int | None = None,
+        made_by: Mapping[str, Any] = MappingProxyType({}),
+    ) -> RunRecord | None:
         """A finished run, or None if there is none (or one of other settings, copied here).
 
-        Of a file that is damaged or of another version it is said once that the run is trained again.
+        Of a file that is damaged or of another version, and of a selector that had other arguments, it is said once
+        that the run is trained again; of runs of another dynsel that they are kept.
 
         Args:
             selector: Name of the selector.
             seed: Seed of the run.
             steps: Number of optimiser steps; None takes that of `begin`.
+            made_by: What the run's `made_by` must agree with; what only one of them has came or went with another
+                version.
         """
-        return self._read(self.path(selector, seed, steps))
+        record = self._read(self.path(selector, seed, steps))
+        if record is None:
+            return None
+        there = {key: value for key, value in record.made_by.items() if key in made_by}
+        if differing := differences(there, {key: made_by[key] for key in there}):
+            self._say_once(selector, f"runs of {selector} had other arguments ({differing}): they are trained again")
+            return None
+        theirs = record.origin.get("versions", "").partition(",")[0]
+        if theirs.startswith("dynsel ") and theirs != (ours := f"dynsel {package_version('dynsel')}"):
+            said = f"{self.folder} holds runs of {theirs}, which are kept; another --out has those of {ours} alone"
+            self._say_once(theirs, said)
+        return record
 
     def _read(self, path: Path) -> RunRecord | None:
         try:
@@ -146,11 +169,14 @@ class Store:
         except FileNotFoundError:
             return None
         except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
-            if path not in self._told_of:
-                print(f"{path} is damaged, or of another version: this run is trained again", file=sys.stderr)
-            self._told_of.add(path)
+            self._say_once(str(path), f"{path} is damaged, or of another version: this run is trained again")
             return None
         return record
+
+    def _say_once(self, of: str, text: str) -> None:
+        if of not in self._told_of:
+            print(text, file=sys.stderr)
+        self._told_of.add(of)
 
     def save(self, record: RunRecord, steps: int | None = None) -> None:
         """Keep a finished run.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from statistics import fmean, median
 from typing import TYPE_CHECKING
 
-from dynsel.compare.entry import baseline_of
+from dynsel.compare.entry import DEFAULTS, Configured, baselines_of
 from dynsel.compare.record import RunRecord, by_selector
 from dynsel.compare.stats import Difference, differences, half_width, lower_is_better, reached, spread, verdict
 
@@ -96,20 +96,25 @@ class Row:
     errors: tuple[str, ...] = ()
 
 
-def summarise(records: Sequence[RunRecord], *, metric: str = "val_accuracy", target: float | None = None) -> list[Row]:
+def summarise(
+    records: Sequence[RunRecord],
+    *,
+    metric: str = "val_accuracy",
+    target: float | None = None,
+    configured: Configured = DEFAULTS,
+) -> list[Row]:
     """One row for each selector, in the order in which they come up.
 
     Args:
         records: Runs of all selectors and seeds, failed ones among them.
         metric: Name of the metric of the runs' values; lower is better if "loss" is part of it.
         target: Value of the metric for the speed to reach it; None leaves that out.
+        configured: How the configuration trains selectors that say nothing of it.
     """
     runs = by_selector(records)
     # Same seed, same weights and order: the difference of a pair is less noisy than that of the means.
     values = {name: {r.seed: r.value for r in group if r.error is None} for name, group in runs.items()}
-    against = {
-        baseline: differences(values, {name: baseline_of(name, baseline) for name in values}) for baseline in BASELINES
-    }
+    against = {name: differences(values, baselines_of(list(values), name, configured)) for name in BASELINES}
     lower = lower_is_better(metric)
     return [
         _row(name, group, {b: found[name] for b, found in against.items() if name in found}, lower, target)

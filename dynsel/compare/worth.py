@@ -9,6 +9,7 @@ from statistics import fmean
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 from sklearn.isotonic import isotonic_regression
 
 from dynsel.compare.record import RunRecord, by_selector
@@ -33,9 +34,9 @@ __all__ = [
 LENGTHS = (0.4, 0.55, 0.7, 0.85, 1.0, 1.4)
 # What a comparison has equal, as what full data needs more or less of.
 UNITS = {"steps": "optimiser steps", "samples": "samples", "seconds": "time"}
-RESAMPLES = 2000
-# The interval keeps this share of the resamples.
 CONFIDENCE = 0.95
+# Lengths that are tried for the interval, evenly over the logarithm: a step is a fifth of a percent or less.
+TRIED = 1000
 
 Array = NDArray[np.float64]
 
@@ -198,45 +199,61 @@ def length_reaching(value: float, lengths: Sequence[float], fitted: Array) -> fl
 
 
 def worth(
-    curve: LengthCurve, values: Mapping[int, float], *, cost: float = 1.0, lower: bool = False, seed: int = 0
+    curve: LengthCurve, values: Mapping[int, float], *, cost: float = 1.0, lower: bool = False
 ) -> Worth | None:
     """How long full data must train to reach what a selector reached.
 
-    The curve is the monotone fit to the means over the seeds. The interval is a percentile bootstrap over the seeds,
-    which the curve and the selector have in common; with few seeds it is narrow rather than wide.
+    The curve is the monotone fit to the means over the seeds. The interval has every length at which the paired t-test
+    over the seeds that curve and selector have in common shows no difference (p > 0.05), each seed's own curve being
+    straight between its points.
 
     Args:
         curve: What full data reaches.
         values: The selector's values by seed.
         cost: What each of them cost, in units of full data's configured training.
         lower: Whether lower values are better.
-        seed: Seed of the resampling.
 
     Returns:
-        None without a seed in common whose values are all finite.
+        None without a seed in common, or where the value of one isn't finite.
+
+    Reference:
+        Fieller (1954), Some problems in interval estimation, JRSS B 16: an interval by the test that it inverts.
     """
-    every = (values, *curve.values)
-    seeds = [s for s in values if all(s in known and math.isfinite(known[s]) for known in every)]
-    n, sign = len(seeds), -1.0 if lower else 1.0
-    if not n:
-        return None
+    seeds = [s for s in values if all(s in known for known in curve.values)]
+    sign = -1.0 if lower else 1.0
     full, own = sign * curve.of(seeds), sign * np.array([values[s] for s in seeds])
+    if not seeds or not (np.isfinite(full).all() and np.isfinite(own).all()):
+        return None
+    length = length_reaching(float(own.mean()), curve.lengths, monotone(full.mean(axis=0)))
+    ends = _interval(full, own, curve.lengths, length) if len(seeds) > 1 else None
+    low, high = (None, None) if ends is None else (ends[0] / cost, ends[1] / cost)
+    limits = curve.lengths[0] / cost, curve.lengths[-1] / cost
+    return Worth(len(seeds), length / cost, low, high, *limits, cost, float(sign * own.mean()))
 
-    def factor(rows: NDArray[np.int64]) -> float:
-        return length_reaching(float(own[rows].mean()), curve.lengths, monotone(full[rows].mean(axis=0))) / cost
 
-    low = high = None
-    if n > 1:
-        # The order of a draw means nothing, and few seeds have few draws.
-        drawn = np.sort(np.random.default_rng(seed).integers(n, size=(RESAMPLES, n)), axis=1)
-        kinds, counts = np.unique(drawn, axis=0, return_counts=True)
-        factors = np.repeat([factor(rows) for rows in kinds], counts)
-        # Ends are factors that came up: nothing lies between a number and infinity.
-        tail = (1 - CONFIDENCE) / 2
-        low = float(np.quantile(factors, tail, method="lower"))
-        high = float(np.quantile(factors, 1 - tail, method="higher"))
-    ends = curve.lengths[0] / cost, curve.lengths[-1] / cost
-    return Worth(n, factor(np.arange(n)), low, high, *ends, cost, float(sign * own.mean()))
+def _interval(full: Array, own: Array, lengths: Sequence[float], length: float) -> tuple[float, float]:
+    """From the shortest to the longest length that a paired t-test doesn't tell from the result.
+
+    Args:
+        full: (n, L) values of the curve, n at least 2, higher ones being better.
+        own: (n,) values of the selector.
+        lengths: (L,) lengths above 0, ascending.
+        length: The length that reaches the result, which the interval holds.
+
+    Returns:
+        Both ends; 0 and infinity where nothing is known beyond the curve's ends.
+    """
+    logs = np.log(lengths)
+    tried = np.union1d(np.linspace(logs[0], logs[-1], TRIED), logs)
+    ahead = own[:, None] - np.stack([np.interp(tried, logs, row) for row in full])
+    error = ahead.std(axis=0, ddof=1) / math.sqrt(len(own))
+    reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(own) - 1)) * error
+    alike = np.flatnonzero(np.abs(ahead.mean(axis=0)) <= reach)
+    if not len(alike):
+        return length, length
+    low = 0.0 if alike[0] == 0 else math.exp(tried[alike[0]])
+    high = math.inf if alike[-1] == len(tried) - 1 else math.exp(tried[alike[-1]])
+    return min(low, length), max(high, length)
 
 
 def length_curve(records: Sequence[RunRecord], steps: int) -> LengthCurve:

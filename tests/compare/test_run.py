@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gc
+import json
 import weakref
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -113,3 +115,82 @@ def test_a_run_tells_its_operations_its_origin_and_what_was_logged(comparison: C
     assert record.origin["command"] == "dynsel compare --out runs/x"
     assert record.logged["val_accuracy"] == record.value
     assert "train_loss" not in record.logged
+    assert record.made_by == comparison.made_by("full")
+
+
+def made(folder: Path, *options: str) -> Comparison:
+    with quiet():
+        return Comparison(["--config", str(folder / "digits.yaml"), *options], "val_accuracy")
+
+
+@pytest.mark.parametrize("limits", [["--trainer.max_steps=14"], []])
+def test_a_larger_budget_never_takes_fewer_steps(folder: Path, limits: list[str]) -> None:
+    one = made(folder, *limits)
+    names = [f"random:budget={budget}" for budget in (0.34, 0.5, 0.51, 0.7, 0.9, 0.95)]
+    with quiet():
+        steps = one.count_steps()
+        found = list(one.budget_steps([*names, "full"], steps).values())
+    assert found == sorted(found)
+    # Four epochs of 6 batches; or what `max_steps` leaves of them, of which each budget is a share.
+    assert found == ([5, 7, 7, 10, 13, 13] if limits else [8, 12, 12, 16, 20, 24])
+
+
+def test_arguments_are_told_with_their_defaults(comparison: Comparison) -> None:
+    assert comparison.made_by("random:static=true") == {
+        "static": True,
+        "class_balance": True,
+    }  # one the configuration's
+    told = comparison.made_by(
+        'hybrid:terms={"loss":{"class_path":"dynsel.schedules.Linear","init_args":{"start":1,"end":0}}}'
+    )
+    assert told["terms"]["loss"]["start"] == 1.0
+    assert told["noise"] == 0.0
+    assert json.loads(json.dumps(told)) == told
+    comparison.make("hybrid", 0, [])
+    selector = comparison.config_init.selection.controller.selector
+    assert comparison.made_by("hybrid") == selector._arguments
+
+
+def test_another_file_at_the_same_path_is_another_training(folder: Path, tmp_path: Path) -> None:
+    features, suspects, trusted = (tmp_path / name for name in ("features.npy", "suspects.csv", "trusted.npy"))
+    reference = tmp_path / "reference.npy"
+
+    def write(of: int) -> None:
+        np.save(features, np.full((359, 2), of, dtype=np.float32))
+        np.save(trusted, np.array([of]))
+        np.save(reference, np.full(359, float(of)))
+        suspects.write_text(f"index\n{of}\n")
+
+    given = {
+        "features": f"--selection.features={features}",
+        "exclude": f"--exclude={suspects}",
+        "selector": f"--selection.selector=alignprune:trusted={trusted}",
+    }
+    entries = [f"alignprune:trusted={trusted}", f"jest:reference={reference}"]
+
+    def told() -> tuple[dict[str, Any], list[Any]]:
+        plain = made(folder)
+        return {name: made(folder, option).settings() for name, option in given.items()}, list(
+            map(plain.made_by, entries)
+        )
+
+    write(1)
+    settings, made_by = told()
+    assert told() == (settings, made_by)
+    write(2)
+    others, made_by_others = told()
+    for name in given:
+        assert {key for key in others[name] if others[name][key] != settings[name][key]} == {"files"}, name
+    for there, now in zip(made_by, made_by_others, strict=True):
+        assert sum(there[key] != now[key] for key in there) == 1
+    assert "files" not in made(folder).settings(), "finished comparisons without files keep their hash"
+
+
+def test_wrong_labels_are_known_where_samples_are_left_out(folder: Path, tmp_path: Path) -> None:
+    one = made(folder, "--data.init_args.label_noise=0.25")
+    wrong = one.train_dataset().wrong
+    (tmp_path / "suspects.csv").write_text("index\n" + "\n".join(map(str, wrong.nonzero().flatten().tolist()[:60])))
+    assert int(wrong.sum()) == 90
+    without = made(folder, "--data.init_args.label_noise=0.25", f"--exclude={tmp_path / 'suspects.csv'}")
+    # Whole epochs of full data: 5 batches of the 299 samples that are left.
+    assert without.train("full", 0, 10).wrong_share == pytest.approx(30 / 299)

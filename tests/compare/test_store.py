@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from reports import record
 
+from dynsel._lib.provenance import versions
 from dynsel.compare import Store
 from dynsel.compare.store import differences as differences_of
 from dynsel.compare.store import file_name
@@ -63,3 +64,34 @@ def test_numbers_survive_the_file_exactly(tmp_path: Path) -> None:
     loaded = store.load("rrd", 0)
     assert loaded is not None
     assert loaded.value == value
+
+
+def test_a_selector_of_other_arguments_is_trained_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = Store(tmp_path, {})
+    made_by = {"terms": {"uncertainty": 1.0}, "noise": 0.1, "trusted.npy": "abc", "gone": 3}
+    for seed in (0, 1):
+        store.save(record("hybrid", seed, 0.5, made_by=made_by))
+    store.save(record("rrd", 0, 0.5))  # of a version that didn't say
+    same = {"terms": {"uncertainty": 1}, "noise": 0.1, "trusted.npy": "abc", "new": 7}
+    assert store.load("hybrid", 0, None, same) == record("hybrid", 0, 0.5, made_by=made_by)
+    assert store.load("hybrid", 0) is not None, "nothing is asked for"
+    assert store.load("rrd", 0, None, same) == record("rrd", 0, 0.5)
+    assert capsys.readouterr().err == ""
+    for other in ({"noise": 0.0}, {"terms": {"uncertainty": 1.0, "once": 1.0}}, {"trusted.npy": "abd"}):
+        for seed in (0, 1):
+            assert store.load("hybrid", seed, None, same | other) is None
+    said = capsys.readouterr().err
+    assert said == "runs of hybrid had other arguments (noise: 0.1 there, 0.0 now): they are trained again\n", "once"
+
+
+def test_runs_of_another_version_are_kept_and_it_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = Store(tmp_path, {})
+    ours = ", ".join(f"{name} {number}" for name, number in versions().items())
+    for seed, said in enumerate((ours, ours.replace("torch 2", "torch 1"), "torch 2.1", "")):
+        store.save(record("rrd", seed, 0.5, origin={"versions": said} if said else {}))
+        assert store.load("rrd", seed) is not None
+    assert capsys.readouterr().err == ""
+    for seed in (0, 1):
+        store.save(record("old", seed, 0.5, origin={"versions": "dynsel 0.0.7, torch 2.1"}))
+        assert store.load("old", seed) is not None
+    assert capsys.readouterr().err.count("holds runs of dynsel 0.0.7, which are kept; another --out has those of") == 1

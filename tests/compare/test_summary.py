@@ -7,6 +7,7 @@ from reports import VALUES, all_records, curve, half, lines, record
 from scipy import stats as oracle
 
 from dynsel.compare import RunRecord, summarise
+from dynsel.compare.entry import Configured
 from dynsel.compare.record import CurvePoint
 from dynsel.compare.table import tables
 
@@ -95,3 +96,13 @@ def test_the_random_subsets_of_the_same_budget_are_the_baseline() -> None:
     assert rows["rrd:k=8,budget=0.5"].versus["random"].mean == pytest.approx(0.1)
     assert rows["rrd:k=8,budget=0.5"].versus["full"].mean == pytest.approx(-0.2)
     assert set(rows["random:budget=0.5"].versus) == {"full"}
+
+
+def test_a_baseline_is_found_however_it_is_written() -> None:
+    values = {"random:keep_ratio=0.3,budget=0.70": 0.6, "rrd:budget=0.7,keep_ratio=0.30": 0.7, "hybrid": 0.8}
+    records = [record(name, 0, value) for name, value in values.items()]
+    named = {row.selector: row.versus for row in summarise(records)}
+    assert named["rrd:budget=0.7,keep_ratio=0.30"]["random"].mean == pytest.approx(0.1)
+    assert named["hybrid"] == {}
+    known = {row.selector: row.versus for row in summarise(records, configured=Configured(0.7, 0.3))}
+    assert known["hybrid"]["random"].mean == pytest.approx(0.2)

@@ -27,6 +27,7 @@ PART_HATCHES = ("", "..", "//", "xx")
 # Panels above one another that a page takes; in more columns long names need a line of their own.
 TALLEST = 6
 SEPARATORS = {1: ": ", 2: "\n"}
+BARS = 60
 
 
 def ranking_figure(records: Sequence[RunRecord], *, metric: str = "val_accuracy") -> Figure:
@@ -100,7 +101,8 @@ def usage_figure(records: Sequence[RunRecord]) -> Figure:
     panels = figure.subplots(rows, columns, sharex=True, squeeze=False).T.ravel()
     top = max(max(run.usage) for run in records)
     # One bar per count while these are few enough to see.
-    edges = np.arange(-0.5, top + 1.5, max(1, -(-(top + 1) // 60)))
+    width = max(1, -(-(top + 1) // BARS))
+    edges = np.arange(-0.5, top + 0.5 + width, width)
     for axes in panels[len(groups) :]:
         axes.set_axis_off()
     for axes, (name, runs) in zip(panels, groups.items(), strict=False):

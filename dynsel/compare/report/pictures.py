@@ -89,7 +89,7 @@ def _worth(worths: Worths, metric: str) -> Picture:
     caption = (
         "The line is a monotone fit to full data's trainings of several lengths, each with its own schedule to the end "
         "(squares: means, dots: seeds). Each selector's result stands where its cost is; the distance from there to "
-        "the line is what it is worth, the bar the 95 % interval of a bootstrap over the seeds."
+        "the line is what it is worth, the bar its 95 % interval by the paired t-test over the seeds."
     )
     text = worths.sentence(label, labels(list(worths.of)))
     figure, data = worth_figure(worths, metric=metric), csv_table(worth_data(worths, metric))
@@ -193,8 +193,11 @@ def _wrong(records: Sequence[RunRecord], dataset: Any) -> Iterator[Picture]:
 def _sheets(records: Sequence[RunRecord], dataset: Any) -> Iterator[Picture]:
     short, paths = labels(list(by_selector(records))), declared_paths(dataset)
     for name, runs in by_selector(records).items():
+        # Where samples are excluded, uses are of the others: their places aren't those of the data set.
+        if not all(len(run.usage) == len(dataset) for run in runs):
+            continue
         # Rotations use all samples alike, and then which comes first says nothing.
-        if not all(run.usage for run in runs) or max(np.ptp(run.usage) for run in runs) <= 1:
+        if max(np.ptp(run.usage) for run in runs) <= 1:
             continue
         usage = np.sum([run.usage for run in runs], axis=0)
         seeds = f"in {len(runs)} seeds together" if len(runs) > 1 else "in one seed"

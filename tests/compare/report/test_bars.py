@@ -60,6 +60,15 @@ def test_usage_shows_shares() -> None:
     assert tallest.get_x() + tallest.get_width() / 2 == pytest.approx(8)
 
 
+@pytest.mark.parametrize("top", [0, 59, 60, 61, 119, 200, 1001])
+def test_no_use_is_beyond_the_bars(top: int) -> None:
+    usage = [0, top // 2, top, top]
+    bars = usage_figure([RunRecord("rrd", 0, usage=usage)]).axes[0].patches
+    assert sum(bar.get_height() for bar in bars) == pytest.approx(1.0)
+    assert bars[-1].get_height() >= 0.5, "the most used samples are in the last bar"
+    assert len(bars) <= 60
+
+
 def test_time_bars_add_up_to_the_run() -> None:
     axes = time_figure(runs(("full", "rrd"), 2)).axes[0]
     widths = [[patch.get_width() for patch in bars] for bars in axes.containers]

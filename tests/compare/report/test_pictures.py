@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
-from reports import MANY, fits_the_page, runs
+from reports import MANY, fits_the_page, images, runs
 
 from dynsel.compare.report import (
     accuracy_figure,
@@ -14,6 +16,7 @@ from dynsel.compare.report import (
     usage_figure,
     wrong_labels_figure,
 )
+from dynsel.compare.report.pictures import pictures
 
 
 @pytest.mark.filterwarnings("error")
@@ -35,3 +38,12 @@ def test_all_text_is_on_the_page(selectors: tuple[str, ...], seeds: int, metric:
     ):
         assert figure is not None
         assert fits_the_page(figure)
+
+
+def test_images_are_shown_only_where_uses_are_of_the_data_set_itself() -> None:
+    records = runs(("full", "rrd"), 2)
+    shown = {picture.name for picture in pictures(records, dataset=images())}
+    assert "images-rrd" in shown
+    # Three samples were left out: the uses that are known are of others than their places in the data set.
+    without = [replace(run, usage=run.usage[3:]) for run in records]
+    assert {picture.name for picture in pictures(without, dataset=images())} == shown - {"images-rrd"}
