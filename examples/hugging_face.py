@@ -1,4 +1,4 @@
-"""Fine-tune a Hugging Face model.
+"""Fine-tune a Hugging Face model (`pip install transformers`).
 
 `model(**batch)` returns the batch's mean loss; dynsel hears the loss of each row inside. A real fine-tuning begins with
 `AutoModelForSequenceClassification.from_pretrained(...)`; here a tiny one with random weights needs no download.

@@ -1,6 +1,6 @@
 """Extraction of CIFAR-10's features by a pretrained ResNet-56: is it right, and is it as fast as a bare loop?
 
-    python recipes/benchmarks/features.py --root ../shared/data
+    python recipes/benchmarks/features.py --root data
 
 Extracts the 60,000 images, prints the accuracy of the network's own classifier on the test features (93.39 % if the
 preprocessing is right), and then times extraction against a plain loop over the same model with a DataLoader, in

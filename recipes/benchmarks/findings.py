@@ -1,8 +1,8 @@
 """Precision and recall of suspected labels, beside cleanlab and AUM, with what each costs.
 
-    python recipes/benchmarks/findings.py --data banking77 --root ../shared/data --noise 0.2 0.4
-    python recipes/benchmarks/findings.py --data cifar10 --root ../shared/data --noise 0.2 0.4
-    python recipes/benchmarks/findings.py --time --root ../shared/data
+    python recipes/benchmarks/findings.py --data banking77 --root data --noise 0.2 0.4
+    python recipes/benchmarks/findings.py --data cifar10 --root data --noise 0.2 0.4
+    python recipes/benchmarks/findings.py --time --root data
 
 Labels are made wrong on purpose, each other class equally likely. Every training has the recipe's model, length and
 learning rate. Suspected by

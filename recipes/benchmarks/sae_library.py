@@ -1,7 +1,7 @@
 """Our sparse autoencoder against the package `dictionary-learning` on the same features: variance unexplained.
 
     pip install dictionary-learning
-    python recipes/benchmarks/sae_library.py --features ../shared/data/cifar10-resnet56-features.npz:train_features
+    python recipes/benchmarks/sae_library.py --features data/cifar10-resnet56-features.npz:train_features
 
 Equal factors, active factors, steps and batches, the same standardised rows, float32, one thread. The library with its
 own learning rate and with two larger ones; a factor counts as dead for its auxiliary loss after one pass, as in ours.

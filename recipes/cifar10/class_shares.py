@@ -1,6 +1,6 @@
 """What share of each class stays when a batch is chosen by GSTDS, for each of its rules.
 
-    python recipes/cifar10/class_shares.py --features ../shared/data/cifar10-resnet56-features.npz
+    python recipes/cifar10/class_shares.py --features data/cifar10-resnet56-features.npz
     python recipes/cifar10/class_shares.py --features FILE.npz --candidates 1024 --keep_ratio 0.5 --epochs 2
 
 FILE.npz holds `train_features` (N, d) and `train_labels` (N,). No network is trained: the data set is shuffled, cut

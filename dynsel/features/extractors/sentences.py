@@ -146,7 +146,7 @@ def _load(model: str) -> Any:
     try:
         from sentence_transformers import SentenceTransformer
     except ImportError as error:
-        raise ImportError("text features need sentence-transformers: pip install 'dynsel[text]'") from error
+        raise ImportError("text features need sentence-transformers: pip install sentence-transformers") from error
     if not os.path.isdir(model) and (model.startswith((".", "/", "~")) or model.count("/") > 1):
         raise ValueError(f"there is no model folder {model}")
     try:
