@@ -171,5 +171,4 @@ class BatchFraction(Callback):
         generator = torch.Generator().manual_seed(hash((seed, *draws)))
         if self.reference is None:
             return selector.keep(torch.arange(len(scores)), scores, count, generator)
-        finite = torch.isfinite(scores)
-        return selector.choose(torch.where(finite, scores, -torch.inf), count, generator)
+        return selector.keep_scored(scores, count, generator)

@@ -14,7 +14,11 @@ __all__ = ["loss_if_asked", "returned_loss"]
 
 
 def loss_if_asked(selector: Selector, told: Told, outputs: Any, accumulate: int) -> Tensor | None:
-    """The mean loss of a batch, where the selector goes by it for want of its samples' losses; else None.
+    """The loss of a batch, where the selector goes by it; else None, also where the mean of its samples' stands for it.
+
+    That stands for it where the selector compares both, or the step itself tells its samples' losses: in every batch of
+    a training or in none, for numbers of two kinds can't be averaged. What is overheard of the samples where loss
+    weights have to reach them doesn't count.
 
     Args:
         selector: Its `wants` say whether it goes by losses of batches.
@@ -22,10 +26,14 @@ def loss_if_asked(selector: Selector, told: Told, outputs: Any, accumulate: int)
         outputs: What `training_step` returned, as `returned_loss` takes it.
         accumulate: Batches per optimiser step, by which the loss was divided.
 
+    Returns:
+        A scalar without gradient, or None.
+
     Raises:
         RuntimeError: If there is no loss in what was returned.
     """
-    if "batch_loss" not in selector.wants or told.per_sample_loss is not None:
+    own = "per_sample_loss" in selector.wants or (isinstance(outputs, Mapping) and "per_sample_loss" in outputs)
+    if "batch_loss" not in selector.wants or (own and told.per_sample_loss is not None):
         return None
     return returned_loss(outputs, accumulate, type(selector).__name__)
 

@@ -340,7 +340,9 @@ class DynamicSelection(SelectionView, Callback):
             return
         told = self._listener.end_batch(outputs, batch)
         self.flops.end_batch(len(self.controller.feedback.positions(batch_idx)))
-        loss = loss_if_asked(self.selector, told, outputs, trainer.accumulate_grad_batches)
+        # Of a step that was skipped Lightning passes on an empty dict.
+        returned = outputs if outputs or not pl_module.automatic_optimization else None
+        loss = loss_if_asked(self.selector, told, returned, trainer.accumulate_grad_batches)
         self.controller.observe(batch_idx, **told._asdict(), batch_loss=loss)
 
     # ---------------------------------------------------------------- state

@@ -120,7 +120,9 @@ class Selecting:
         finally:
             self._in_step = False
         told = listener.end_batch({"loss": loss}, inputs)
-        mean = loss_if_asked(selection.selector, told, loss, 1)
+        # Of this window, which is shorter at the end of an epoch.
+        divided_by = self.current_gradient_accumulation_steps  # type: ignore[attr-defined]
+        mean = loss_if_asked(selection.selector, told, loss, divided_by)
         selection.observe(number, **told._asdict(), batch_loss=mean)
         self._driver.step_taken()
         return loss

@@ -23,7 +23,6 @@ __all__ = [
     "Sigmoid",
     "Step",
     "as_keep_ratio",
-    "as_schedule",
     "check_schedule",
     "sample_count",
 ]
@@ -187,19 +186,6 @@ class Oscillating(Schedule):
         # Progress is a quotient of whole numbers: 3 / 10 of 5 cycles must not fall short of 1.5.
         is_high = math.floor(2 * self.cycles * progress + 1e-9) % 2
         return self.mean + self.swing if is_high else self.mean - self.swing
-
-
-def as_schedule(value: float | Schedule) -> Schedule:
-    """A plain number as a constant schedule; a schedule as it is.
-
-    Args:
-        value: A number or a schedule.
-
-    Raises:
-        TypeError: If a number is wanted and something else was given.
-        ValueError: If the number isn't finite.
-    """
-    return value if isinstance(value, Schedule) else Constant(value)
 
 
 def as_keep_ratio(value: float | Schedule) -> Schedule:

@@ -48,8 +48,7 @@ def choose_among(
     if isinstance(selector, ScoreSelector) and type(selector).select in (ScoreSelector.select, GreedySelector.select):
         scores, weights = _scores(selector, progress), None
     else:
-        drawn = torch.from_numpy(np.unique(order.numpy()))
-        scores, weights = _by_selection(selector, drawn, size * len(drawn) / len(order), progress)
+        scores, weights = _by_selection(selector, size / len(order), progress)
         if not selector.exact:
             return (scores[order] > 0).nonzero()[:, 0], weights
     entries = scores[order]
@@ -79,10 +78,11 @@ def _partly_drawn(entries: Tensor, size: int, selector: ScoreSelector) -> Tensor
     return mixed
 
 
-def _by_selection(selector: Selector, drawn: Tensor, size: float, progress: float) -> tuple[Tensor, Tensor | None]:
-    """Scores of what a selector takes from the whole data set: above 0 if it is taken."""
+def _by_selection(selector: Selector, share: float, progress: float) -> tuple[Tensor, Tensor | None]:
+    """Scores of what a selector takes from the whole data set, this share of it: above 0 if it is taken."""
     count = selector.num_samples
-    asked = min(count, max(1, math.ceil(size * count / len(drawn))))
+    # The same number whatever was drawn, and not one more by rounding: another one may mean another subset.
+    asked = min(count, max(1, math.ceil(share * count - 1e-6)))
     chosen = checked_selection(selector, progress, asked)
     scores = torch.full((count,), -1.0)
     if selector.exact:

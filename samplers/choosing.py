@@ -25,9 +25,10 @@ from dynsel.samplers.selection_sampler import SelectionSampler
 from dynsel.samplers.sizes import Sizes
 from dynsel.samplers.sources import Sources
 from dynsel.schedules import sample_count
-from dynsel.selection import Selection
+from dynsel.selection import Selection, top_k
 from dynsel.selectors import BatchSelector, CandidateSelector, Selector, checked_selection
 from dynsel.selectors.proxy import Stream
+from dynsel.selectors.ranking import rotation_scores
 
 __all__ = ["Chooser"]
 
@@ -120,7 +121,7 @@ class Chooser:
 
         def decide() -> Selection:
             self.sources.fit_if_needed(last)
-            return checked_selection(self.selector, progress, size.samples)
+            return self._of_round(checked_selection(self.selector, progress, size.samples), sampler)
 
         chosen = decide_once(decide)
         self._check_not_empty(epoch, len(chosen))
@@ -140,6 +141,7 @@ class Chooser:
             if not once:
                 return choose_among(self.selector, order, size, progress, strata)
             chosen = checked_selection(self.selector, progress, self.sizes.fed(progress, sampler).samples)
+            chosen = self._of_round(chosen, sampler)
             taken = torch.zeros(sampler.num_total, dtype=torch.bool)
             taken[chosen.indices.long()] = True
             weights = None
@@ -151,6 +153,17 @@ class Chooser:
         if once:
             self._check_not_empty(epoch, len(places))
         return Selection(sampler.keep(places, weights))
+
+    def _of_round(self, chosen: Selection, sampler: SelectionSampler) -> Selection:
+        """What a round trains on of a subset that stays the same: the least used, so that all are used alike."""
+        count = self.sizes.whole_batches(len(chosen), sampler)
+        if count == len(chosen):
+            return chosen
+        # No state to keep: the draws of a round are its own.
+        key = (self.selector.generator.initial_seed(), sampler.epoch, sampler.first_batch)
+        usage = self.selector.usage[chosen.indices.long()]
+        kept = top_k(rotation_scores(usage, torch.Generator().manual_seed(hash(key))), count)
+        return Selection(chosen.indices[kept], None if chosen.weights is None else chosen.weights[kept])
 
     def _check_not_empty(self, epoch: int, count: int) -> None:
         if not count:

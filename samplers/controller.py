@@ -296,7 +296,8 @@ class SelectionController(SelectionView):
             per_sample_loss: (B,) losses; None = not told.
             value: (B,) what the selector's `measure` gave; the loss may stand in for it (`Selector.value_or_loss`).
             features: (B, d) what describes each sample, kept if features are captured.
-            batch_loss: Mean loss of the batch, one number; not looked at if the losses are given.
+            batch_loss: Mean loss of the batch, one number; not looked at if the losses are given and wanted too. None
+                takes the mean of these.
             verdicts: What the logits say of the labels, as `dynsel.selectors.verdicts` gives it.
 
         Raises:

@@ -190,7 +190,8 @@ class EpochFeedback:
             batch_idx: Batch of the current epoch, from 0.
             wants: Names of the numbers to enter.
             told: Tensors of shape (B, ...) by name, in the order of `positions`; None = not told.
-            batch_loss: Mean loss of the batch, one number; not looked at if its samples' losses are told.
+            batch_loss: Mean loss of the batch, one number; not looked at if its samples' losses are told and wanted
+                too. None takes the mean of these.
 
         Raises:
             ValueError: If the number of values is not that of the batch's samples.
@@ -198,8 +199,10 @@ class EpochFeedback:
         self.check(batch_idx, told)
         values = dict(told)
         if "batch_loss" in wants:
-            losses = told.get("per_sample_loss")
-            mean = batch_loss if losses is None else losses.float().nanmean()
+            losses, mean = told.get("per_sample_loss"), batch_loss
+            # Who compares the two needs both of one kind; anybody else the same kind every time.
+            if losses is not None and (mean is None or "per_sample_loss" in wants):
+                mean = losses.float().nanmean()
             size = len(self.positions(batch_idx))
             values["batch_loss"] = None if mean is None else torch.as_tensor(mean).float().expand(size)
         wanted = {name: numbers.detach() for name in wants if (numbers := values.get(name)) is not None}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
@@ -83,11 +84,16 @@ def declared_paths(dataset: Any) -> list[str] | None:
         return [path for part in parts if part for path in part] if all(part is not None for part in parts) else None
     for name in ("samples", "imgs"):
         items = getattr(dataset, name, None)
-        if isinstance(items, list) and len(items) == len(dataset) and items and isinstance(items[0], tuple | list):
+        if isinstance(items, list) and len(items) == len(dataset) and items and _begins_with_path(items[0]):
             return [str(item[0]) for item in items]
     columns = getattr(dataset, "column_names", None)
     known = [name for name in PATHS if name in columns] if isinstance(columns, list) else []
     return [str(path) for path in dataset[known[0]]] if known else None
+
+
+def _begins_with_path(item: Any) -> bool:
+    # Other data sets keep their items under the same name.
+    return isinstance(item, tuple | list) and bool(item) and isinstance(item[0], str | os.PathLike)
 
 
 def _column(labels: Any) -> Column:

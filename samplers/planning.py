@@ -89,7 +89,8 @@ def fed_in_round(
 ) -> Fed:
     """What a round of so many batches feeds: whole batches, so that no short one comes in the middle of an epoch.
 
-    Only a selection of everything keeps its short last batch, and one of less than a batch is short itself.
+    Only a selection of everything keeps its short last batch, and one of less than a batch is short itself. A selector
+    of the `same_size` is asked for what the keep ratio says, whatever the round; it is cut to whole batches afterwards.
 
     Args:
         selector: What decides; only its kind is looked at.
@@ -104,6 +105,8 @@ def fed_in_round(
     together = (wanted.batch_size or batch_size) * ranks
     if not selector.exact or wanted.samples == num_samples or (wanted.samples < together and not drop_last):
         return wanted
+    if selector.same_size:
+        return Fed(max(wanted.samples, min(num_samples, together)), wanted.batch_size)
     return Fed(min(num_samples, batches * together), wanted.batch_size)
 
 

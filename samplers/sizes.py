@@ -86,6 +86,19 @@ class Sizes:
             return sample_count(ratio, drawn)
         return drawn if ratio == 1 else min(drawn, self.fed(progress, sampler).samples)
 
+    def whole_batches(self, chosen: int, sampler: SelectionSampler) -> int:
+        """How many of the samples chosen a round is trained on: of a subset of the same size each time, whole batches.
+
+        Args:
+            chosen: Number of samples that the selector chose.
+            sampler: Sampler of the wrapped loader.
+        """
+        together = sampler.step_size * sampler.num_replicas
+        in_rounds = self.rounds is not None and not sampler.whole.own_batches
+        if not (in_rounds and self.selector.same_size) or chosen == sampler.num_total or chosen < together:
+            return chosen
+        return chosen - chosen % together
+
     def begin_round(self, progress: float, sampler: SelectionSampler) -> None:
         """Cut the selection at hand, just chosen, to the length of its round.
 
@@ -93,9 +106,14 @@ class Sizes:
             progress: Share of training done, in [0, 1].
             sampler: Sampler of the wrapped loader.
         """
-        if self.rounds is not None:
-            share = self._share(self.keep_ratio(progress), sampler)
-            self.rounds.take(share, sampler.limit(self.rounds.length(share)))
+        if self.rounds is None:
+            return
+        if self.selector.same_size:
+            # As many batches as the subset has, each time.
+            sampler.limit(self.rounds.full_batches)
+            return
+        share = self._share(self.keep_ratio(progress), sampler)
+        self.rounds.take(share, sampler.limit(self.rounds.length(share)))
 
     def _share(self, ratio: float, sampler: SelectionSampler) -> float:
         """Share of an epoch's batches without a selection that are trained on one of this keep ratio."""

@@ -19,7 +19,6 @@ from dynsel.schedules import (
     Sigmoid,
     Step,
     as_keep_ratio,
-    as_schedule,
     check_schedule,
     sample_count,
 )
@@ -101,12 +100,6 @@ def test_step_names_bad_milestones(milestones):
 def test_step_wants_one_value_more():
     with pytest.raises(ValueError, match="one entry more than `milestones`, got 2 and 2"):
         Step([1, 2], [0.2, 0.4])
-
-
-def test_as_schedule():
-    assert as_schedule(3)(0.7) == 3.0
-    schedule = Linear(0, 1)
-    assert as_schedule(schedule) is schedule
 
 
 class Dip(Schedule):

@@ -46,6 +46,8 @@ class Selector(Stateful, ABC):
         value_or_loss: Whether a sample's loss stands in for `Feedback.value` where training tells no logits.
         free_arguments: Arguments that a run resumed from a checkpoint may have otherwise; any other must be as it was.
         exact: Whether `select` returns exactly the size asked for (else: any number of samples).
+        same_size: Whether each round is to ask for the same number of samples, that of the keep ratio, and train on as
+            many whole batches of them: for a subset that stays the same, where another number is another subset.
         refresh: Epochs after which features captured from the model in training are fitted anew; 0 = never.
         keeps_features: Whether captured features are needed after the first `fit`.
         usage: (N,) int32, how often each sample was trained on; part of the state.
@@ -65,6 +67,7 @@ class Selector(Stateful, ABC):
     needs_targets: ClassVar[bool] = True
     value_or_loss: ClassVar[bool] = False
     exact: ClassVar[bool] = True
+    same_size: bool = False
     refresh: int = 0
     keeps_features: bool = False
     # What the method can't do without beside features, feedback and labels, in words.

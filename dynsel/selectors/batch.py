@@ -139,16 +139,32 @@ class CandidateSelector(Selector):
             ValueError: If fewer candidates have a finite loss.
         """
         losses = losses.detach().cpu().double()
-        finite = torch.isfinite(losses)
-        if not 1 <= count <= len(losses):
-            raise ValueError(f"`count` must be between 1 and the number of candidates, {len(losses)}, got {count}")
+        scores = self.scores(candidates, losses)
+        return self.keep_scored(torch.where(torch.isfinite(losses), scores, torch.nan), count, generator)
+
+    def keep_scored(self, scores: Tensor, count: int, generator: torch.Generator) -> Tensor:
+        """Which candidates stay, for whoever has their scores by other means than `scores`.
+
+        Args:
+            scores: (c,) float64 on the CPU, one for each candidate; what is not finite never stays.
+            count: How many stay, 1 .. c.
+            generator: Source of draws, another one for each batch and rank.
+
+        Returns:
+            (count,) int64 positions within the candidates, ascending.
+
+        Raises:
+            ValueError: If fewer scores are finite.
+        """
+        finite = torch.isfinite(scores)
+        if not 1 <= count <= len(scores):
+            raise ValueError(f"`count` must be between 1 and the number of candidates, {len(scores)}, got {count}")
         if int(finite.sum()) < count:
             raise ValueError(
-                f"only {int(finite.sum())} of {len(losses)} candidates have a finite loss and {count} are to be kept: "
+                f"only {int(finite.sum())} of {len(scores)} candidates have a finite loss and {count} are to be kept: "
                 "training has diverged, or the data hold NaN; lower the learning rate, or look at the inputs"
             )
-        scores = torch.where(finite, self.scores(candidates, losses), -torch.inf)
-        kept = self.choose(scores, count, generator)
+        kept = self.choose(torch.where(finite, scores, -torch.inf), count, generator)
         if len(kept) != count:
             raise ValueError(f"`{type(self).__name__}.choose` must return {count} positions, got {len(kept)}")
         return kept

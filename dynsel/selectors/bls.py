@@ -19,8 +19,8 @@ class BLS(InfoBatch):
 
     Published: the score, an exponential moving average of mean losses of batches, in the place of InfoBatch's losses.
     Ours, where the summary at hand is silent: the share of the old average, 0.8 (the paper is said to find 0.7 to
-    0.8 the best, and a re-run 0.9). Where epochs are weighted, the loss that a step returns is the weighted one, and
-    the score is made of that.
+    0.8 the best, and a re-run 0.9). The score is made of what a step returns, in every epoch and with all of its terms,
+    also of those that belong to no sample; where epochs are weighted that is the weighted loss.
 
     Args:
         smoothing: Share of the old average that each new batch's loss leaves, in [0, 1).

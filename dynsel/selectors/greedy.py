@@ -40,6 +40,7 @@ class GreedySelector(ScoreSelector):
     """
 
     needs_features = True
+    same_size = True
     place: Tensor | None
 
     def __init__(

@@ -48,7 +48,7 @@ class Random(ScoreSelector):
 
     def __init__(self, *, static: bool = False, class_balance: bool = False, seed: int | None = None) -> None:
         super().__init__(class_balance=class_balance, seed=seed)
-        self.static = check_flag("static", static)
+        self.static = self.same_size = check_flag("static", static)
 
     def scores(self, progress: float) -> Tensor:
         """Minus the uses of each sample, ties in random order; with `static` a uniform draw, the same each time.

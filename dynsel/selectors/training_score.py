@@ -37,6 +37,7 @@ class TrainingScore(Selector):
     """
 
     wants = frozenset({"value"})
+    same_size = True
     final: Tensor | None
 
     def __init__(self, *, warmup: float, class_balance: bool = False, seed: int | None = None) -> None:

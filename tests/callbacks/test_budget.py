@@ -19,7 +19,9 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from dynsel.callbacks import DynamicSelection
 from dynsel.schedules import Linear
-from dynsel.selectors import JEST, SELECTORS, InfoBatch, Proxy, Random, Selector
+from dynsel.selectors import FAST, JEST, SELECTORS, InfoBatch, Proxy, Random, Selector
+from dynsel.selectors.fast.points import optimise
+from dynsel.selectors.greedy import GreedySelector
 
 N, EPOCHS = 42, 4  # 11 batches of 4, the last one of 2
 
@@ -245,6 +247,68 @@ def test_class_shares_are_kept_in_each_round():
         assert classes[0] == classes[1]
 
 
+# ---------------------------------------------------------------- subsets that stay the same
+FIXED = ["static", *(name for name, kind in SELECTORS.items() if kind.same_size)]
+
+
+def fixed(name: str) -> Any:
+    """A selection of 13 samples of 42, three whole batches and one sample more: no round has them all."""
+    kind = Random if name == "static" else SELECTORS[name]
+    options = {"static": True} if name == "static" else {}
+    if issubclass(kind, GreedySelector):
+        options = {"max_keep_ratio": 0.3}
+    features = torch.randn(N, 4, generator=torch.Generator().manual_seed(0)) if kind.needs_features else None
+    return DynamicSelection(kind(**options), 0.3, budget=1.0, features=features)
+
+
+@pytest.mark.parametrize("name", FIXED)
+def test_a_subset_that_stays_the_same_is_asked_for_once_and_used_alike(name, monkeypatch):
+    chosen = fixed(name)
+    kind, choices = type(chosen.selector), []
+    select = kind.select
+
+    def noted(self: Any, progress: float, size: int) -> Any:
+        selection = select(self, progress, size)
+        choices.append((int(self.usage.sum()), size, set(selection.indices.tolist())))
+        return selection
+
+    monkeypatch.setattr(kind, "select", noted)
+    module, t = run(chosen, max_epochs=8)
+    assert t.global_step == 88
+    assert {size for _, size, _ in choices} == {13}
+    subset = choices[-1][2]
+    # Some are fixed in the course of training.
+    begin = next(trained for trained, _, other in choices if other == subset)
+    assert begin < 4 * 66
+    assert all(other == subset for trained, _, other in choices if trained >= begin)
+    batches = [batch for epoch in sorted(module.seen) for batch in module.seen[epoch]]
+    assert {len(batch) for batch in batches} == {4}
+    rows = sum(batches, [])  # noqa: RUF017
+    assert set(rows[begin:]) == subset
+    uses = chosen.selector.usage
+    assert torch.equal(uses, torch.bincount(torch.tensor(rows), minlength=N).int())
+    within = uses[sorted(subset)]
+    # One for what rounds leave out, one for the round at hand.
+    assert int(within.max() - within.min()) <= 2
+
+
+@pytest.mark.parametrize(("mode", "again"), [("static", set()), ("rotating", {2})])
+def test_fast_begins_with_a_coreset_once(mode, again, monkeypatch):
+    steps = []
+
+    def counted(begin: Any, problem: Any, settings: Any, number: int, *rest: Any, **more: Any) -> Any:
+        steps.append(number)
+        return optimise(begin, problem, settings, number, *rest, **more)
+
+    monkeypatch.setattr("dynsel.selectors.fast.selector.optimise", counted)
+    features = torch.randn(150, 4, generator=torch.Generator().manual_seed(0))
+    selector = FAST(mode=mode, steps=5, steps_again=2, assign_every=2, num_frequencies=96)
+    # 15 of 38 batches of 4 are rounds of 3.75 batches; two classes are two problems.
+    run(DynamicSelection(selector, 0.1, budget=1.0, features=features), loader=train_loader(150), max_epochs=2)
+    assert steps[:2] == [5, 5]
+    assert set(steps[2:]) == again
+
+
 # ---------------------------------------------------------------- several loaders
 class Unsized(IterableDataset[Any]):
     def __iter__(self) -> Any:
@@ -277,6 +341,21 @@ RESUMED = [
     (1.0, 0.45, {}, {}),
     (0.5, 1.0, {}, {"limit_train_batches": 8}),
 ]
+
+
+@pytest.mark.parametrize("name", ["static", "el2n"])
+def test_a_subset_that_stays_the_same_is_resumed_to_the_bit(tmp_path, name):
+    def train(*callbacks: Any, **more: Any) -> Any:
+        chosen = fixed(name)
+        module, _ = run(chosen, noise=True, max_epochs=3, callbacks=callbacks, **more)
+        return module, chosen.selector.usage
+
+    saver = SaveEvery(tmp_path)
+    whole, usage = train(saver)
+    for path in saver.paths[::2]:
+        again, uses = train(ckpt_path=path, seed=4)
+        assert same_weights(whole, again), path.name
+        assert torch.equal(usage, uses), path.name
 
 
 @pytest.mark.parametrize(("ratio", "budget", "loader", "options"), RESUMED)
@@ -363,6 +442,13 @@ def test_on_two_ranks_steps_rates_and_resume_hold_whatever_the_workers_of_each(t
     assert ranks[0]["usage"] == ranks[1]["usage"] == [seen[i] for i in range(39)]
     for epoch in range(3):
         assert all(not set(a) & set(b) for a, b in zip(*(rank["seen"][epoch] for rank in ranks), strict=True))
+    # A subset of 20 that stays the same, of which a round has two batches of 4 on each rank.
+    seen = Counter(i for rank in ranks for epoch in rank["fixed"] for batch in epoch for i in batch)
+    assert ranks[0]["fixed_usage"] == ranks[1]["fixed_usage"] == [seen[i] for i in range(39)]
+    assert len(seen) == 20
+    assert max(seen.values()) - min(seen.values()) <= 2
+    for epoch in range(3):
+        assert all(not set(a) & set(b) for a, b in zip(*(rank["fixed"][epoch] for rank in ranks), strict=True))
 
 
 # ---------------------------------------------------------------- what the run says

@@ -854,6 +854,52 @@ def test_the_returned_loss_is_told_to_who_wants_no_more(accumulated):
     assert dict(zip(heard.indices.tolist(), heard.batch_loss.tolist(), strict=True)) == pytest.approx(wanted)
 
 
+class Penalised(Module):
+    """Notes the loss that each step returns, most of which belongs to no sample."""
+
+    def __init__(self, tells: bool) -> None:
+        super().__init__()
+        self.tells = tells
+        self.losses: list[float] = []
+        self.means: list[float] = []
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        loss = super().training_step(batch, batch_idx) + 5 + self.net[0].weight.square().sum()
+        self.losses.append(float(loss.detach()))
+        if not self.tells:
+            return loss
+        own = torch.rand(len(batch[2]))
+        self.means.append(float(own.mean()))
+        return {"loss": loss, "per_sample_loss": own}
+
+
+@pytest.mark.parametrize("tells", [False, True])
+def test_losses_of_batches_are_of_one_kind_with_weights_and_without(tells):
+    """The returned loss with all of its terms; or the mean of what the step tells of its samples."""
+
+    class Alternating(Overall):
+        def select(self, progress: float, size: int) -> Selection:
+            chosen = super().select(progress, size)
+            return chosen if int(progress * 4) % 2 else Selection(chosen.indices, torch.rand(size) + 0.5)
+
+    chosen, module = DynamicSelection(Alternating(), 0.5), Penalised(tells)
+    fit(chosen, module=module)
+    told = [loss for heard in chosen.selector.heard for loss in heard.batch_loss[::4].tolist()]
+    assert len(told) == 20
+    assert told == pytest.approx(module.means if tells else module.losses, rel=1e-5)
+
+
+def test_a_step_that_skips_its_batch_tells_no_loss_of_it():
+    class Skips(Module):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            return None if batch_idx == 2 else super().training_step(batch, batch_idx)
+
+    chosen = DynamicSelection(Overall(), 0.5)
+    fit(chosen, module=Skips(), max_epochs=1)
+    [heard] = chosen.selector.heard
+    assert heard.batch_loss.isnan().tolist() == [False] * 8 + [True] * 4 + [False] * 8
+
+
 def test_the_mean_of_the_samples_losses_is_told_beside_them():
     class Both(Listening):
         wants = frozenset({"per_sample_loss", "batch_loss"})

@@ -59,6 +59,27 @@ def test_reference_losses_come_with_the_batch(reference):
     assert sorted(i for batch in module.seen[0] for i in batch) == list(range(0, N, 2))
 
 
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize(("selector", "reference"), [(JEST, 3), (SelectiveBackprop, None)])
+def test_losses_that_are_not_finite_are_never_trained_on(selector, reference, temperature):
+    """As few as leave enough don't stay, more are an error, whichever way the scores are made."""
+
+    def score(module: Any, batch: Any) -> Tensor:
+        bad = (batch[2] < few).nonzero()[:, 0]
+        return per_sample(module, batch).index_fill(0, bad, torch.nan)
+
+    def train() -> Any:
+        chooser = JEST(temperature=temperature) if selector is JEST else SelectiveBackprop(beta=temperature or None)
+        fraction = BatchFraction(0.5, score, selector=chooser, reference=reference)
+        return fit(fraction, module=Takes(), loader=DataLoader(Stream(), 8), max_epochs=1, val=False)[0]
+
+    few = 4
+    assert all(i >= few for batch in train().seen[0] for i in batch)
+    few = 5
+    with pytest.raises(ValueError, match="only 3 of 8 candidates have a finite loss and 4 are to be kept: training ha"):
+        train()
+
+
 def test_draws_are_the_runs_own():
     seen = []
     for seed in (1, 1, 2):

@@ -48,6 +48,7 @@ class Classifier(nn.Module):
         self.net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Dropout(dropout), nn.Linear(8, 2))
         self.seen: list[list[int]] = []
         self.losses: dict[int, float] = {}
+        self.means: list[float] = []
 
     def forward(self, x: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
         indices = x[:, 0].long()
@@ -57,6 +58,7 @@ class Classifier(nn.Module):
             with torch.no_grad():
                 each = F.cross_entropy(logits, labels, reduction="none")
                 self.losses.update(zip(indices.tolist(), each.tolist(), strict=True))
+                self.means.append(float(each.mean()))
         return {"loss": F.cross_entropy(logits, labels), "logits": logits}
 
 
@@ -133,6 +135,19 @@ def test_losses_are_heard(tmp_path, accumulate):
     for feedback in selection.selector.told:
         told.update(zip(feedback.indices.tolist(), feedback.per_sample_loss.tolist(), strict=True))
     assert told == pytest.approx(model.losses, rel=1e-5)
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_losses_of_batches_are_told_as_they_were_before_accumulation(tmp_path, accumulate):
+    """Ten batches in windows of three: the last one is by itself, and divided by one only."""
+
+    class OfBatches(Noted):
+        wants = frozenset({"batch_loss"})
+
+    selection = controller(OfBatches(), 1.0)
+    model, _ = trained(tmp_path, selection, gradient_accumulation_steps=accumulate, num_train_epochs=1)
+    told = [loss for feedback in selection.selector.told for loss in feedback.batch_loss[::4].tolist()]
+    assert told == pytest.approx(model.means, rel=1e-5)
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])

@@ -11,6 +11,7 @@ from support import Module, SaveEvery, fit, same_weights, train_loader
 from torch import Tensor
 
 from dynsel.callbacks import DynamicSelection
+from dynsel.selectors import Random
 
 RANK, WORLD = 0, 1
 
@@ -48,6 +49,8 @@ def rounds(folder: Path) -> dict[str, Any]:
     plain, saver, chosen = run(None), SaveEvery(folder / str(WORLD)), selection(0.3)
     whole = run(chosen, saver)
     uneven, full = run(selection(0.3), workers=2 * RANK), run(selection(1.0))
+    same = DynamicSelection(Random(static=True), 0.5, budget=1.0)
+    fixed = run(same)
     resumed = [run(selection(0.3), ckpt_path=path, seed=2) for path in saver.paths[1::5]]
     return {
         "steps": [len(module.rates) for module in (plain, whole, full)],
@@ -56,6 +59,8 @@ def rounds(folder: Path) -> dict[str, Any]:
         "plain": plain.seen == full.seen and same_weights(plain, full),
         "resumed": [same_weights(whole, other) for other in resumed],
         "seen": [whole.seen[epoch] for epoch in sorted(whole.seen)],
+        "fixed": [fixed.seen[epoch] for epoch in sorted(fixed.seen)],
+        "fixed_usage": same.selector.usage.tolist(),
         "usage": chosen.selector.usage.tolist(),
         "weights": float(sum(p.sum() for p in whole.parameters())),
     }

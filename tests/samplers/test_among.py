@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from types import SimpleNamespace
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +15,8 @@ from torch.utils.data import (
 )
 
 from dynsel.samplers.among import choose_among, strata_of
-from dynsel.selectors import SELECTORS, Hybrid, Random
+from dynsel.selection import Selection
+from dynsel.selectors import SELECTORS, Hybrid, Random, Selector
 from dynsel.selectors.score_selector import ScoreSelector
 
 
@@ -43,6 +45,22 @@ def test_of_scores_the_highest_entries_stay():
     places, _ = choose_among(selector, torch.tensor([3, 9, 2, 9, 4, 8]), 4, 0.0, kinds)
     # Half of them are odd, so that half of what stays is: 9 and 9, 8 and 4.
     assert places.tolist() == [1, 3, 4, 5]
+
+
+@pytest.mark.parametrize("order", [torch.arange(50), torch.zeros(50, dtype=torch.int64), torch.arange(50) // 3])
+def test_whatever_was_drawn_the_same_number_is_asked_for(order):
+    """Another number may be another subset, which takes long to choose."""
+
+    class Asked(Selector):
+        def select(self, progress: float, size: int) -> Selection:
+            self.size = size
+            return Selection(torch.arange(size))
+
+    selector = Asked()
+    selector.bind(150)
+    for size in range(1, 51):
+        choose_among(selector, order, size, 0.0)
+        assert selector.size == 3 * size
 
 
 def test_kinds_are_told_by_weights_or_else_by_classes_where_something_is_drawn_twice():

@@ -22,7 +22,7 @@ class Folder(TensorDataset):
 
     def __init__(self, count: int = 12) -> None:
         super().__init__(torch.rand(count, 2), torch.arange(count) % 3)
-        self.samples = [(f"{i % 3}/{i}.png", i % 3) for i in range(count)]
+        self.samples: list[Any] = [(f"{i % 3}/{i}.png", i % 3) for i in range(count)]
 
 
 def trained(selector: Any = "loss", *, data: Any = None, epochs: int = 3, **options: Any) -> SelectionController:
@@ -76,11 +76,9 @@ def test_paths_as_data_sets_tell_them() -> None:
     assert declared_paths(ConcatDataset([folder, Subset(folder, [2])])) == [*declared_paths(folder), "2/2.png"]  # type: ignore[misc]
     assert declared_paths(ConcatDataset([folder, TensorDataset(torch.rand(2))])) is None
     assert declared_paths(TensorDataset(torch.rand(2))) is None
-    for kept in (torch.rand(3), 5, {"a": 1}, [1.0]):
-        folder.samples = [(kept, 0)] * 3  # tensors of its own, under the name that an ImageFolder has for paths
-        assert declared_paths(folder) is None
-    for empty in ((), []):
-        folder.samples = [empty] * 3
+    others: list[Any] = [(torch.rand(3), 0), (5, 0), ({"a": 1}, 0), ([1.0],), (), []]
+    for item in others:  # something else under the name that an ImageFolder has for paths
+        folder.samples = [item] * 3
         assert declared_paths(folder) is None
     folder.samples = [(Path("a/b.png"), 0)] * 3
     assert declared_paths(folder) == ["a/b.png"] * 3

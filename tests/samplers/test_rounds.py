@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from lightning.fabric import Fabric
 from support import Indexed, train_loader
 from torch import Tensor
-from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, WeightedRandomSampler
+from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, Sampler, WeightedRandomSampler
 
 from dynsel.samplers import SelectionController
 from dynsel.samplers.planning import Rounds, knobs
@@ -282,6 +282,26 @@ def test_batches_of_the_users_own_making_get_smaller_and_stay_as_many():
         assert len(list(loader)) == 4
     selection.finish_epoch()
     assert int(selection.selector.usage.sum()) == pytest.approx(60, abs=8)
+
+
+class Backwards(Sampler[int]):
+    """An order of the user's own, the same each time."""
+
+    def __iter__(self) -> Any:
+        return iter(range(41, -1, -1))
+
+    def __len__(self) -> int:
+        return 42
+
+
+@pytest.mark.parametrize("options", [{}, {"shuffle": False}, {"shuffle": None, "sampler": Backwards()}])
+def test_of_a_subset_that_stays_the_same_no_order_leaves_out_the_same_samples(options):
+    selection = SelectionController(Random(static=True), 0.3, budget=1.0, seed=0, max_epochs=8)
+    seen = loop(selection, train_loader(n=42, **options), epochs=8)
+    assert {len(batch) for epoch in seen for batch in epoch} == {4}
+    uses = selection.selector.usage
+    assert int((uses > 0).sum()) == 13
+    assert int(uses.max() - uses[uses > 0].min()) <= 2
 
 
 # ---------------------------------------------------------------- state

@@ -57,5 +57,24 @@ def test_what_takes_what_it_wants_has_full_rounds():
     assert sizes.taken(0.0, feeds, 30) == 30
 
 
+@pytest.mark.parametrize(
+    ("ratio", "drop_last", "asked", "trained"),
+    # 40 samples in batches of 4 on two ranks: whole batches are 8, 16, ... samples.
+    [(0.3, False, 12, 8), (0.4, False, 16, 16), (0.1, False, 4, 4), (0.1, True, 8, 8), (1.0, False, 40, 40)],
+)
+def test_a_subset_that_stays_the_same_is_cut_to_whole_batches(ratio, drop_last, asked, trained):
+    feeds = SelectionSampler(TensorDataset(torch.arange(N)), seed=0, num_replicas=2)
+    feeds.make_batches(B, drop_last)
+    sizes = Sizes(Random(static=True), Constant(ratio), 1.0)
+    sizes.lay_out(feeds)
+    for _ in range(3):
+        assert sizes.fed(0.0, feeds).samples == asked
+        assert sizes.whole_batches(asked, feeds) == trained
+        sizes.begin_round(0.0, feeds)
+    # Others are asked for whole batches, and without rounds an epoch may end in part of one.
+    assert Sizes(Random(), Constant(ratio), 1.0).whole_batches(13, feeds) == 13
+    assert Sizes(Random(static=True), Constant(ratio)).whole_batches(13, feeds) == 13
+
+
 def test_of_what_was_drawn_the_share_is_taken():
     assert Sizes(Random(), Constant(0.3)).taken(0.0, sampler(), 10) == 3

@@ -202,6 +202,21 @@ def test_selects_the_size_asked_for(name, size, balance):
 
 
 @every_selector
+def test_who_keeps_to_one_subset_says_so(name):
+    """Found by what it does: rounds of changing sizes would be changing subsets."""
+    selector = make(name)
+    if not selector.exact or isinstance(selector, BatchSelector):
+        pytest.skip("has no subset of a given size")
+    train(selector)  # what is fixed in the course of training is fixed now
+    subsets = set()
+    for epoch in range(EPOCHS, 2 * EPOCHS):
+        indices = selector.select(0.9, 20).indices
+        subsets.add(tuple(indices.tolist()))
+        selector.observe(feedback(selector, indices, epoch))
+    assert (len(subsets) == 1) == selector.same_size
+
+
+@every_selector
 def test_is_deterministic_for_state_and_seed(name):
     assert train(make(name)) == train(make(name))
 

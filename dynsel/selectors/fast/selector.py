@@ -98,6 +98,7 @@ class FAST(Selector):
     """
 
     needs_features = True
+    same_size = True  # also in the rotating mode: another number of points can't be moved on
     embedding: Tensor | None  # (N, dim), of a class of fewer dimensions with zeros
     degree: Tensor | None  # (N,), the sum of each sample's edges
     points: Tensor | None  # (M, dim), and (M,) the samples chosen, both by class
