@@ -41,7 +41,8 @@ Made by `python recipes/records.py` from the run files in [records/](records); n
 are those after the last optimiser step, never the best; ± is half the 95 % confidence interval over n seeds (Student's
 t); "vs" is the paired difference of runs with the same seed, with the p-value of its t-test after Holm's correction
 for the number of methods. Worth: the result is what full data reaches in so many times the steps; in brackets all
-lengths that a paired t-test does not tell from it (p > 0.05). Seconds are of training and selection, without validation.
+lengths that a paired t-test does not tell from it (p > 0.05). Seconds are of training and selection, without
+validation.
 
 **The rule.** In each setting full data (or else random subsets) hold the first record; without either nobody does. A
 method takes it if, in one comparison with the holder, it is better with p < {LEVEL:g} after Holm's correction. A test

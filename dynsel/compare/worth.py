@@ -198,9 +198,7 @@ def length_reaching(value: float, lengths: Sequence[float], fitted: Array) -> fl
     return math.exp(low + share * (high - low))
 
 
-def worth(
-    curve: LengthCurve, values: Mapping[int, float], *, cost: float = 1.0, lower: bool = False
-) -> Worth | None:
+def worth(curve: LengthCurve, values: Mapping[int, float], *, cost: float = 1.0, lower: bool = False) -> Worth | None:
     """How long full data must train to reach what a selector reached.
 
     The curve is the monotone fit to the means over the seeds. The interval has every length at which the paired t-test

@@ -95,9 +95,7 @@ def _near_candidates(x: Tensor, count: int) -> tuple[Tensor, Tensor]:
     try:
         import faiss  # type: ignore[import-not-found,unused-ignore]
     except ImportError as error:
-        raise ImportError(
-            "the approximate search needs faiss: pip install faiss-cpu, or approximate=False"
-        ) from error
+        raise ImportError("the approximate search needs faiss: pip install faiss-cpu, or approximate=False") from error
     from torch_geometric.nn.pool import KNNIndex
 
     rows = x.cpu()

@@ -3,6 +3,7 @@
     python recipes/benchmarks/findings.py --data banking77 --root data --noise 0.2 0.4
     python recipes/benchmarks/findings.py --data cifar10 --root data --noise 0.2 0.4
     python recipes/benchmarks/findings.py --time --root data
+    python recipes/benchmarks/findings.py --copies --root data
 
 Labels are made wrong on purpose, each other class equally likely. Every training has the recipe's model, length and
 learning rate. Suspected by
@@ -36,6 +37,7 @@ from dynsel import DynamicSelection
 from dynsel._lib.images import TensorImages
 from dynsel._lib.tables import markdown_table
 from dynsel.data import Banking77DataModule, CIFAR10DataModule, flip_labels
+from dynsel.data.corrupt import Copy, altered, copy_rows
 from dynsel.models import ImageClassifier, TextClassifier
 from dynsel.samplers.findings import Evidence
 from dynsel.samplers.findings.find import find
@@ -159,7 +161,7 @@ def cleanlab(task: Task) -> Found | None:
 def row(name: str, found: Found, wrong: np.ndarray[Any, Any]) -> list[str]:
     """A line of the table."""
     hits = int((found.suspected & wrong).sum())
-    numbers = (hits / max(1, int(found.suspected.sum())), hits / int(wrong.sum()))
+    numbers = (hits / max(1, int(found.suspected.sum())), hits / max(1, int(wrong.sum())))
     texts = [f"{100 * n:.1f}" for n in (*numbers, average_precision_score(wrong, found.score))]
     return [name, f"{int(found.suspected.sum()):,}", *texts, str(found.trainings), f"{found.seconds:.0f}", found.note]
 
@@ -197,6 +199,22 @@ def measure_time(root: str) -> None:
     )
 
 
+def measure_copies(root: str) -> None:
+    """Which of the copies of `recipes/stress/duplicates_30.yaml` are found by thumbnails, by kind of copy."""
+    clean = task_of("cifar10", root, 0.0).data
+    source, kind = copy_rows(len(clean), 0.3, torch.Generator().manual_seed(SEED))
+    images = altered(clean.images[source], kind, torch.Generator().manual_seed(SEED))
+    data = TensorImages(images, clean.targets[source], clean.classes)
+    groups = torch.from_numpy(find(None, torch.ones(len(data), dtype=torch.int32), data).samples["group"])
+    for copy in Copy:
+        rows = (kind == copy).nonzero()[:, 0]
+        found = (groups[rows] == groups[source[rows]]).double().mean()
+        print(f"{copy.name.lower()}: {len(rows):,}" + ("" if copy == Copy.NONE else f", {100 * found:.1f} % found"))
+    several = [source[groups == group].unique() for group in (groups.bincount() > 1).nonzero()[:, 0]]
+    mixed = sum(len(sources) > 1 for sources in several)
+    print(f"{mixed:,} of {len(several):,} groups hold other images as well")
+
+
 def main(args: Sequence[str] | None = None) -> None:
     """Read the options, and measure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -204,12 +222,13 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument("--root", default="data")
     parser.add_argument("--noise", type=float, nargs="+", default=[0.2, 0.4])
     parser.add_argument("--time", action="store_true", help="time findings of CIFAR-10 instead")
+    parser.add_argument("--copies", action="store_true", help="count which copies are found instead")
     options = parser.parse_args(args)
     warnings.filterwarnings("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     torch.set_num_threads(1)
-    if options.time:
-        measure_time(options.root)
+    if options.time or options.copies:
+        (measure_time if options.time else measure_copies)(options.root)
         return
     for noise in options.noise:
         compare(options.data, options.root, noise)

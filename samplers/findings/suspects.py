@@ -15,6 +15,8 @@ __all__ = ["Suspects", "densest", "mirrored", "suspects", "suspects_in_words"]
 Array = NDArray[Any]
 
 NOTICED = 0.05  # share of wrong labels among the suspected that an estimate can tell from none
+# Said unasked from this share of wrong labels among the suspected on: below it there are more right ones than wrong ones.
+_SAID = 0.5
 _BINS = 200
 
 
@@ -72,8 +74,8 @@ def suspects_in_words(evidence: Evidence) -> str:
         evidence: What the model said of the labels.
 
     Returns:
-        The words, without a full stop; empty where nobody can be suspected, nobody is, or nobody can tell how many of
-        them are wrong.
+        The words, without a full stop; empty where nobody can be suspected, nobody is, or by estimate fewer than half
+        of them are wrong.
     """
     if evidence.why_no_labels():
         return ""
@@ -82,7 +84,7 @@ def suspects_in_words(evidence: Evidence) -> str:
     if found is None or not len(found.positions):
         return ""
     share = float(found.chance[found.positions[-1]])
-    if share < NOTICED:
+    if share < _SAID:
         return ""
     many, all_ = f"{len(found.positions):,}", f"{len(seen):,}"
     return f"{many} of {all_} labels look wrong, about {100 * share:.0f} % of these are by estimate"
