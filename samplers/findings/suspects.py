@@ -15,7 +15,7 @@ __all__ = ["Suspects", "densest", "mirrored", "suspects", "suspects_in_words"]
 Array = NDArray[Any]
 
 NOTICED = 0.05  # share of wrong labels among the suspected that an estimate can tell from none
-# Said unasked from this share of wrong labels among the suspected on: below it there are more right ones than wrong ones.
+# Said unasked from this share of wrong labels among the suspected on: below it more of them are right than wrong.
 _SAID = 0.5
 _BINS = 200
 
