@@ -103,7 +103,6 @@ Train with several selectors and seeds at equal cost, and tabulate.
   --selectors SPEC ...  who chooses, as in full random rrd:k=8,gamma=0.5 (default: full random rrd)
   --seeds N             number of seeds, from seed_everything on (default: 3)
   --keep_ratio R        share of the training set that a selection holds, in (0, 1]
-  --selection.budget B  share of the full training's steps to spend, in (0, 1] (default: 1)
   --evaluations N       validations in the course of a training, for its curve (default: 12)
   --exclude FILE        samples to leave out, as the suspects.csv of `dynsel findings`
   --metric NAME         validation metric to compare by (default: val_accuracy)
@@ -117,7 +116,8 @@ Train with several selectors and seeds at equal cost, and tabulate.
                         for the same tables
   --help_all            these options as the parser lists them
 
-Any other option overrides the configuration, as in --model.init_args.lr 0.05.
+Any other option overrides the configuration, as in --model.init_args.lr 0.05. The share of the full training's steps to
+spend is `selection.budget`, 1 unless it says otherwise.
 
 Every run takes the optimiser steps that the full data set takes in the configured training, starts
 from the weights that its seed gives, and is evaluated after its last step. Finished runs are kept

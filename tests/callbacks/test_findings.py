@@ -135,9 +135,9 @@ class Separable(Indexed):
 
 
 def test_at_the_end_people_are_told_what_looks_wrong(caplog) -> None:
+    pl.seed_everything(0, verbose=False)
     data, callback = DigitsDataModule(batch_size=32, label_noise=0.2), DynamicSelection()
     model = ImageClassifier(architecture="small_cnn", num_classes=10, in_channels=1, width=8, lr=0.1)
-    pl.seed_everything(0, verbose=False)
     with caplog.at_level(logging.INFO):
         trainer(callback, max_epochs=8).fit(model, data)
     found, wrong = callback.findings(), data.train_set.wrong
