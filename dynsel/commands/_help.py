@@ -116,8 +116,8 @@ Train with several selectors and seeds at equal cost, and tabulate.
                         for the same tables
   --help_all            these options as the parser lists them
 
-Any other option overrides the configuration, as in --model.init_args.lr 0.05. The share of the full training's steps to
-spend is `selection.budget`, 1 unless it says otherwise.
+Any other option overrides the configuration, as in --model.init_args.lr 0.05; the share of the
+full training's steps is `selection.budget`, 1 unless given.
 
 Every run takes the optimiser steps that the full data set takes in the configured training, starts
 from the weights that its seed gives, and is evaluated after its last step. Finished runs are kept
