@@ -117,7 +117,7 @@ def test_large_sets_are_searched_approximately(monkeypatch: pytest.MonkeyPatch) 
 
 def test_without_faiss_the_search_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "faiss", None)
-    with pytest.raises(ImportError, match=r"needs faiss: pip install dynsel\[graph\], or approximate=False"):
+    with pytest.raises(ImportError, match=r"needs faiss: pip install faiss-cpu, or approximate=False"):
         nearest_neighbours(blobs(50), 3, approximate=True)
     monkeypatch.setattr(module, "find_spec", lambda name: None)
     monkeypatch.setattr(module, "_LARGE", 10)

