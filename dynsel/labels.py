@@ -14,7 +14,7 @@ from torch.utils.data import ConcatDataset, Subset
 from dynsel._lib.matrices import name_rows
 from dynsel._lib.progress import track
 
-__all__ = ["check_labels", "dataset_labels", "declared_classes", "declared_labels", "encode_labels"]
+__all__ = ["by_position", "check_labels", "dataset_labels", "declared_classes", "declared_labels", "encode_labels"]
 
 logger = logging.getLogger("dynsel")
 

@@ -10,12 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from dynsel._lib.figures import BLUE, ORANGE, Array, new_figure, plain_axes
+from dynsel._lib.figures import BARS, BLUE, ORANGE, Array, count_edges, new_figure, plain_axes
 from dynsel.samplers.epoch_record import EpochRecord
 
 __all__ = ["selection_figure", "uses_figure"]
-
-BARS = 60
 
 
 def uses_figure(usage: Array) -> Figure:
@@ -52,10 +50,7 @@ def selection_figure(usage: Array, history: Sequence[EpochRecord], scores: Array
 
 def _draw_uses(axes: Axes, usage: Array) -> None:
     top = int(usage.max()) if len(usage) else 0
-    # One bar per count while these are few enough to see.
-    width = max(1, -(-(top + 1) // BARS))
-    edges = np.arange(-0.5, top + 0.5 + width, width)
-    axes.hist(usage, edges.tolist(), color=BLUE, rwidth=0.9)
+    axes.hist(usage, count_edges(top).tolist(), color=BLUE, rwidth=0.9)
     never = float((usage == 0).mean()) if len(usage) else 0.0
     axes.set_title(f"uses: never {100 * never:.1f} %, most {top:,}", fontsize=10, loc="left")
     axes.set_xlabel("times trained on")

@@ -205,7 +205,7 @@ def test_a_folder_without_runs_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_command_is_kept_without_the_folders_of_its_machine(tmp_path: Path) -> None:
-    words = """--config recipes/x.yaml --data.init_args.root /work/data --out '/my runs/x' --up ../shared/data"""
+    words = """--config recipes/x.yaml --data.init_args.root /my/data --out '/my runs/x' --up ../shared/data"""
     more = """'alignprune:trusted=/a/b/t.npy' --logger '{"dir":"/a/b/logs"}' --url https://host/page"""
     origin = {**ORIGIN, "command": f"dynsel compare {words} {more}"}
     path = TOOL["add"]([folder_of(tmp_path / "a", origin=origin)], "x", "a setting", tmp_path)

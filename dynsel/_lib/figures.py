@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 __all__ = [
+    "BARS",
     "BLUE",
     "DPI",
     "ORANGE",
@@ -22,6 +23,7 @@ __all__ = [
     "WIDTH",
     "Array",
     "as_pixels",
+    "count_edges",
     "new_figure",
     "plain_axes",
     "plain_text",
@@ -34,6 +36,21 @@ WIDTH, TEXT, SMALL = 7.5, 10, 9
 BLUE, ORANGE = "#0072B2", "#D55E00"
 
 Array = NDArray[Any]
+BARS = 60  # of a histogram, at most about so many
+
+
+def count_edges(top: int) -> Array:
+    """Edges of the bars of a histogram of counts, one bar per count while these are few enough to see.
+
+    Args:
+        top: The largest count, which the last bar holds; at least 0.
+
+    Example:
+        >>> count_edges(2).tolist()
+        [-0.5, 0.5, 1.5, 2.5]
+    """
+    width = max(1, -(-(top + 1) // BARS))
+    return np.arange(-0.5, top + 0.5 + width, width)
 
 
 def plain_text(text: str) -> str:

@@ -185,24 +185,26 @@ class Hybrid(ScoreSelector):
             progress: Share of training done, in [0, 1], at which weights and `gamma` are read.
 
         Returns:
-            (N,) float32; with a term that learns from training, samples never trained on are above all others (see
-            `Term.first`).
+            (N,) float32; with a term that learns from training, samples never trained on are above all others, but
+            those that a term holds back (`Term.holds_back`).
 
         Raises:
             TypeError: If a term returns no numbers.
             ValueError: If a term's values aren't (N,) finite numbers in [0, 1], rounding aside.
         """
-        scores, first = np.zeros(self.num_samples, dtype=np.float32), self.usage == 0
+        scores, first = np.zeros(self.num_samples, dtype=np.float32), self.usage.numpy() == 0
         for name, term in self.terms.items():
             if weight := self.weights[name](progress):
-                scores += _values(term, self.usage) * weight
-                first &= term.first(self.usage)
+                values = _values(term, self.usage)
+                scores += values * weight
+                if term.holds_back:
+                    first &= values > 0
         if gamma := self.gamma(progress):
             scores -= self.population.penalty(self.usage).numpy() * gamma
         if self.noise:
             scores += self.population.gumbel(len(scores), self.generator).numpy() * self.noise
         if self.wants:
-            self.population.put_first(scores, first.numpy().nonzero()[0], self.generator)
+            self.population.put_first(scores, np.flatnonzero(first), self.generator)
         return torch.from_numpy(scores)
 
     def _state_parts(self) -> Mapping[str, Term]:

@@ -86,8 +86,7 @@ def find(
             classes = check_labels_agree(evidence, _column("labels", labels, count))
         samples |= _said(evidence, classes)
         expected = _judge(evidence, samples, kinds, unknown)
-    groups = equal_groups(part, samples.get("text"), samples.get("path"))
-    _compare(part, features, groups, samples, kinds, unknown)
+    _compare(part, features, samples, kinds, unknown)
     return Findings(samples, kinds, unknown, expected, len(dataset))
 
 
@@ -137,15 +136,11 @@ def _judge(
 
 
 def _compare(
-    part: Any,
-    features: Any,
-    groups: Tensor | None,
-    samples: dict[str, Array],
-    kinds: dict[str, Array],
-    unknown: dict[str, str],
+    part: Any, features: Any, samples: dict[str, Array], kinds: dict[str, Array], unknown: dict[str, str]
 ) -> None:
     """Groups of duplicates, and samples that are far from all others."""
     count = len(samples["uses"])
+    groups = equal_groups(part, samples.get("text"), samples.get("path"))
     if features is None:
         array = held_array(part)
         features = None if array is None else thumbnails(array)
@@ -157,7 +152,6 @@ def _compare(
             near = groups_of_neighbours(distances, indices)
             groups = near if groups is None else _joined(groups, near)
             kinds["rare"] = np.argsort(-distances[:, -1].cpu().numpy(), kind="stable")[: _few(count)]
-            # Of a handful all are as far from each other.
     if "rare" not in kinds:
         few = f"too few samples, {count}, to be far from others"
         unknown["rare"] = few if features is not None else "no features to go by; give them by `features=`"

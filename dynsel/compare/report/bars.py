@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from dynsel._lib.figures import SMALL, TEXT, WIDTH, Array, new_figure, plain_axes, plain_text
+from dynsel._lib.figures import SMALL, TEXT, WIDTH, Array, count_edges, new_figure, plain_axes, plain_text
 from dynsel.compare.record import RunRecord, by_selector
 from dynsel.compare.report.data import PARTS, mean_of, overlaps, time_parts
 from dynsel.compare.report.style import metric_label, selector_style, shown_names
@@ -27,7 +27,6 @@ PART_HATCHES = ("", "..", "//", "xx")
 # Panels above one another that a page takes; in more columns long names need a line of their own.
 TALLEST = 6
 SEPARATORS = {1: ": ", 2: "\n"}
-BARS = 60
 
 
 def ranking_figure(records: Sequence[RunRecord], *, metric: str = "val_accuracy") -> Figure:
@@ -100,9 +99,7 @@ def usage_figure(records: Sequence[RunRecord]) -> Figure:
     figure.suptitle("how often each sample was trained on", fontsize=TEXT, x=0.01, ha="left")
     panels = figure.subplots(rows, columns, sharex=True, squeeze=False).T.ravel()
     top = max(max(run.usage) for run in records)
-    # One bar per count while these are few enough to see.
-    width = max(1, -(-(top + 1) // BARS))
-    edges = np.arange(-0.5, top + 0.5 + width, width)
+    edges = count_edges(top)
     for axes in panels[len(groups) :]:
         axes.set_axis_off()
     for axes, (name, runs) in zip(panels, groups.items(), strict=False):

@@ -72,12 +72,15 @@ class Term(Stateful, ABC):
         needs_features: Whether `fit` must be called.
         needs_labels: Whether it can't do without class labels.
         keeps_features: Whether the features themselves are needed after `fit`.
+        holds_back: Whether a value of 0 keeps a sample that was never used from going before all others, as such do
+            beside a term that learns from training.
         wants: Parts of `Feedback` that `learn` makes use of; `value` is the entropy of the predicted classes.
     """
 
     needs_features = False
     needs_labels: ClassVar[bool] = False
     keeps_features: ClassVar[bool] = False
+    holds_back: ClassVar[bool] = False
     wants: ClassVar[frozenset[str]] = frozenset()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -120,17 +123,6 @@ class Term(Stateful, ABC):
         Returns:
             (N,) float32 in [0, 1], higher = rather take it.
         """
-
-    def first(self, usage: Tensor) -> Tensor:
-        """Which samples go before all others beside a term that learns from training, for nothing is known of them.
-
-        Args:
-            usage: (N,) int32 uses so far.
-
-        Returns:
-            (N,) bool; by default those never used. A sample goes first if no term of a weight objects.
-        """
-        return usage == 0
 
 
 class FixedTerm(Term):

@@ -28,6 +28,7 @@ class Once(Term):
     """
 
     needs_features = True
+    holds_back = True  # a copy of what was used is nothing new
     groups: Tensor | None
 
     def __init__(self) -> None:
@@ -58,17 +59,6 @@ class Once(Term):
         if self.groups is None:
             raise RuntimeError("Once has no values before `fit`")
         return most_used(self.groups, usage)
-
-    def first(self, usage: Tensor) -> Tensor:
-        """Never used, and the one that stands for its group.
-
-        Args:
-            usage: (N,) int32 uses so far.
-
-        Returns:
-            (N,) bool.
-        """
-        return super().first(usage) & (self.values(usage) > 0)
 
 
 def most_used(groups: Tensor, usage: Tensor) -> Tensor:
