@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import re
-from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -142,7 +141,6 @@ def write_findings(
     Raises:
         ValueError: If an export lacks what its tool wants.
     """
-    findings = replace(findings, num_samples=len(dataset))
     texts = {EXPORTS[name][0]: EXPORTS[name][1](findings) for name in exports}
     page = findings_html(findings, dataset, title=title, command=command, limit=limit)
     written = [folder / "findings.html", folder / "findings.csv"]
