@@ -252,14 +252,18 @@ class Comparison(SelectionCLI):
         return self.trainer.strategy.root_device
 
     def train_dataset(self) -> Any:
-        """The training set, or None if there are several or only the model knows."""
-        if getattr(getattr(self, "trainer", None), "train_dataloader", None) is None:
-            self.make("full", self.first_seed, [])
-            if self.datamodule is not None:
-                self.datamodule.prepare_data()
-                self.datamodule.setup("fit")
-                return getattr(self.datamodule.train_dataloader(), "dataset", None)
-        return getattr(getattr(self.trainer, "train_dataloader", None), "dataset", None)
+        """The training set, that of the last run if there was one; None if only the model knows, or it has several."""
+        if getattr(self, "trainer", None) is not None:
+            # Not of the Trainer, which has let go of its train loader if it validated last.
+            epochs = self.config_init.selection.controller.epochs
+            if epochs.is_bound:
+                return epochs.sampler.dataset
+        self.make("full", self.first_seed, [])
+        if self.datamodule is None:
+            return None
+        self.datamodule.prepare_data()
+        self.datamodule.setup("fit")
+        return getattr(self.datamodule.train_dataloader(), "dataset", None)
 
 
 def _length(steps: int) -> dict[str, Any]:
@@ -289,7 +293,7 @@ def _record(name: str, seed: int, trainer: pl.Trainer, controller: SelectionCont
         curve=meter.curve,
         class_balance=[] if any(map(math.isnan, balance)) else balance,
         usage=controller.selector.usage.tolist(),
-        wrong_share=_wrong_share(controller, trainer),
+        wrong_share=_wrong_share(controller),
         samples_scored=controller.books.samples_scored,
         flops=flops,
         selection_flops=selection_flops,
@@ -297,9 +301,10 @@ def _record(name: str, seed: int, trainer: pl.Trainer, controller: SelectionCont
     )
 
 
-def _wrong_share(controller: SelectionController, trainer: pl.Trainer) -> float | None:
+def _wrong_share(controller: SelectionController) -> float | None:
     """Of the samples trained on, with repetition, those that the data set knows to be labelled wrongly."""
-    wrong = getattr(getattr(trainer.train_dataloader, "dataset", None), "wrong", None)
+    # Not of the Trainer, which has let go of its train loader if it validated last.
+    wrong = getattr(controller.sampler.dataset, "wrong", None)
     usage, pool = controller.selector.usage, controller.sampler.whole.pool
     if isinstance(wrong, torch.Tensor) and pool is not None:
         wrong = wrong.cpu()[pool]

@@ -194,3 +194,18 @@ def test_wrong_labels_are_known_where_samples_are_left_out(folder: Path, tmp_pat
     without = made(folder, "--data.init_args.label_noise=0.25", f"--exclude={tmp_path / 'suspects.csv'}")
     # Whole epochs of full data: 5 batches of the 299 samples that are left.
     assert without.train("full", 0, 10).wrong_share == pytest.approx(30 / 299)
+
+
+def test_a_validation_after_the_last_step_takes_nothing_from_a_run(folder: Path) -> None:
+    options = ["--config", str(folder / "digits.yaml"), "--data.init_args.label_noise=0.25"]
+    with quiet():
+        one = Comparison(options, "val_accuracy", evaluations=4)
+        record = one.train("full", 0, 18)  # three epochs, validated every 5 steps
+    assert [point.step for point in record.curve] == [5, 10, 15, 18]
+    assert one.trainer.train_dataloader is None, "the Trainer has let go of it"
+    assert record.wrong_share == pytest.approx(90 / 359)
+    assert record.logged["val_accuracy"] == record.value
+    assert record.loss == record.logged["val_loss"]
+    assert one.datamodule is not None
+    dataset = one.datamodule.train_set
+    assert one.train_dataset() is dataset, "of the run itself, so that a model may bring its own data"
