@@ -133,18 +133,36 @@ def pixels(image: Any) -> Array:
     """An image as matplotlib shows it.
 
     Args:
-        image: PIL image, or tensor or array of shape (H, W), (C, H, W) or (H, W, C): uint8 or floating. Floating values
-            beyond [0, 1], as of normalised images, are stretched to that range.
+        image: PIL image, or tensor or array of shape (H, W), (C, H, W) or (H, W, C): uint8, uint16 or floating.
+            Floating values beyond [0, 1], as of normalised images, are stretched to that range. Where whole numbers go
+            above 255, 65,535 becomes 255.
 
     Returns:
         (H, W, 3) uint8.
     """
+    image = _eight_bits(image)
     if isinstance(image, Tensor) and image.is_floating_point():
         image = image.detach().float().cpu()
         low, high = image.min(), image.max()
         if low < 0 or high > 1:
             image = (image - low) / (high - low) if high > low else torch.zeros_like(image)
     return np.asarray(as_rgb(image))
+
+
+def _eight_bits(image: Any) -> Any:
+    """The same image, its whole numbers of more bits as uint8, for PIL would make all above 255 white."""
+    from PIL import Image
+
+    if isinstance(image, Image.Image) and image.mode == "F":
+        return torch.from_numpy(np.nan_to_num(np.asarray(image), posinf=0, neginf=0))
+    if isinstance(image, Image.Image) and image.mode.startswith("I"):
+        image = np.asarray(image)
+    array = image.cpu().numpy() if isinstance(image, Tensor) and image.dtype == torch.uint16 else image
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "iu" or array.dtype == np.uint8:
+        return image
+    high = int(array.max(initial=0))
+    top = 255 if high <= 255 else max(high, 65535)
+    return np.rint(array.clip(0) * (255 / top)).astype(np.uint8)
 
 
 def is_image(item: Any) -> bool:

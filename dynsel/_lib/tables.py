@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import csv
-import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-__all__ = ["csv_table", "escape_tags", "markdown_table"]
+__all__ = ["csv_table", "escape_surrogates", "escape_tags", "markdown_table", "not_utf8"]
 
 
 def csv_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> str:
     r"""Comma-separated values under a line of headings, lines ending in \n.
+
+    Cells read back as they were, line breaks of any kind included. What no encoding has is escaped (see
+    `escape_surrogates`), so that the table can be written whatever is in it.
 
     Args:
         rows: Values by column; None leaves a cell empty.
@@ -22,11 +25,41 @@ def csv_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) ->
         >>> csv_table([{"step": 1, "loss": 0.5}, {"step": 2, "loss": None}])
         'step,loss\n1,0.5\n2,\n'
     """
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, list(columns or (rows[0] if rows else ())), lineterminator="\n")
+    lines = _Lines()
+    # Before Python 3.13 only the line breaks that end lines are quoted in cells.
+    writer = csv.DictWriter(lines, list(columns or (rows[0] if rows else ())), lineterminator="\r\n")
     writer.writeheader()
     writer.writerows(rows)
-    return stream.getvalue()
+    return escape_surrogates("".join(lines))
+
+
+class _Lines(list[str]):
+    r"""What a CSV writer writes, with \n instead of \r\n at the end of each line."""
+
+    def write(self, line: str) -> None:
+        self.append(line.removesuffix("\r\n") + "\n")
+
+
+def escape_surrogates(text: str) -> str:
+    r"""Text that can be encoded: lone surrogates, as in names of files that aren't UTF-8, are written out.
+
+    Args:
+        text: Any text.
+
+    Example:
+        >>> print(escape_surrogates("gr\udcfc.png"))
+        gr\udcfc.png
+    """
+    return text.encode(errors="backslashreplace").decode()
+
+
+def not_utf8(path: Path) -> str:
+    """What is wrong with a table whose letters can't be told, and the way out.
+
+    Args:
+        path: The file.
+    """
+    return f'{path} isn\'t UTF-8: save it as UTF-8, in a spreadsheet as "CSV UTF-8"'
 
 
 def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1) -> str:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import csv
+import os
+from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +14,13 @@ import torch
 from torch import Tensor
 
 from dynsel._lib.checks import as_tensor, check_path
+from dynsel._lib.tables import escape_surrogates, not_utf8
 from dynsel.samplers.findings.table import absolute
 from dynsel.samplers.frame import declared_paths
 
 __all__ = ["check_exclude", "kept_indices"]
+
+_LETTERS = 60  # of a text in a message
 
 
 def check_exclude(exclude: Any) -> Any:
@@ -44,8 +50,9 @@ def kept_indices(exclude: Any, dataset: Any) -> Tensor:
     Args:
         exclude: Data set indices of samples to leave out: integers as a list, a tensor, an array or the path of an
             `.npy` file; or the path of a CSV file with a column `index`, as `dynsel findings` writes it, or with a
-            column `path` alone. Where it has both and the data set tells its paths, they must be those of the same
-            files. Findings must be of one kind.
+            column `path` alone. Where it has an index with a path or a text, and the data set tells its own, they must
+            be the same. Paths may be relative to any folder. Findings must be of one kind, and not all of a group of
+            duplicates.
         dataset: The data set.
 
     Returns:
@@ -54,8 +61,9 @@ def kept_indices(exclude: Any, dataset: Any) -> Tensor:
     Raises:
         FileNotFoundError: If there is no such file.
         TypeError: If it is something else.
-        ValueError: If an index is out of range, a path isn't among those of the data set, findings are of several
-            kinds, or nothing would be left.
+        ValueError: If an index is out of range, a path isn't among those of the data set or could be several of them,
+            paths or texts are of other samples, findings are of several kinds or whole groups of duplicates, letters
+            can't be told that matter, or nothing would be left.
     """
     count = len(dataset)
     is_table = isinstance(exclude, str | Path) and str(exclude).lower().endswith(".csv")
@@ -85,41 +93,126 @@ def _read(path: Path, dataset: Any) -> Tensor:
     """Indices that a CSV file names."""
     if not path.is_file():
         raise FileNotFoundError(f"`exclude`: there is no file {path}")
-    with open(path, newline="", encoding="utf-8-sig") as file:
+    # Names of files needn't be UTF-8; other letters matter only where they are compared.
+    with open(path, newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
         reader = csv.DictReader(file)
         columns, rows = list(reader.fieldnames or ()), list(reader)
+    if any(map(_is_garbled, columns)):
+        raise ValueError(f"`exclude`: {not_utf8(path)}")
     _check_kind(rows, path)
     paths = declared_paths(dataset) if "path" in columns else None
     if "index" in columns:
         numbers = [_whole(row["index"], path) for row in rows]
-        for number, row in zip(numbers, rows, strict=True):
-            if paths is None or not row["path"] or not 0 <= number < len(paths):
-                continue
-            # The one may be relative where the other isn't.
-            if absolute(paths[number]) != absolute(row["path"]):
-                raise ValueError(
-                    f"`exclude`: {path} says that sample {number} is {row['path']}, in the data set it is "
-                    f"{paths[number]}: leave out the column `index` to go by the paths, or find anew"
-                )
+        if paths is not None:
+            _check_paths(rows, numbers, paths, path)
+        if "text" in columns:
+            _check_texts(rows, numbers, dataset, path)
         return torch.tensor(numbers, dtype=torch.int64)
     if paths is None:
         raise ValueError(f"`exclude`: {path} must have a column `index`, got {', '.join(columns) or 'nothing'}")
-    place = {absolute(name): number for number, name in enumerate(paths)}
-    names = [row["path"] or "" for row in rows]
-    unknown = [name for name in names if absolute(name) not in place]
-    if unknown:
-        raise ValueError(f"`exclude`: {path} names {unknown[0]!r}, which isn't among the paths of the data set")
-    return torch.tensor([place[absolute(name)] for name in names], dtype=torch.int64)
+    return torch.tensor(_by_paths([row["path"] or "" for row in rows], paths, path), dtype=torch.int64)
+
+
+def _check_paths(rows: list[dict[str, str]], numbers: list[int], paths: list[str], path: Path) -> None:
+    for number, told, held in _pairs(rows, numbers, "path", paths):
+        if not _same_file(told, held):
+            if _is_garbled(told):
+                raise ValueError(f"`exclude`: {not_utf8(path)}")
+            raise ValueError(
+                f"`exclude`: {path} says that sample {number} is {told}, in the data set it is "
+                f"{escape_surrogates(held)}: leave out the column `index` to go by the paths, or find anew"
+            )
+
+
+def _check_texts(rows: list[dict[str, str]], numbers: list[int], dataset: Any, path: Path) -> None:
+    from dynsel.samplers.findings.inputs import held_texts  # with graphs, which training may not need
+
+    for number, told, held in _pairs(rows, numbers, "text", held_texts(dataset) or []):
+        # A file of our own has a ' before what a spreadsheet would take for a formula.
+        if not _is_garbled(told) and _flat(told) not in (_flat(held), _flat(f"'{held}")):
+            raise ValueError(
+                f"`exclude`: {path} says that sample {number} is {_short(told)}, in the data set it is "
+                f"{_short(held)}: it is another data set, or in another order; find anew, or delete the column `text` "
+                "to go by the numbers all the same"
+            )
+
+
+def _pairs(
+    rows: list[dict[str, str]], numbers: list[int], column: str, held: list[str]
+) -> Iterator[tuple[int, str, str]]:
+    """Number, what the file says and what the data set says, of the samples that both tell of."""
+    for number, row in zip(numbers, rows, strict=True):
+        if row[column] and 0 <= number < len(held):
+            yield number, row[column], held[number]
+
+
+def _by_paths(names: list[str], paths: list[str], path: Path) -> list[int]:
+    """Positions of files; those that aren't found as they are may be named from another folder."""
+    place = {absolute(escape_surrogates(held)): number for number, held in enumerate(paths)}
+    by_end: dict[str, dict[str, str]] = defaultdict(dict)
+    for held in map(escape_surrogates, paths):
+        by_end[os.path.basename(held)][absolute(held)] = held
+    numbers = []
+    for name in names:
+        whole = absolute(escape_surrogates(name))
+        like = by_end[os.path.basename(whole)].items()
+        found = [whole] if whole in place else [other for other, held in like if _same_file(name, held)]
+        if len(found) > 1:
+            raise ValueError(
+                f"`exclude`: {path} names {name!r}, which may be {found[0]!r} or {found[1]!r}: write more of the path"
+            )
+        if not found:
+            if _is_garbled(name):
+                raise ValueError(f"`exclude`: {not_utf8(path)}")
+            raise ValueError(f"`exclude`: {path} names {name!r}, which isn't among the paths of the data set")
+        numbers.append(place[found[0]])
+    return numbers
+
+
+def _same_file(one: str, other: str) -> bool:
+    """Whether two paths may be of one file: they are equal, or the one is the end of the other."""
+    one, other = escape_surrogates(one), escape_surrogates(other)
+    if absolute(one) == absolute(other):
+        return True
+    if "://" in one or "://" in other:
+        return False
+    short, long = sorted((_parts(one), _parts(other)), key=len)
+    return bool(short) and long[-len(short) :] == short
+
+
+def _parts(path: str) -> list[str]:
+    return [part for part in Path(os.path.normpath(path)).parts if part != ".."]
+
+
+def _is_garbled(text: str) -> bool:
+    """Whether there are bytes in it that aren't UTF-8."""
+    return text != escape_surrogates(text)
+
+
+def _flat(text: str) -> str:
+    # Spreadsheets have line breaks of their own.
+    return " ".join(escape_surrogates(text).split())
+
+
+def _short(text: str) -> str:
+    return repr(_flat(text) if len(_flat(text)) <= _LETTERS else _flat(text)[: _LETTERS - 1] + "…")
 
 
 def _check_kind(rows: list[dict[str, str]], path: Path) -> None:
     """Findings of all kinds, as in findings.csv, are much that is right and of use."""
     kinds = list(dict.fromkeys(kind for row in rows if (kind := row.get("finding"))))
-    if len(kinds) > 1:
+    if len(kinds) > 1 and set(kinds) != {"wrong_label", "copy"}:
         raise ValueError(
-            f"`exclude`: {path} must have findings of one kind, got {', '.join(kinds)}: rare and hard samples, and the "
-            "originals of duplicates, would be left out with the rest; take suspects.csv, write it by "
-            '`findings.to_csv(path, kinds=["wrong_label"])`, or delete the other rows'
+            f"`exclude`: {path} must have suspected labels, copies or both, got {', '.join(kinds)}: rare and hard "
+            "samples, and the originals of duplicates, would be left out with the rest; take suspects.csv or "
+            'copies.csv, write both in one by `findings.to_csv(path, kinds=["wrong_label", "copy"])`, or delete the '
+            "other rows"
+        )
+    if kinds == ["duplicate"]:
+        raise ValueError(
+            f"`exclude`: {path} has whole groups of duplicates, originals too, of which nothing would be left: take "
+            'copies.csv, write it by `findings.to_csv(path, kinds=["copy"])`, or delete the originals and the column '
+            "`finding`"
         )
 
 

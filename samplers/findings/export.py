@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from dynsel._lib.tables import csv_table
+from dynsel._lib.tables import csv_table, escape_surrogates
 from dynsel.samplers.findings.table import Findings, absolute, plain
 
 __all__ = ["EXPORTS", "cleanlab_csv", "fiftyone_csv", "label_studio_json"]
@@ -121,7 +121,7 @@ def _task(samples: dict[str, Any], position: int) -> dict[str, Any]:
 
 
 def _address(path: str) -> str:
-    return path if "://" in path else _LOCAL_FILES + quote(absolute(path).lstrip("/"))
+    return path if "://" in path else _LOCAL_FILES + quote(escape_surrogates(absolute(path)).lstrip("/"))
 
 
 # Name of the file for each tool, and what writes it.

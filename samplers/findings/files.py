@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from dynsel._lib.files import write_atomically
+from dynsel._lib.tables import escape_surrogates, not_utf8
 from dynsel.samplers.findings.evidence import Evidence
 from dynsel.samplers.findings.export import EXPORTS
 from dynsel.samplers.findings.page import findings_html
@@ -25,6 +27,12 @@ _NAMES = {
     "paths": ("path", "file", "file_name", "filename", "filepath", "image", "image_path"),
     "texts": ("text", "sentence", "question", "content"),
 }
+
+# What one run or another writes.
+_FILES = (
+    *("findings.html", "findings.csv", "findings.parquet", "suspects.csv", "copies.csv"),
+    *(name for name, _ in EXPORTS.values()),
+)
 
 
 class Told(NamedTuple):
@@ -89,23 +97,28 @@ def read_table(path: Path) -> dict[str, list[str]]:
     """Labels, paths and texts of a CSV file with a row for each sample, in the data set's order.
 
     Args:
-        path: File with a line of headings, such as `path,label`.
+        path: File with a line of headings, such as `path,label`, in upper or lower case.
 
     Returns:
         `labels`, `paths` and `texts`, those that it has.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it has none of these.
+        ValueError: If it has none of these, or isn't UTF-8.
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no table {path}")
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        rows, columns = list(reader), list(reader.fieldnames or ())
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            rows, columns = list(reader), list(reader.fieldnames or ())
+    except UnicodeDecodeError:
+        raise ValueError(not_utf8(path)) from None
+    # Where a name is there in two spellings, the exact one counts.
+    spelled = {column.strip().lower(): column for column in reversed(columns)} | {name: name for name in columns}
     found = {}
     for kind, names in _NAMES.items():
-        name = next((name for name in names if name in columns), None)
+        name = next((spelled[name] for name in names if name in spelled), None)
         if name is not None:
             found[kind] = [row[name] for row in rows]
     if not found:
@@ -126,6 +139,9 @@ def write_findings(
 ) -> list[Path]:
     """Write tables, page and exports; Parquet where pandas and pyarrow are installed.
 
+    What an earlier run left under these names, and isn't written this time, goes: it is of other findings. Letters that
+    no encoding has, as in names of files that aren't UTF-8, are escaped.
+
     Args:
         findings: What was found.
         dataset: The data set that it is about.
@@ -141,18 +157,35 @@ def write_findings(
     Raises:
         ValueError: If an export lacks what its tool wants.
     """
+    findings = _encodable(findings)
     texts = {EXPORTS[name][0]: EXPORTS[name][1](findings) for name in exports}
     page = findings_html(findings, dataset, title=title, command=command, limit=limit)
     written = [folder / "findings.html", folder / "findings.csv"]
-    write_atomically(written[0], page)
+    write_atomically(written[0], escape_surrogates(page))
     findings.to_csv(written[1])
     if "wrong_label" in findings.kinds:
         written.append(folder / "suspects.csv")
         findings.to_csv(written[-1], kinds=["wrong_label"])
+    if "duplicate" in findings.kinds:
+        written.append(folder / "copies.csv")
+        findings.to_csv(written[-1], kinds=["copy"])
     if find_spec("pandas") is not None and find_spec("pyarrow") is not None:
         written.append(folder / "findings.parquet")
         findings.to_parquet(written[-1])
     for name, text in texts.items():
         written.append(folder / name)
         write_atomically(written[-1], text)
+    for path in {folder / name for name in _FILES} - set(written):
+        if path.is_file():
+            path.unlink()
     return written
+
+
+def _encodable(findings: Findings) -> Findings:
+    """The same findings, their texts, paths and labels such that any file can hold them."""
+    samples = dict(findings.samples)
+    for name, column in samples.items():
+        if column.dtype == object:
+            samples[name] = column.copy()
+            samples[name][:] = [escape_surrogates(str(v)) if isinstance(v, str | Path) else v for v in column]
+    return replace(findings, samples=samples)

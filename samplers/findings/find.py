@@ -13,6 +13,7 @@ from torch.utils.data import Subset
 from dynsel.graph import nearest_neighbours
 from dynsel.graph.duplicates import components, groups_of_neighbours
 from dynsel.labels import by_position, declared_classes
+from dynsel.samplers.findings.aligned import aligned_groups, channels_first
 from dynsel.samplers.findings.evidence import Evidence
 from dynsel.samplers.findings.inputs import equal_groups, held_array, held_texts, thumbnails
 from dynsel.samplers.findings.suspects import NOTICED, suspects
@@ -74,7 +75,7 @@ def find(
     samples["uses"] = usage.numpy().copy()
     kinds: dict[str, Array] = {"never_used": np.flatnonzero(samples["uses"] == 0)}
     unknown: dict[str, str] = {}
-    expected = None
+    expected, not_judged = None, []
     nothing = "nothing was listened to; ask for it: DynamicSelection(..., findings=True)"
     if (why := nothing if evidence is None else evidence.why_no_labels()) or evidence is None:
         unknown |= dict.fromkeys(("wrong_label", "hard", "never_learned"), why)
@@ -85,9 +86,15 @@ def find(
         if labels is not None:
             classes = check_labels_agree(evidence, _column("labels", labels, count))
         samples |= _said(evidence, classes)
-        expected = _judge(evidence, samples, kinds, unknown)
+        expected, unlearned = _judge(evidence, samples, kinds, unknown)
+        not_judged = _named(np.array(unlearned, dtype=np.int64), classes).tolist()
     _compare(part, features, samples, kinds, unknown)
-    return Findings(samples, kinds, unknown, expected, len(dataset))
+    found = Findings(samples, kinds, unknown, expected, len(dataset), tuple(map(str, not_judged)))
+    if len(differ := found.contradictions()):
+        # Some of their labels are wrong: they come first.
+        first = np.isin(samples["group"][kinds["duplicate"]], differ)
+        kinds["duplicate"] = kinds["duplicate"][np.argsort(~first, kind="stable")]
+    return found
 
 
 def _said(evidence: Evidence, classes: Any) -> dict[str, Array]:
@@ -112,13 +119,13 @@ def _said(evidence: Evidence, classes: Any) -> dict[str, Array]:
 
 def _judge(
     evidence: Evidence, samples: dict[str, Array], kinds: dict[str, Array], unknown: dict[str, str]
-) -> float | None:
-    """Suspected, never learned and hard samples; how many of the suspected are wrong, or None."""
+) -> tuple[float | None, list[int]]:
+    """Suspected, never learned and hard samples; how many of the suspected are wrong, or None; classes not judged."""
     seen, margin = samples["seen"], samples["margin"]
     plain = np.ones(len(seen), dtype=bool)
-    found, expected = suspects(margin), None
+    found, expected = suspects(margin, samples["given_code"], samples["predicted_code"]), None
     if found is None:
-        unknown["wrong_label"] = "the model has not learned enough: it does not yet prefer the usual label"
+        unknown["wrong_label"] = "the model has not learned enough: it does not yet prefer the labels given"
         samples["chance_wrong"] = np.full(len(seen), np.nan, dtype=np.float32)
     else:
         kinds["wrong_label"], samples["chance_wrong"] = found.positions, found.chance
@@ -132,7 +139,7 @@ def _judge(
     plain[never] = False
     rest = np.flatnonzero(plain & (seen > 0))
     kinds["hard"] = rest[np.argsort(samples["own"][rest], kind="stable")][: _few(len(seen))]
-    return expected
+    return expected, [] if found is None else found.unlearned
 
 
 def _compare(
@@ -141,16 +148,19 @@ def _compare(
     """Groups of duplicates, and samples that are far from all others."""
     count = len(samples["uses"])
     groups = equal_groups(part, samples.get("text"), samples.get("path"))
+    images = None
     if features is None:
         array = held_array(part)
-        features = None if array is None else thumbnails(array)
+        images = None if array is None else channels_first(array)
+        features = None if images is None else thumbnails(images)
     if features is not None:
         if len(features) != count:
             raise ValueError(f"`features` must have a row for each of {count} samples, got {len(features)}")
         if count > _NEIGHBOURS:
             distances, indices = nearest_neighbours(features, _NEIGHBOURS)
             near = groups_of_neighbours(distances, indices)
-            groups = near if groups is None else _joined(groups, near)
+            aligned = None if images is None else aligned_groups(images, distances.cpu(), indices.cpu())
+            groups = _joined([same for same in (groups, near, aligned) if same is not None])
             kinds["rare"] = np.argsort(-distances[:, -1].cpu().numpy(), kind="stable")[: _few(count)]
     if "rare" not in kinds:
         few = f"too few samples, {count}, to be far from others"
@@ -165,14 +175,14 @@ def _compare(
     kinds["duplicate"] = several[np.lexsort((several, codes[several], -sizes[several]))]
 
 
-def _joined(one: Tensor, other: Tensor) -> Tensor:
-    """Groups of what is the same by either of two groupings."""
+def _joined(groupings: Sequence[Tensor]) -> Tensor:
+    """Groups of what is the same by any of several groupings."""
     rows, columns = [], []
-    for codes in (one.numpy(), other.numpy()):
+    for codes in (groups.numpy() for groups in groupings):
         first = np.unique(codes, return_index=True)[1]
         rows.append(np.arange(len(codes)))
         columns.append(first[codes])
-    return components(np.concatenate(rows), np.concatenate(columns), len(one))
+    return components(np.concatenate(rows), np.concatenate(columns), len(groupings[0]))
 
 
 def _of_pool(values: Any, pool: Tensor, length: int) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any
@@ -20,6 +21,10 @@ __all__ = ["equal_groups", "held_array", "held_texts", "thumbnails"]
 
 _TEXTS = ("text", "texts", "sentence", "question", "content")
 _ARRAYS = ("images", "data", "x")
+# Unicode calls these punctuation as well, but "5%" isn't "5", nor "C#" "C".
+_TELLING = "#%&*/@\\§‰′"
+# Hints on how to join or show the characters around them.
+_UNSEEN = dict.fromkeys(map(ord, "\u00ad\u200b\u200c\u200d\u200e\u200f\u2060\ufe0e\ufe0f\ufeff"))
 _SIDE = 8  # of a thumbnail, in pixels
 _WIDTH = 64  # of its principal components
 _BLOCK = 4096
@@ -68,7 +73,9 @@ def held_array(dataset: Any) -> np.ndarray[Any, Any] | None:
 def equal_groups(dataset: Any, texts: Iterable[str] | None = None, paths: Iterable[str] | None = None) -> Tensor | None:
     """Groups of samples whose inputs are equal: the same text but for case and punctuation, numbers, or file.
 
-    Items aren't read: what has neither texts nor paths, and isn't held as numbers, can't be compared.
+    Items aren't read: what has neither texts nor paths, and isn't held as numbers, can't be compared. Of texts letters
+    with their marks, digits, symbols such as + < $ or an emoji, and dashes count; the marks of sentences, quotes and
+    brackets don't, unless a text has nothing else.
 
     Args:
         dataset: Any map-style data set.
@@ -79,11 +86,29 @@ def equal_groups(dataset: Any, texts: Iterable[str] | None = None, paths: Iterab
         (N,) int64 group codes, or None.
     """
     if texts is not None:
-        return group_codes([" ".join("".join(c if c.isalnum() else " " for c in t.lower()).split()) for t in texts])
+        words = _Words()
+        return group_codes([_text_key(text, words) for text in texts])
     array = held_array(dataset)
     if array is not None:
         return group_codes([hashlib.blake2b(row, digest_size=16).digest() for row in np.ascontiguousarray(array)])
     return None if paths is None else group_codes(_file_keys(list(paths)))
+
+
+class _Words(dict[int, str | int]):
+    """A table for `str.translate` that makes spaces of punctuation, by Unicode's categories."""
+
+    def __missing__(self, code: int) -> str | int:
+        kind = unicodedata.category(chr(code))
+        dropped = kind in ("Ps", "Pe", "Pi", "Pf") or (kind == "Po" and chr(code) not in _TELLING)
+        self[code] = " " if dropped else code
+        return self[code]
+
+
+def _text_key(text: str, words: _Words) -> str:
+    """What texts share that are the same but for case, spaces and punctuation."""
+    # Upper case, or a letter and its accent written as one, may come apart only as the case is folded.
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold()).translate(_UNSEEN)
+    return " ".join(folded.translate(words).split()) or folded.strip()
 
 
 def _file_keys(paths: list[str]) -> list[object]:
@@ -100,24 +125,18 @@ def _file_keys(paths: list[str]) -> list[object]:
     return keys
 
 
-def thumbnails(array: np.ndarray[Any, Any]) -> Tensor | None:
+def thumbnails(images: np.ndarray[Any, Any]) -> Tensor:
     """Features of images that near-duplicates share: the principal components of their thumbnails.
 
     Args:
-        array: (N, C, H, W) or (N, H, W, C) with one to four channels, or (N, H, W).
+        images: (N, C, H, W) numbers (see `dynsel.samplers.findings.aligned.channels_first`).
 
     Returns:
-        (N, 64 at most) float32, or None where it holds no images.
+        (N, 64 at most) float32; what isn't finite counts as 0.
     """
-    if array.ndim == 3:
-        array = array[:, None]
-    if array.ndim != 4 or min(array.shape[1], array.shape[3]) > 4:
-        return None
-    last = array.shape[1] > 4
     small = []
-    for start in range(0, len(array), _BLOCK):
-        block = torch.from_numpy(np.ascontiguousarray(array[start : start + _BLOCK])).float()
-        block = block.movedim(3, 1) if last else block
+    for start in range(0, len(images), _BLOCK):
+        block = torch.from_numpy(np.ascontiguousarray(images[start : start + _BLOCK])).float().nan_to_num(0, 0, 0)
         small.append(F.adaptive_avg_pool2d(block, min(_SIDE, *block.shape[2:])).flatten(1))
     rows = torch.cat(small)
     rows -= rows.mean(0)

@@ -20,11 +20,13 @@ __all__ = ["findings_html"]
 
 _SIDE = 160  # of an image on the page, in pixels at most
 _LETTERS = 400  # of a text
+_PIXELS = (torch.uint8, torch.uint16)  # whole numbers that are an image's
 
 _MEANINGS = {
     "wrong_label": "The model preferred another class over the whole of training, by the mean margin of the label; the "
     "most suspicious first. A rare or hard sample may look the same: look before you leave it out.",
-    "duplicate": "Samples whose inputs are equal, or whose features are nearly so; the largest groups first.",
+    "duplicate": "Samples whose inputs are equal, or whose features are nearly so; those with different labels "
+    "first, of which some must be wrong, then the largest groups.",
     "rare": "Samples that are farthest from all others, by their features.",
     "hard": "Labels that the model found least probable, of those that are not suspected.",
     "never_learned": "The label was never the model's first choice, and no other class was preferred clearly.",
@@ -69,11 +71,12 @@ def findings_html(findings: Findings, dataset: Any, *, title: str, command: str 
 
 def _groups(rows: list[dict[str, Any]], findings: Findings) -> list[dict[str, Any]]:
     sizes = Counter(findings.samples["group"][findings.kinds["duplicate"]].tolist())
-    groups = []
+    groups, differ = [], set(findings.contradictions().tolist())
     for code, shown in groupby(rows, key=lambda row: row["group"]):
         members, size = list(shown), sizes[code]
         rest = "" if len(members) == size else f", {len(members)} shown"
-        groups.append(_group(f"{size} samples alike{rest}", members))
+        labels = ", with different labels" if code in differ else ""
+        groups.append(_group(f"{size} samples alike{labels}{rest}", members))
     return groups
 
 
@@ -134,10 +137,10 @@ def _image(part: Any) -> Any:
     if isinstance(part, Image.Image):
         return part
     if isinstance(part, np.ndarray) and part.dtype.kind in "uf":
-        part = torch.from_numpy(part.copy())
-    if not isinstance(part, Tensor) or not (part.dtype == torch.uint8 or part.is_floating_point()):
+        part = torch.from_numpy(part.astype(part.dtype.newbyteorder("=")))
+    if not isinstance(part, Tensor) or not (part.dtype in _PIXELS or part.is_floating_point()):
         return None
     # Matrices of other numbers are features rather.
-    grey = part.ndim == 2 and part.dtype == torch.uint8
+    grey = part.ndim == 2 and part.dtype in _PIXELS
     is_image = grey or (part.ndim == 3 and 0 < min(part.shape[0], part.shape[2]) <= 4)
-    return part if is_image and bool(torch.isfinite(part).all()) else None
+    return part if is_image and (part.dtype in _PIXELS or bool(torch.isfinite(part).all())) else None

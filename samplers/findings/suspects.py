@@ -17,6 +17,9 @@ Array = NDArray[Any]
 NOTICED = 0.05  # share of wrong labels among the suspected that an estimate can tell from none
 # Said unasked from this share of wrong labels among the suspected on: below it more of them are right than wrong.
 _SAID = 0.5
+_SAID_OF = 10  # suspected labels: of fewer nothing is said unasked, for some are suspected of any data
+# A class counts as learned if the model says it for so many samples, as a share of those that have its label.
+_LEARNED = 0.25
 _BINS = 200
 
 
@@ -28,43 +31,54 @@ class Suspects:
         positions: (n,) int64, the most suspicious first.
         chance: (N,) float32 in [0, 1], the estimated share of wrong labels among the samples at least as suspicious as
             this one; NaN for who isn't suspected.
+        unlearned: Codes of the classes whose labels can't be judged, for the model hardly ever says them.
     """
 
     positions: Array
     chance: Array
+    unlearned: list[int]
 
 
-def suspects(margin: Array) -> Suspects | None:
-    """Labels that lose by more than the usual label wins.
+def suspects(margin: Array, given: Array, predicted: Array) -> Suspects | None:
+    """Labels that lose by more than winning labels usually win.
 
-    The usual label wins by the most frequent of the mean margins. A sample is suspected if another class has beaten its
-    label by more than that.
+    A label wins by the mean margin of its sample, where that is above 0; usual is the median. A sample is suspected if
+    another class has beaten its label by more than that. Of a class that the model names for fewer than a quarter as
+    many samples as have its label, as for a rare one in a short training, nobody is suspected: all its labels lose,
+    right or wrong.
 
-    How many of the suspected are wrong is estimated by mirroring: about the most frequent one the margins of right
-    labels are taken to lie alike to both sides, so that as many right labels are below a low margin as there are above
-    the mirrored high one, where no wrong label is. In a training on selections, which goes on with what is hard, more
-    lie below, and the estimate is a little too high. Where as many lie above as are suspected, nothing follows: all
-    labels may be right, or margins go up without end, as those of what is far from the border do.
+    How many of the suspected are wrong is estimated by mirroring: about the most frequent margin those of right labels
+    are taken to lie alike to both sides, so that as many right labels are below a low margin as there are above the
+    mirrored high one, where no wrong label is. In a training on selections, which goes on with what is hard, more lie
+    below, and the estimate is too high. Where as many lie above as are suspected, nothing follows: all labels may be
+    right, or margins go up without end, as those of what is far from the border do.
 
     Args:
         margin: (N,) float, mean margins; NaN = not told.
+        given: (N,) int codes of the labels.
+        predicted: (N,) int codes of what the model says.
 
     Returns:
-        Who is suspected; None where the usual label doesn't win, after a training so short that nothing can be told.
+        Who is suspected; None where no class was learned, after a training so short that nothing can be told.
 
     Example:
         >>> margin = np.array([2.0, 2.5, 1.5, -4.0, np.nan, 0.1, -3.0, 2.2])
-        >>> suspects(margin).positions.tolist()
+        >>> given = np.array([0, 0, 0, 0, 0, 1, 1, 1])
+        >>> suspects(margin, given, np.array([0, 0, 0, 1, 0, 1, 0, 1])).positions.tolist()
         [3, 6]
     """
-    known = margin[np.isfinite(margin)]
-    usual = densest(known) if len(known) else 0.0
-    if not usual > 0:
-        return None
+    known = np.isfinite(margin)
+    classes, labels = np.unique(given[known], return_inverse=True)
+    said = np.array([(predicted[known] == code).sum() for code in classes])
+    learned = said >= _LEARNED * np.bincount(labels, minlength=len(classes))
+    judged = known & np.isin(given, classes[learned])
     with np.errstate(invalid="ignore"):
-        positions = np.flatnonzero(margin < -usual)
+        wins = margin[judged & (margin > 0)]
+        if not len(wins):
+            return None
+        positions = np.flatnonzero(judged & (margin < -np.median(wins)))
     positions = positions[np.argsort(margin[positions], kind="stable")]
-    return Suspects(positions, mirrored(margin, positions))
+    return Suspects(positions, mirrored(margin, positions), classes[~learned].tolist())
 
 
 def suspects_in_words(evidence: Evidence) -> str:
@@ -74,14 +88,15 @@ def suspects_in_words(evidence: Evidence) -> str:
         evidence: What the model said of the labels.
 
     Returns:
-        The words, without a full stop; empty where nobody can be suspected, nobody is, or by estimate fewer than half
-        of them are wrong.
+        The words, without a full stop; empty where nobody can be suspected, fewer than ten are, or by estimate fewer
+        than half of them are wrong.
     """
     if evidence.why_no_labels():
         return ""
     seen = evidence.seen.numpy()
-    found = suspects(evidence.margin.numpy() / np.where(seen > 0, seen, np.nan))
-    if found is None or not len(found.positions):
+    margin, given = evidence.margin.numpy() / np.where(seen > 0, seen, np.nan), evidence.given.numpy()
+    found = suspects(margin, given, np.where(margin < 0, evidence.other.numpy(), given))
+    if found is None or len(found.positions) < _SAID_OF:
         return ""
     share = float(found.chance[found.positions[-1]])
     if share < _SAID:
@@ -102,14 +117,15 @@ def mirrored(margin: Array, positions: Array) -> Array:
 
     Reference:
         Barber, Candès (2015), Controlling the false discovery rate via knockoffs, Annals of Statistics 43 (what lies
-        on the other side stands for false findings).
+        on the other side stands for false findings, and one more).
     """
     ordered = np.sort(margin[np.isfinite(margin)])
     centre = densest(ordered)
     above = len(ordered) - np.searchsorted(ordered, 2 * centre - margin[positions], side="left")
-    false = np.minimum(1.0, above / np.arange(1, len(positions) + 1))
+    # One more than were counted, as theirs: a handful of suspects would be all wrong where none lies above.
+    false = np.minimum(1.0, (1 + above) / np.arange(1, len(positions) + 1))
     chance = np.full(len(margin), np.nan, dtype=np.float32)
-    chance[positions] = 1 - np.maximum.accumulate(false)
+    chance[positions] = 1 - np.minimum.accumulate(false[::-1])[::-1]
     return chance
 
 

@@ -29,6 +29,8 @@ KINDS = {
     "never_learned": "Never learned",
     "never_used": "Never used",
 }
+# What `exclude` takes besides: the duplicates but one of each group.
+_COPY = "copy"
 _COLUMNS = ("path", "text", "given", "predicted", "confidence", "own", "margin", "seen", "uses", "chance_wrong")
 _WORDS = ("text", "given", "predicted")  # columns that may hold what a spreadsheet takes for a formula
 
@@ -39,15 +41,17 @@ class Findings:
 
     Attributes:
         samples: What is known, by column, with an entry per sample: `index` in the data set; `path` and `text` where
-            they are known; `given`, the label, and `predicted`, the class that the model says; `confidence` in it, and
-            `own`, the probability of the label, both means over the uses; `margin`, the mean of the label's logit minus
-            the highest other one; `seen`, uses that were told of, and `uses`, all of them; `chance_wrong`, the
+            they are known; `given`, the label, and `predicted`, the class that the model says; `own`, the mean
+            probability of the label over the uses, and `confidence`, that of what the model says: of the label, or of
+            the most probable other class of each use; `margin`, the mean of the label's logit minus the highest other
+            one; `seen`, uses that were told of, and `uses`, all of them; `chance_wrong`, the
             estimated share of wrong labels among those at least as suspicious, NaN where that isn't known; `given_code`
             and `predicted_code`, classes as numbers; `group` of duplicates. Where training told no logits, what comes
             of them is missing.
         kinds: (n,) positions in `samples` for each kind of finding (see `KINDS`), the foremost first.
         unknown: Why a kind of finding, or a column, isn't known, by its name.
         expected_wrong: How many of the suspected labels are wrong, by estimate; None = not known.
+        not_judged: Classes whose labels aren't suspected, right or wrong, for the model hardly ever says them.
         num_samples: Number of samples of the data set, of which `samples` may be a part; None = not known.
     """
 
@@ -56,6 +60,7 @@ class Findings:
     unknown: dict[str, str] = field(default_factory=dict)
     expected_wrong: float | None = None
     num_samples: int | None = None
+    not_judged: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return sum(map(len, self.kinds.values()))
@@ -63,13 +68,34 @@ class Findings:
     @property
     def suspects(self) -> Array:
         """(n,) int64 data set indices of the samples whose labels look wrong, the most suspicious first."""
-        return np.asarray(self.samples["index"][self.kinds.get("wrong_label", np.zeros(0, dtype=np.int64))])
+        return np.asarray(self.samples["index"][self._positions("wrong_label")])
+
+    @property
+    def copies(self) -> Array:
+        """(n,) int64 data set indices of the duplicates but one of each group, the one whose label fits best."""
+        return np.asarray(self.samples["index"][self._positions(_COPY)])
+
+    def _positions(self, kind: str) -> Array:
+        """Positions of the samples of a kind, the foremost first."""
+        if kind != _COPY:
+            return self.kinds.get(kind, np.zeros(0, dtype=np.int64))
+        found = self._positions("duplicate")
+        if not len(found):
+            return found
+        # Which sample of a group stays: of the highest margin, where that is known, else the first.
+        margin = self.samples.get("margin", np.zeros(len(self.samples["index"])))[found]
+        order = np.lexsort((found, -np.nan_to_num(margin, nan=-np.inf), self.samples["group"][found]))
+        groups = self.samples["group"][found][order]
+        first = np.append(True, groups[1:] != groups[:-1])
+        stays = np.zeros(len(found), dtype=bool)
+        stays[order[first]] = True
+        return found[~stays]
 
     def rows(self, kinds: Sequence[str] = tuple(KINDS)) -> Iterator[dict[str, Any]]:
         """One row for each finding, as the CSV file has it.
 
         Args:
-            kinds: Kinds of finding, in the order wanted.
+            kinds: Kinds of finding, in the order wanted; "copy" are the duplicates but one of each group.
 
         Raises:
             TypeError: If `kinds` is a text instead of a list.
@@ -77,13 +103,13 @@ class Findings:
         """
         if isinstance(kinds, str):
             raise TypeError(f"`kinds` must be a list of kinds, such as ['wrong_label'], got {kinds!r}")
-        kinds = [check_choice("kinds", kind, tuple(KINDS)) for kind in kinds]
+        kinds = [check_choice("kinds", kind, (*KINDS, _COPY)) for kind in kinds]
         known = [name for name in _COLUMNS if name in self.samples]
         for kind in kinds:
-            for rank, position in enumerate(self.kinds.get(kind, ()), start=1):
+            for rank, position in enumerate(self._positions(kind), start=1):
                 row = {"finding": kind, "rank": rank, "index": int(self.samples["index"][position])}
                 row |= {name: plain(self.samples[name][position]) for name in known}
-                row["group"] = int(self.samples["group"][position]) if kind == "duplicate" else None
+                row["group"] = int(self.samples["group"][position]) if kind in ("duplicate", _COPY) else None
                 yield row
 
     def columns(self) -> list[str]:
@@ -99,7 +125,7 @@ class Findings:
         return pd.DataFrame(list(self.rows()), columns=self.columns())
 
     def to_csv(self, path: str | Path, kinds: Sequence[str] = tuple(KINDS)) -> None:
-        """Write the rows. A list of suspects alone, `kinds=["wrong_label"]`, is what `exclude=` takes.
+        """Write the rows. A list of suspects alone, `kinds=["wrong_label"]`, is what `exclude=` takes, or `["copy"]`.
 
         A text, a label or a class that a spreadsheet would take for a formula gets a `'` in front; paths stay as they
         are, for `exclude` goes by them.
@@ -148,11 +174,25 @@ class Findings:
             text = f"{title.lower()}: {len(self.kinds[kind]):,}"
             if kind == "duplicate" and len(self.kinds[kind]):
                 groups = len(np.unique(self.samples["group"][self.kinds[kind]]))
-                text += f" samples in {groups:,} groups"
+                text += f" samples in {groups:,} group{'s' if groups > 1 else ''}"
+                if differ := len(self.contradictions()):
+                    text += f", {differ:,} of them with different labels"
             if kind == "wrong_label" and len(self.kinds[kind]):
                 text += f"; {self.estimate()}"
+            if kind == "wrong_label" and self.not_judged:
+                text += f"; not judged, for the model hardly ever says them: {', '.join(self.not_judged)}"
             lines.append(text)
         return lines
+
+    def contradictions(self) -> Array:
+        """(n,) int64 groups of duplicates whose labels differ, so that some of these are wrong."""
+        found = self._positions("duplicate")
+        if "given" not in self.samples or not len(found):
+            return np.zeros(0, dtype=np.int64)
+        labels: dict[int, set[Any]] = {}
+        for group, label in zip(self.samples["group"][found].tolist(), self.samples["given"][found], strict=True):
+            labels.setdefault(group, set()).add(label)
+        return np.array([group for group, given in labels.items() if len(given - {None}) > 1], dtype=np.int64)
 
     def estimate(self) -> str:
         """How many of the suspected labels are wrong, in words."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from reports import N, fits_the_page, images
 
-from dynsel._lib.sheets import image_sheet, sheet_data
+from dynsel._lib.sheets import image_sheet, pixels, sheet_data
 from dynsel.data import TensorImages
 
 
@@ -38,6 +39,38 @@ def test_sheet_of_grey_normalized_images() -> None:
     shown = np.asarray(figure.subfigs[0].axes[0].images[0].get_array())
     assert (shown.min(), shown.max()) == (0, 255)
     assert figure.subfigs[0].axes[0].get_title() == "7\n3×\n#3"
+
+
+GREY = np.array([[0, 256, 514, 257 * 100, 257 * 200, 65535]] * 5, dtype=np.uint16)
+BYTES = np.array([[0, 1, 2, 100, 200, 255]] * 5, dtype=np.uint8)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        Image.fromarray(GREY),
+        Image.fromarray(GREY.astype(np.int32)),
+        GREY,
+        GREY.astype(">u2"),
+        torch.from_numpy(GREY),
+        torch.from_numpy(GREY)[None].expand(3, -1, -1),
+        np.stack([GREY] * 3, axis=-1),
+    ],
+    ids=["I;16", "I", "array", "big-endian", "tensor", "channels first", "channels last"],
+)
+def test_images_of_16_bits_are_scaled(image) -> None:
+    np.testing.assert_array_equal(pixels(image), np.repeat(BYTES[..., None], 3, axis=-1))
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int32])
+def test_small_numbers_in_many_bits_stay(dtype) -> None:
+    np.testing.assert_array_equal(pixels(Image.fromarray(BYTES.astype(dtype)))[..., 0], BYTES)
+
+
+def test_larger_and_floating_pictures_fit_in() -> None:
+    assert pixels(Image.fromarray(np.array([[-5, 0, 10**6]], dtype=np.int32)))[0, :, 0].tolist() == [0, 0, 255]
+    floats = np.array([[np.nan, 0, 30000, 60000]], dtype=np.float32)
+    assert pixels(Image.fromarray(floats))[0, :, 0].tolist() == [0, 0, 128, 255]
 
 
 def test_captions_have_index_and_the_end_of_the_path(images: TensorImages) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import torch
 from support import Indexed, N, SaveEvery, fit, train_loader
 
 from dynsel import DynamicSelection
-from dynsel.samplers.findings import Findings
+from dynsel.samplers.findings import Findings, kept_indices
 from dynsel.samplers.findings.files import read_checkpoint, read_table, write_findings
 from dynsel.samplers.findings.find import find
 
@@ -85,6 +86,10 @@ def test_another_data_set_is_refused(tmp_path) -> None:
         ("path,label\na.png,cat\nb.png,dog\n", {"labels": ["cat", "dog"], "paths": ["a.png", "b.png"]}),
         ('\ufefftext,category\n"a, b",x\n', {"labels": ["x"], "texts": ["a, b"]}),
         ("filename\na\n", {"paths": ["a"]}),
+        ("Label, Text\nx,a b\n", {"labels": ["x"], "texts": ["a b"]}),
+        ("PATH ,Category,label\na.png,no,x\n", {"paths": ["a.png"], "labels": ["x"]}),
+        ("Label,label\nno,x\n", {"labels": ["x"]}),
+        ("Label,LABEL\nx,no\n", {"labels": ["x"]}),
     ],
 )
 def test_tables_by_their_usual_headings(text: str, wanted: dict, tmp_path) -> None:
@@ -100,6 +105,13 @@ def test_what_is_no_table(tmp_path) -> None:
         read_table(tmp_path / "table.csv")
 
 
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_a_table_in_another_encoding_says_what_to_do(encoding: str, tmp_path) -> None:
+    (tmp_path / "table.csv").write_bytes("path,label\ncafé.png,grün\n".encode(encoding))
+    with pytest.raises(ValueError, match=r'table.csv isn\'t UTF-8: save it as UTF-8, in a spreadsheet as "CSV UTF-8"'):
+        read_table(tmp_path / "table.csv")
+
+
 def test_a_folder_of_files(found: Findings, tmp_path) -> None:
     written = write_findings(
         found, range(14), tmp_path / "new", title="t", exports=("cleanlab", "fiftyone", "label-studio")
@@ -110,15 +122,70 @@ def test_a_folder_of_files(found: Findings, tmp_path) -> None:
         "findings.html",
         "findings.csv",
         "suspects.csv",
+        "copies.csv",
         "cleanlab.csv",
         "fiftyone.csv",
         "label_studio.json",
     }
     with open(tmp_path / "new" / "suspects.csv") as file:
         assert [row["index"] for row in csv.DictReader(file)] == ["12", "10"]
+    with open(tmp_path / "new" / "copies.csv") as file:
+        assert [row["index"] for row in csv.DictReader(file)] == ["13"]
     assert len(json.loads((tmp_path / "new" / "label_studio.json").read_text())) == 2
     with open(tmp_path / "new" / "cleanlab.csv") as file:
         assert len(list(csv.DictReader(file))) == 14, "a row for each sample of the data set"
+
+
+def test_what_an_earlier_run_left_goes(found: Findings, tmp_path) -> None:
+    every = ("cleanlab", "fiftyone", "label-studio")
+    earlier = write_findings(found, range(14), tmp_path, title="t", exports=every)
+    (tmp_path / "notes.csv").write_text("mine")
+    (tmp_path / "more").mkdir()
+    unknown = found.unknown | {"wrong_label": "no logits", "duplicate": "nothing to compare"}
+    bare = replace(
+        found, kinds={kind: found.kinds[kind] for kind in found.kinds if kind not in unknown}, unknown=unknown
+    )
+    later = write_findings(bare, range(14), tmp_path, title="t", exports=("fiftyone",))
+    assert {path.name for path in tmp_path.iterdir()} == {path.name for path in later} | {"notes.csv", "more"}
+    gone = {path.name for path in earlier} - {path.name for path in later}
+    assert {"suspects.csv", "copies.csv", "cleanlab.csv", "label_studio.json"} <= gone
+
+
+class Paths:
+    """A data set of these files."""
+
+    def __init__(self, paths: list[str]) -> None:
+        self.samples = [(path, 0) for path in paths]
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+
+@pytest.mark.parametrize("with_texts", [True, False])
+def test_names_of_files_that_are_not_utf8_are_written_and_found_again(
+    found: Findings, with_texts: bool, tmp_path
+) -> None:
+    paths, texts = found.samples["path"].copy(), found.samples["text"].copy()
+    paths[2], texts[2] = "gr\udcfc.png", "half a pair: \ud83d"
+    samples = found.samples | {"path": paths}
+    if with_texts:
+        samples["text"] = texts
+    else:
+        del samples["text"]
+    written = write_findings(
+        replace(found, samples=samples),
+        range(14),
+        tmp_path,
+        title="Findings of \udcfc.ckpt",
+        command="dynsel fit --exclude \udcfc/suspects.csv",
+        exports=("cleanlab", "fiftyone", "label-studio"),
+    )
+    assert len(written) >= 6
+    for path in written:
+        assert path.suffix == ".parquet" or path.read_bytes().decode()
+    assert r"gr\udcfc.png" in (tmp_path / "findings.html").read_text()
+    data = Paths(["x.png"] * 10 + ["a/0.png", "y.png", "gr\udcfc.png", "z.png"])
+    assert kept_indices(tmp_path / "suspects.csv", data).tolist() == [*range(10), 11, 13]
 
 
 def test_an_export_that_can_not_be_leaves_nothing_behind(found: Findings, tmp_path) -> None:

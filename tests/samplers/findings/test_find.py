@@ -58,8 +58,8 @@ def test_planted_wrong_labels_come_first_with_what_the_model_says() -> None:
     assert rows[7]["own"] < 0.1
     assert (rows[7]["seen"], rows[7]["uses"], rows[7]["text"]) == (4, 4, "sample number 7")
     assert {row["rank"] for row in rows.values()} == {1, 2}
-    assert found.expected_wrong == pytest.approx(2)
-    assert "suspected wrong labels: 2; about 100 % of them are wrong by estimate" in str(found)
+    assert found.expected_wrong == pytest.approx(1)  # of two one may be right
+    assert "suspected wrong labels: 2; about 50 % of them are wrong by estimate" in str(found)
 
 
 def test_each_sample_is_in_one_list_of_the_model() -> None:
@@ -97,6 +97,37 @@ def test_copies_of_images_and_what_is_far_from_all() -> None:
     assert len(set(groups[:3])) == len(set(groups[3:])) == 1
     assert found.kinds["rare"][0] == 70
     assert "duplicates: 5 samples in 2 groups" in str(found)
+
+
+def test_a_copy_that_was_moved_is_found_among_images_held_as_an_array() -> None:
+    canvas = torch.nn.functional.interpolate(torch.rand(90, 3, 5, 5), size=40, mode="bicubic").clamp(0, 1) * 255
+    images = canvas[:, :, 4:36, 4:36].clone()
+    images[60] = 0.9 * canvas[10, :, 6:38, 2:34]
+    found = find(None, torch.ones(90).int(), TensorImages(images.byte(), torch.zeros(90).long(), ["a"]))
+    assert found.kinds["duplicate"].tolist() == [10, 60]
+
+
+def test_copies_with_different_labels_come_first_and_all_but_one_can_be_left_out() -> None:
+    data = texts()
+    for of, copies in {40: (43, 46), 5: (8, 9), 100: (300,)}.items():
+        for copy in copies:
+            data.texts[copy] = data.texts[of]
+    told = evidence()
+    told.margin[5], told.margin[8], told.margin[9] = -1.0, -2.0, 3.0
+    found = find(told, torch.full((N,), 4), data)
+    # 5 and 8 are of one class, 9 is of another, 100 and 300 are of two, and 40, 43 and 46 of one.
+    assert found.kinds["duplicate"].tolist() == [5, 8, 9, 100, 300, 40, 43, 46]
+    assert len(found.contradictions()) == 2
+    assert "duplicates: 8 samples in 3 groups, 2 of them with different labels" in str(found)
+
+
+def test_a_class_that_is_never_said_is_named_and_not_judged() -> None:
+    told = evidence()
+    told.given[:9], told.margin[:9], told.other[:9] = 3, -20.0, 0
+    found = find(told, torch.full((N,), 4), texts())
+    assert not set(found.suspects.tolist()) & set(range(9))
+    assert found.not_judged == ("3",)
+    assert "not judged, for the model hardly ever says them: 3" in str(found)
 
 
 def test_copies_of_texts_whatever_case_and_marks() -> None:

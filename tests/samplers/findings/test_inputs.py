@@ -11,6 +11,7 @@ import torch
 from torch.utils.data import Subset, TensorDataset
 
 from dynsel.graph import duplicate_groups
+from dynsel.samplers.findings.aligned import channels_first
 from dynsel.samplers.findings.inputs import equal_groups, held_array, held_texts, thumbnails
 
 
@@ -55,6 +56,27 @@ def test_texts(data: Held) -> None:
     assert equal_groups(data, held_texts(data)).tolist() == [0, 1, 0, 2]
 
 
+@pytest.mark.parametrize(
+    ("texts", "groups"),
+    [
+        (["👍", "😡", "???", "", "!!!", " ", "?", "👍🏽"], [0, 1, 2, 3, 4, 3, 5, 6]),
+        (["दिन", "दान", "दून", "दिन।"], [0, 1, 2, 0]),
+        (["C++", "C#", "C", "c++."], [0, 1, 2, 0]),
+        (["3 + 4", "3 - 4", "3 * 4", "3 / 4", "3 = 4", "(3 + 4)!"], [0, 1, 2, 3, 4, 0]),
+        (["-5", "5", "5%", "$5", "5°", "5!"], [0, 1, 2, 3, 4, 1]),
+        (["x > y", "x < y", "x y", "x, y"], [0, 1, 2, 2]),
+        (["u\u0308ber", "über", "ÜBER", "U\u0308ber?", "uber"], [0, 0, 0, 0, 1]),
+        (["İ", "i\u0307", "ﬁne", "fine", "STRASSE", "Straße"], [0, 0, 1, 1, 2, 2]),
+        (["“Don’t…”", "don't", "DON'T !", "«don't»"], [0, 0, 0, 0]),
+        (["你好！", "你好", "（你好）。", "你"], [0, 0, 0, 1]),
+        (["❤\ufe0f", "❤", "soft\u00adware", "software", "\ufeffsoftware\n", "a\tb", "a  b"], [0, 0, 1, 1, 1, 2, 2]),
+        (["?", "？", "\u200b", "", "\ud800", "\ud801"], [0, 0, 1, 1, 2, 3]),
+    ],
+)
+def test_equal_texts_but_for_case_and_punctuation(texts: list[str], groups: list[int]) -> None:
+    assert equal_groups(Held(), texts).tolist() == groups
+
+
 @pytest.mark.parametrize("data", [Held(texts=TEXTS[:2]), Held(texts=[1, 2, 3, 4]), SimpleNamespace(text="abcd")])
 def test_what_are_no_texts(data: object) -> None:
     assert held_texts(data) is None
@@ -90,12 +112,7 @@ def test_thumbnails_of_copies_are_near(layout: str) -> None:
     copies = smooth[:5] + 0.002 * torch.randn(5, 3, 20, 20, generator=torch.Generator().manual_seed(1))
     both = torch.cat([smooth, copies])
     shown = {"first": both, "last": both.movedim(1, 3), "grey": both[:, 0]}[layout]
-    rows = thumbnails(shown.numpy())
+    rows = thumbnails(channels_first(shown.numpy()))
     assert rows.shape == (65, 64)
     groups = duplicate_groups(rows)
     assert groups.tolist() == [*range(60), *range(5)]
-
-
-def test_what_are_no_images_has_no_thumbnails() -> None:
-    assert thumbnails(np.zeros((4, 7))) is None
-    assert thumbnails(np.zeros((4, 7, 7, 7))) is None

@@ -99,6 +99,9 @@ ITEMS = {
     "an array that is read-only": (np.frombuffer(BYTES.tobytes(), np.uint8).reshape(6, 5, 3), 1),
     "an array, channels first, normalised": (np.moveaxis(BYTES, 2, 0) / 40 - 1, 1),
     "a grey array": (BYTES[..., 0], 1),
+    "a grey array of 16 bits": (BYTES[..., 0].astype(np.uint16) * 257, 1),
+    "an array of 16 bits": (BYTES.astype(">u2") * 257, 1),
+    "a picture of 16 bits": (Image.fromarray(BYTES[..., 0].astype(np.uint16) * 257), 1),
     "with a channel of transparency": (np.zeros((6, 5, 4), dtype=np.uint8), 1),
     "an array alone": BYTES,
     "a picture behind its number": (7, Image.fromarray(BYTES), 1),
@@ -123,6 +126,14 @@ def test_images_of_any_kind_are_shown(found: Findings, item: object) -> None:
         assert picture.size == (5, 6)
 
 
+@pytest.mark.parametrize("kind", ["a grey array of 16 bits", "a picture of 16 bits"])
+def test_images_of_16_bits_are_not_white(found: Findings, kind: str) -> None:
+    page = findings_html(without_texts(found), Items(ITEMS[kind]), title="t")
+    shown = re.search(r'src="data:image/png;base64,([^"]+)"', page).group(1)
+    with Image.open(io.BytesIO(base64.b64decode(shown))) as picture:
+        np.testing.assert_array_equal(np.asarray(picture)[..., 0], BYTES[..., 0])
+
+
 @pytest.mark.parametrize("item", NO_IMAGES.values(), ids=NO_IMAGES)
 def test_what_is_no_image_is_not_shown(found: Findings, item: object) -> None:
     assert "<img" not in findings_html(without_texts(found), Items(item), title="t")
@@ -130,11 +141,15 @@ def test_what_is_no_image_is_not_shown(found: Findings, item: object) -> None:
 
 @pytest.mark.parametrize(
     ("limit", "headings"),
-    [(9, ["3 samples alike", "2 samples alike"]), (4, ["3 samples alike", "2 samples alike, 1 shown"])],
+    [
+        (9, ["3 samples alike, with different labels", "2 samples alike"]),
+        (4, ["3 samples alike, with different labels", "2 samples alike, 1 shown"]),
+    ],
 )
 def test_a_group_is_as_large_as_it_is_whatever_is_shown(found: Findings, limit: int, headings: list[str]) -> None:
     samples = {name: np.resize(column, 5) for name, column in found.samples.items()}
     samples |= {"index": np.arange(5), "group": np.array([0, 1, 0, 1, 0])}
+    samples["given"] = np.array(["cat", "dog", "dog", "dog", "cat"], dtype=object)
     none = dict.fromkeys(found.kinds, np.zeros(0, dtype=np.int64))
     several = replace(found, samples=samples, kinds=none | {"duplicate": np.array([0, 2, 4, 1, 3])})
     page = findings_html(several, range(5), title="t", limit=limit)

@@ -31,6 +31,17 @@ def test_rows_by_kind_and_rank(found: Findings) -> None:
     assert found.suspects.tolist() == [12, 10]
 
 
+def test_of_each_group_of_duplicates_one_stays(found: Findings, tmp_path) -> None:
+    assert found.copies.tolist() == [13]  # 11 has a margin, 13 was never told of
+    found.to_csv(tmp_path / "copies.csv", kinds=["copy"])
+    with open(tmp_path / "copies.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["finding"], row["index"], row["group"]) for row in rows] == [("copy", "13", "1")]
+    best = replace(found, samples=found.samples | {"margin": np.array([0.0, 1.0, 0.0, 2.0])})
+    assert best.copies.tolist() == [11]
+    assert replace(found, kinds={}).copies.tolist() == []
+
+
 def test_the_csv_file_reads_back_and_is_no_formula(found: Findings, tmp_path) -> None:
     found.to_csv(tmp_path / "findings.csv")
     with open(tmp_path / "findings.csv", newline="") as file:
@@ -40,6 +51,18 @@ def test_the_csv_file_reads_back_and_is_no_formula(found: Findings, tmp_path) ->
     assert rows[2]["text"] == "'=1+1"
     assert rows[3]["confidence"] == ""
     assert list(rows[0]) == found.columns()
+
+
+def test_any_text_and_any_file_name_can_be_written(found: Findings, tmp_path) -> None:
+    texts, paths = found.samples["text"].copy(), found.samples["path"].copy()
+    texts[2], paths[2] = "one\rtwo", "gr\udcfc.png"
+    texts[0], paths[0] = "half a pair: \ud83d", "a,\r\n.png"
+    replace(found, samples=found.samples | {"text": texts, "path": paths}).to_csv(tmp_path / "findings.csv")
+    with open(tmp_path / "findings.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["text"] for row in rows[:2]] == ["one\rtwo", r"half a pair: \ud83d"]
+    assert [row["path"] for row in rows[:2]] == [r"gr\udcfc.png", "a,\r\n.png"]
+    assert len(rows) == 6
 
 
 @pytest.mark.parametrize("name", ["given", "predicted", "text"])
@@ -79,7 +102,7 @@ def test_what_was_found_in_words(found: Findings) -> None:
     assert str(found).splitlines() == [
         "Findings on 4 samples",
         "suspected wrong labels: 2; about 50 % of them are wrong by estimate",
-        "duplicates: 2 samples in 1 groups",
+        "duplicates: 2 samples in 1 group, 1 of them with different labels",
         "rare samples: not known, no features to go by",
         "hard samples: 1",
         "never learned: 0",

@@ -1,0 +1,121 @@
+"""Images that show the same once they are laid upon each other: moved a little, darker or brighter."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dynsel.graph.duplicates import components
+
+__all__ = ["aligned_groups", "channels_first"]
+
+_SIDE = 32  # of what is compared, in pixels
+_REACH = 8  # images are moved by up to an eighth of their side
+_LEVELS = ((4, 3.75), (2, 3.0))  # at a fourth of the side, and a half: pairs that are so many times too far apart pass
+_BLOCK = 1024
+_SOME = 2000  # images that what is usual is known by
+
+
+def channels_first(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any] | None:
+    """A view of images as (N, C, H, W); None where an array holds none.
+
+    Args:
+        array: (N, C, H, W) or (N, H, W, C) with one to four channels, or (N, H, W).
+    """
+    if array.ndim == 3:
+        array = array[:, None]
+    if array.ndim != 4 or min(array.shape[1], array.shape[3]) > 4:
+        return None
+    return np.moveaxis(array, 3, 1) if array.shape[1] > 4 else array
+
+
+def aligned_groups(
+    images: np.ndarray[Any, Any], distances: Tensor, indices: Tensor, closeness: float = 0.2
+) -> Tensor | None:
+    """Groups of images that are nearly the same where they lie best upon each other.
+
+    Of each image and its neighbours the grey values of the part that both show are compared, the one image being moved
+    by up to an eighth of its side in each direction. Their distance is sqrt(1 - r), r being the highest correlation, to
+    which neither brightness nor contrast matters. As for features, two images are the same if theirs is at most
+    `closeness` times the usual one, the median of that to the last neighbour.
+
+    Args:
+        images: (N, C, H, W) numbers.
+        distances: (N, k) distances to the nearest neighbours, ascending, by features that such copies are near by.
+        indices: (N, k) int64, which they are.
+        closeness: Share of the usual distance up to which two images are the same.
+
+    Returns:
+        (N,) int64 group codes; None where images are so small that a move of a pixel is more than an eighth.
+    """
+    side = min(_SIDE, *images.shape[2:])
+    reach = side // _REACH
+    if not reach:
+        return None
+    fine = _grey(images, side)
+    count, last = len(images), indices.shape[1] - 1
+    some = torch.arange(0, count, -(-count // _SOME))
+    usual = _apart(fine, torch.stack([some, indices[some, last]]), reach)[0].median()
+    # Farther neighbours than the usual last one are left out.
+    rows = torch.arange(count)[:, None].expand_as(indices)
+    near = distances <= distances[:, last].median()
+    one, two = rows[near], indices[near]
+    keys = torch.unique(torch.minimum(one, two) * count + torch.maximum(one, two))
+    pairs = torch.stack([keys // count, keys % count])
+    # From small to large: who is far apart at a glance isn't looked at closely, and who isn't only about the best move.
+    moves, step = torch.zeros(pairs.shape[1], 2, dtype=torch.int64), 0
+    for finer, times in (*_LEVELS, (1, 1.0)):
+        if reach // finer:
+            small = F.avg_pool2d(fine, finer) if finer > 1 else fine
+            around = 1 if step else reach // finer
+            far, moves = _apart_about(small, pairs, moves * (step // finer), around)
+            near, step = far <= times * closeness * usual, finer
+            pairs, moves = pairs[:, near], moves[near]
+    same = pairs.numpy()
+    return components(same[0], same[1], count)
+
+
+def _grey(images: np.ndarray[Any, Any], side: int) -> Tensor:
+    """(N, side, side) float32 grey values, their mean taken off each image."""
+    blocks = []
+    for start in range(0, len(images), _BLOCK):
+        block = torch.from_numpy(np.ascontiguousarray(images[start : start + _BLOCK])).float().nan_to_num(0, 0, 0)
+        blocks.append(F.adaptive_avg_pool2d(block.mean(1, keepdim=True), side)[:, 0])
+    grey = torch.cat(blocks)
+    return grey - grey.mean((1, 2), keepdim=True)
+
+
+def _apart_about(images: Tensor, pairs: Tensor, about: Tensor, reach: int) -> tuple[Tensor, Tensor]:
+    """The same as `_apart`, up to `reach` pixels from a move for each pair, (P, 2)."""
+    least, moves = torch.full((pairs.shape[1],), torch.inf), about.clone()
+    for move in torch.unique(about, dim=0):
+        of = (about == move).all(dim=1).nonzero()[:, 0]
+        least[of], moves[of] = _apart(images, pairs[:, of], reach, (int(move[0]), int(move[1])))
+    return least, moves
+
+
+def _apart(images: Tensor, pairs: Tensor, reach: int, about: tuple[int, int] = (0, 0)) -> tuple[Tensor, Tensor]:
+    """sqrt(1 - r) of each pair where it is least, and the moves, (P, 2), up to `reach` pixels from `about`."""
+    count, around = pairs.shape[1], range(-reach, reach + 1)
+    least, moves = torch.full((count,), torch.inf), torch.zeros(count, 2, dtype=torch.int64)
+    for start in range(0, count, _BLOCK):
+        part = slice(start, start + _BLOCK)
+        first, second = images[pairs[0, part]], images[pairs[1, part]]
+        for down, right in ((about[0] + a, about[1] + b) for a in around for b in around):
+            one, other = _shown(first, down, right), _shown(second, -down, -right)
+            scale = (one.square().sum((1, 2)) * other.square().sum((1, 2))).sqrt().clamp_min(1e-6)
+            far = (1 - (one * other).sum((1, 2)) / scale).clamp_min(0).sqrt()
+            better = far < least[part]
+            least[part] = torch.where(better, far, least[part])
+            moves[part][better] = torch.tensor([down, right])
+    return least, moves
+
+
+def _shown(images: Tensor, down: int, right: int) -> Tensor:
+    """What is still shown of images after a move by so many pixels."""
+    height, width = images.shape[1:]
+    return images[:, max(0, down) : height + min(0, down), max(0, right) : width + min(0, right)]
