@@ -76,7 +76,7 @@ class DynamicSelection(SelectionView, Callback):
         prog_bar: Show keep ratio and coverage in the progress bar, as "keep" and "seen".
         log_images_every: Epochs after which TensorBoard and Weights & Biases get the images used most and least, and a
             histogram of uses; 0 = never.
-        findings: Whether to take down what the logits say of the labels, 32 bytes per sample, for `findings()`;
+        findings: Whether to take down what the logits say of the labels, 36 bytes per sample, for `findings()`;
             default: if the selector goes by logits anyway, as the default one does.
         exclude: Samples to leave out of training: data set indices, or a file that names them, as the `suspects.csv`
             of `dynsel findings`.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from typing import Any
 
 import lightning.pytorch as pl
@@ -168,7 +169,17 @@ def say_what_labels_look_like(trainer: pl.Trainer, controller: SelectionControll
         getattr(c, "last_model_path", "") or getattr(c, "best_model_path", "") for c in trainer.checkpoint_callbacks
     ]
     path = next(filter(None, paths), "CHECKPOINT")
+    files = _config_files(trainer)
+    data = shlex.join([word for file in files for word in ("--config", file)]) if files else "--data CLASS"
     rank_zero_info(
-        f"dynsel: {text}. `selection.findings()` lists them; `dynsel findings {path} --data CLASS` writes a page with "
-        "images or texts"
+        f"dynsel: {text}. `selection.findings()` lists them; `dynsel findings {path} {data}` writes a page with images "
+        "or texts"
     )
+
+
+def _config_files(trainer: pl.Trainer) -> list[str]:
+    """The YAML files of a training that a command line started; its callback that saves them knows."""
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if any(cls.__name__ == "SaveConfigCallback" for cls in type(callback).__mro__):
+            return [str(file) for file in callback.config.get("config") or () if file is not None]
+    return []

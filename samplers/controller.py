@@ -58,7 +58,7 @@ class SelectionController(SelectionView):
         indices: Where a batch holds the data set indices of its samples: a key, attribute or position of it, or a
             function of it that returns (B,) whole numbers. Needed where a collate function changes the samples' order
             or leaves some out; default: row k of a batch is the k-th sample that was fed.
-        findings: Whether to take down what the logits say of the labels, 32 bytes per sample, for `findings`; default:
+        findings: Whether to take down what the logits say of the labels, 36 bytes per sample, for `findings`; default:
             if the selector goes by logits anyway.
         exclude: Samples to leave out of training: data set indices, or a file that names them, as the one that
             `dynsel findings` writes (see `dynsel.samplers.findings.kept_indices`).

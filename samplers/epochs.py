@@ -39,7 +39,7 @@ def _nothing() -> None:
 
 def _wrapped(part: T | None) -> T:
     if part is None:
-        raise RuntimeError("no loader yet: call `wrap(loader)` first")
+        raise RuntimeError("no loader yet: call `wrap(loader)` first; under Lightning, ask after `trainer.fit`")
     return part
 
 

@@ -57,7 +57,7 @@ class Sharding:
         if self.on:
             check_fits_shards(selector)
             if findings:
-                raise ValueError("`findings` compares all samples, 32 bytes of each: leave it out with `sharded`")
+                raise ValueError("`findings` compares all samples, 36 bytes of each: leave it out with `sharded`")
             if exclude is not None:
                 raise ValueError("`exclude` can't be had with `sharded`: leave those samples out of the data set")
         self._exclude = check_exclude(exclude)

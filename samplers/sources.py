@@ -18,7 +18,7 @@ from dynsel.labels import by_position, check_labels, dataset_labels, declared_la
 from dynsel.samplers.epoch_record import Books
 from dynsel.selectors import Selector
 
-__all__ = ["Sources"]
+__all__ = ["Sources", "features_from"]
 
 
 def check_features(features: Any) -> None:
@@ -41,6 +41,37 @@ def check_features(features: Any) -> None:
     if not (is_path or features in ("model", "pixels") or features.startswith("model:") or os.path.isdir(features)):
         near = suggest(features, ("model", "pixels"), others=False)
         raise ValueError(f"`features` must be {kinds}, got {features!r}{near}")
+
+
+def features_from(source: Any, dataset: Any, pool: Tensor | None, codes: Tensor | None = None) -> Any:
+    """Features that no training needs to give: an array's, a file's or the inputs' own.
+
+    Args:
+        source: (N, d) tensor or array, path of a file of features, or "pixels".
+        dataset: The whole data set, not only the pool.
+        pool: (P,) int64 indices of the samples that can be chosen; None = every one.
+        codes: (N,) class codes, for files that have labels to be compared with.
+
+    Returns:
+        (P, d) features of the samples that can be chosen.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        TypeError: If it can't be features, or items hold no images to be features.
+        ValueError: If it is "model", or no name or path, or features don't fit the data set.
+    """
+    check_features(source)
+    if isinstance(source, str) and source.split(":")[0] == "model":
+        raise ValueError(
+            f"`features`: {source!r} is captured while a selection trains, and there is none to ask now; give 'pixels' "
+            "or a file, as `dynsel features extract` writes it"
+        )
+    if isinstance(source, str) and source == "pixels":
+        from dynsel.features.pixels import pixel_features
+
+        return pixel_features(dataset if pool is None else Subset(dataset, pool.tolist()))
+    features = load_features(source, num_samples=len(dataset), dataset=dataset, labels=codes)
+    return features if pool is None else features[pool.numpy()]
 
 
 class Sources:
@@ -134,15 +165,8 @@ class Sources:
         if isinstance(source, str) and source.split(":")[0] == "model":
             self.capture = CapturedFeatures(self.selector.num_samples, source.partition(":")[2] or None)
             return
-        if isinstance(source, str) and source == "pixels":
-            from dynsel.features.pixels import pixel_features
-
-            self._fixed = pixel_features(dataset if pool is None else Subset(dataset, pool.tolist()))
-            return
         # Codes are of the pool only, and of use to whoever checks that features are the data set's.
-        codes = self.codes if pool is None else None
-        features = load_features(source, num_samples=len(dataset), dataset=dataset, labels=codes)
-        self._fixed = features if pool is None else features[pool.numpy()]
+        self._fixed = features_from(source, dataset, pool, self.codes if pool is None else None)
 
     # ---------------------------------------------------------------- fitting
     def fit_if_needed(self, epoch: int) -> None:
@@ -202,8 +226,7 @@ class Sources:
         made = isinstance(self.features, str) and (self.features.split(":")[0] == "model" or self.features == "pixels")
         if self._fixed is not None or self.features is None or made:
             return self._fixed
-        features = load_features(self.features, num_samples=len(dataset), dataset=dataset)
-        return features if pool is None else features[pool.numpy()]
+        return features_from(self.features, dataset, pool)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue where `state_dict` was taken, bound to the same data set.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from torch.utils.data import (
     SubsetRandomSampler,
 )
 
+from dynsel.labels import declared_classes, declared_labels, encode_labels
 from dynsel.samplers.drawing import is_shuffle
 from dynsel.samplers.findings.excluded import kept_indices
 from dynsel.samplers.loader import SelectedBatches
@@ -56,7 +58,7 @@ def sampler_for(
     _check_selectable(loader)
     source = _Source(loader)
     if exclude is not None:
-        source.leave_out(exclude)
+        source.leave_out(exclude, warn=rank == 0)
     base, dataset = source.base, source.dataset
     options: dict[str, Any] = {"num_replicas": num_replicas, "rank": rank, **source.batches}
     if isinstance(base, SelectionSampler):
@@ -117,7 +119,7 @@ class _Source:
             self.batches = {"batch_size": batches.batch_size, "drop_last": batches.drop_last}
         self.pool = None if self.own_batches else _pool(self.base, self.length)
 
-    def leave_out(self, exclude: Any) -> None:
+    def leave_out(self, exclude: Any, *, warn: bool) -> None:
         """Sample from the others only, as a `SubsetRandomSampler` does, or in the data set's order."""
         kept = kept_indices(exclude, self.dataset)
         pool = self.base.whole.pool if isinstance(self.base, SelectionSampler) else self.pool
@@ -134,6 +136,14 @@ class _Source:
         # A list is a sampler too: it yields its entries.
         self.base = SubsetRandomSampler(kept.tolist(), generator=self.base.generator) if shuffles else kept.tolist()
         self.pool = kept
+        if warn and (classes := _classes_left_out(self.dataset, kept)):
+            several = f"{len(classes)} classes" if len(classes) > 1 else "class"
+            names = f"{', '.join(classes[:5])}{', ...' if len(classes) > 5 else ''}"
+            warnings.warn(
+                f"`exclude` leaves out every sample of the {several} {names}: training never sees "
+                f"{'them' if len(classes) > 1 else 'it'}; take some of these samples out of `exclude`",
+                stacklevel=2,
+            )
 
     @property
     def permutes(self) -> bool:
@@ -143,6 +153,23 @@ class _Source:
             return len(base.indices) == (self.length if self.pool is None else len(self.pool))
         full = is_shuffle(base) and base.num_samples == self.length
         return full or type(base) is SequentialSampler
+
+
+def _classes_left_out(dataset: Any, kept: Tensor) -> list[str]:
+    """Names of the classes of which nothing is kept, where the data set tells its labels without being read."""
+    labels = declared_labels(dataset)
+    if labels is None:
+        return []
+    try:
+        codes, names = encode_labels(labels)
+    except (TypeError, ValueError):
+        return []  # not one class per sample
+    if len(names) > max(2, len(codes) // 2):
+        return []  # measurements, or names of the samples
+    uses = torch.bincount(codes[kept].long(), minlength=len(names)).tolist()
+    left_out = [name for name, count in zip(names, uses, strict=True) if not count]
+    classes = declared_classes(dataset) or []
+    return [repr(classes[n] if isinstance(n, int) and 0 <= n < len(classes) else n) for n in left_out]
 
 
 def _is_plain(batches: Any) -> bool:

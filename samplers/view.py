@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -11,6 +12,7 @@ from dynsel.samplers.epoch_record import EpochRecord
 from dynsel.samplers.findings import Findings
 from dynsel.samplers.frame import as_frame, sample_columns
 from dynsel.samplers.portrait import figure_of, html_text, one_line
+from dynsel.samplers.sources import features_from
 
 if TYPE_CHECKING:
     from dynsel.samplers.controller import SelectionController
@@ -75,14 +77,17 @@ class SelectionView:
         """Suspected wrong labels, duplicates, rare and hard samples, samples never learned and never used.
 
         Args:
-            features: (N, d) features of the samples, for duplicates and rare samples; default: those that the selector
+            features: (N, d) features of the samples, for duplicates and rare samples, the path of a file of them, or
+                "pixels" (PCA of the raw inputs, in two passes over the data set); default: those that the selector
                 was given, or thumbnails of images that the data set holds as an array.
             labels: (N,) labels as they are to be shown; default: by the data set's `classes`.
             paths: (N,) where the samples come from; default: as the data set tells.
 
         Raises:
+            FileNotFoundError: If there is no such file of features.
             RuntimeError: If no loader was wrapped yet.
-            ValueError: If features, labels or paths are of another number of samples.
+            ValueError: If features, labels or paths are of another number of samples, or `features` is a text but no
+                name or path.
         """
         from dynsel.samplers.findings.find import find  # graphs, which training may not need
 
@@ -90,7 +95,10 @@ class SelectionView:
         controller.sharding.check_whole("findings")
         controller.flush()
         data, pool = controller.sampler.dataset, controller.sampler.whole.pool
-        features = controller.sources.at_hand(data, pool) if features is None else features
+        if features is None:
+            features = controller.sources.at_hand(data, pool)
+        elif isinstance(features, str | os.PathLike):
+            features = features_from(features, data, pool)
         evidence, usage = controller.epochs.evidence, controller.selector.usage
         return find(evidence, usage, data, pool, features=features, labels=labels, paths=paths)
 

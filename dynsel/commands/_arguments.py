@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser
@@ -11,15 +12,45 @@ from jsonargparse import ArgumentParser
 from dynsel._lib.messages import suggest
 from dynsel._lib.parsers import limit_aliases
 
-__all__ = ["CommandParser", "Parser", "with_suggestion"]
+__all__ = ["CommandParser", "Parser", "suggest_option", "training_options", "with_suggestion"]
 
 
-def with_suggestion(message: str, parser: argparse.ArgumentParser) -> str:
+def training_options() -> list[str]:
+    """Options of a training that are named with their group, as `--trainer.max_epochs`."""
+    import lightning.pytorch as pl
+
+    from dynsel.callbacks import DynamicSelection
+
+    groups = {"selection": DynamicSelection, "trainer": pl.Trainer}
+    return [f"--{group}.{name}" for group, cls in groups.items() for name in inspect.signature(cls).parameters]
+
+
+def suggest_option(name: str, known: Iterable[str], *, others: bool = True) -> str:
+    """The end of a message about an unknown option: those whose last part it is, else what may have been meant.
+
+    Args:
+        name: The option that was given.
+        known: The options that there are.
+        others: Whether to name some if none is near.
+
+    Example:
+        >>> suggest_option("--max-epochs", ["--metric", "--trainer.max_epochs"])
+        "; did you mean '--trainer.max_epochs'?"
+    """
+    choices, plain = list(known), name.removeprefix("--").replace("-", "_")
+    whole = [one for one in choices if one.rpartition(".")[2] == plain]
+    if whole and f"--{plain}" not in choices:
+        return f"; did you mean {' or '.join(map(repr, whole[:3]))}?"
+    return suggest(name, choices, others=others)
+
+
+def with_suggestion(message: str, parser: argparse.ArgumentParser, more: Iterable[str] = ()) -> str:
     """What a parser says, and which options may have been meant if it says that one is unknown.
 
     Args:
         message: As a parser raises it, from anywhere.
         parser: Parser whose options are suggested.
+        more: Options of other parsers that the command knows.
     """
     start, _, words = message.partition("unrecognized arguments: ")
     if start or not words:
@@ -28,7 +59,7 @@ def with_suggestion(message: str, parser: argparse.ArgumentParser) -> str:
     name = words.split()[0].split("=")[0]
     if "." in name and not any("." in one for one in known):
         return message  # part of a configuration, of which this parser knows nothing
-    near = suggest(name, known)
+    near = suggest_option(name, [*known, *more])
     return message if near in message else message + near  # an error may come by again with its own message
 
 

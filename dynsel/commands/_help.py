@@ -140,9 +140,9 @@ training with DynamicSelection took down; write them as tables and as a page wit
   --split NAME          of a data module: train (default), val, test or predict
   --out FOLDER          where findings.html, findings.csv, suspects.csv go, and findings.parquet where pandas and
                         pyarrow are installed (default: findings)
-  --features FILE       features for duplicates and rare samples: store, .npy, or .npz:KEY
+  --features SOURCE     features for duplicates and rare samples: pixels, or a file: store, .npy, or .npz:KEY
   --table FILE          CSV file with a row per sample, in order: label, path, text
-  --export NAMES        files for other tools: '[cleanlab,fiftyone,label-studio]'
+  --export NAMES        files for other tools, of cleanlab,fiftyone,label-studio
   --limit N             samples of each kind that the page shows (default: 60)
   --help_all            all options, with types and defaults
 

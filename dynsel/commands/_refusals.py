@@ -25,17 +25,21 @@ _IN_CLASS = re.compile(
     re.DOTALL,
 )
 _IN_GROUP = re.compile(r"Group '(?P<group>[^']+)' does not accept (?:option|key) '(?P<name>[^']+)'")
+# Of `--data`, for which jsonargparse tries every kind of data in turn.
+_NO_PATH = re.compile(r'Parser key "(?P<key>data)":.*Expected a dot import path string: (?P<value>\S+)', re.DOTALL)
 _AT_TOP = re.compile(
     r"(?:Subcommand '\w+' does not accept (?:option|key) '(?P<one>[^']+)'|Option '(?P<two>[^']+)' is not accepted)"
 )
 
 
 def explained(message: str) -> str | None:
-    """An unknown name in a configuration, told with its neighbours; None if the message is about something else.
+    """What an unknown name is taken for, told with its neighbours; None if the message is about something else.
 
     Args:
         message: As jsonargparse raises it.
     """
+    if found := _NO_PATH.search(message):
+        return f"`{found['key']}`: there is no folder and no class path {found['value']!r}"
     if found := _IN_CLASS.search(message):
         where = f"`{found['key']}`: " if found["key"] else ""
         return where + _no_argument(found["path"], found["name"])

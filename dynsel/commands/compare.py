@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dynsel.commands._arguments import Parser, with_suggestion
+from dynsel.commands._arguments import Parser, training_options, with_suggestion
 from dynsel.compare.queue import EQUAL, Queue, equal_lengths
 from dynsel.compare.table import is_share
 
@@ -58,7 +58,7 @@ def compare(args: list[str]) -> int:
                 given, options.metric, evaluations=options.evaluations, energy=options.energy, command=command
             )
         except argparse.ArgumentError as error:
-            raise ValueError(with_suggestion(str(error), parser)) from error
+            raise ValueError(with_suggestion(str(error), parser, training_options())) from error
         plan = _plan(options, comparison.first_seed, command)
         return _run(plan, Store(plan.out, comparison.settings()), comparison, open_console())
 

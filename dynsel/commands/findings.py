@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from dynsel._lib.checks import check_choice, check_integer
 from dynsel._lib.console import open_console, say, status
+from dynsel._lib.messages import first_line
 from dynsel._lib.outputs import check_output_folder
 from dynsel._lib.parsers import instantiate
 from dynsel.commands._arguments import CommandParser
@@ -29,13 +30,20 @@ def findings(args: list[str]) -> int:
 
     Returns:
         Exit code: 0.
+
+    Raises:
+        ValueError: If neither a configuration nor data are given.
     """
     configs, words = _without_configs(args)
     parser = CommandParser("dynsel findings")
     names = parser.add_signature(_look, "dataset", "configs", positional=True)
-    add_data(parser)
+    add_data(parser, required=False)
     parser.add_argument("--config", "-c", type=str, help="YAML file of the training, whose data are taken; may repeat")
     options = parser.parse_args([*_data_of(configs), *words])
+    if options.data is None:
+        raise ValueError(
+            "the training set is needed: give --config TRAINING.yaml, or --data with a folder or class path"
+        )
     made = instantiate(parser, options)
     dataset = find_dataset(made.data, options.split)
     _look(dataset=dataset, configs=configs, **{name: options[name] for name in names})
@@ -50,7 +58,7 @@ def _look(
     out: Path = Path("findings"),
     features: str | None = None,
     table: Path | None = None,
-    export: list[str] | None = None,
+    export: list[str] | str | None = None,
     limit: int = 60,
 ) -> None:
     """List suspected wrong labels, duplicates, rare and hard samples, and write them.
@@ -60,33 +68,58 @@ def _look(
         dataset: The training set.
         configs: YAML files of the training.
         out: Folder to write to.
-        features: Features for duplicates and rare samples: feature store, .npy, or .npz:KEY.
+        features: Features for duplicates and rare samples: "pixels", feature store, .npy, or .npz:KEY.
         table: CSV file with a row per sample: label, path, text.
-        export: Other tools to write for: cleanlab, fiftyone, label-studio.
+        export: Other tools to write for, with commas between: cleanlab, fiftyone, label-studio.
         limit: Number of samples of each kind that the page shows.
     """
     from torch.utils.data import Subset
 
-    from dynsel.features.arrays import load_features
     from dynsel.samplers.findings.export import EXPORTS
     from dynsel.samplers.findings.files import read_checkpoint, read_table, write_findings
     from dynsel.samplers.findings.find import find
+    from dynsel.samplers.sources import features_from
 
     check_output_folder("--out", out)
     limit = check_integer("limit", limit, at_least=1)
-    exports = tuple(check_choice("export", name, tuple(EXPORTS)) for name in export or ())
+    names = export.split(",") if isinstance(export, str) else export or ()
+    exports = tuple(check_choice("export", name.strip(), tuple(EXPORTS)) for name in names)
     console, start = open_console(), time.perf_counter()
     told = read_checkpoint(checkpoint)
-    rows = None if features is None else load_features(features, num_samples=len(dataset), dataset=dataset)
+    named = _Named(dataset)
     known: dict[str, Any] = {} if table is None else read_table(table)
     with status(open_console(stderr=True), "looking …"):
+        source = named if features == "pixels" else dataset
+        rows = None if features is None else features_from(features, source, told.pool)
         found = find(told.evidence, told.usage, dataset, told.pool, features=rows, **known)
         if told.evidence is not None and "wrong_label" not in found.unknown:
             _check_data(told.evidence, dataset if told.pool is None else Subset(dataset, told.pool.tolist()))
         command = _command(configs, out)
         title = f"Findings of {checkpoint.name}"
-        written = write_findings(found, dataset, out, title=title, command=command, exports=exports, limit=limit)
-    _print(found, written, command, time.perf_counter() - start, console)
+        written = write_findings(found, named, out, title=title, command=command, exports=exports, limit=limit)
+    _print(found, written, out, command, time.perf_counter() - start, console)
+
+
+class _Named:
+    """The items of a data set; one that can't be read is named in the error."""
+
+    def __init__(self, dataset: Any) -> None:
+        self._items = dataset
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __getitem__(self, index: int) -> Any:
+        from dynsel.samplers.frame import declared_paths
+
+        try:
+            return self._items[index]
+        except (EOFError, OSError, SyntaxError, ValueError) as error:  # a broken PNG is a SyntaxError for PIL
+            paths = declared_paths(self._items)
+            where = "" if paths is None else f", {paths[index]},"
+            raise ValueError(
+                f"sample {index}{where} can't be read ({first_line(error)}); mend or replace it"
+            ) from error
 
 
 def _check_data(evidence: Evidence, dataset: Any) -> None:
@@ -103,11 +136,13 @@ def _check_data(evidence: Evidence, dataset: Any) -> None:
         check_labels_agree(evidence, codes)
 
 
-def _print(found: Findings, written: list[Path], command: str, seconds: float, console: Any) -> None:
+def _print(found: Findings, written: list[Path], out: Path, command: str, seconds: float, console: Any) -> None:
     say(console, str(found))
     say(console, f"{', '.join(map(str, written))}; {seconds:.1f} s")
     if len(found.suspects):
         say(console, f"look at {written[0]}, delete from suspects.csv what is right, then: {command}")
+    if len(found.copies):
+        say(console, f"without the {len(found.copies):,} copies: the same with --exclude {out / 'copies.csv'}")
 
 
 def _command(configs: list[str], out: Path) -> str:

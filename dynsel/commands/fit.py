@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
 import warnings
 from pathlib import Path
@@ -13,10 +12,9 @@ from jsonargparse import ArgumentError
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from dynsel._lib.console import plain_rich
-from dynsel._lib.messages import suggest
 from dynsel._lib.outputs import check_output_folder
-from dynsel.callbacks import DynamicSelection
 from dynsel.callbacks.cli import SelectionCLI
+from dynsel.commands._arguments import suggest_option, training_options
 
 __all__ = ["fit", "predict", "test", "validate"]
 
@@ -123,10 +121,7 @@ def _explained(args: list[str], message: str) -> str:
     if not unknown:
         return message
     word = words.split()[0].split("=")[0]
-    groups = {"selection": DynamicSelection, "trainer": pl.Trainer}
-    known = [f"--{group}.{name}" for group, cls in groups.items() for name in inspect.signature(cls).parameters]
-    meant = [name for name in known if name.partition(".")[2] == word.removeprefix("--").replace("-", "_")]
-    return message + suggest(meant[0] if meant else word, meant or known, others=False)
+    return message + suggest_option(word, training_options(), others=False)
 
 
 def _resume_hint(trainer: pl.Trainer) -> str:

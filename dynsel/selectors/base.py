@@ -278,7 +278,10 @@ class Selector(Stateful, ABC):
             raise ValueError(f"the state is not of a {name}: unexpected {unexpected}, missing {missing}")
         usage = state["usage"]
         if isinstance(usage, Tensor) and usage.ndim == 1 and len(usage) != self.num_samples:
-            raise ValueError(f"the state is of a data set of {len(usage)} samples, this one has {self.num_samples}")
+            raise ValueError(
+                f"the state is of a data set of {len(usage)} samples, this one has {self.num_samples}: go on with the "
+                "data, and the `exclude`, of that training, or train anew, without its checkpoint"
+            )
         if wrong:
             raise ValueError(f"the state is not of this {name}: {'; '.join(wrong)}")
         try:

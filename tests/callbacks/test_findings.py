@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import logging
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import numpy as np
 import pytest
 import torch
 from support import Indexed, Module, N, SaveEvery, fit, same_weights, train_loader, trainer
@@ -118,7 +120,7 @@ def test_a_fold_has_the_data_sets_indices() -> None:
 
 
 def test_before_training_there_is_nothing_to_find() -> None:
-    with pytest.raises(RuntimeError, match=r"no loader yet: call `wrap\(loader\)` first"):
+    with pytest.raises(RuntimeError, match=r"no loader yet: .* under Lightning, ask after `trainer\.fit`"):
         DynamicSelection().findings()
 
 
@@ -145,6 +147,46 @@ def test_at_the_end_people_are_told_what_looks_wrong(caplog) -> None:
     [line] = [r.message for r in caplog.records if "look wrong" in r.message]
     assert f"{len(found.suspects)} of 1,347 labels look wrong, about" in line
     assert "`dynsel findings CHECKPOINT --data CLASS`" in line
+
+
+class Pictures(torch.utils.data.Dataset[Any]):
+    """Held where nobody looks for them; item 25 is nearly item 4."""
+
+    def __init__(self) -> None:
+        self.held = Indexed()
+        self.held.x[25] = self.held.x[4] * 1.0001
+
+    def __len__(self) -> int:
+        return N
+
+    def __getitem__(self, i: int) -> Any:
+        return self.held[i]
+
+
+def test_features_may_be_the_inputs_or_a_file(tmp_path) -> None:
+    callback, data = DynamicSelection("random"), Pictures()
+    fit(callback, loader=DataLoader(data, 4, sampler=torch.utils.data.SubsetRandomSampler(range(2, 30))))
+    assert "rare" in callback.findings().unknown
+    np.save(tmp_path / "features.npy", data.held.x.numpy())
+    for given in ("pixels", tmp_path / "features.npy", str(tmp_path / "features.npy"), data.held.x.numpy()):
+        found = callback.findings(features=given)
+        assert found.samples["index"][found.kinds["duplicate"]].tolist() == [4, 25, 9, 26], "9 and 26 lie near as well"
+        assert len(found.kinds["rare"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("features", "error", "message"),
+    [
+        ("pixls", ValueError, "did you mean 'pixels'"),
+        ("model", ValueError, "'model' is captured while a selection trains, .* give 'pixels' or a file"),
+        ("no.npy", FileNotFoundError, r"there is no feature file no\.npy"),
+    ],
+)
+def test_a_text_that_is_no_features(features: str, error: type[Exception], message: str) -> None:
+    callback = DynamicSelection("random")
+    fit(callback)
+    with pytest.raises(error, match=message):
+        callback.findings(features=features)
 
 
 def test_they_are_not_told_where_nobody_knows_how_many_are_wrong(caplog) -> None:
@@ -221,6 +263,17 @@ def test_findings_are_excluded_by_their_file(tmp_path) -> None:
         assert [int(row["index"]) for row in csv.DictReader(file)] == found.suspects.tolist()
     module, _ = fit(DynamicSelection(exclude=str(tmp_path / "suspects.csv")), loader=loader)
     assert trained_on(module) == set(range(400)) - set(found.suspects.tolist())
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_a_class_that_is_left_out_is_named_once(shuffle: bool) -> None:
+    data: Any = Indexed()
+    data.classes = ["cat", "dog"]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fit(DynamicSelection(exclude=list(range(0, N, 2))), loader=DataLoader(data, 4, shuffle=shuffle))
+    [text] = [str(each.message) for each in caught if "`exclude`" in str(each.message)]
+    assert text.startswith("`exclude` leaves out every sample of the class 'cat': training never sees it; ")
 
 
 def test_an_own_sampler_is_refused_with_the_way_out() -> None:

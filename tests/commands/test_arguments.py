@@ -6,7 +6,7 @@ import argparse
 
 import pytest
 
-from dynsel.commands._arguments import CommandParser, Parser, with_suggestion
+from dynsel.commands._arguments import CommandParser, Parser, suggest_option, training_options, with_suggestion
 
 
 def work(out: str, keep_ratio: float = 0.5, verbose: bool = False, seed: int = 0) -> None:
@@ -63,5 +63,22 @@ def test_a_suggestion_is_made_once_and_of_this_parser_only():
     said = with_suggestion("unrecognized arguments: --selector rrd", made)
     assert said.endswith("; did you mean '--selectors'?")
     assert with_suggestion(said, made) == said
+    said = with_suggestion("unrecognized arguments: --max_epochs 2", made, training_options())
+    assert said.endswith("; did you mean '--trainer.max_epochs'?")
     for other in ("something else", "unrecognized arguments: --model.init_args.x 1"):
         assert with_suggestion(other, made) == other
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("--max-epochs", "; did you mean '--trainer.max_epochs'?"),
+        ("--lr", "; did you mean '--model.lr' or '--pool.lr'?"),
+        ("--metrics", "; did you mean '--metric' or '--model.lr'?"),
+        ("--keep-ratio", "; did you mean '--keep_ratio' or '--metric'?"),
+        ("--zzz", "; there are --metric, --keep_ratio, --trainer.max_epochs, --model.lr, --pool.lr"),
+    ],
+)
+def test_an_option_without_its_group(name, said):
+    known = ["--metric", "--keep_ratio", "--trainer.max_epochs", "--model.lr", "--pool.lr"]
+    assert suggest_option(name, known) == said

@@ -72,3 +72,9 @@ def test_the_distillations_groups_are_known() -> None:
 
 def test_other_messages_are_left_alone() -> None:
     assert explained("`keep_ratio` must be in (0, 1], got 1.5") is None
+
+
+@pytest.mark.parametrize("command", [["features", "extract", "--extractor", "pixels", "--out", "x.npy"], ["fit"]])
+def test_data_that_are_neither_folder_nor_class(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*command, "--data", "typo"]) == 2
+    assert capsys.readouterr().err == "dynsel: error: `data`: there is no folder and no class path 'typo'\n"

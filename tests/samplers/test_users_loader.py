@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 import torch
 from torch.utils.data import (
@@ -44,6 +46,31 @@ def test_an_own_sampler_that_feeds_what_is_to_be_left_out_is_refused(sampler):
 def test_an_own_sampler_that_leaves_it_out_already_is_fine(sampler):
     fed = list(sampler_for(DataLoader(DATA, sampler=sampler), exclude=[3, 8]))
     assert sorted(fed) == KEPT.tolist()
+
+
+@pytest.mark.parametrize(
+    ("targets", "exclude", "said"),
+    [
+        ([0, 0, 1, 1, 2, 2], [0, 1, 2], "the class 0: training never sees it;"),
+        (["b", "b", "a", "a", "c", "c"], [0, 1, 2, 3], "the 2 classes 'a', 'b': training never sees them;"),
+        (torch.arange(14) // 2, list(range(12)), "the 6 classes 0, 1, 2, 3, 4, ...: training never sees them;"),
+        ([0, 0, 1, 1], [0, 2], None),
+        ([5, 7, 6, 1, 3, 2], [0, 1], None),  # numbers that are no classes
+        ([0.5, 0.25, 0.75, 0.1, 0.3], [0, 1], None),
+        (torch.eye(4), [0, 1], None),
+    ],
+)
+def test_classes_of_which_nothing_is_left_are_named(targets, exclude, said):
+    data = TensorDataset(torch.arange(len(targets)))
+    data.targets = targets
+    for rank in (0, 1):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            first = sampler_for(DataLoader(data, shuffle=True), num_replicas=2, rank=rank, exclude=exclude)
+            sampler_for(DataLoader(data, sampler=first), num_replicas=2, rank=rank, exclude=exclude)
+        texts = [str(each.message) for each in caught]
+        assert len(texts) == (said is not None and rank == 0)
+        assert all(f"`exclude` leaves out every sample of {said} take some" in text for text in texts)
 
 
 def test_where_nothing_is_to_be_left_out_any_sampler_is_fine():
