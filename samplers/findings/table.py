@@ -199,7 +199,7 @@ class Findings:
         if self.expected_wrong is None:
             return "how many of them are wrong is not known"
         share = self.expected_wrong / max(1, len(self.suspects))
-        return f"about {100 * share:.0f} % of them are wrong by estimate"
+        return f"about {100 * share:.0f} % of them are wrong by a rough estimate"
 
     def __repr__(self) -> str:
         return "\n".join([f"Findings on {len(self.samples['index']):,} samples", *self.summary()])

@@ -141,7 +141,7 @@ def test_at_the_end_people_are_told_what_looks_wrong(caplog) -> None:
     data, callback = DigitsDataModule(batch_size=32, label_noise=0.2), DynamicSelection()
     model = ImageClassifier(architecture="small_cnn", num_classes=10, in_channels=1, width=8, lr=0.1)
     with caplog.at_level(logging.INFO):
-        trainer(callback, max_epochs=8).fit(model, data)
+        trainer(callback, max_epochs=16).fit(model, data)
     found, wrong = callback.findings(), data.train_set.wrong
     assert float(wrong[found.suspects].sum() / wrong.sum()) > 0.8
     [line] = [r.message for r in caplog.records if "look wrong" in r.message]

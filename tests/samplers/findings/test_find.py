@@ -59,7 +59,7 @@ def test_planted_wrong_labels_come_first_with_what_the_model_says() -> None:
     assert (rows[7]["seen"], rows[7]["uses"], rows[7]["text"]) == (4, 4, "sample number 7")
     assert {row["rank"] for row in rows.values()} == {1, 2}
     assert found.expected_wrong == pytest.approx(1)  # of two one may be right
-    assert "suspected wrong labels: 2; about 50 % of them are wrong by estimate" in str(found)
+    assert "suspected wrong labels: 2; about 50 % of them are wrong by a rough estimate" in str(found)
 
 
 def test_each_sample_is_in_one_list_of_the_model() -> None:

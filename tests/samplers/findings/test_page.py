@@ -157,7 +157,7 @@ def test_a_group_is_as_large_as_it_is_whatever_is_shown(found: Findings, limit: 
 
 
 def test_a_chance_is_said_to_be_an_estimate(found: Findings) -> None:
-    assert "of labels as suspicious 50 % are wrong by estimate" in findings_html(found, range(14), title="t")
+    assert "of labels as suspicious 50 % are wrong by a rough estimate" in findings_html(found, range(14), title="t")
 
 
 def test_of_many_only_the_first_are_shown(found: Findings) -> None:

@@ -101,7 +101,7 @@ def test_what_are_no_kinds_is_refused_and_nothing_is_written(
 def test_what_was_found_in_words(found: Findings) -> None:
     assert str(found).splitlines() == [
         "Findings on 4 samples",
-        "suspected wrong labels: 2; about 50 % of them are wrong by estimate",
+        "suspected wrong labels: 2; about 50 % of them are wrong by a rough estimate",
         "duplicates: 2 samples in 1 group, 1 of them with different labels",
         "rare samples: not known, no features to go by",
         "hard samples: 1",
