@@ -43,6 +43,11 @@ def check_features(features: Any) -> None:
         raise ValueError(f"`features` must be {kinds}, got {features!r}{near}")
 
 
+def _are_captured(source: Any) -> bool:
+    """Whether features are those of the trained model: "model" or "model:NAME"."""
+    return isinstance(source, str) and source.split(":")[0] == "model"
+
+
 def features_from(source: Any, dataset: Any, pool: Tensor | None, codes: Tensor | None = None) -> Any:
     """Features that no training needs to give: an array's, a file's or the inputs' own.
 
@@ -61,7 +66,7 @@ def features_from(source: Any, dataset: Any, pool: Tensor | None, codes: Tensor 
         ValueError: If it is "model", or no name or path, or features don't fit the data set.
     """
     check_features(source)
-    if isinstance(source, str) and source.split(":")[0] == "model":
+    if _are_captured(source):
         raise ValueError(
             f"`features`: {source!r} is captured while a selection trains, and there is none to ask now; give 'pixels' "
             "or a file, as `dynsel features extract` writes it"
@@ -162,7 +167,7 @@ class Sources:
 
     def _find_features(self, dataset: Any, pool: Tensor | None) -> None:
         source = "model" if self.features is None else self.features
-        if isinstance(source, str) and source.split(":")[0] == "model":
+        if _are_captured(source):
             self.capture = CapturedFeatures(self.selector.num_samples, source.partition(":")[2] or None)
             return
         # Codes are of the pool only, and of use to whoever checks that features are the data set's.
@@ -223,7 +228,7 @@ class Sources:
         Raises:
             ValueError: If features don't fit the data set.
         """
-        made = isinstance(self.features, str) and (self.features.split(":")[0] == "model" or self.features == "pixels")
+        made = _are_captured(self.features) or (isinstance(self.features, str) and self.features == "pixels")
         if self._fixed is not None or self.features is None or made:
             return self._fixed
         return features_from(self.features, dataset, pool)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-__all__ = ["first_line", "suggest", "suggest_all", "with_way_out"]
+__all__ = ["did_you_mean", "first_line", "suggest", "suggest_all", "with_way_out"]
 
 
 def suggest(name: str, known: Iterable[str], *, others: bool = True) -> str:
@@ -28,10 +28,23 @@ def suggest(name: str, known: Iterable[str], *, others: bool = True) -> str:
     choices = list(known)
     near = get_close_matches(name, choices, n=3, cutoff=0.5)
     if near:
-        return f"; did you mean {' or '.join(map(repr, near))}?"
+        return did_you_mean(near)
     if not (choices and others):
         return ""
     return f"; there are {', '.join(choices[:5])}{', ...' if len(choices) > 5 else ''}"
+
+
+def did_you_mean(names: Iterable[str]) -> str:
+    """The end of a message about an unknown name: what was meant, one of these.
+
+    Args:
+        names: At least one.
+
+    Example:
+        >>> did_you_mean(["a", "b"])
+        "; did you mean 'a' or 'b'?"
+    """
+    return f"; did you mean {' or '.join(map(repr, names))}?"
 
 
 def suggest_all(name: str, known: Iterable[str]) -> str:

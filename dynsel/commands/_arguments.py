@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser
 
-from dynsel._lib.messages import suggest
+from dynsel._lib.messages import did_you_mean, suggest
 from dynsel._lib.parsers import limit_aliases
 
 __all__ = ["CommandParser", "Parser", "suggest_option", "training_options", "with_suggestion"]
@@ -40,7 +40,7 @@ def suggest_option(name: str, known: Iterable[str], *, others: bool = True) -> s
     choices, plain = list(known), name.removeprefix("--").replace("-", "_")
     whole = [one for one in choices if one.rpartition(".")[2] == plain]
     if whole and f"--{plain}" not in choices:
-        return f"; did you mean {' or '.join(map(repr, whole[:3]))}?"
+        return did_you_mean(whole[:3])
     return suggest(name, choices, others=others)
 
 

@@ -10,27 +10,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dynsel.graph.duplicates import components
+from dynsel.samplers.findings.inputs import float_blocks
 
-__all__ = ["aligned_groups", "channels_first"]
+__all__ = ["aligned_groups"]
 
 _SIDE = 32  # of what is compared, in pixels
 _REACH = 8  # images are moved by up to an eighth of their side
 _LEVELS = ((4, 3.75), (2, 3.0))  # at a fourth of the side, and a half: pairs that are so many times too far apart pass
 _BLOCK = 1024
 _SOME = 2000  # images that what is usual is known by
-
-
-def channels_first(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any] | None:
-    """A view of images as (N, C, H, W); None where an array holds none.
-
-    Args:
-        array: (N, C, H, W) or (N, H, W, C) with one to four channels, or (N, H, W).
-    """
-    if array.ndim == 3:
-        array = array[:, None]
-    if array.ndim != 4 or min(array.shape[1], array.shape[3]) > 4:
-        return None
-    return np.moveaxis(array, 3, 1) if array.shape[1] > 4 else array
 
 
 def aligned_groups(
@@ -81,11 +69,8 @@ def aligned_groups(
 
 def _grey(images: np.ndarray[Any, Any], side: int) -> Tensor:
     """(N, side, side) float32 grey values, their mean taken off each image."""
-    blocks = []
-    for start in range(0, len(images), _BLOCK):
-        block = torch.from_numpy(np.ascontiguousarray(images[start : start + _BLOCK])).float().nan_to_num(0, 0, 0)
-        blocks.append(F.adaptive_avg_pool2d(block.mean(1, keepdim=True), side)[:, 0])
-    grey = torch.cat(blocks)
+    pooled = [F.adaptive_avg_pool2d(block.mean(1, keepdim=True), side)[:, 0] for block in float_blocks(images)]
+    grey = torch.cat(pooled)
     return grey - grey.mean((1, 2), keepdim=True)
 
 

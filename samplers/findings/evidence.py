@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from dynsel.selectors import Feedback
@@ -105,6 +107,15 @@ class Evidence(Stateful):
         overtaken = votes < 0
         self.other[indices] = torch.where(overtaken | (leader < 0), classes, leader)
         self.votes[indices] = votes.abs()
+
+    def mean_margin(self) -> NDArray[Any]:
+        """(N,) float64 mean margin of each label; NaN = not told."""
+        seen = self.seen.numpy()
+        return np.asarray(self.margin.numpy() / np.where(seen > 0, seen, np.nan))
+
+    def predicted(self) -> NDArray[Any]:
+        """(N,) int32 class that the model says: the label, or the other class where that has the mean margin."""
+        return np.where(self.mean_margin() < 0, self.other.numpy(), self.given.numpy())
 
     def why_no_labels(self) -> str:
         """Why nothing can be said of labels; empty where something can.

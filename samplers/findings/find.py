@@ -13,9 +13,9 @@ from torch.utils.data import Subset
 from dynsel.graph import nearest_neighbours
 from dynsel.graph.duplicates import components, groups_of_neighbours
 from dynsel.labels import by_position, declared_classes
-from dynsel.samplers.findings.aligned import aligned_groups, channels_first
+from dynsel.samplers.findings.aligned import aligned_groups
 from dynsel.samplers.findings.evidence import Evidence
-from dynsel.samplers.findings.inputs import equal_groups, held_array, held_texts, thumbnails
+from dynsel.samplers.findings.inputs import channels_first, equal_groups, held_array, held_texts, thumbnails
 from dynsel.samplers.findings.suspects import NOTICED, suspects
 from dynsel.samplers.findings.table import Findings
 from dynsel.samplers.frame import declared_paths
@@ -101,16 +101,14 @@ def _said(evidence: Evidence, classes: Any) -> dict[str, Array]:
     """What the model said of each label, as columns."""
     seen = evidence.seen.numpy()
     uses = np.where(seen > 0, seen, np.nan)
-    margin, own, rival = (getattr(evidence, name).numpy() / uses for name in ("margin", "own", "rival"))
-    given, other = evidence.given.numpy(), evidence.other.numpy()
-    contradicts = margin < 0
-    predicted = np.where(contradicts, other, given)
+    own, rival = evidence.own.numpy() / uses, evidence.rival.numpy() / uses
+    margin, given, predicted = evidence.mean_margin(), evidence.given.numpy(), evidence.predicted()
     return {
         "given": _named(given, classes),
         "predicted": _named(predicted, classes),
         "given_code": given.copy(),
         "predicted_code": predicted,
-        "confidence": np.where(contradicts, rival, own).astype(np.float32),
+        "confidence": np.where(margin < 0, rival, own).astype(np.float32),
         "own": own.astype(np.float32),
         "margin": margin.astype(np.float32),
         "seen": seen.copy(),

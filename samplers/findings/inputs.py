@@ -6,7 +6,7 @@ import hashlib
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from torch.utils.data import Subset
 
 from dynsel.graph import group_codes
 
-__all__ = ["equal_groups", "held_array", "held_texts", "thumbnails"]
+__all__ = ["channels_first", "equal_groups", "float_blocks", "held_array", "held_texts", "thumbnails"]
 
 _TEXTS = ("text", "texts", "sentence", "question", "content")
 _ARRAYS = ("images", "data", "x")
@@ -27,7 +27,7 @@ _TELLING = "#%&*/@\\§‰′"
 _UNSEEN = dict.fromkeys(map(ord, "\u00ad\u200b\u200c\u200d\u200e\u200f\u2060\ufe0e\ufe0f\ufeff"))
 _SIDE = 8  # of a thumbnail, in pixels
 _WIDTH = 64  # of its principal components
-_BLOCK = 4096
+_BLOCK = 1024
 
 
 def held_texts(dataset: Any) -> list[str] | None:
@@ -125,20 +125,40 @@ def _file_keys(paths: list[str]) -> list[object]:
     return keys
 
 
+def channels_first(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any] | None:
+    """A view of images as (N, C, H, W); None where an array holds none.
+
+    Args:
+        array: (N, C, H, W) or (N, H, W, C) with one to four channels, or (N, H, W).
+    """
+    if array.ndim == 3:
+        array = array[:, None]
+    if array.ndim != 4 or min(array.shape[1], array.shape[3]) > 4:
+        return None
+    return np.moveaxis(array, 3, 1) if array.shape[1] > 4 else array
+
+
+def float_blocks(images: np.ndarray[Any, Any]) -> Iterator[Tensor]:
+    """Images as floating-point tensors, a thousand at a time; what isn't finite is 0.
+
+    Args:
+        images: (N, C, H, W) numbers.
+    """
+    for start in range(0, len(images), _BLOCK):
+        yield torch.from_numpy(np.ascontiguousarray(images[start : start + _BLOCK])).float().nan_to_num(0, 0, 0)
+
+
 def thumbnails(images: np.ndarray[Any, Any]) -> Tensor:
     """Features of images that near-duplicates share: the principal components of their thumbnails.
 
     Args:
-        images: (N, C, H, W) numbers (see `dynsel.samplers.findings.aligned.channels_first`).
+        images: (N, C, H, W) numbers (see `channels_first`).
 
     Returns:
         (N, 64 at most) float32; what isn't finite counts as 0.
     """
-    small = []
-    for start in range(0, len(images), _BLOCK):
-        block = torch.from_numpy(np.ascontiguousarray(images[start : start + _BLOCK])).float().nan_to_num(0, 0, 0)
-        small.append(F.adaptive_avg_pool2d(block, min(_SIDE, *block.shape[2:])).flatten(1))
-    rows = torch.cat(small)
+    side = min(_SIDE, *images.shape[2:])
+    rows = torch.cat([F.adaptive_avg_pool2d(block, side).flatten(1) for block in float_blocks(images)])
     rows -= rows.mean(0)
     values, vectors = torch.linalg.eigh((rows.T @ rows).double())
     components: Tensor = rows @ vectors[:, values.argsort(descending=True)[:_WIDTH]].float()

@@ -68,17 +68,18 @@ def suspects(margin: Array, given: Array, predicted: Array) -> Suspects | None:
         [3, 6]
     """
     known = np.isfinite(margin)
-    classes, labels = np.unique(given[known], return_inverse=True)
-    said = np.array([(predicted[known] == code).sum() for code in classes])
-    learned = said >= _LEARNED * np.bincount(labels, minlength=len(classes))
-    judged = known & np.isin(given, classes[learned])
+    labelled = np.bincount(given[known])
+    said = np.bincount(predicted[known], minlength=len(labelled))[: len(labelled)]
+    learned = said >= _LEARNED * labelled
+    judged = known.copy()
+    judged[known] = learned[given[known]]
     with np.errstate(invalid="ignore"):
         wins = margin[judged & (margin > 0)]
         if not len(wins):
             return None
         positions = np.flatnonzero(judged & (margin < -np.median(wins)))
     positions = positions[np.argsort(margin[positions], kind="stable")]
-    return Suspects(positions, mirrored(margin, positions), classes[~learned].tolist())
+    return Suspects(positions, mirrored(margin, positions), np.flatnonzero(~learned).tolist())
 
 
 def suspects_in_words(evidence: Evidence) -> str:
@@ -93,15 +94,13 @@ def suspects_in_words(evidence: Evidence) -> str:
     """
     if evidence.why_no_labels():
         return ""
-    seen = evidence.seen.numpy()
-    margin, given = evidence.margin.numpy() / np.where(seen > 0, seen, np.nan), evidence.given.numpy()
-    found = suspects(margin, given, np.where(margin < 0, evidence.other.numpy(), given))
+    found = suspects(evidence.mean_margin(), evidence.given.numpy(), evidence.predicted())
     if found is None or len(found.positions) < _SAID_OF:
         return ""
     share = float(found.chance[found.positions[-1]])
     if share < _SAID:
         return ""
-    many, all_ = f"{len(found.positions):,}", f"{len(seen):,}"
+    many, all_ = f"{len(found.positions):,}", f"{len(evidence.seen):,}"
     return f"{many} of {all_} labels look wrong, about {100 * share:.0f} % of these are by a rough estimate"
 
 

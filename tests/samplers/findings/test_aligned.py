@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dynsel.graph import nearest_neighbours
-from dynsel.samplers.findings.aligned import aligned_groups, channels_first
-from dynsel.samplers.findings.inputs import thumbnails
+from dynsel.samplers.findings.aligned import aligned_groups
+from dynsel.samplers.findings.inputs import channels_first, thumbnails
 
 COUNT = 120
 

@@ -11,8 +11,7 @@ import torch
 from torch.utils.data import Subset, TensorDataset
 
 from dynsel.graph import duplicate_groups
-from dynsel.samplers.findings.aligned import channels_first
-from dynsel.samplers.findings.inputs import equal_groups, held_array, held_texts, thumbnails
+from dynsel.samplers.findings.inputs import channels_first, equal_groups, held_array, held_texts, thumbnails
 
 
 class Held:
