@@ -15,6 +15,7 @@ from dynsel.samplers.findings.table import Findings, absolute, plain
 __all__ = ["EXPORTS", "cleanlab_csv", "fiftyone_csv", "label_studio_json"]
 
 _LOCAL_FILES = "/data/local-files/?d="
+_GIVE_PATHS = "give `paths=`, on the command line --table FILE.csv"
 
 
 def cleanlab_csv(findings: Findings) -> str:
@@ -67,7 +68,7 @@ def fiftyone_csv(findings: Findings) -> str:
     """
     samples = findings.samples
     if "path" not in samples:
-        raise ValueError("FiftyOne wants to know where images are, and the data set doesn't tell: give `paths=`")
+        raise ValueError(f"FiftyOne wants to know where images are, and the data set doesn't tell: {_GIVE_PATHS}")
     tags: list[list[str]] = [[] for _ in samples["index"]]
     for kind, positions in findings.kinds.items():
         for position in positions:
@@ -99,7 +100,7 @@ def label_studio_json(findings: Findings) -> str:
     """
     samples = findings.samples
     if "path" not in samples and "text" not in samples:
-        raise ValueError("Label Studio wants paths or texts, and the data set tells neither: give `paths=`")
+        raise ValueError(f"Label Studio wants paths or texts, and the data set tells neither: {_GIVE_PATHS}")
     if "wrong_label" not in findings.kinds:
         raise ValueError(f"Label Studio wants suspected labels: {findings.unknown['wrong_label']}")
     return json.dumps([_task(samples, position) for position in findings.kinds["wrong_label"]], indent=1)

@@ -145,7 +145,9 @@ def float_blocks(images: np.ndarray[Any, Any]) -> Iterator[Tensor]:
         images: (N, C, H, W) numbers.
     """
     for start in range(0, len(images), _BLOCK):
-        yield torch.from_numpy(np.ascontiguousarray(images[start : start + _BLOCK])).float().nan_to_num(0, 0, 0)
+        with np.errstate(over="ignore"):  # what float32 doesn't hold isn't finite
+            block = np.ascontiguousarray(images[start : start + _BLOCK], dtype=np.float32)
+        yield torch.from_numpy(block).nan_to_num(0, 0, 0)
 
 
 def thumbnails(images: np.ndarray[Any, Any]) -> Tensor:
@@ -159,6 +161,7 @@ def thumbnails(images: np.ndarray[Any, Any]) -> Tensor:
     """
     side = min(_SIDE, *images.shape[2:])
     rows = torch.cat([F.adaptive_avg_pool2d(block, side).flatten(1) for block in float_blocks(images)])
+    rows /= rows.abs().max().clamp_min(torch.finfo(torch.float32).tiny)  # whatever the unit, squares are finite
     rows -= rows.mean(0)
     values, vectors = torch.linalg.eigh((rows.T @ rows).double())
     components: Tensor = rows @ vectors[:, values.argsort(descending=True)[:_WIDTH]].float()

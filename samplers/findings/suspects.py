@@ -100,7 +100,7 @@ def suspects_in_words(evidence: Evidence) -> str:
     share = float(found.chance[found.positions[-1]])
     if share < _SAID:
         return ""
-    many, all_ = f"{len(found.positions):,}", f"{len(evidence.seen):,}"
+    many, all_ = f"{len(found.positions):,}", f"{int((evidence.seen > 0).sum()):,}"
     return f"{many} of {all_} labels look wrong, about {100 * share:.0f} % of these are by a rough estimate"
 
 

@@ -31,6 +31,7 @@ KINDS = {
 }
 # What `exclude` takes besides: the duplicates but one of each group.
 _COPY = "copy"
+_SHOWN = 5  # classes in the summary
 _COLUMNS = ("path", "text", "given", "predicted", "confidence", "own", "margin", "seen", "uses", "chance_wrong")
 _WORDS = ("text", "given", "predicted")  # columns that may hold what a spreadsheet takes for a formula
 
@@ -98,11 +99,13 @@ class Findings:
             kinds: Kinds of finding, in the order wanted; "copy" are the duplicates but one of each group.
 
         Raises:
-            TypeError: If `kinds` is a text instead of a list.
-            ValueError: If there is no such kind.
+            TypeError: If `kinds` is no list.
+            ValueError: If there is no such kind, or it is empty.
         """
-        if isinstance(kinds, str):
+        if isinstance(kinds, str) or not isinstance(kinds, Sequence):
             raise TypeError(f"`kinds` must be a list of kinds, such as ['wrong_label'], got {kinds!r}")
+        if not kinds:
+            raise ValueError("`kinds` must name at least one kind, such as ['wrong_label'], got none")
         kinds = [check_choice("kinds", kind, (*KINDS, _COPY)) for kind in kinds]
         known = [name for name in _COLUMNS if name in self.samples]
         for kind in kinds:
@@ -180,7 +183,7 @@ class Findings:
             if kind == "wrong_label" and len(self.kinds[kind]):
                 text += f"; {self.estimate()}"
             if kind == "wrong_label" and self.not_judged:
-                text += f"; not judged, for the model hardly ever says them: {', '.join(self.not_judged)}"
+                text += f"; not judged, for the model hardly ever says them: {_some(self.not_judged)}"
             lines.append(text)
         return lines
 
@@ -203,6 +206,12 @@ class Findings:
 
     def __repr__(self) -> str:
         return "\n".join([f"Findings on {len(self.samples['index']):,} samples", *self.summary()])
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first names, and how many more."""
+    more = len(names) - _SHOWN
+    return ", ".join(names[:_SHOWN]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def plain(value: Any) -> Any:

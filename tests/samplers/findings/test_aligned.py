@@ -64,6 +64,28 @@ def test_what_is_alike_in_brightness_alone_is_no_copy() -> None:
     assert groups_of((plain + noise).numpy()) == [*range(COUNT)]
 
 
+def test_the_same_in_another_colour_is_no_copy() -> None:
+    shapes = pictures(32, channels=1)[:, :, :32, :32] / 255
+    colours = torch.tensor([[255.0, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 0]])
+    images = torch.cat([shapes * colour[:, None, None] for colour in colours])
+    assert groups_of(images.byte().numpy()) == [*range(4 * COUNT)]
+
+
+@pytest.mark.parametrize("kind", [">f4", "<f8", "longdouble", "float16", ">u2"])
+@pytest.mark.parametrize("unit", [1e-6, 1.0, 1e30])
+def test_any_number_and_unit(kind: str, unit: float) -> None:
+    if unit != 1.0 and np.dtype(kind).itemsize == 2:
+        return  # it has no such numbers
+    canvas = pictures(32)
+    images = torch.cat([canvas[:, :, 4:36, 4:36], 0.9 * canvas[:4, :, 5:37, 3:35]]).double().numpy()
+    assert groups_of((images * unit).astype(kind)) == [*range(COUNT), *range(4)]
+
+
+def test_images_of_a_single_value_each_are_no_copies_whatever_they_round_to() -> None:
+    levels = 65535 * torch.rand(COUNT, 1, 1, 1, generator=torch.Generator().manual_seed(0))
+    assert groups_of(levels.expand(COUNT, 3, 32, 32).numpy()) == [*range(COUNT)]
+
+
 def test_images_of_a_single_value_are_no_copies_of_each_other_here() -> None:
     """Equal ones are found as equal; of others no pattern says that they are the same."""
     images = pictures(32)[:, :, :32, :32].clone()

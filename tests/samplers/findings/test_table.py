@@ -87,6 +87,8 @@ def test_labels_that_are_numbers_stay_numbers(found: Findings, tmp_path) -> None
     [
         (["wrong_label", "wrong_lable"], ValueError, "`kinds` must be 'wrong_label' or .*, got 'wrong_lable'"),
         ([3], ValueError, "`kinds` must be 'wrong_label' or .*, got 3"),
+        (None, TypeError, r"`kinds` must be a list of kinds, such as \['wrong_label'\], got None"),
+        ([], ValueError, "`kinds` must name at least one kind"),
         ("wrong_label", TypeError, r"`kinds` must be a list of kinds, such as \['wrong_label'\], got 'wrong_label'"),
     ],
 )
@@ -108,6 +110,11 @@ def test_what_was_found_in_words(found: Findings) -> None:
         "never learned: 0",
         "never used: 1",
     ]
+
+
+def test_of_many_classes_that_are_not_judged_some_are_named(found: Findings) -> None:
+    lines = replace(found, not_judged=tuple("abcdefgh")).summary()
+    assert lines[0].endswith("; not judged, for the model hardly ever says them: a, b, c, d, e and 3 more")
 
 
 def test_a_frame_or_its_rows(found: Findings) -> None:
