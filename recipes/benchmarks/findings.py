@@ -194,9 +194,8 @@ def measure_time(root: str) -> None:
     evidence.learn(Feedback(torch.arange(count), own=margin.sigmoid(), margin=margin, **said))
     start, process = time.perf_counter(), time.process_time()
     found = find(evidence, torch.ones(count, dtype=torch.int32), data)
-    print(
-        f"{time.process_time() - process:.1f} s of process time, {time.perf_counter() - start:.1f} s, 1 thread\n{found}"
-    )
+    took, wall = time.process_time() - process, time.perf_counter() - start
+    print(f"{took:.1f} s of process time, {wall:.1f} s, threads: {torch.get_num_threads()}\n{found}")
 
 
 def measure_copies(root: str) -> None:
@@ -223,10 +222,11 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument("--noise", type=float, nargs="+", default=[0.2, 0.4])
     parser.add_argument("--time", action="store_true", help="time findings of CIFAR-10 instead")
     parser.add_argument("--copies", action="store_true", help="count which copies are found instead")
+    parser.add_argument("--threads", type=int, default=1, help="threads of the processor (default: 1)")
     options = parser.parse_args(args)
     warnings.filterwarnings("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    torch.set_num_threads(1)
+    torch.set_num_threads(options.threads)
     if options.time or options.copies:
         (measure_time if options.time else measure_copies)(options.root)
         return

@@ -19,7 +19,7 @@ _REACH = 8  # images are moved by up to an eighth of their side
 _LEVELS = ((4, 3.75), (2, 3.0))  # at a fourth of the side, and a half: pairs that are so many times too far apart pass
 _PLAIN = 1e-5  # of the largest value: images that vary by less are of a single value
 _BLOCK = 1024
-_SOME = 2000  # images that what is usual is known by
+_SOME = 500  # images that what is usual is known by
 
 
 def aligned_groups(
@@ -58,9 +58,10 @@ def aligned_groups(
     pairs = torch.stack([keys // count, keys % count])
     # From small to large: who is far apart at a glance isn't looked at closely, and who isn't only about the best move.
     moves, step = torch.zeros(pairs.shape[1], 2, dtype=torch.int64), 0
+    halves = torch.cat([_pooled(block, side // 2).mean(1, keepdim=True) for block in float_blocks(images)])
     for finer, times in _LEVELS:
         if reach // finer:
-            grey = _varying(torch.cat([_pooled(b.mean(1, keepdim=True), side // finer) for b in float_blocks(images)]))
+            grey = torch.cat([_varying(_pooled(block, side // finer)) for block in halves.split(_BLOCK)])
             far, moves = _apart_about(grey, pairs, moves * (step // finer), 1 if step else reach // finer)
             near, step = far <= times * closeness * usual, finer
             pairs, moves = pairs[:, near], moves[near]
@@ -74,7 +75,7 @@ def _of_pairs(images: np.ndarray[Any, Any], pairs: Tensor, side: int) -> tuple[T
     rows, places = torch.unique(pairs, return_inverse=True)
     if not len(rows):
         return torch.zeros(0, images.shape[1], side, side), places
-    return _varying(torch.cat([_pooled(block, side) for block in float_blocks(images[rows.numpy()])])), places
+    return torch.cat([_varying(_pooled(block, side)) for block in float_blocks(images[rows.numpy()])]), places
 
 
 def _pooled(images: Tensor, side: int) -> Tensor:

@@ -146,8 +146,8 @@ def float_blocks(images: np.ndarray[Any, Any]) -> Iterator[Tensor]:
     """
     for start in range(0, len(images), _BLOCK):
         with np.errstate(over="ignore"):  # what float32 doesn't hold isn't finite
-            block = np.ascontiguousarray(images[start : start + _BLOCK], dtype=np.float32)
-        yield torch.from_numpy(block).nan_to_num(0, 0, 0)
+            block = torch.from_numpy(np.ascontiguousarray(images[start : start + _BLOCK], dtype=np.float32))
+        yield block.nan_to_num(0, 0, 0) if images.dtype.kind == "f" else block
 
 
 def thumbnails(images: np.ndarray[Any, Any]) -> Tensor:
