@@ -61,7 +61,7 @@ def aligned_groups(
     halves = torch.cat([_pooled(block, side // 2).mean(1, keepdim=True) for block in float_blocks(images)])
     for finer, times in _LEVELS:
         if reach // finer:
-            grey = torch.cat([_varying(_pooled(block, side // finer)) for block in halves.split(_BLOCK)])
+            grey = torch.cat([_varying(_pooled(block, side // finer)) for block in torch.split(halves, _BLOCK)])
             far, moves = _apart_about(grey, pairs, moves * (step // finer), 1 if step else reach // finer)
             near, step = far <= times * closeness * usual, finer
             pairs, moves = pairs[:, near], moves[near]
