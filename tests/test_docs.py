@@ -15,6 +15,7 @@ from dynsel.selectors.terms import TERMS
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
+WRITTEN = sorted({*PAGES, *ROOT.glob("*.md"), *(ROOT / "recipes").rglob("*.md")})
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -36,11 +37,22 @@ def test_the_readme_is_read_in_five_minutes() -> None:
     assert len(README.read_text().splitlines()) <= 150
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_links_to_files_lead_somewhere(page: Path) -> None:
-    targets = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text())
-    files = [target for target in targets if not target.startswith(("http://", "https://", "mailto:"))]
-    assert [name for name in files if not (page.parent / name).exists()] == []
+@pytest.mark.parametrize("page", WRITTEN, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    targets = re.findall(r"\]\(([^)\s]+)[^)]*\)", page.read_text())
+    lost = []
+    for target in targets:
+        name, _, anchor = target.partition("#")
+        file = page.parent / name if name else page
+        if not target.startswith(("http://", "https://", "mailto:")):
+            lost += [target] * (not file.exists() or (bool(anchor) and anchor not in anchors(file)))
+    assert lost == []
+
+
+def anchors(page: Path) -> set[str]:
+    """The headings of a page as GitHub names them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def first_cells(page: Path) -> list[str]:
