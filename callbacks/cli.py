@@ -99,8 +99,15 @@ class SelectionCLI(LightningCLI):
             **options: Options as of `LightningCLI.instantiate_trainer`.
 
         Raises:
-            ValueError: If Lightning refuses an option, or more processes are asked for than there are CPU cores.
+            ValueError: If Lightning refuses an option, a second selection is among the callbacks, or more processes
+                are asked for than there are CPU cores.
         """
+        callbacks = self._get(self.config_init, "trainer")["callbacks"] or []
+        if any(isinstance(c, DynamicSelection) for c in (callbacks if isinstance(callbacks, list) else [callbacks])):
+            raise ValueError(
+                "`trainer.callbacks` must be without DynamicSelection, which this command adds by itself; put its "
+                "arguments under `selection:`"
+            )
         try:
             trainer = super().instantiate_trainer(**options)
         except (ImportError, RuntimeError, TypeError, ValueError) as error:
