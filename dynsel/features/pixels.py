@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -15,14 +15,17 @@ from dynsel.features._items import check_dataset, get_images, preserved_rng
 
 __all__ = ["fit_components", "pixel_features"]
 
+_FITTED = 10_000  # items that components are found from: more hardly change them, and take five times as long
+
 
 def pixel_features(
     dataset: Any, components: int = 64, batch_size: int | None = None, progress_bar: bool = False
 ) -> NDArray[np.float32]:
-    """Principal components of all images, in two passes over the data set and bounded memory.
+    """Principal components of images, in two passes over the data set and bounded memory.
 
-    The components are those of `sklearn.decomposition.IncrementalPCA`: nearly the exact ones, with the sign
-    that makes the largest loading positive. Items should come without random augmentation.
+    The components are those that `sklearn.decomposition.IncrementalPCA` finds in 10,000 items, evenly spaced, or in all
+    of them where there are no more: nearly the exact ones, with the sign that makes the largest loading positive. Items
+    should come without random augmentation.
 
     Args:
         dataset: Map-style data set of images of one shape (tensors, arrays or PIL), alone, first in a tuple, or
@@ -45,7 +48,8 @@ def pixel_features(
     size = _block_size(pca.n_components, batch_size)
     with preserved_rng(), np.errstate(invalid="ignore"):
         features = np.empty((len(dataset), pca.n_components), dtype=np.float32)
-        for start, block in _blocks(dataset, size, shape, "pixel features, pass 2 of 2", progress_bar):
+        rows = range(len(dataset))
+        for start, block in _blocks(dataset, rows, size, shape, "pixel features, pass 2 of 2", progress_bar):
             features[start : start + len(block)] = pca.transform(block)
     return features
 
@@ -53,7 +57,7 @@ def pixel_features(
 def fit_components(
     dataset: Any, components: int = 64, batch_size: int | None = None, progress_bar: bool = False
 ) -> tuple[Any, tuple[int, ...]]:
-    """The first of the two passes, which finds the components.
+    """The first of the two passes, which finds the components in 10,000 items at most.
 
     Args:
         dataset: Map-style data set of images, as in `pixel_features`.
@@ -79,7 +83,8 @@ def fit_components(
         components = min(components, len(dataset), int(np.prod(shape)))
         pca = IncrementalPCA(components)
         size = _block_size(components, batch_size)
-        for _, block in _blocks(dataset, size, shape, "pixel features, pass 1 of 2", progress_bar):
+        rows = np.linspace(0, len(dataset) - 1, min(len(dataset), max(_FITTED, size))).round().astype(int).tolist()
+        for _, block in _blocks(dataset, rows, size, shape, "pixel features, pass 1 of 2", progress_bar):
             pca.partial_fit(block, check_input=False)
     return pca, shape
 
@@ -90,16 +95,16 @@ def _block_size(components: int, batch_size: int | None) -> int:
 
 
 def _blocks(
-    dataset: Any, size: int, shape: tuple[int, ...], title: str, progress_bar: bool
+    dataset: Any, rows: Sequence[int], size: int, shape: tuple[int, ...], title: str, progress_bar: bool
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
     # A remainder joins the last block, which keeps every block large enough for an update.
-    edges = [*range(0, max(1, len(dataset) - size + 1), size), len(dataset)]
+    edges = [*range(0, max(1, len(rows) - size + 1), size), len(rows)]
     for start, stop in track(list(pairwise(edges)), title, show=progress_bar):
-        images = get_images(dataset, range(start, stop))
+        images = get_images(dataset, rows[start:stop])
         for i, image in enumerate(images):
             if image.shape != shape:
                 raise ValueError(
-                    f"items must have one shape, got {shape} for item 0 and {image.shape} for item {start + i}; "
+                    f"items must have one shape, got {shape} for item 0 and {image.shape} for item {rows[start + i]}; "
                     "add a Resize to a fixed (height, width), and a conversion to RGB if modes differ, to the "
                     "data set's transform"
                 )

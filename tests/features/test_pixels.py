@@ -178,3 +178,14 @@ def test_wrong_options_are_named(items: Any, options: dict[str, Any], error: typ
 def test_an_iterable_data_set_is_refused() -> None:
     with pytest.raises(TypeError, match="`dataset` must be map-style"):
         pixel_features(iter([]))
+
+
+def test_components_of_many_images_are_those_of_ten_thousand() -> None:
+    pixels = np.random.default_rng(0).normal(size=(25_000, 3, 4)).astype(np.float32)
+    pixels *= np.arange(1, 5)  # some directions vary more
+    dataset = Batched(list(pixels))
+    features = pixel_features(dataset, 5)
+    assert sum(dataset.asked) == 10_000 + 25_000 + 1
+    exact = PCA(5, svd_solver="full").fit(pixels.reshape(25_000, -1)).explained_variance_.sum()
+    assert features.shape == (25_000, 5)
+    assert features.var(0, ddof=1).sum() > 0.97 * exact
