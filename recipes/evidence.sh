@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Every measured table of the recipes, made anew: which comparison, with how many seeds, and what it costs.
+# The comparisons that RECORDS.md is made from, or is to have: which, with how many seeds, and what each costs. Some records have
+# fewer selectors or more seeds: the commands in RECORDS.md are what was run.
 #
 #   bash recipes/evidence.sh DATA OUT SECTION...      e.g. bash recipes/evidence.sh data/cifar10 runs/evidence budgets rivals
 #   bash recipes/evidence.sh                          lists the sections
@@ -22,7 +23,7 @@ compare() { # NAME SETTING OPTIONS...
   "$PYTHON" recipes/records.py add "$OUT/$name" --name "$name" --setting "$setting"
 }
 
-# What a budget buys: keep ratio × budget, 72 runs and full data's curve: 140 minutes with three seeds.
+# What a budget buys: keep ratio × budget, 75 runs and full data's curve: 140 minutes with three seeds.
 budgets() {
   local cells=(full) keep budget
   for keep in 0.5 0.3 0.7 0.2; do
@@ -71,7 +72,7 @@ noise-none() {
 noise-confusion() { stress label_noise_confusion_20 --selectors full random hybrid "${DOUBTS[@]}"; }
 noise-40() { stress label_noise_40 --selectors full random hybrid "${DOUBTS[@]}"; }
 copies() {
-  stress duplicates_30 --selection.features pixels --selectors full random hybrid 'hybrid:terms={"uncertainty":1,"once":1}'
+  SEEDS=${SEEDS:-5} stress duplicates_30 --selection.features pixels --selectors full random hybrid 'hybrid:terms={"uncertainty":1,"once":1}'
 }
 long-tail() { stress long_tail_100 --selectors full random hybrid "$DOUBT5"; }
 real-life() {
