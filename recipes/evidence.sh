@@ -45,8 +45,8 @@ defaults() {
 rivals() {
   mkdir -p "$OUT"
   "$PYTHON" -c "import numpy, sys; numpy.save(sys.argv[1], numpy.arange(0, 50_000, 100))" "$OUT/trusted.npy"
-  compare cifar10-small-rivals "CIFAR-10, small.yaml, 6 epochs" $SMALL --seeds "${SEEDS:-3}" --selectors full random infobatch \
-    hybrid orderdp repb bls "alignprune:trusted=$OUT/trusted.npy" pfb geometry ucb
+  compare cifar10-small-rivals "CIFAR-10, small.yaml, rivals" $SMALL --seeds "${SEEDS:-3}" --selectors full random hybrid \
+    geometry orderdp repb bls "alignprune:trusted=$OUT/trusted.npy" pfb infobatch ucb
 }
 
 # Data that isn't clean: which term for wrong labels, and beside them nothing wrong, 42 minutes each; copies, the long tail,
