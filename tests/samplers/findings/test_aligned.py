@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import pytest
 import torch
@@ -71,11 +73,11 @@ def test_the_same_in_another_colour_is_no_copy() -> None:
     assert groups_of(images.byte().numpy()) == [*range(4 * COUNT)]
 
 
-@pytest.mark.parametrize("kind", [">f4", "<f8", "longdouble", "float16", ">u2"])
-@pytest.mark.parametrize("unit", [1e-6, 1.0, 1e30])
+@pytest.mark.parametrize(
+    ("kind", "unit"),
+    [*product([">f4", "<f8", "longdouble"], [1e-6, 1.0, 1e30]), ("float16", 1.0), (">u2", 1.0)],
+)
 def test_any_number_and_unit(kind: str, unit: float) -> None:
-    if unit != 1.0 and np.dtype(kind).itemsize == 2:
-        return  # it has no such numbers
     canvas = pictures(32)
     images = torch.cat([canvas[:, :, 4:36, 4:36], 0.9 * canvas[:4, :, 5:37, 3:35]]).double().numpy()
     assert groups_of((images * unit).astype(kind)) == [*range(COUNT), *range(4)]
