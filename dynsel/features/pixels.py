@@ -39,14 +39,14 @@ def pixel_features(
 
     Raises:
         TypeError: If items hold no images.
-        ValueError: If items differ in shape, or an option is out of range.
+        ValueError: If items differ in shape, have no pixels or are not finite, or an option is out of range.
 
     Reference:
         Ross, Lim, Lin, Yang (2008), Incremental learning for robust visual tracking (the PCA's update).
     """
     pca, shape = fit_components(dataset, components, batch_size, progress_bar)
     size = _block_size(pca.n_components, batch_size)
-    with preserved_rng(), np.errstate(invalid="ignore"):
+    with preserved_rng(), np.errstate(divide="ignore", invalid="ignore"):
         features = np.empty((len(dataset), pca.n_components), dtype=np.float32)
         rows = range(len(dataset))
         for start, block in _blocks(dataset, rows, size, shape, "pixel features, pass 2 of 2", progress_bar):
@@ -70,7 +70,7 @@ def fit_components(
 
     Raises:
         TypeError: If items hold no images.
-        ValueError: If items differ in shape, or an option is out of range.
+        ValueError: If items differ in shape, have no pixels or are not finite, or an option is out of range.
     """
     from sklearn.decomposition import IncrementalPCA
 
@@ -78,8 +78,10 @@ def fit_components(
     components = check_integer("components", components, at_least=1)
     batch_size = None if batch_size is None else check_integer("batch_size", batch_size, at_least=1)
     # Images that are all the same have no variance to divide by.
-    with preserved_rng(), np.errstate(invalid="ignore"):
+    with preserved_rng(), np.errstate(divide="ignore", invalid="ignore"):
         shape = get_images(dataset, [0])[0].shape
+        if not np.prod(shape):
+            raise ValueError(f"items must have pixels, got an image of shape {shape} for item 0")
         components = min(components, len(dataset), int(np.prod(shape)))
         pca = IncrementalPCA(components)
         size = _block_size(components, batch_size)
@@ -108,4 +110,9 @@ def _blocks(
                     "add a Resize to a fixed (height, width), and a conversion to RGB if modes differ, to the "
                     "data set's transform"
                 )
-        yield start, np.stack(images).reshape(len(images), -1)
+        block = np.stack(images).reshape(len(images), -1)
+        finite = np.isfinite(block).all(1)
+        if not finite.all():
+            item = rows[start + int(finite.argmin())]
+            raise ValueError(f"images must be finite, got NaN or infinity in item {item}; mend it or leave it out")
+        yield start, block

@@ -189,3 +189,21 @@ def test_components_of_many_images_are_those_of_ten_thousand() -> None:
     exact = PCA(5, svd_solver="full").fit(pixels.reshape(25_000, -1)).explained_variance_.sum()
     assert features.shape == (25_000, 5)
     assert features.var(0, ddof=1).sum() > 0.97 * exact
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_an_image_that_is_not_finite_is_named(value: float) -> None:
+    images = digits()[:300]
+    images[290, 0, 0] = value
+    with pytest.raises(ValueError, match="got NaN or infinity in item 290"):
+        pixel_features(Items(images), 2)
+
+
+def test_images_without_pixels_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"must have pixels, got an image of shape \(1, 0, 4\) for item 0"):
+        pixel_features(Items([np.zeros((1, 0, 4), dtype=np.float32)] * 10), 2)
+
+
+@pytest.mark.filterwarnings("error")
+def test_images_that_are_all_the_same_warn_of_nothing() -> None:
+    assert np.isfinite(pixel_features(Items([np.full((1, 8, 8), 0.1, np.float32)] * 600), 4, 17)).all()
