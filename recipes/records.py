@@ -5,12 +5,15 @@
     python recipes/records.py                                     # writes recipes/RECORDS.md anew from recipes/records/
 
 `add` takes from every finished run of a `dynsel compare --out FOLDER` (or from the evaluation.json of `dynsel distill
-evaluate`) what the table needs, as a small file that is committed. No figure of the table is typed by hand.
+evaluate`) what the table needs, as a small file that is committed. What that file has of other seeds and methods stays,
+if it was trained with the same settings: so a comparison grows from machine to machine. No figure of the table is typed
+by hand.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import re
 import shlex
@@ -81,15 +84,18 @@ class Comparison:
 
 
 # ---------------------------------------------------------------- run files
-def of_comparison(folders: Sequence[Path]) -> dict[str, Any]:
+def of_comparison(folders: Sequence[Path], earlier: Path | None = None) -> dict[str, Any]:
     """What is kept of folders that `dynsel compare` wrote.
 
     Args:
         folders: Their `--out`; several are parts of one comparison, of other seeds or selectors.
+        earlier: File that `add` wrote; its runs stay that none of the folders has. None, or a path at which nothing is,
+            adds nothing.
 
     Raises:
         FileNotFoundError: If there is no finished run.
-        ValueError: If the folders differ in their settings, or the metric is no share of right answers.
+        ValueError: If the folders differ in their settings, runs of `earlier` would stay that had others, or the metric
+            is no share of right answers.
     """
     stores = [Store.stored(folder) for folder in folders]
     runs = [run for store in stores for run in _runs(store)]
@@ -101,8 +107,32 @@ def of_comparison(folders: Sequence[Path]) -> dict[str, Any]:
     metric = stores[0].settings["metric"]
     if not is_share(metric) or lower_is_better(metric):
         raise ValueError(f"`metric` must be an accuracy, of which the page tells percents, got {metric!r}")
+    digest = _digest({**stores[0].settings, "steps": stores[0].steps})
+    if earlier is not None and earlier.exists():
+        runs = _lacking(runs, earlier, digest) + runs
     configured = Configured.of(stores[0].settings)._asdict()
-    return {"metric": metric, "steps": stores[0].steps, "configured": configured, **_with_origins(runs)}
+    head = {"metric": metric, "steps": stores[0].steps, "settings": digest, "configured": configured}
+    return {**head, **_with_origins(runs)}
+
+
+def _digest(settings: dict[str, Any]) -> str:
+    """Settings in 16 letters, the same on every machine: of an absolute path the last part counts."""
+    portable = {key: ABSOLUTE.sub("", value) if isinstance(value, str) else value for key, value in settings.items()}
+    return hashlib.sha256(json.dumps(portable, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _lacking(runs: list[dict[str, Any]], earlier: Path, digest: str) -> list[dict[str, Any]]:
+    """The runs of a file that `add` wrote which aren't among `runs`, with their origins."""
+    kept = json.loads(earlier.read_text())
+    here = {(run["selector"], run["seed"], run["steps"]) for run in runs}
+    others = [run for run in kept["runs"] if (run["selector"], run["seed"], run["steps"]) not in here]
+    if others and kept.get("settings") != digest:
+        told = "other settings" if "settings" in kept else "settings that it does not tell"
+        raise ValueError(
+            f"{earlier} holds {len(others)} runs of {told}, which the folders don't have; choose another --name, or "
+            "delete that file"
+        )
+    return [{**run, "origin": kept["origins"][run["origin"]]} for run in others]
 
 
 def _runs(store: Store) -> list[dict[str, Any]]:
@@ -153,7 +183,7 @@ def _for_others(command: str) -> str:
 
 
 def add(folders: Sequence[Path], name: str, setting: str, records: Path) -> Path:
-    """Write what the table needs of a comparison into a small file.
+    """Write what the table needs of a comparison into a small file, beside the other runs that the file has of it.
 
     Args:
         folders: Folders that `dynsel compare` wrote, or one of `dynsel distill evaluate`.
@@ -161,9 +191,9 @@ def add(folders: Sequence[Path], name: str, setting: str, records: Path) -> Path
         setting: Data, network and length, in words.
         records: Folder of these files.
     """
-    evaluated = (folders[0] / "evaluation.json").exists()
-    kept = of_evaluation(folders[0]) if evaluated else of_comparison(folders)
     path = records / f"{name}.json"
+    evaluated = (folders[0] / "evaluation.json").exists()
+    kept = of_evaluation(folders[0]) if evaluated else of_comparison(folders, path)
     runs = ",\n".join(f"  {json.dumps(run)}" for run in kept.pop("runs"))
     head = json.dumps({"setting": setting, **kept}, indent=1)
     records.mkdir(parents=True, exist_ok=True)

@@ -198,6 +198,34 @@ def test_folders_of_other_seeds_are_one_comparison(tmp_path: Path) -> None:
         TOOL["add"]([first, tmp_path / "c"], "both", "a setting", tmp_path / "records")
 
 
+def test_a_comparison_grows_from_machine_to_machine(tmp_path: Path) -> None:
+    records = tmp_path / "records"
+
+    def add(folder: Path) -> None:
+        TOOL["add"]([folder], "grows", "a setting", records)
+
+    def settings(root: str, lr: float = 0.1) -> dict[str, object]:
+        return {"data.root": f"{root}/cifar", "lr": lr}
+
+    add(folder_of(tmp_path / "a", settings=settings("/here")))
+    # Elsewhere, and a day later: another seed of `full`, and a method of its own.
+    there = folder_of(tmp_path / "b", {"new": (3.0,)}, settings("/there"), origin={**ORIGIN, "date": "2026-11-30"})
+    run = RunRecord("full", 3, 0.9, steps=100, samples=1000, seconds=1.0, origin={**ORIGIN, "date": "2026-11-30"})
+    Store.stored(there).save(run)
+    add(there)
+    text = made(tmp_path)
+    assert [row(text, f"`{name}`")[2] for name in ("full", "hybrid", "new")] == ["4", "3", "1"]
+    assert "date: 2026-11-29; 2026-11-30" in text
+    before = (records / "grows.json").read_bytes()
+    add(there)
+    assert (records / "grows.json").read_bytes() == before, "the same folder again changes nothing"
+    # What was trained again goes before what was there.
+    add(folder_of(tmp_path / "c", {"new": (5.0,)}, settings("/third")))
+    assert row(made(tmp_path), "`new`")[1] == "95.00"
+    with pytest.raises(ValueError, match=r"grows.json holds 12 runs of other settings, .* --name, or delete that file"):
+        add(folder_of(tmp_path / "d", {"hybrid": (1.0, 1.1)}, settings("/here", lr=0.2)))
+
+
 def test_a_folder_without_runs_is_refused(tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "a", {})
     with pytest.raises(FileNotFoundError, match="holds no finished run; first finish that comparison"):
