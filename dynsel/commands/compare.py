@@ -87,10 +87,13 @@ def _plan(options: argparse.Namespace, first_seed: int, command: str) -> Plan:
 
 
 def _run(plan: Plan, store: Store, comparison: Comparison, console: Console) -> int:
+    from dynsel._lib.console import say
     from dynsel.commands._results import write_results
     from dynsel.compare.worth import LENGTHS
 
     queue = Queue(store, comparison, console, plan.metric)
+    for sentence in comparison.unused():
+        say(console, sentence)
     try:
         if store.steps is None:
             steps = comparison.count_steps()

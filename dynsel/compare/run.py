@@ -15,11 +15,16 @@ import lightning.pytorch as pl
 import torch
 from jsonargparse import ArgumentParser
 from lightning.pytorch.callbacks import (
+    BatchSizeFinder,
     Checkpoint,
     DeviceStatsMonitor,
     EarlyStopping,
+    GradientAccumulationScheduler,
+    LearningRateFinder,
     LearningRateMonitor,
     ProgressBar,
+    StochasticWeightAveraging,
+    Timer,
 )
 
 from dynsel._lib.parsers import instantiate
@@ -44,8 +49,19 @@ SILENT: dict[str, Any] = {
     "num_sanity_val_steps": 0,
     "devices": 1,
 }
-# They would write, draw, need a logger, or end a run before the others.
-UNWANTED = (Checkpoint, ProgressBar, LearningRateMonitor, DeviceStatsMonitor, EarlyStopping)
+# They would end a run before the others.
+ENDING = (EarlyStopping, Timer)
+# They would write, draw, need a logger, or end a run.
+UNWANTED = (Checkpoint, ProgressBar, LearningRateMonitor, DeviceStatsMonitor, *ENDING)
+# With these no result would be what the training gives, and the way out.
+REFUSED = {
+    StochasticWeightAveraging: "averages up to the last epoch, which a comparison's runs have no number of; take "
+    "Lightning's WeightAveraging or EMAWeightAveraging",
+    GradientAccumulationScheduler: "changes the batches of an optimiser step, of which all runs take equally many; set "
+    "`trainer.accumulate_grad_batches`",
+    BatchSizeFinder: "would give each run a batch size of its own; find it once, and set it in the configuration",
+    LearningRateFinder: "would give each run a learning rate of its own; find it once, and set it in the configuration",
+}
 EVALUATIONS = 12
 
 Progress = Callable[[CurvePoint], None]
@@ -164,12 +180,35 @@ class Comparison(SelectionCLI):
 
         Args:
             **kwargs: As of `LightningCLI.instantiate_trainer`; they come last.
+
+        Raises:
+            ValueError: If Lightning refuses an option, or no result with one of the callbacks would be what it says.
         """
-        given = self.config_init.trainer.callbacks or []
-        given = [c for c in (given if isinstance(given, list) else [given]) if not isinstance(c, UNWANTED)]
+        given = _as_list(self.config_init.trainer.callbacks)
+        for callback in given:
+            for refused, why in REFUSED.items():
+                if isinstance(callback, refused):
+                    raise ValueError(f"`trainer.callbacks` must be without {type(callback).__name__}: it {why}")
+        callbacks = [*(c for c in given if not isinstance(c, UNWANTED)), *self._callbacks]
         return super().instantiate_trainer(
-            **{**SILENT, **self._options, "callbacks": [*given, *self._callbacks], **kwargs}
+            **{**SILENT, "num_nodes": 1, **self._options, "callbacks": callbacks, **kwargs}
         )
+
+    def unused(self) -> list[str]:
+        """What of the configuration would change results and isn't followed by a comparison, each in a sentence."""
+        if getattr(self, "trainer", None) is None:
+            self.make("full", self.first_seed, [])
+        trainer = self.config_init.trainer
+        ending = [type(c).__name__ for c in _as_list(trainer.callbacks) if isinstance(c, ENDING)]
+        ending += ["`trainer.max_time`"] * (trainer.max_time is not None)
+        found = []
+        if ending:
+            found.append(f"without {' and '.join(ending)}: every run takes the same number of optimiser steps")
+        if trainer.devices not in ("auto", 1, "1") or trainer.num_nodes != 1:
+            found.append(
+                f"on one device: `trainer.devices` is {trainer.devices}, `trainer.num_nodes` {trainer.num_nodes}"
+            )
+        return found
 
     # ---------------------------------------------------------------- running
     def count_steps(self, name: str = "full") -> int:
@@ -231,6 +270,9 @@ class Comparison(SelectionCLI):
             seed: Seed for weights, order and selection.
             steps: Number of optimiser steps to train for.
             progress: Function that is called with each evaluation.
+
+        Raises:
+            ValueError: If something ends the run before its last step.
         """
         # Several batches may go into a step.
         every = math.ceil(steps / self.evaluations) * self.config.trainer.accumulate_grad_batches
@@ -240,6 +282,11 @@ class Comparison(SelectionCLI):
         selection.flops.wanted = True
         meter.controller = controller = selection.controller
         self.trainer.fit(self.model, datamodule=self.datamodule)
+        if (took := self.trainer.global_step) < steps:
+            raise ValueError(
+                f"ended after {took:,} of {steps:,} optimiser steps; runs are compared at equal steps, so train "
+                "without what ends it (a callback of the model, or `trainer.should_stop`)"
+            )
         if not meter.curve or meter.curve[-1].step < self.trainer.global_step:
             self.trainer.validate(self.model, datamodule=self.datamodule, verbose=False)
         record = _record(name, seed, self.trainer, controller, meter)
@@ -264,6 +311,10 @@ class Comparison(SelectionCLI):
         self.datamodule.prepare_data()
         self.datamodule.setup("fit")
         return getattr(self.datamodule.train_dataloader(), "dataset", None)
+
+
+def _as_list(callbacks: Any) -> list[Any]:
+    return callbacks if isinstance(callbacks, list) else [] if callbacks is None else [callbacks]
 
 
 def _length(steps: int) -> dict[str, Any]:

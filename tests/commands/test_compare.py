@@ -27,6 +27,12 @@ def compare(folder: Path, *options: str, out: str = "out") -> int:
     return main([*base, "--selectors", "full", "random", "--seeds", "2", *options])
 
 
+def callback(name: str, **arguments: Any) -> list[str]:
+    """Options for a callback of Lightning's."""
+    given = [{"class_path": f"lightning.pytorch.callbacks.{name}", "init_args": arguments}]
+    return [f"--trainer.callbacks={json.dumps(given)}"]
+
+
 @pytest.fixture(scope="module")
 def finished(folder: Path) -> dict[str, dict[str, Any]]:
     assert compare(folder) == 0
@@ -371,6 +377,10 @@ def test_a_failing_run_leaves_the_others_alone(
         (["--trainer.max_epochs", "-1"], "`trainer.max_epochs` or `trainer.max_steps` must be set"),
         (["--metric", "f1"], ", train_loss, val_accuracy, val_loss; choose one by --metric"),
         (["--trainer.epochs", "1"], "unrecognized arguments: --trainer.epochs"),
+        (callback("StochasticWeightAveraging", swa_lrs=0.1), "it averages up to the last epoch"),
+        (callback("GradientAccumulationScheduler", scheduling={1: 2}), "set `trainer.accumulate_grad_batches`"),
+        (callback("BatchSizeFinder"), "`trainer.callbacks` must be without BatchSizeFinder"),
+        (callback("LearningRateFinder"), "`trainer.callbacks` must be without LearningRateFinder"),
     ],
 )
 def test_wrong_input_is_told_in_one_line_and_nothing_is_trained(
@@ -381,6 +391,18 @@ def test_wrong_input_is_told_in_one_line_and_nothing_is_trained(
     assert said in error
     assert len(error.splitlines()) == 1
     assert not (folder / "wrong").exists()
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_what_ends_runs_early_is_left_out_and_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # Of a loss that is to rise there is no second best.
+    stop = callback("EarlyStopping", monitor="val_loss", mode="max", patience=0)
+    options = ["--seeds", "1", *stop, "--trainer.devices=2", "--trainer.max_time=00:00:00:01"]
+    assert compare(folder, *options, out="ending") == 0
+    said = capsys.readouterr().out
+    assert said.count("without EarlyStopping and `trainer.max_time`: every run takes the same number of optimiser") == 1
+    assert said.count("on one device: `trainer.devices` is 2, `trainer.num_nodes` 1") == 1
+    assert {run["steps"] for run in stored(folder / "ending").values()} == {STEPS}
 
 
 def test_a_comparison_without_any_result_writes_no_report(

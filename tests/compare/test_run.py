@@ -8,6 +8,7 @@ import weakref
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
@@ -86,6 +87,21 @@ def test_steps_of_full_data(folder: Path, accumulate: int, max_steps: int, steps
         assert one.count_steps() == steps
         run = one.train("random", 0, steps)
     assert run.steps == steps == run.curve[-1].step
+
+
+def test_a_run_that_something_ends_is_no_result(folder: Path) -> None:
+    one = made(folder)
+    stop = pl.callbacks.EarlyStopping(
+        "val_loss", mode="max", patience=0
+    )  # as the model's own: it isn't in the configuration
+
+    def make(*args: Any, **options: Any) -> None:
+        Comparison.make(one, *args, **options)
+        one.model.configure_callbacks = lambda: [stop]
+
+    one.make = make
+    with quiet(), pytest.raises(ValueError, match=r"ended after \d+ of 30 optimiser steps; .*`trainer.should_stop`"):
+        one.train("random", 0, 30)
 
 
 def test_validation_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
