@@ -17,7 +17,7 @@ import hashlib
 import json
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from statistics import fmean
@@ -31,7 +31,7 @@ from dynsel.compare.store import Store
 from dynsel.compare.store import differences as differences_of
 from dynsel.compare.summary import Row, summarise
 from dynsel.compare.table import is_share
-from dynsel.compare.worth import worths
+from dynsel.compare.worth import Worth, worths
 
 HERE = Path(__file__).parent
 LEVEL = 0.01  # a record is beaten where p is below this
@@ -313,7 +313,7 @@ def _record_row(record: Record) -> list[str]:
 def _section(comparison: Comparison) -> str:
     rows = summarise(comparison.runs, metric=comparison.metric, configured=comparison.configured)
     lengths = {run.steps for run in comparison.full}
-    known = {}
+    known: Mapping[str, Worth] = {}
     if len(lengths) > 1:
         known = worths(rows, comparison.runs, comparison.full, comparison.steps, "steps", comparison.metric).of
     flips = any("val_accuracy_flips" in run.logged for run in comparison.runs)
