@@ -45,7 +45,7 @@ defaults() {
 rivals() {
   mkdir -p "$OUT"
   "$PYTHON" -c "import numpy, sys; numpy.save(sys.argv[1], numpy.arange(0, 50_000, 100))" "$OUT/trusted.npy"
-  compare cifar10-small-rivals "CIFAR-10, small.yaml, rivals" $SMALL --seeds "${SEEDS:-3}" --selectors full random hybrid \
+  compare cifar10-small-rivals "CIFAR-10, small.yaml, 6 epochs" $SMALL --seeds "${SEEDS:-3}" --selectors full random hybrid \
     geometry orderdp repb bls "alignprune:trusted=$OUT/trusted.npy" pfb infobatch ucb
 }
 
@@ -66,7 +66,7 @@ noise-20-long() { # 3,920 steps: 10 minutes a run
     --config recipes/stress/label_noise_20.yaml --seeds "${SEEDS:-3}" --selectors full random hybrid "${DOUBTS[@]}"
 }
 noise-none() {
-  compare noise_none "CIFAR-10, small.yaml, 6 epochs, terms for wrong labels" $SMALL --seeds "${SEEDS:-3}" \
+  compare noise_none "CIFAR-10, small.yaml, 6 epochs" $SMALL --seeds "${SEEDS:-3}" \
     --selectors full random hybrid "${DOUBTS[@]}"
 }
 noise-confusion() { stress label_noise_confusion_20 --selectors full random hybrid "${DOUBTS[@]}"; }

@@ -17,7 +17,7 @@ import hashlib
 import json
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from statistics import fmean
@@ -35,7 +35,9 @@ from dynsel.compare.worth import Worth, worths
 
 HERE = Path(__file__).parent
 LEVEL = 0.01  # a record is beaten where p is below this
-KEPT = ("selector", "seed", "value", "steps", "samples", "seconds", "selection_seconds", "logged", "origin")
+KEPT = ("selector", "seed", "value", "steps", "samples", "seconds", "selection_seconds", "wrong_share", "logged")
+# What a machine decides, by the last part of a setting's name: where the data lie and what computes.
+OF_MACHINE = ("root", "accelerator", "threads")
 # The beginning of an absolute path, as a word or as a value in one.
 ABSOLUTE = re.compile(r"""(?<![\w.:/~-])/(?:[^/=,"']+/)*""")
 HEAD = f"""# Records
@@ -49,7 +51,9 @@ validation.
 
 **The rule.** In each setting full data (or else random subsets) hold the first record; without either nobody does. A
 method takes it if, in one comparison with the holder, it is better with p < {LEVEL:g} after Holm's correction. A test
-needs two seeds, and so does a record. What beats nothing stands in the tables below all the same.
+needs two seeds, and so does a record. The correction counts the methods of that comparison, so a wider one asks for
+more. p doesn't know of seeds that were added after a look at the first; the pages that tell of a result say where that
+was done. What beats nothing stands in the tables below all the same.
 
 **What speaks against.** Gains shrink as schedules get longer: look at one network at several lengths. At equal time and
 with a full decay of the learning rate, choosing inside the batch may gain nothing (No Train No Gain, arXiv:2307.06440).
@@ -84,21 +88,19 @@ class Comparison:
 
 
 # ---------------------------------------------------------------- run files
-def of_comparison(folders: Sequence[Path], earlier: Path | None = None) -> dict[str, Any]:
+def of_comparison(folders: Sequence[Path]) -> dict[str, Any]:
     """What is kept of folders that `dynsel compare` wrote.
 
     Args:
         folders: Their `--out`; several are parts of one comparison, of other seeds or selectors.
-        earlier: File that `add` wrote; its runs stay that none of the folders has. None, or a path at which nothing is,
-            adds nothing.
 
     Raises:
         FileNotFoundError: If there is no finished run.
-        ValueError: If the folders differ in their settings, runs of `earlier` would stay that had others, or the metric
-            is no share of right answers.
+        ValueError: If the folders differ in their settings or have a run twice, a selector's arguments differ from run
+            to run, or the metric is no share of right answers.
     """
     stores = [Store.stored(folder) for folder in folders]
-    runs = [run for store in stores for run in _runs(store)]
+    runs = [(run, _origin(run, store)) for store in stores for run in store.finished()]
     if not runs:
         raise FileNotFoundError(f"{folders[0]} holds no finished run; first finish that comparison")
     if len({store.hash for store in stores}) > 1:
@@ -107,40 +109,78 @@ def of_comparison(folders: Sequence[Path], earlier: Path | None = None) -> dict[
     metric = stores[0].settings["metric"]
     if not is_share(metric) or lower_is_better(metric):
         raise ValueError(f"`metric` must be an accuracy, of which the page tells percents, got {metric!r}")
-    digest = _digest({**stores[0].settings, "steps": stores[0].steps})
-    if earlier is not None and earlier.exists():
-        runs = _lacking(runs, earlier, digest) + runs
-    configured = Configured.of(stores[0].settings)._asdict()
-    head = {"metric": metric, "steps": stores[0].steps, "settings": digest, "configured": configured}
-    return {**head, **_with_origins(runs)}
+    seen: set[tuple[str, int, int]] = set()
+    for run, _ in runs:
+        if not 0 <= run.value <= 1:
+            raise ValueError(f"{metric} must be in [0, 1], got {run.value!r} of {run.selector}, seed {run.seed}")
+        if (key := (run.selector, run.seed, run.steps)) in seen:
+            raise ValueError(f"{run.selector}, seed {run.seed} is in two folders; give each run once")
+        seen.add(key)
+    return {
+        "metric": metric,
+        "steps": stores[0].steps,
+        "settings": _digest(stores[0]),
+        "configured": Configured.of(stores[0].settings)._asdict(),
+        "made_by": _one_each((run.selector, run.made_by) for run, _ in runs),
+        **_with_origins([{**_kept(run), "origin": origin} for run, origin in runs]),
+    }
 
 
-def _digest(settings: dict[str, Any]) -> str:
-    """Settings in 16 letters, the same on every machine: of an absolute path the last part counts."""
-    portable = {key: ABSOLUTE.sub("", value) if isinstance(value, str) else value for key, value in settings.items()}
-    return hashlib.sha256(json.dumps(portable, sort_keys=True).encode()).hexdigest()[:16]
+def _kept(run: RunRecord) -> dict[str, Any]:
+    return {key: value for key in KEPT if (value := getattr(run, key)) is not None}
 
 
-def _lacking(runs: list[dict[str, Any]], earlier: Path, digest: str) -> list[dict[str, Any]]:
-    """The runs of a file that `add` wrote which aren't among `runs`, with their origins."""
-    kept = json.loads(earlier.read_text())
-    here = {(run["selector"], run["seed"], run["steps"]) for run in runs}
-    others = [run for run in kept["runs"] if (run["selector"], run["seed"], run["steps"]) not in here]
-    if others and kept.get("settings") != digest:
-        told = "other settings" if "settings" in kept else "settings that it does not tell"
-        raise ValueError(
-            f"{earlier} holds {len(others)} runs of {told}, which the folders don't have; choose another --name, or "
-            "delete that file"
-        )
-    return [{**run, "origin": kept["origins"][run["origin"]]} for run in others]
-
-
-def _runs(store: Store) -> list[dict[str, Any]]:
-    found = [json.loads(path.read_text()) for path in sorted((store.folder / "runs").glob("*.json"))]
-    runs = [{key: run[key] for key in KEPT if key in run} for run in found if run.get("settings") == store.hash]
+def _origin(run: RunRecord, store: Store) -> dict[str, str]:
     table = store.folder / "table.md"
-    said = _facts(table.read_text()) if table.exists() else {}
-    return [{**run, "origin": run.get("origin") or said} for run in runs]
+    return run.origin or (_facts(table.read_text()) if table.exists() else {})
+
+
+def _digest(store: Store) -> str:
+    """Settings and steps in 16 letters, the same on every machine."""
+    told = {key: value for key, value in store.settings.items() if key.rpartition(".")[2] not in OF_MACHINE}
+    portable = {key: ABSOLUTE.sub("", value) if isinstance(value, str) else value for key, value in told.items()}
+    return hashlib.sha256(json.dumps([store.steps, portable], sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _one_each(made_by: Iterable[tuple[str, dict[str, Any]]]) -> dict[str, dict[str, Any]]:
+    """The arguments that the runs of each selector were made with.
+
+    Raises:
+        ValueError: If they differ from run to run.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for selector, arguments in made_by:
+        known = found.setdefault(selector, {})
+        both = known.keys() & arguments.keys()  # what only one of them tells came or went with another version
+        if differing := differences_of({key: known[key] for key in both}, {key: arguments[key] for key in both}):
+            raise ValueError(f"runs of {selector} have other arguments ({differing}); keep them apart by --name")
+        known.update(arguments)
+    return {selector: arguments for selector, arguments in found.items() if arguments}
+
+
+def with_earlier(kept: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The runs of a file that `add` wrote, beside those of a comparison, which go before the same ones there.
+
+    Args:
+        kept: What `of_comparison` tells.
+        path: That file.
+
+    Raises:
+        ValueError: If it holds anything but runs of the same settings.
+    """
+    earlier = _json(path)
+    if earlier.get("settings") != kept.get("settings") or "settings" not in kept:
+        told = "other settings" if "settings" in earlier else "settings that it doesn't tell"
+        raise ValueError(f"{path} holds runs of {told}; choose another --name, or delete that file")
+    made_by = [*earlier.get("made_by", {}).items(), *kept["made_by"].items()]
+    here = {(run["selector"], run["seed"], run["steps"]) for run in kept["runs"]}
+    others = [run for run in earlier["runs"] if (run["selector"], run["seed"], run["steps"]) not in here]
+    runs = [
+        {**run, "origin": one["origins"][run["origin"]]}
+        for one, runs in ((earlier, others), (kept, kept["runs"]))
+        for run in runs
+    ]
+    return {**kept, "made_by": _one_each(made_by), **_with_origins(runs)}
 
 
 def of_evaluation(folder: Path) -> dict[str, Any]:
@@ -149,7 +189,7 @@ def of_evaluation(folder: Path) -> dict[str, Any]:
     Args:
         folder: Its `--out`.
     """
-    facts = json.loads((folder / "evaluation.json").read_text())
+    facts = _json(folder / "evaluation.json")
     versions = ", ".join(f"{name} {number}" for name, number in facts["versions"].items())
     origin = {key: facts[key] for key in ORIGIN if key in facts} | {"versions": versions}
     runs = [
@@ -158,6 +198,14 @@ def of_evaluation(folder: Path) -> dict[str, Any]:
         for seed, value in enumerate(result["last"])
     ]
     return {"metric": "accuracy", "steps": 0, **_with_origins(runs)}
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}); restore it, or delete it and add its runs again") from error
+    return found
 
 
 def _facts(table: str) -> dict[str, str]:
@@ -190,10 +238,26 @@ def add(folders: Sequence[Path], name: str, setting: str, records: Path) -> Path
         name: Name of the file to write, without its ending.
         setting: Data, network and length, in words.
         records: Folder of these files.
+
+    Raises:
+        FileNotFoundError: If a folder holds nothing finished.
+        ValueError: If the folders, the file that is there, or the names don't fit together.
     """
+    if not re.fullmatch(r"\w[\w.-]*", name) or name.endswith(".json"):
+        raise ValueError(f"--name must be letters, digits, '-', '_' and '.', without the ending .json, got {name!r}")
+    if not setting.strip() or setting != " ".join(setting.split()):
+        raise ValueError(f"--setting must be words in one line, got {setting!r}")
     path = records / f"{name}.json"
-    evaluated = (folders[0] / "evaluation.json").exists()
-    kept = of_evaluation(folders[0]) if evaluated else of_comparison(folders, path)
+    if any((folder / "evaluation.json").exists() for folder in folders):
+        if len(folders) > 1 or path.exists():
+            raise ValueError(f"an evaluation of a distilled set has a file of its own; {path} must not be there yet")
+        kept = of_evaluation(folders[0])
+    else:
+        kept = of_comparison(folders)
+        if path.exists():
+            kept = with_earlier(kept, path)
+            if (there := _json(path)["setting"]) != setting:
+                raise ValueError(f"{path} is of the setting {there!r}, got --setting {setting!r}")
     runs = ",\n".join(f"  {json.dumps(run)}" for run in kept.pop("runs"))
     head = json.dumps({"setting": setting, **kept}, indent=1)
     records.mkdir(parents=True, exist_ok=True)
@@ -207,7 +271,7 @@ def read(path: Path) -> Comparison:
     Args:
         path: File in JSON.
     """
-    found = json.loads(path.read_text())
+    found = _json(path)
     known = {field.name for field in fields(RunRecord)} - {"origin"}
     origins: list[dict[str, str]] = found["origins"]
     every = [
@@ -215,7 +279,7 @@ def read(path: Path) -> Comparison:
         for run in found["runs"]
     ]
     # Full data was also trained for other lengths; a selector with a budget of its own has that length alone.
-    usual = {run.selector for run in every if run.steps == found["steps"]}
+    usual = {"full"} | {run.selector for run in every if run.steps == found["steps"]}
     runs = [run for run in every if run.selector not in usual or run.steps == found["steps"]]
     full = [run for run in every if run.selector == "full"]
     configured = Configured(**found.get("configured", {}))
@@ -320,13 +384,24 @@ def _section(comparison: Comparison) -> str:
     headings = ["method", "accuracy %", "n", "vs random", "p", "", "vs full", "p", "steps", "seconds", "selection s"]
     headings += ["with test-time flips %"] * flips + ["worth"] * bool(known)
     cells = []
-    for row in sorted(rows, key=lambda row: -(row.mean or 0)):
+    # Means of different seeds don't compare; what is above random subsets of the same seeds does.
+    means = {row.selector: row.mean or 0.0 for row in rows}
+    random = baselines_of(list(means), "random", comparison.configured)
+
+    def place(row: Row) -> float:
+        versus = row.versus.get("random")
+        return means[row.selector] if versus is None else means[random[row.selector]] + versus.mean
+
+    for row in sorted(rows, key=place, reverse=True):
         runs = [run for run in comparison.runs if run.selector == row.selector]
         cells.append(_method(row, runs))
         cells[-1] += [_percent([run.logged.get("val_accuracy_flips", float("nan")) for run in runs])] * flips
         cells[-1] += ([known[row.selector].text()] if row.selector in known else [""]) * bool(known)
     facts = [f"- {key}: {'; '.join(_fact(key, text) for text in said)}" for key, said in comparison.origin.items()]
-    return "\n".join([markdown_table(headings, cells), "", *(fact for fact in facts if not fact.endswith(": ")), ""])
+    file = f"[{comparison.name}](records/{comparison.name}.json)\n"
+    return "\n".join(
+        [file, markdown_table(headings, cells), "", *(fact for fact in facts if not fact.endswith(": ")), ""]
+    )
 
 
 def _method(row: Row, runs: Sequence[RunRecord]) -> list[str]:
@@ -362,18 +437,27 @@ def main(words: Sequence[str] | None = None) -> None:
     Args:
         words: Command line without the program's name; None takes the process's own.
     """
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="records.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--records", type=Path, default=HERE / "records", help="folder of the small files")
     parser.add_argument("--page", type=Path, default=HERE / "RECORDS.md", help="page to write")
     commands = parser.add_subparsers(dest="command")
     adding = commands.add_parser("add", help="take the runs of a folder, then write the page")
     adding.add_argument("folder", type=Path, nargs="+", help="several are parts of one comparison, of other seeds")
-    adding.add_argument("--name", required=True)
-    adding.add_argument("--setting", required=True)
+    adding.add_argument("--name", required=True, help="of the file in --records, without its ending")
+    adding.add_argument("--setting", required=True, help="data, network and length, in words")
     options = parser.parse_args(words)
-    if options.command == "add":
-        print(add(options.folder, options.name, options.setting, options.records))
-    found = [read(path) for path in sorted(options.records.glob("*.json"))]
+    if not options.page.parent.is_dir():
+        parser.error(f"--page must be in a folder that is there, got {options.page}")
+    try:
+        if options.command == "add":
+            print(add(options.folder, options.name, options.setting, options.records))
+        elif not options.records.is_dir():
+            raise FileNotFoundError(f"--records must be a folder, got {options.records}")
+        found = [read(path) for path in sorted(options.records.glob("*.json"))]
+    except (FileNotFoundError, ValueError) as error:
+        parser.error(str(error))
     found.sort(key=lambda comparison: (comparison.origin["date"][:1], comparison.name))
     options.page.write_text(page(found))
     print(options.page)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import runpy
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -117,7 +119,9 @@ def test_a_holder_is_met_under_another_name(tmp_path: Path) -> None:
     text = made(tmp_path, folder_of(tmp_path / "a", first), folder_of(tmp_path / "b", newer, settings))
     assert holders(text) == ["full", "hybrid:budget=1.0,keep_ratio=0.50", "newer"]
     settings["selection"]["keep_ratio"] = 0.3
-    text = made(tmp_path, folder_of(tmp_path / "c", first), folder_of(tmp_path / "d", newer, settings))
+    other = tmp_path / "other"
+    other.mkdir()
+    text = made(other, folder_of(other / "c", first), folder_of(other / "d", newer, settings))
     assert holders(text) == ["full", "hybrid:budget=1.0,keep_ratio=0.50"], "that is another Hybrid"
 
 
@@ -184,15 +188,21 @@ def test_an_evaluation_of_a_distilled_set_is_told_too(tmp_path: Path) -> None:
     (folder / "evaluation.json").write_text(json.dumps(facts))
     text = made(tmp_path, folder)
     assert row(text, "`distilled, convnet`")[1].startswith("50.50")
+    for folders in ([folder], [folder, folder_of(tmp_path / "a")]):
+        with pytest.raises(ValueError, match="an evaluation of a distilled set has a file of its own"):
+            TOOL["add"](folders, "file0", "a setting", tmp_path / "records")
 
 
 def test_folders_of_other_seeds_are_one_comparison(tmp_path: Path) -> None:
-    first, second = folder_of(tmp_path / "a"), folder_of(tmp_path / "b")
-    for path in (second / "runs").iterdir():
-        run = json.loads(path.read_text())
-        path.write_text(json.dumps({**run, "seed": run["seed"] + 3}))
-    TOOL["add"]([first, second], "both", "a setting", tmp_path / "records")
+    first = folder_of(tmp_path / "a")
+    store = Store(tmp_path / "b", {"metric": "val_accuracy"})
+    store.begin(100)
+    for run in Store.stored(first).finished():
+        store.save(replace(run, seed=run.seed + 3))
+    TOOL["add"]([first, store.folder], "both", "a setting", tmp_path / "records")
     assert row(made(tmp_path), "a setting", "`hybrid`")[5] == "6"
+    with pytest.raises(ValueError, match="full, seed 0 is in two folders; give each run once"):
+        TOOL["add"]([first, first], "twice", "a setting", tmp_path / "records")
     Store(tmp_path / "c", {"metric": "val_accuracy", "lr": 1}).begin(100)
     with pytest.raises(ValueError, match="must have the same settings, got lr: None there, 1 now"):
         TOOL["add"]([first, tmp_path / "c"], "both", "a setting", tmp_path / "records")
@@ -222,8 +232,106 @@ def test_a_comparison_grows_from_machine_to_machine(tmp_path: Path) -> None:
     # What was trained again goes before what was there.
     add(folder_of(tmp_path / "c", {"new": (5.0,)}, settings("/third")))
     assert row(made(tmp_path), "`new`")[1] == "95.00"
-    with pytest.raises(ValueError, match=r"grows.json holds 12 runs of other settings, .* --name, or delete that file"):
-        add(folder_of(tmp_path / "d", {"hybrid": (1.0, 1.1)}, settings("/here", lr=0.2)))
+    # Neither other settings, all of whose runs are new, nor another name of the setting.
+    with pytest.raises(ValueError, match=r"grows.json holds runs of other settings; choose another --name, or delete"):
+        add(folder_of(tmp_path / "d", settings=settings("/here", lr=0.2)))
+    with pytest.raises(ValueError, match=r"grows.json is of the setting 'a setting', got --setting 'another'"):
+        TOOL["add"]([there], "grows", "another", records)
+    path = records / "grows.json"
+    path.write_text(json.dumps({key: value for key, value in json.loads(before).items() if key != "settings"}))
+    with pytest.raises(ValueError, match="holds runs of settings that it doesn't tell"):
+        add(there)
+
+
+@pytest.mark.parametrize("spelt", ["data", "./data/", "/abs/data/cifar10", "~/x"])
+def test_where_the_data_lie_is_no_other_setting(tmp_path: Path, spelt: str) -> None:
+    settings = {"data": {"init_args": {"root": spelt}}, "trainer": {"accelerator": spelt}, "threads": len(spelt)}
+    digests = [
+        TOOL["_digest"](Store.stored(folder_of(tmp_path / name, settings=given)))
+        for name, given in (("a", settings), ("b", {}))
+    ]
+    assert digests[0] == digests[1]
+
+
+def test_runs_of_other_arguments_are_kept_apart(tmp_path: Path) -> None:
+    first = folder_of(tmp_path / "a", made_by={"epsilon": 0.1, "old": 1})
+    TOOL["add"]([first], "x", "a setting", tmp_path / "records")
+    store = Store(tmp_path / "b", {"metric": "val_accuracy"})
+    store.begin(100)
+    run = RunRecord("hybrid", 3, 0.9, steps=100, origin=ORIGIN, made_by={"epsilon": 0.9})
+    store.save(run)
+    with pytest.raises(ValueError, match=r"runs of hybrid have other arguments \(epsilon: 0.1 there, 0.9 now\)"):
+        TOOL["add"]([store.folder], "x", "a setting", tmp_path / "records")
+    # What only one of them tells came or went with another version.
+    store.save(replace(run, made_by={"epsilon": 0.1, "new": 2}))
+    TOOL["add"]([store.folder], "x", "a setting", tmp_path / "records")
+    assert row(made(tmp_path), "`hybrid`")[2] == "4"
+
+
+def test_full_data_of_other_lengths_alone_are_no_result(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "a", {"hybrid": (0, 0.1, 0)})
+    store = Store.stored(folder)
+    for seed in range(3):
+        for steps in (40, 55):
+            store.save(RunRecord("full", seed, 0.5, steps=steps, samples=1, seconds=1.0, origin=ORIGIN), steps)
+    text = made(tmp_path, folder)
+    assert holders(text) == []
+    assert "`full`" not in text
+
+
+def test_rows_are_in_the_order_of_what_is_above_random_subsets_of_the_same_seeds(tmp_path: Path) -> None:
+    # "lucky" has the higher mean, for it had the easier seed.
+    folder = folder_of(tmp_path / "a", {"random": (0.0, 4.0), "steady": (1.0, 5.0)})
+    Store.stored(folder).save(RunRecord("lucky", 1, 0.9 + 0.001 + 0.042, steps=100, seconds=1.0, origin=ORIGIN))
+    text = made(tmp_path, folder).partition("## a setting")[2]
+    assert float(row(text, "`lucky`")[1]) > float(row(text, "`steady`")[1].split()[0])
+    assert text.index("| `steady`") < text.index("| `lucky`") < text.index("| `random`")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"value": None}, "damaged"),
+        ({"value": "0.9"}, "damaged"),
+        ({"seed": None}, "damaged"),
+        ("[1, 2]", "damaged"),
+        ('{"value', "damaged"),
+        ({"value": float("nan")}, r"must be in \[0, 1\], got nan of hybrid, seed 1"),
+        ({"value": 97.0}, r"must be in \[0, 1\], got 97.0 of hybrid, seed 1"),
+    ],
+)
+def test_a_damaged_run_is_no_result(tmp_path: Path, capsys: pytest.CaptureFixture[str], change: Any, said: str) -> None:
+    folder = folder_of(tmp_path / "a")
+    path = Store.stored(folder).path("hybrid", 1)
+    path.write_text(change if isinstance(change, str) else json.dumps({**json.loads(path.read_text()), **change}))
+    if said == "damaged":
+        assert row(made(tmp_path, folder), "`hybrid`")[2] == "2"
+        assert f"{path} is damaged" in capsys.readouterr().err
+    else:
+        with pytest.raises(ValueError, match=said):
+            made(tmp_path, folder)
+
+
+def test_what_is_wrong_is_told_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = folder_of(tmp_path / "a")
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "x.json").write_text('{"setting')
+    records, page, add = (f"{tmp_path}/r", f"{tmp_path}/p.md", ["add", str(folder), "--name", "x", "--setting", "s"])
+    for words, said in (
+        (["add", f"{tmp_path}/nothing", "--name", "x", "--setting", "s"], "holds no comparison"),
+        ([*add, "--name", "../evil"], "--name must be letters"),
+        ([*add, "--name", "x.json"], "without the ending .json"),
+        ([*add, "--setting", "two\nlines"], "--setting must be words in one line"),
+        (["--page", f"{tmp_path}/none/p.md", *add], "--page must be in a folder that is there"),
+        ([], "--records must be a folder"),
+        (["--records", f"{tmp_path}/damaged"], "x.json is damaged"),
+        (["--records", f"{tmp_path}/damaged", *add], "x.json is damaged"),
+    ):
+        with pytest.raises(SystemExit) as stopped:
+            TOOL["main"](["--records", records, "--page", page, *words])
+        assert stopped.value.code == 2
+        assert said in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "p.md").exists()
 
 
 def test_a_folder_without_runs_is_refused(tmp_path: Path) -> None:

@@ -116,12 +116,16 @@ class Store:
 
         They are those of `begin`, unless the selector has no run of that length, as with a budget of its own.
         """
-        paths = sorted((self.folder / "runs").glob("*.json"))
         found: dict[str, int] = {}
-        for path in paths:
-            if (record := self._read(path)) is not None and found.get(record.selector) != self.steps:
+        for record in self.finished():
+            if found.get(record.selector) != self.steps:
                 found[record.selector] = record.steps
         return found
+
+    def finished(self) -> list[RunRecord]:
+        """Every finished run of these settings, of all lengths, by the files' order; of a damaged one it is said."""
+        records = (self._read(path) for path in sorted((self.folder / "runs").glob("*.json")))
+        return [record for record in records if record is not None]
 
     def load(
         self,
@@ -169,7 +173,7 @@ class Store:
         except FileNotFoundError:
             return None
         except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
-            self._say_once(str(path), f"{path} is damaged, or of another version: this run is trained again")
+            self._say_once(str(path), f"{path} is damaged, or of another version: a comparison trains this run again")
             return None
         return record
 
