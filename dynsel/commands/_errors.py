@@ -39,6 +39,11 @@ def _text(error: Exception) -> str | None:
         by_statement = isinstance(cause, ImportError) and cause.name is not None  # hence not raised by our code
         if isinstance(cause, _KNOWN) and not by_statement and _raised_in(cause.__traceback__) == "dynsel":
             return _refused(str(cause))
+        if type(cause).__name__ == "RepresenterError":  # jsonargparse writes and reads what it is to make a class of
+            return (
+                f"the configuration has a default that YAML can't tell, {cause.args[-1]!r}; give that argument "
+                "yourself, as `interval: step` of Lightning's Timer"
+            )
         cause = cause.__cause__
     if not isinstance(error, FileNotFoundError) and (place := _checkpoint(error)) is not None:
         # Not torch's text: it advises to load by pickle.

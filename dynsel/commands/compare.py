@@ -92,7 +92,7 @@ def _run(plan: Plan, store: Store, comparison: Comparison, console: Console) -> 
     from dynsel.compare.worth import LENGTHS
 
     queue = Queue(store, comparison, console, plan.metric)
-    for sentence in comparison.unused():
+    for sentence in comparison.check_options():
         say(console, sentence)
     try:
         if store.steps is None:

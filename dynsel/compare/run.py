@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import json
 import math
+import signal
+import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -159,7 +161,7 @@ class Comparison(SelectionCLI):
         # bytes, would let the data sets of dozens of runs pile up.
         for name in ("trainer", "model", "datamodule", "config_init", "_callbacks"):
             vars(self).pop(name, None)
-        gc.collect()
+        _collect()
 
     def _selector(self, entry: Entry) -> Any:
         if self.own is not None and find_selector(self.own.class_path) is entry.selector:
@@ -191,24 +193,48 @@ class Comparison(SelectionCLI):
                     raise ValueError(f"`trainer.callbacks` must be without {type(callback).__name__}: it {why}")
         callbacks = [*(c for c in given if not isinstance(c, UNWANTED)), *self._callbacks]
         return super().instantiate_trainer(
-            **{**SILENT, "num_nodes": 1, **self._options, "callbacks": callbacks, **kwargs}
+            **{**SILENT, "num_nodes": 1, **self._one_device(), **self._options, "callbacks": callbacks, **kwargs}
         )
 
-    def unused(self) -> list[str]:
-        """What of the configuration would change results and isn't followed by a comparison, each in a sentence."""
-        if getattr(self, "trainer", None) is None:
-            self.make("full", self.first_seed, [])
+    def check_options(self) -> list[str]:
+        """Refuse options with which nothing is compared.
+
+        Returns:
+            What of the configuration would change results and isn't followed by a comparison, each in a sentence.
+
+        Raises:
+            ValueError: If there are such options or callbacks; or if a class can't be made, for they are all made here.
+        """
+        given = self.config.trainer
+        for name, refused, why in (
+            (
+                "overfit_batches",
+                given.overfit_batches != 0,
+                "it switches selection off; set `trainer.limit_train_batches`",
+            ),
+            ("fast_dev_run", given.fast_dev_run is not False, "one step compares nothing; set `trainer.max_steps`"),
+            ("limit_val_batches", given.limit_val_batches == 0, "results are those of validation"),
+            ("max_steps", given.max_steps == 0, "it must be at least 1, or -1 for no end"),
+        ):
+            if refused:
+                raise ValueError(f"`trainer.{name}` must not be {given[name]!r}: {why}")
+        self.make("full", self.first_seed, [])
         trainer = self.config_init.trainer
         ending = [type(c).__name__ for c in _as_list(trainer.callbacks) if isinstance(c, ENDING)]
         ending += ["`trainer.max_time`"] * (trainer.max_time is not None)
         found = []
         if ending:
             found.append(f"without {' and '.join(ending)}: every run takes the same number of optimiser steps")
-        if trainer.devices not in ("auto", 1, "1") or trainer.num_nodes != 1:
+        if (trainer.devices not in ("auto", 1, "1") and not self._one_device()) or trainer.num_nodes != 1:
             found.append(
                 f"on one device: `trainer.devices` is {trainer.devices}, `trainer.num_nodes` {trainer.num_nodes}"
             )
         return found
+
+    def _one_device(self) -> dict[str, Any]:
+        """The option that names a single device, if the configuration does."""
+        devices = self.config.trainer.devices
+        return {"devices": devices} if isinstance(devices, list) and len(devices) == 1 else {}
 
     # ---------------------------------------------------------------- running
     def count_steps(self, name: str = "full") -> int:
@@ -254,7 +280,7 @@ class Comparison(SelectionCLI):
             steps: Number of optimiser steps of a run, which schedules of the learning rate ask for.
 
         Raises:
-            ValueError: If it isn't, with the names of those that are.
+            ValueError: If it isn't, with the names of those that are, or if nothing is validated.
         """
         # Two epochs of two batches each: what is logged at the end of an epoch is there as well.
         options = {"limit_train_batches": 2, "limit_val_batches": 2, "val_check_interval": 4}
@@ -311,6 +337,21 @@ class Comparison(SelectionCLI):
         self.datamodule.prepare_data()
         self.datamodule.setup("fit")
         return getattr(self.datamodule.train_dataloader(), "dataset", None)
+
+
+def _collect() -> None:
+    """Collect garbage, and only then heed an interrupt: what a `__del__` raises is lost, Ctrl-C among it."""
+    if threading.current_thread() is not threading.main_thread():
+        gc.collect()
+        return
+    interrupts: list[Any] = []
+    handler = signal.signal(signal.SIGINT, lambda *given: interrupts.append(given))
+    try:
+        gc.collect()
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_DFL if handler is None else handler)
+    if interrupts and callable(handler):
+        handler(*interrupts[0])
 
 
 def _as_list(callbacks: Any) -> list[Any]:
@@ -391,8 +432,8 @@ class _MetricCheck(pl.Callback):
         raise _Counted
 
     def on_train_batch_start(self, trainer: pl.Trainer, *args: Any) -> None:
-        if trainer.current_epoch > 2:  # nothing to validate on: a run says so
-            raise _Counted
+        if trainer.current_epoch > 2:
+            raise ValueError("the training has no validation, whose metric is compared; give it a validation set")
 
 
 class _Meter(pl.Callback):

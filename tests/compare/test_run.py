@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import json
+import os
+import signal
 import weakref
 from pathlib import Path
 from typing import Any
@@ -65,6 +67,36 @@ def test_a_run_leaves_no_data_behind(comparison: Comparison) -> None:
     finally:
         gc.enable()
     assert [ref() for ref in left] == [None] * 3
+
+
+def test_an_interrupt_while_garbage_is_collected_is_heeded(comparison: Comparison) -> None:
+    class Interrupted:
+        def __init__(self) -> None:
+            self.itself = self
+
+        def __del__(self) -> None:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    gc.disable()  # it would come before
+    try:
+        Interrupted()
+        with pytest.raises(KeyboardInterrupt):
+            comparison.make("full", 0, [])
+    finally:
+        gc.enable()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_training_without_validation_is_refused(folder: Path) -> None:
+    one = made(folder)
+
+    def make(*args: Any, **options: Any) -> None:
+        Comparison.make(one, *args, **options)
+        one.datamodule.val_dataloader = lambda: []
+
+    one.make = make
+    with quiet(), pytest.raises(ValueError, match="has no validation, whose metric is compared; give it a validation"):
+        one.check_metric(24)
 
 
 def test_the_configured_selector_keeps_its_arguments(comparison: Comparison) -> None:
