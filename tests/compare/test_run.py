@@ -92,7 +92,7 @@ def test_a_training_without_validation_is_refused(folder: Path) -> None:
 
     def make(*args: Any, **options: Any) -> None:
         Comparison.make(one, *args, **options)
-        one.datamodule.val_dataloader = lambda: []
+        one.datamodule.val_dataloader = lambda: []  # noqa: PIE807
 
     one.make = make
     with quiet(), pytest.raises(ValueError, match="has no validation, whose metric is compared; give it a validation"):
