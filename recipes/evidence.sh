@@ -7,10 +7,12 @@
 #
 # DATA is the folder of CIFAR-10, as torchvision stores it or as archives of image folders. One thread a run. Whatever is
 # finished is kept, so a stopped section goes on; the same section in two shells shares its runs. At the end of a section its
-# numbers go to recipes/records/ and RECORDS.md. Minutes are of one thread of an AMD EPYC (9004) without AMX.
+# numbers go to recipes/records/ and RECORDS.md, beside those that are there. Minutes are what the run files of RECORDS.md
+# tell, of one thread of processors without bfloat16 that often had other work; a free one takes down to half.
 set -uo pipefail
-cd "$(dirname "$0")/.."
 DATA=${1:-} OUT=${2:-}
+if [ $# -ge 3 ]; then DATA=$(realpath -m "$DATA") OUT=$(realpath -m "$OUT"); fi
+cd "$(dirname "$0")/.."
 PYTHON=${PYTHON:-python}
 export OMP_NUM_THREADS=1
 SMALL="--config recipes/cifar10/small.yaml"
@@ -23,7 +25,7 @@ compare() { # NAME SETTING OPTIONS...
   "$PYTHON" recipes/records.py add "$OUT/$name" --name "$name" --setting "$setting"
 }
 
-# What a budget buys: keep ratio × budget, 75 runs and full data's curve: 140 minutes with three seeds.
+# What a budget buys: keep ratio × budget, 75 runs and full data's curve: 220 minutes with three seeds.
 budgets() {
   local cells=(full) keep budget
   for keep in 0.5 0.3 0.7 0.2; do
@@ -34,14 +36,14 @@ budgets() {
   compare budgets "CIFAR-10, small.yaml, 6 epochs" $SMALL --seeds "${SEEDS:-3}" --worth --selectors "${cells[@]}"
 }
 
-# Two more seeds of the defaults, in the folder of the grid; its picture is the README's: 40 minutes.
+# Two more seeds of the defaults, in the folder of the grid; its picture is the README's: 57 minutes.
 defaults() {
   compare budgets "CIFAR-10, small.yaml, 6 epochs" $SMALL --seeds "${SEEDS:-5}" --worth --selectors full \
     hybrid:budget=0.7,keep_ratio=0.5 random:budget=0.7,keep_ratio=0.5 \
     hybrid:budget=1.0,keep_ratio=0.5 random:budget=1.0,keep_ratio=0.5
 }
 
-# The rivals: 11 methods, 75 minutes. AlignPrune is told 1 % of the labels, which are right here anyway.
+# The rivals: 11 methods, 145 minutes with three seeds. AlignPrune is told 1 % of the labels, which are right here anyway.
 rivals() {
   mkdir -p "$OUT"
   "$PYTHON" -c "import numpy, sys; numpy.save(sys.argv[1], numpy.arange(0, 50_000, 100))" "$OUT/trusted.npy"
@@ -49,8 +51,8 @@ rivals() {
     geometry orderdp repb bls "alignprune:trusted=$OUT/trusted.npy" pfb infobatch ucb
 }
 
-# Data that isn't clean: which term for wrong labels, and beside them nothing wrong, 42 minutes each; copies, the long tail,
-# all together, 30 each. TERMS=1 leaves it at the first term.
+# Data that isn't clean: which term for wrong labels, and beside them nothing wrong, 100 minutes each; copies 90,
+# the long tail 15, all together 20. TERMS=1 leaves it at the first term.
 DOUBT5='hybrid:terms={"uncertainty":1,"doubt":0.5}'
 DOUBTS=("$DOUBT5" 'hybrid:terms={"uncertainty":1,"doubt":1}' 'hybrid:terms={"uncertainty":1,"margin":0.5}'
   'hybrid:terms={"uncertainty":1,"trajectory":0.5}')
@@ -61,7 +63,7 @@ stress() { # FILE OPTIONS...
   compare "$file" "CIFAR-10, small.yaml, $file" $SMALL --config "recipes/stress/$file.yaml" --seeds "${SEEDS:-3}" "$@"
 }
 noise-20() { stress label_noise_20 --selectors full random hybrid "${DOUBTS[@]}"; }
-noise-20-long() { # 3,920 steps: 10 minutes a run
+noise-20-long() { # 3,920 steps: 13 minutes a run
   compare label_noise_20_3920 "CIFAR-10, small.yaml, 20 epochs, label_noise_20" $SMALL --trainer.max_epochs 20 \
     --config recipes/stress/label_noise_20.yaml --seeds "${SEEDS:-3}" --selectors full random hybrid "${DOUBTS[@]}"
 }
@@ -80,7 +82,8 @@ real-life() {
     'hybrid:terms={"uncertainty":1,"doubt":1,"once":1}'
 }
 
-# The strong network: 18 minutes a run of 4 epochs, 32 of 8, 91 of 24.
+# The strong network: 54 minutes a run of 4 epochs; with bfloat16 (AMX) 18, of 8 epochs 32, of 24 91. So are the minutes of
+# the four systems below.
 fast-4() {
   compare cifar10-fast-4 "CIFAR-10, fast.yaml, 4 epochs" $FAST --trainer.max_epochs 4 --seeds "${SEEDS:-3}" \
     --selectors full random hybrid infobatch orderdp
@@ -108,8 +111,10 @@ fast-proxy() {
 # The four systems at their own scale. FEATURES: file of (N, d) features of a pretrained network, row i of training image i.
 features() { echo "${FEATURES:?must name a file of features, as in FEATURES=features.npy bash recipes/evidence.sh ...}"; }
 fast-coreset() { # 230 minutes with one seed
+  local file
+  file=$(features) || return
   compare cifar10-fast-coreset "CIFAR-10, fast.yaml, 10 % of the images in 200 passes" \
-    --config recipes/cifar10/fast_coreset.yaml --selection.features "$(features)" --seeds "${SEEDS:-1}" \
+    --config recipes/cifar10/fast_coreset.yaml --selection.features "$file" --seeds "${SEEDS:-1}" \
     --selectors random:static=true,class_balance=true fast herding:max_keep_ratio=0.1
 }
 rrd() { # 130 minutes
@@ -117,8 +122,10 @@ rrd() { # 130 minutes
     --selectors rrd rrd:frequencies=class,class_balance=false,curriculum=null random full
 }
 gstds() { # 115 minutes
+  local file
+  file=$(features) || return
   compare cifar10-fast-gstds "CIFAR-10, fast.yaml, 512 of 1,024 candidates, 4 epochs" $FAST --trainer.max_epochs 4 \
-    --data.init_args.batch_size 512 --selection.features "$(features)" --seeds 1 \
+    --data.init_args.batch_size 512 --selection.features "$file" --seeds 1 \
     --selectors random-in-batch gstds:rule=spread gstds gstds:rule=top gstds:rule=magnitude gstds:rule=boundary
 }
 ncfm() { # 310 minutes
@@ -129,12 +136,12 @@ ncfm() { # 310 minutes
     --evaluation.epochs 500 || return
   "$PYTHON" recipes/records.py add "$OUT/ncfm-10" --name ncfm-10 --setting "CIFAR-10 distilled to 10 images a class, 2,000 iterations"
 }
-geometry() { # 60 minutes: each term left out, seeds 10 and 11
+geometry() { # 65 minutes: more at random, each term left out; seeds 10 and 11
   compare geometry-terms "CIFAR-10, small.yaml, seeds 10 and 11, terms of geometry" $SMALL --seed_everything 10 --seeds 2 \
     --selection.features model \
-    --selectors random geometry geometry:rarity=0 geometry:witness=0 geometry:boundary=0 geometry:region=0
+    --selectors random geometry geometry:epsilon=0.2 geometry:rarity=0 geometry:witness=0 geometry:boundary=0 geometry:region=0
 }
-pods() { # 21 minutes: the keep ratio swings about 0.5
+pods() { # 40 minutes: the keep ratio swings about 0.5
   compare cifar10-small-pods "CIFAR-10, small.yaml, 6 epochs, keep ratio swinging about 0.5" $SMALL --seeds "${SEEDS:-3}" \
     --selectors full random hybrid \
     --selection.keep_ratio '{"class_path":"dynsel.schedules.Oscillating","init_args":{"mean":0.5,"swing":0.2,"cycles":3}}'

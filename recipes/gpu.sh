@@ -23,16 +23,22 @@
 # the commit where the copy has no history.
 set -euo pipefail
 
-part=${1:?PART is missing, see the head of this file} data=${2:?DATA is missing} out=${3:?OUT is missing}
+parts=(resnet18 airbench94 airbench96 ncfm-step ncfm taps fast)
+case " ${parts[*]} all " in
+    *" ${1:-} "*) ;;
+    *) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p}' "$0"; exit 2 ;;
+esac
+part=$1 data=${2:?DATA is missing} out=${3:?OUT is missing}
 shift 3
 seed=0 tiny=
 while [ $# -gt 0 ]; do
     case $1 in
-        --seed) seed=$2; shift 2 ;;
+        --seed) seed=${2:?--seed wants a number}; shift 2 ;;
         --tiny) tiny=1; shift ;;
         *) echo "unknown option $1" >&2; exit 2 ;;
     esac
 done
+[ -d "$data" ] || { echo "DATA must be a folder, got $data" >&2; exit 2; }
 mkdir -p "$out"
 data=$(realpath "$data") out=$(realpath "$out")
 cd "$(dirname "$0")/.."
@@ -135,11 +141,7 @@ fast() {
         --model.init_args.crop_padding 4 "${small_resnet[@]}"
 }
 
-case $part in
-    all) parts=(resnet18 airbench94 airbench96 ncfm-step ncfm taps fast) ;;
-    resnet18 | airbench94 | airbench96 | ncfm-step | ncfm | taps | fast) parts=("$part") ;;
-    *) echo "unknown part $part, see the head of this file" >&2; exit 2 ;;
-esac
+[ "$part" = all ] || parts=("$part")
 for part in "${parts[@]}"; do
     started=$SECONDS
     "$part"

@@ -82,6 +82,8 @@ class Geometry(Hybrid):
         terms = {"rarity": rarity, "witness": witness, "boundary": boundary, "region": region}
         for name, weight in terms.items():
             check_schedule(name, weight)
+        if all(weight == 0 for weight in terms.values()):
+            raise ValueError(f"Geometry must have a weight above 0 among {', '.join(terms)}; all are 0")
         super().__init__(
             terms=terms,
             gamma=gamma,

@@ -114,7 +114,7 @@ def test_bound_to_other_data_it_counts_boundaries_again():
 def test_weights_are_checked_by_their_names():
     with pytest.raises(ValueError, match="`region` must be at least 0"):
         Geometry(region=-1.0)
-    with pytest.raises(ValueError, match="`terms` must have one with a weight above 0"):
+    with pytest.raises(ValueError, match="Geometry must have a weight above 0 among rarity, witness, boundary, region"):
         Geometry(rarity=0, witness=0, boundary=0, region=0)
 
 
