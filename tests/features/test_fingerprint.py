@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -159,7 +160,7 @@ def test_raw_storage_is_hashed_whatever_the_transform() -> None:
         None,
         [],
     ],
-    ids=repr,
+    ids=lambda item: re.sub(r" at 0x\w+", "", repr(item)),
 )
 def test_any_kind_of_item(item: Any) -> None:
     found = fingerprint(Listed([item]))
