@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import math
+import os
 import signal
 import threading
 import time
@@ -29,6 +30,7 @@ from lightning.pytorch.callbacks import (
     Timer,
 )
 
+from dynsel._lib.array_files import split_key
 from dynsel._lib.parsers import instantiate
 from dynsel._lib.provenance import commit, origin
 from dynsel.callbacks.cli import SelectionCLI
@@ -203,9 +205,10 @@ class Comparison(SelectionCLI):
             What of the configuration would change results and isn't followed by a comparison, each in a sentence.
 
         Raises:
+            FileNotFoundError: If the file of features isn't there.
             ValueError: If there are such options or callbacks; or if a class can't be made, for they are all made here.
         """
-        given = self.config.trainer
+        given, features = self.config.trainer, self.config.selection.features
         for name, refused, why in (
             (
                 "overfit_batches",
@@ -219,6 +222,11 @@ class Comparison(SelectionCLI):
             if refused:
                 raise ValueError(f"`trainer.{name}` must not be {given[name]!r}: {why}")
         self.make("full", self.first_seed, [])
+        # Not every selector looks for it, and those that do may come last.
+        if isinstance(features, str) and features.split(":")[0] not in ("model", "pixels"):
+            path, _ = split_key(features)
+            if not os.path.exists(path):
+                raise FileNotFoundError(f"there is no feature file {path}")
         trainer = self.config_init.trainer
         ending = [type(c).__name__ for c in _as_list(trainer.callbacks) if isinstance(c, ENDING)]
         ending += ["`trainer.max_time`"] * (trainer.max_time is not None)
