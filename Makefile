@@ -19,8 +19,9 @@ demo: install
 	@echo 'dynsel: twelve short trainings, then pictures; the first import of torch and Lightning takes a while'
 	$(BIN)/dynsel compare --config recipes/digits.yaml --selectors full random rrd hybrid --seeds 3 --out runs/digits
 
+# As many processes as cores: half an hour becomes a quarter on two.
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
 
 # What takes minutes: every kind of resume sweep, more processes, more random kills.
 test-long: install
@@ -44,7 +45,7 @@ test-engines: install
 
 # The same tests on the oldest supported releases, in an environment of their own.
 test-oldest: .venv-oldest/.installed
-	.venv-oldest/bin/python -m pytest
+	.venv-oldest/bin/python -m pytest -n auto --maxprocesses 8 --dist worksteal
 
 .venv-oldest/.installed: pyproject.toml
 	$(PYTHON) -m venv .venv-oldest

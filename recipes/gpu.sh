@@ -26,7 +26,11 @@ set -euo pipefail
 parts=(resnet18 airbench94 airbench96 ncfm-step ncfm taps fast)
 case " ${parts[*]} all " in
     *" ${1:-} "*) ;;
-    *) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p}' "$0"; exit 2 ;;
+    *)
+        [ $# = 0 ] || echo "unknown part $1" >&2
+        sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p}' "$0" >&2
+        exit 2
+        ;;
 esac
 part=$1 data=${2:?DATA is missing} out=${3:?OUT is missing}
 shift 3

@@ -89,4 +89,4 @@ def test_what_is_said_of_a_damaged_run(kept: Path, tmp_path: Path, capsys: pytes
     store = Store(folder, SETTINGS)
     assert store.load("random", 0) is None
     assert store.load("random", 0) is None
-    assert capsys.readouterr().err == f"{path} is damaged, or of another version: this run is trained again\n"
+    assert capsys.readouterr().err == f"{path} is damaged, or of another version: a comparison trains this run again\n"
