@@ -115,7 +115,9 @@ class Queue:
             kept = f", {len(runs) - len(missing)} of them kept from before" if len(missing) < len(runs) else ""
             lengths = sorted({run.steps for run in runs})
             steps = f"{lengths[0]:,}" + (f" to {lengths[-1]:,}" if len(lengths) > 1 else "")
-            say(self.console, f"{len(runs)} runs of {steps} optimiser steps each{kept}")
+            many = len(runs) > 1
+            text = f"{len(runs)} run{'s' * many} of {steps} optimiser steps{' each' * many}{kept}"
+            say(self.console, text)
             found.update(self._train(missing))
         return [record for record in found.values() if record is not None]
 
