@@ -23,6 +23,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from dynsel._lib.files import write_atomically
 from dynsel._lib.tables import markdown_table
 from dynsel.compare.entry import DEFAULTS, RANDOM, Configured, baselines_of, method_of
 from dynsel.compare.record import ORIGIN, RunRecord, by_selector, distinct_origins
@@ -169,7 +170,7 @@ def with_earlier(kept: dict[str, Any], path: Path) -> dict[str, Any]:
         ValueError: If it holds anything but runs of the same settings.
     """
     earlier = _json(path)
-    if earlier.get("settings") != kept.get("settings") or "settings" not in kept:
+    if earlier.get("settings") != kept["settings"]:
         told = "other settings" if "settings" in earlier else "settings that it doesn't tell"
         raise ValueError(f"{path} holds runs of {told}; choose another --name, or delete that file")
     made_by = [*earlier.get("made_by", {}).items(), *kept["made_by"].items()]
@@ -260,8 +261,7 @@ def add(folders: Sequence[Path], name: str, setting: str, records: Path) -> Path
                 raise ValueError(f"{path} is of the setting {there!r}, got --setting {setting!r}")
     runs = ",\n".join(f"  {json.dumps(run)}" for run in kept.pop("runs"))
     head = json.dumps({"setting": setting, **kept}, indent=1)
-    records.mkdir(parents=True, exist_ok=True)
-    path.write_text(head.removesuffix("\n}") + f',\n "runs": [\n{runs}\n ]\n}}\n')
+    write_atomically(path, head.removesuffix("\n}") + f',\n "runs": [\n{runs}\n ]\n}}\n')
     return path
 
 
