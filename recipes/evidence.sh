@@ -12,6 +12,7 @@
 set -uo pipefail
 DATA=${1:-} OUT=${2:-}
 if [ $# -ge 3 ]; then DATA=$(realpath -m "$DATA") OUT=$(realpath -m "$OUT"); fi
+if [ "${FEATURES:-}" ]; then FEATURES=$(realpath -m "$FEATURES"); fi
 cd "$(dirname "$0")/.."
 PYTHON=${PYTHON:-python}
 export OMP_NUM_THREADS=1
@@ -45,10 +46,11 @@ defaults() {
 
 # The rivals: 11 methods, 145 minutes with three seeds. AlignPrune is told 1 % of the labels, which are right here anyway.
 rivals() {
-  mkdir -p "$OUT"
-  "$PYTHON" -c "import numpy, sys; numpy.save(sys.argv[1], numpy.arange(0, 50_000, 100))" "$OUT/trusted.npy"
+  local trusted=runs/evidence/trusted.npy # the same name on every machine: it is part of the method's
+  mkdir -p runs/evidence
+  "$PYTHON" -c "import numpy, sys; numpy.save(sys.argv[1], numpy.arange(0, 50_000, 100))" "$trusted"
   compare cifar10-small-rivals "CIFAR-10, small.yaml, 6 epochs" $SMALL --seeds "${SEEDS:-3}" --selectors full random hybrid \
-    geometry orderdp repb bls "alignprune:trusted=$OUT/trusted.npy" pfb infobatch ucb
+    geometry orderdp repb bls "alignprune:trusted=$trusted" pfb infobatch ucb
 }
 
 # Data that isn't clean: which term for wrong labels, and beside them nothing wrong, 100 minutes each; copies 90,

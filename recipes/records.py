@@ -37,8 +37,10 @@ from dynsel.compare.worth import Worth, worths
 HERE = Path(__file__).parent
 LEVEL = 0.01  # a record is beaten where p is below this
 KEPT = ("selector", "seed", "value", "steps", "samples", "seconds", "selection_seconds", "wrong_share", "logged")
-# What a machine decides, by the last part of a setting's name: where the data lie and what computes.
-OF_MACHINE = ("root", "accelerator", "threads")
+# Settings that a machine decides; where the data lie is one of them if the class names the data set.
+OF_MACHINE = ("trainer.accelerator", "threads")
+ROOT = "data.init_args.root"
+NAMED = ("dynsel.data.CIFAR10DataModule", "dynsel.data.cifar10.CIFAR10DataModule")
 # The beginning of an absolute path, as a word or as a value in one.
 ABSOLUTE = re.compile(r"""(?<![\w.:/~-])/(?:[^/=,"']+/)*""")
 HEAD = f"""# Records
@@ -101,20 +103,24 @@ def of_comparison(folders: Sequence[Path]) -> dict[str, Any]:
             to run, or the metric is no share of right answers.
     """
     stores = [Store.stored(folder) for folder in folders]
-    runs = [(run, _origin(run, store)) for store in stores for run in store.finished()]
+    runs = [(*finished, _origin(finished[0], store)) for store in stores for finished in store.finished()]
     if not runs:
         raise FileNotFoundError(f"{folders[0]} holds no finished run; first finish that comparison")
-    if len({store.hash for store in stores}) > 1:
-        said = differences_of(stores[0].settings, stores[1].settings)
-        raise ValueError(f"folders of one comparison must have the same settings, got {said}")
+    for store in stores[1:]:
+        if _digest(store) != _digest(stores[0]):
+            said = (
+                differences_of(stores[0].settings, store.settings)
+                or f"{stores[0].steps} steps there, {store.steps} now"
+            )
+            raise ValueError(f"folders of one comparison must have the same settings, got {said}")
     metric = stores[0].settings["metric"]
     if not is_share(metric) or lower_is_better(metric):
         raise ValueError(f"`metric` must be an accuracy, of which the page tells percents, got {metric!r}")
     seen: set[tuple[str, int, int]] = set()
-    for run, _ in runs:
+    for run, length, _ in runs:
         if not 0 <= run.value <= 1:
             raise ValueError(f"{metric} must be in [0, 1], got {run.value!r} of {run.selector}, seed {run.seed}")
-        if (key := (run.selector, run.seed, run.steps)) in seen:
+        if (key := (_for_others(run.selector), run.seed, length)) in seen:
             raise ValueError(f"{run.selector}, seed {run.seed} is in two folders; give each run once")
         seen.add(key)
     return {
@@ -122,13 +128,25 @@ def of_comparison(folders: Sequence[Path]) -> dict[str, Any]:
         "steps": stores[0].steps,
         "settings": _digest(stores[0]),
         "configured": Configured.of(stores[0].settings)._asdict(),
-        "made_by": _one_each((run.selector, run.made_by) for run, _ in runs),
-        **_with_origins([{**_kept(run), "origin": origin} for run, origin in runs]),
+        "made_by": _one_each((_for_others(run.selector), _made_by(run)) for run, _, _ in runs),
+        **_with_origins([{**_kept(run, length), "origin": origin} for run, length, origin in runs]),
     }
 
 
-def _kept(run: RunRecord) -> dict[str, Any]:
-    return {key: value for key in KEPT if (value := getattr(run, key)) is not None}
+def _kept(run: RunRecord, length: int) -> dict[str, Any]:
+    kept = {key: value for key in KEPT if (value := getattr(run, key)) is not None}
+    given = {} if length == run.steps else {"length": length}
+    return {**kept, "selector": _for_others(run.selector), **given}
+
+
+def _made_by(run: RunRecord) -> dict[str, Any]:
+    made_by: dict[str, Any] = json.loads(_for_others(json.dumps(run.made_by)))
+    return made_by
+
+
+def _which(run: Mapping[str, Any]) -> tuple[str, int, int]:
+    """What of a run is there once: its selector, its seed and the optimiser steps that it was given."""
+    return run["selector"], run["seed"], run.get("length", run.get("steps", 0))
 
 
 def _origin(run: RunRecord, store: Store) -> dict[str, str]:
@@ -138,8 +156,15 @@ def _origin(run: RunRecord, store: Store) -> dict[str, str]:
 
 def _digest(store: Store) -> str:
     """Settings and steps in 16 letters, the same on every machine."""
-    told = {key: value for key, value in store.settings.items() if key.rpartition(".")[2] not in OF_MACHINE}
-    portable = {key: ABSOLUTE.sub("", value) if isinstance(value, str) else value for key, value in told.items()}
+    dropped = {*OF_MACHINE, *((ROOT,) if store.settings.get("data.class_path") in NAMED else ())}
+    told = {key: value for key, value in store.settings.items() if key not in dropped}
+    # A file counts by its content, wherever it lies; any other path counts as it is written.
+    files = {key.removeprefix("files."): value for key, value in told.items() if key.startswith("files.")}
+    portable: dict[str, Any] = {
+        key: files.get(value, value) if isinstance(value, str) else value
+        for key, value in told.items()
+        if not key.startswith("files.")
+    }
     return hashlib.sha256(json.dumps([store.steps, portable], sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -174,8 +199,8 @@ def with_earlier(kept: dict[str, Any], path: Path) -> dict[str, Any]:
         told = "other settings" if "settings" in earlier else "settings that it doesn't tell"
         raise ValueError(f"{path} holds runs of {told}; choose another --name, or delete that file")
     made_by = [*earlier.get("made_by", {}).items(), *kept["made_by"].items()]
-    here = {(run["selector"], run["seed"], run["steps"]) for run in kept["runs"]}
-    others = [run for run in earlier["runs"] if (run["selector"], run["seed"], run["steps"]) not in here]
+    here = {_which(run) for run in kept["runs"]}
+    others = [run for run in earlier["runs"] if _which(run) not in here]
     runs = [
         {**run, "origin": one["origins"][run["origin"]]}
         for one, runs in ((earlier, others), (kept, kept["runs"]))
@@ -198,12 +223,16 @@ def of_evaluation(folder: Path) -> dict[str, Any]:
         for result in facts["results"]
         for seed, value in enumerate(result["last"])
     ]
+    if not runs or not all(0 <= run["value"] <= 1 for run in runs):
+        raise ValueError(f"{folder}: evaluation.json must hold accuracies in [0, 1], got {[r['value'] for r in runs]}")
     return {"metric": "accuracy", "steps": 0, **_with_origins(runs)}
 
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = json.loads(path.read_text())
+        found = json.loads(path.read_text())
+        if not isinstance(found, dict):
+            raise ValueError(f"it holds {type(found).__name__} where an object should be")
     except ValueError as error:
         raise ValueError(f"{path} is damaged ({error}); restore it, or delete it and add its runs again") from error
     return found
@@ -219,16 +248,20 @@ def _with_origins(runs: list[dict[str, Any]]) -> dict[str, Any]:
     """Each origin once, and its number in every run."""
     origins: list[dict[str, str]] = []
     for run in runs:
-        origin = {key: _for_others(text) if key == "command" else text for key, text in run["origin"].items()}
+        origin = {key: _command(text) if key == "command" else text for key, text in run["origin"].items()}
         if origin not in origins:
             origins.append(origin)
         run["origin"] = origins.index(origin)
     return {"origins": origins, "runs": runs}
 
 
-def _for_others(command: str) -> str:
-    """A command without the folders of the machine that it ran on: of an absolute path the last part stays."""
-    return shlex.join(ABSOLUTE.sub("", word) for word in shlex.split(command))
+def _for_others(text: str) -> str:
+    """A text without the folders of a machine: of an absolute path the last part stays."""
+    return ABSOLUTE.sub("", text)
+
+
+def _command(command: str) -> str:
+    return shlex.join(map(_for_others, shlex.split(command)))
 
 
 def add(folders: Sequence[Path], name: str, setting: str, records: Path) -> Path:
@@ -272,19 +305,29 @@ def read(path: Path) -> Comparison:
         path: File in JSON.
     """
     found = _json(path)
+    try:
+        return _comparison(path.stem, found)
+    except (AttributeError, IndexError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is damaged ({error!r}); restore it, or delete it and add its runs again") from error
+
+
+def _comparison(name: str, found: dict[str, Any]) -> Comparison:
     known = {field.name for field in fields(RunRecord)} - {"origin"}
     origins: list[dict[str, str]] = found["origins"]
     every = [
-        replace(RunRecord(**{k: v for k, v in run.items() if k in known}), origin=origins[run["origin"]])
+        (
+            replace(RunRecord(**{k: v for k, v in run.items() if k in known}), origin=origins[run["origin"]]),
+            _which(run)[2],
+        )
         for run in found["runs"]
     ]
     # Full data was also trained for other lengths; a selector with a budget of its own has that length alone.
-    usual = {"full"} | {run.selector for run in every if run.steps == found["steps"]}
-    runs = [run for run in every if run.selector not in usual or run.steps == found["steps"]]
-    full = [run for run in every if run.selector == "full"]
+    usual = {"full"} | {run.selector for run, length in every if length == found["steps"]}
+    runs = [run for run, length in every if run.selector not in usual or length == found["steps"]]
+    full = [run for run, _ in every if run.selector == "full"]
     configured = Configured(**found.get("configured", {}))
     said = distinct_origins(origins)
-    return Comparison(path.stem, found["setting"], found["metric"], found["steps"], runs, full, said, configured)
+    return Comparison(name, found["setting"], found["metric"], found["steps"], runs, full, said, configured)
 
 
 # ---------------------------------------------------------------- records
@@ -448,15 +491,15 @@ def main(words: Sequence[str] | None = None) -> None:
     adding.add_argument("--name", required=True, help="of the file in --records, without its ending")
     adding.add_argument("--setting", required=True, help="data, network and length, in words")
     options = parser.parse_args(words)
-    if not options.page.parent.is_dir():
-        parser.error(f"--page must be in a folder that is there, got {options.page}")
+    if options.page.is_dir() or not options.page.parent.is_dir():
+        parser.error(f"--page must be a file in a folder that is there, got {options.page}")
     try:
         if options.command == "add":
             print(add(options.folder, options.name, options.setting, options.records))
         elif not options.records.is_dir():
             raise FileNotFoundError(f"--records must be a folder, got {options.records}")
         found = [read(path) for path in sorted(options.records.glob("*.json"))]
-    except (FileNotFoundError, ValueError) as error:
+    except (OSError, ValueError) as error:
         parser.error(str(error))
     found.sort(key=lambda comparison: (comparison.origin["date"][:1], comparison.name))
     options.page.write_text(page(found))

@@ -197,7 +197,7 @@ def test_folders_of_other_seeds_are_one_comparison(tmp_path: Path) -> None:
     first = folder_of(tmp_path / "a")
     store = Store(tmp_path / "b", {"metric": "val_accuracy"})
     store.begin(100)
-    for run in Store.stored(first).finished():
+    for run, _ in Store.stored(first).finished():
         store.save(replace(run, seed=run.seed + 3))
     TOOL["add"]([first, store.folder], "both", "a setting", tmp_path / "records")
     assert row(made(tmp_path), "a setting", "`hybrid`")[5] == "6"
@@ -215,7 +215,8 @@ def test_a_comparison_grows_from_machine_to_machine(tmp_path: Path) -> None:
         TOOL["add"]([folder], "grows", "a setting", records)
 
     def settings(root: str, lr: float = 0.1) -> dict[str, object]:
-        return {"data.root": f"{root}/cifar", "lr": lr}
+        data = {"class_path": "dynsel.data.CIFAR10DataModule", "init_args": {"root": root}}
+        return {"data": data, "lr": lr}
 
     add(folder_of(tmp_path / "a", settings=settings("/here")))
     # Elsewhere, and a day later: another seed of `full`, and a method of its own.
@@ -245,12 +246,22 @@ def test_a_comparison_grows_from_machine_to_machine(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("spelt", ["data", "./data/", "/abs/data/cifar10", "~/x"])
 def test_where_the_data_lie_is_no_other_setting(tmp_path: Path, spelt: str) -> None:
-    settings = {"data": {"init_args": {"root": spelt}}, "trainer": {"accelerator": spelt}, "threads": len(spelt)}
-    digests = [
-        TOOL["_digest"](Store.stored(folder_of(tmp_path / name, settings=given)))
-        for name, given in (("a", settings), ("b", {}))
-    ]
-    assert digests[0] == digests[1]
+    def digest(name: str, root: str, **other: Any) -> str:
+        data = {"class_path": f"dynsel.data.{name}", "init_args": {"root": root}}
+        store = Store(tmp_path, {"metric": "val_accuracy", "data": data, **other})
+        store.begin(100)
+        (tmp_path / "settings.json").unlink()
+        return str(TOOL["_digest"](store))
+
+    machine = {"trainer": {"accelerator": spelt}, "threads": len(spelt)}
+    assert digest("CIFAR10DataModule", spelt, **machine) == digest("CIFAR10DataModule", "/other")
+    # Of other data modules the folder may say which data it is.
+    assert digest("ImageFolderDataModule", spelt) != digest("ImageFolderDataModule", "/other")
+    # A file counts by its content, if that is known.
+    given = {"selection": {"features": spelt}}
+    files = [{**given, "files": {spelt: "sum"}}, {"selection": {"features": "b"}, "files": {"b": "sum"}}]
+    assert digest("X", "", **files[0]) == digest("X", "", **files[1])
+    assert digest("X", "", **given) != digest("X", "", **files[1])
 
 
 def test_runs_of_other_arguments_are_kept_apart(tmp_path: Path) -> None:
@@ -317,12 +328,20 @@ def test_what_is_wrong_is_told_in_one_line(tmp_path: Path, capsys: pytest.Captur
     (tmp_path / "damaged").mkdir()
     (tmp_path / "damaged" / "x.json").write_text('{"setting')
     records, page, add = (f"{tmp_path}/r", f"{tmp_path}/p.md", ["add", str(folder), "--name", "x", "--setting", "s"])
+    for name, text in (("list", "[]"), ("empty", "{}"), ("half", '{"setting": "s", "origins": [], "runs": [{}]}')):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x.json").write_text(text)
     for words, said in (
+        (["--records", f"{tmp_path}/list"], "x.json is damaged (it holds list where an object should be)"),
+        (["--records", f"{tmp_path}/empty"], "x.json is damaged"),
+        (["--records", f"{tmp_path}/half"], "x.json is damaged"),
+        (["--page", str(tmp_path)], "--page must be a file"),
+        (["--records", f"{tmp_path}/damaged/x.json", *add], "x.json"),
         (["add", f"{tmp_path}/nothing", "--name", "x", "--setting", "s"], "holds no comparison"),
         ([*add, "--name", "../evil"], "--name must be letters"),
         ([*add, "--name", "x.json"], "without the ending .json"),
         ([*add, "--setting", "two\nlines"], "--setting must be words in one line"),
-        (["--page", f"{tmp_path}/none/p.md", *add], "--page must be in a folder that is there"),
+        (["--page", f"{tmp_path}/none/p.md", *add], "--page must be a file in a folder that is there"),
         ([], "--records must be a folder"),
         (["--records", f"{tmp_path}/damaged"], "x.json is damaged"),
         (["--records", f"{tmp_path}/damaged", *add], "x.json is damaged"),
@@ -351,10 +370,31 @@ def test_a_command_is_kept_without_the_folders_of_its_machine(tmp_path: Path) ->
     ]
 
 
-def test_no_record_names_a_folder_of_a_machine() -> None:
-    for path in (RECIPES / "records").glob("*.json"):
-        for origin in json.loads(path.read_text())["origins"]:
-            assert TOOL["_for_others"](origin["command"]) == origin["command"], path
+def test_no_record_names_a_folder_of_a_machine(tmp_path: Path) -> None:
+    name = "alignprune:trusted=/home/me/t.npy"
+    made_by = {"trusted": "/home/me/t.npy", "/home/me/t.npy": "sum"}
+    new = TOOL["add"]([folder_of(tmp_path / "a", {name: (0, 0)}, made_by=made_by)], "x", "a setting", tmp_path)
+    assert json.loads(new.read_text())["made_by"] == {"alignprune:trusted=t.npy": {"trusted": "t.npy", "t.npy": "sum"}}
+    for path in (new, *(RECIPES / "records").glob("*.json")):
+        kept = json.loads(path.read_text())
+        for text in (*(run["selector"] for run in kept["runs"]), json.dumps(kept.get("made_by"))):
+            assert TOOL["_for_others"](text) == text, path
+        for origin in kept["origins"]:
+            assert TOOL["_command"](origin["command"]) == origin["command"], path
+
+
+def test_a_run_that_overshoots_is_of_the_length_it_was_given(tmp_path: Path) -> None:
+    # Three optimisers in each batch: ten steps are twelve, and so are eleven.
+    store = Store(tmp_path / "a", {"metric": "val_accuracy"})
+    store.begin(10)
+    for name, above in (("full", 0.0), ("hybrid", 0.01)):
+        for seed in range(2):
+            store.save(RunRecord(name, seed, 0.9 + above + 0.001 * seed, steps=12, seconds=1.0, origin=ORIGIN), 10)
+    for steps in (5, 6):
+        store.save(RunRecord("full", 0, 0.5, steps=6, seconds=1.0, origin=ORIGIN), steps)
+    text = made(tmp_path, store.folder)
+    assert holders(text) == ["full"]
+    assert [row(text, f"`{name}`")[2] for name in ("full", "hybrid")] == ["2", "2"]
 
 
 def test_the_page_is_what_the_files_say(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import json
 import math
-import os
 import signal
 import threading
 import time
@@ -30,7 +29,6 @@ from lightning.pytorch.callbacks import (
     Timer,
 )
 
-from dynsel._lib.array_files import split_key
 from dynsel._lib.parsers import instantiate
 from dynsel._lib.provenance import commit, origin
 from dynsel.callbacks.cli import SelectionCLI
@@ -38,6 +36,7 @@ from dynsel.compare.energy import EnergyMeter
 from dynsel.compare.entry import Entry, parse_entry
 from dynsel.compare.named_files import named_files
 from dynsel.compare.record import CurvePoint, RunRecord
+from dynsel.features import load_features
 from dynsel.samplers.controller import SelectionController
 from dynsel.selectors import Full, Selector
 from dynsel.selectors.spec import find_selector, selector_config
@@ -189,10 +188,7 @@ class Comparison(SelectionCLI):
             ValueError: If Lightning refuses an option, or no result with one of the callbacks would be what it says.
         """
         given = _as_list(self.config_init.trainer.callbacks)
-        for callback in given:
-            for refused, why in REFUSED.items():
-                if isinstance(callback, refused):
-                    raise ValueError(f"`trainer.callbacks` must be without {type(callback).__name__}: it {why}")
+        _refuse(given, "`trainer.callbacks`")
         callbacks = [*(c for c in given if not isinstance(c, UNWANTED)), *self._callbacks]
         return super().instantiate_trainer(
             **{**SILENT, "num_nodes": 1, **self._one_device(), **self._options, "callbacks": callbacks, **kwargs}
@@ -206,7 +202,8 @@ class Comparison(SelectionCLI):
 
         Raises:
             FileNotFoundError: If the file of features isn't there.
-            ValueError: If there are such options or callbacks; or if a class can't be made, for they are all made here.
+            ValueError: If there are such options or callbacks, or features can't be read; or if a class can't be made,
+                for they are all made here.
         """
         given, features = self.config.trainer, self.config.selection.features
         for name, refused, why in (
@@ -215,7 +212,7 @@ class Comparison(SelectionCLI):
                 given.overfit_batches != 0,
                 "it switches selection off; set `trainer.limit_train_batches`",
             ),
-            ("fast_dev_run", given.fast_dev_run is not False, "one step compares nothing; set `trainer.max_steps`"),
+            ("fast_dev_run", bool(given.fast_dev_run), "one step compares nothing; set `trainer.max_steps`"),
             ("limit_val_batches", given.limit_val_batches == 0, "results are those of validation"),
             ("max_steps", given.max_steps == 0, "it must be at least 1, or -1 for no end"),
         ):
@@ -224,25 +221,30 @@ class Comparison(SelectionCLI):
         self.make("full", self.first_seed, [])
         # Not every selector looks for it, and those that do may come last.
         if isinstance(features, str) and features.split(":")[0] not in ("model", "pixels"):
-            path, _ = split_key(features)
-            if not os.path.exists(path):
-                raise FileNotFoundError(f"there is no feature file {path}")
+            load_features(features)
         trainer = self.config_init.trainer
         ending = [type(c).__name__ for c in _as_list(trainer.callbacks) if isinstance(c, ENDING)]
         ending += ["`trainer.max_time`"] * (trainer.max_time is not None)
         found = []
         if ending:
             found.append(f"without {' and '.join(ending)}: every run takes the same number of optimiser steps")
-        if (trainer.devices not in ("auto", 1, "1") and not self._one_device()) or trainer.num_nodes != 1:
+        if (trainer.devices not in ("auto", 1, "1") and len(self._named_devices()) != 1) or trainer.num_nodes != 1:
             found.append(
                 f"on one device: `trainer.devices` is {trainer.devices}, `trainer.num_nodes` {trainer.num_nodes}"
             )
         return found
 
-    def _one_device(self) -> dict[str, Any]:
-        """The option that names a single device, if the configuration does."""
+    def _named_devices(self) -> list[int]:
+        """The devices that the configuration names by their numbers; none where it gives how many."""
         devices = self.config.trainer.devices
-        return {"devices": devices} if isinstance(devices, list) and len(devices) == 1 else {}
+        if isinstance(devices, str) and "," in devices:
+            return [int(number) for number in devices.split(",") if number.strip()]
+        return devices if isinstance(devices, list) else []
+
+    def _one_device(self) -> dict[str, Any]:
+        """The option that names a single GPU, if the configuration does and there is one."""
+        devices, on_cpu = self._named_devices(), self.config.trainer.accelerator == "cpu"
+        return {"devices": devices} if len(devices) == 1 and torch.cuda.is_available() and not on_cpu else {}
 
     # ---------------------------------------------------------------- running
     def count_steps(self, name: str = "full") -> int:
@@ -347,6 +349,13 @@ class Comparison(SelectionCLI):
         return getattr(self.datamodule.train_dataloader(), "dataset", None)
 
 
+def _refuse(callbacks: Sequence[pl.Callback], where: str) -> None:
+    for callback in callbacks:
+        for refused, why in REFUSED.items():
+            if isinstance(callback, refused):
+                raise ValueError(f"{where} must be without {type(callback).__name__}: it {why}")
+
+
 def _collect() -> None:
     """Collect garbage, and only then heed an interrupt: what a `__del__` raises is lost, Ctrl-C among it."""
     if threading.current_thread() is not threading.main_thread():
@@ -426,6 +435,10 @@ class _Counted(Exception):
 class _StepCounter(pl.Callback):
     steps: float = math.inf
 
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        # By now those that the model itself brings are there as well.
+        _refuse(trainer.callbacks, "the model's callbacks")  # type: ignore[attr-defined]
+
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.steps = trainer.estimated_stepping_batches
         raise _Counted
@@ -433,14 +446,15 @@ class _StepCounter(pl.Callback):
 
 class _MetricCheck(pl.Callback):
     def __init__(self, metric: str) -> None:
-        self.metric = metric
+        self.metric, self.batches = metric, 0
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         _check_logged(self.metric, trainer)
         raise _Counted
 
     def on_train_batch_start(self, trainer: pl.Trainer, *args: Any) -> None:
-        if trainer.current_epoch > 2:
+        self.batches += 1
+        if self.batches > 2 * 4:  # validation comes after each four
             raise ValueError("the training has no validation, whose metric is compared; give it a validation set")
 
 

@@ -117,15 +117,22 @@ class Store:
         They are those of `begin`, unless the selector has no run of that length, as with a budget of its own.
         """
         found: dict[str, int] = {}
-        for record in self.finished():
+        for record, _ in self.finished():
             if found.get(record.selector) != self.steps:
                 found[record.selector] = record.steps
         return found
 
-    def finished(self) -> list[RunRecord]:
-        """Every finished run of these settings, of all lengths, by the files' order; of a damaged one it is said."""
-        records = (self._read(path) for path in sorted((self.folder / "runs").glob("*.json")))
-        return [record for record in records if record is not None]
+    def finished(self) -> list[tuple[RunRecord, int]]:
+        """Every finished run of these settings and the optimiser steps it was given, in the order of the files.
+
+        It may have taken more: one that steps several optimisers at once can overshoot. Of a damaged one it is said.
+        """
+        found = []
+        for path in sorted((self.folder / "runs").glob("*.json")):
+            if (record := self._read(path)) is not None:
+                length = self._told_length(path)
+                found.append((record, record.steps if length is None else length))
+        return found
 
     def load(
         self,

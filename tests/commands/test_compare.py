@@ -382,6 +382,7 @@ def test_a_failing_run_leaves_the_others_alone(
         (["--trainer.fast_dev_run", "true"], "`trainer.fast_dev_run` must not be True: one step compares nothing"),
         (["--trainer.limit_val_batches", "0"], "`trainer.limit_val_batches` must not be 0"),
         (["--selection.features", "none.npz:key"], "there is no feature file none.npz"),
+        (["--selection.features", "."], ". must hold one feature store"),
         (callback("Timer", duration="00:00:10:00"), "give that argument yourself, as `interval: step`"),
         (callback("StochasticWeightAveraging", swa_lrs=0.1), "it averages up to the last epoch"),
         (callback("GradientAccumulationScheduler", scheduling={1: 2}), "set `trainer.accumulate_grad_batches`"),

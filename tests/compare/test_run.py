@@ -99,6 +99,38 @@ def test_a_training_without_validation_is_refused(folder: Path) -> None:
         one.check_metric(24)
 
 
+def test_callbacks_of_the_model_itself_are_refused_as_well(folder: Path) -> None:
+    one = made(folder)
+
+    def make(*args: Any, **options: Any) -> None:
+        Comparison.make(one, *args, **options)
+        one.model.configure_callbacks = lambda: [pl.callbacks.GradientAccumulationScheduler({0: 2, 1: 4})]
+
+    one.make = make
+    with (
+        quiet(),
+        pytest.raises(ValueError, match=r"the model's callbacks must be without GradientAccumulationSched.*set"),
+    ):
+        one.count_steps()
+
+
+@pytest.mark.parametrize("batches", [1, 2])
+def test_a_training_of_few_batches_has_its_validation(folder: Path, batches: int) -> None:
+    with quiet():
+        made(folder, f"--trainer.limit_train_batches={batches}").check_metric(4 * batches)
+
+
+@pytest.mark.parametrize("devices", ["auto", "1", "[0]", "0,", "2"])
+def test_a_run_has_one_device(folder: Path, devices: str) -> None:
+    with quiet():
+        one = made(folder, f"--trainer.devices={devices}")
+        said = one.check_options()
+    assert one.trainer.num_devices == 1
+    assert [text for text in said if "on one device" in text] == (
+        ["on one device: `trainer.devices` is 2, `trainer.num_nodes` 1"] if devices == "2" else []
+    )
+
+
 def test_the_configured_selector_keeps_its_arguments(comparison: Comparison) -> None:
     from dynsel.selectors import RRD, Random
 
