@@ -21,7 +21,7 @@ demo: install
 
 # As many processes as cores: half an hour becomes a quarter on two.
 test: install
-	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
+	$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist worksteal
 
 # What takes minutes: every kind of resume sweep, more processes, more random kills.
 test-long: install
@@ -45,7 +45,7 @@ test-engines: install
 
 # The same tests on the oldest supported releases, in an environment of their own.
 test-oldest: .venv-oldest/.installed
-	.venv-oldest/bin/python -m pytest -n auto --maxprocesses 8 --dist worksteal
+	.venv-oldest/bin/python -m pytest -n logical --maxprocesses 8 --dist worksteal
 
 .venv-oldest/.installed: pyproject.toml
 	$(PYTHON) -m venv .venv-oldest
