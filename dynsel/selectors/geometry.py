@@ -35,9 +35,9 @@ class Geometry(Hybrid):
     (`dynsel.graph.spectral_embedding`). All these are part of the state. The first fit, and that of fixed features,
     takes longer: there is nothing yet to start from.
 
-    The weights are plain equal ones, 1 for each term and for γ. A fifth at random was found in two rounds: without it,
-    and with fixed features, it lost 2 points on handwritten digits, for the oddest samples were nearly all that it
-    took (`recipes/RECORDS.md` has CIFAR-10). It was not shown that this selector is better than random subsets.
+    The weights are plain equal ones, 1 for each term and for γ. A fifth at random was chosen in two rounds of
+    few seeds, on handwritten digits and on CIFAR-10 (`recipes/cifar10/README.md`): without it, and with fixed
+    features, it ended 2 points below random subsets on the digits. It was not shown that this selector is better than random subsets.
 
     Args:
         rarity: Weight of rare sparse-autoencoder factors, at least 0; a number or a schedule, as all weights.
