@@ -37,7 +37,8 @@ class Geometry(Hybrid):
 
     The weights are plain equal ones, 1 for each term and for γ. A fifth at random was chosen in two rounds of
     few seeds, on handwritten digits and on CIFAR-10 (`recipes/cifar10/README.md`): without it, and with fixed
-    features, it ended 2 points below random subsets on the digits. It was not shown that this selector is better than random subsets.
+    features, it ended 2 points below random subsets on the digits. It was not shown that this selector is better than
+    random subsets.
 
     Args:
         rarity: Weight of rare sparse-autoencoder factors, at least 0; a number or a schedule, as all weights.
