@@ -77,6 +77,7 @@ def test_an_interrupt_while_garbage_is_collected_is_heeded(comparison: Compariso
         def __del__(self) -> None:
             os.kill(os.getpid(), signal.SIGINT)
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever started the tests may ignore it
     gc.disable()  # it would come before
     try:
         Interrupted()
