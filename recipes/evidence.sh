@@ -65,6 +65,11 @@ stress() { # FILE OPTIONS...
   compare "$file" "CIFAR-10, small.yaml, $file" $SMALL --config "recipes/stress/$file.yaml" --seeds "${SEEDS:-3}" "$@"
 }
 noise-20() { stress label_noise_20 --selectors full random hybrid "${DOUBTS[@]}"; }
+noise-20-fresh() { # 100 minutes: seeds that no term was chosen by
+  compare label_noise_20_fresh "CIFAR-10, small.yaml, label_noise_20" $SMALL --config recipes/stress/label_noise_20.yaml \
+    --seed_everything 10 --seeds "${SEEDS:-5}" --selectors full random hybrid \
+    'hybrid:terms={"uncertainty":1,"doubt":1}' 'hybrid:terms={"uncertainty":1,"trajectory":0.5}'
+}
 noise-20-long() { # 3,920 steps: 13 minutes a run
   compare label_noise_20_3920 "CIFAR-10, small.yaml, 20 epochs, label_noise_20" $SMALL --trainer.max_epochs 20 \
     --config recipes/stress/label_noise_20.yaml --seeds "${SEEDS:-3}" --selectors full random hybrid "${DOUBTS[@]}"
@@ -149,7 +154,7 @@ pods() { # 40 minutes: the keep ratio swings about 0.5
     --selection.keep_ratio '{"class_path":"dynsel.schedules.Oscillating","init_args":{"mean":0.5,"swing":0.2,"cycles":3}}'
 }
 
-SECTIONS="budgets defaults rivals noise-20 noise-none noise-confusion noise-40 noise-20-long copies long-tail real-life pods geometry fast-4 fast-8
+SECTIONS="budgets defaults rivals noise-20 noise-none noise-confusion noise-40 noise-20-fresh noise-20-long copies long-tail real-life pods geometry fast-4 fast-8
   fast-4-worth fast-lengths fast-proxy rrd gstds fast-coreset ncfm"
 if [ $# -lt 3 ]; then
   echo "usage: bash recipes/evidence.sh DATA OUT SECTION..., sections in order of worth:"
