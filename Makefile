@@ -19,7 +19,7 @@ demo: install
 	@echo 'dynsel: twelve short trainings, then pictures; the first import of torch and Lightning takes a while'
 	$(BIN)/dynsel compare --config recipes/digits.yaml --selectors full random rrd hybrid --seeds 3 --out runs/digits
 
-# As many processes as cores: half an hour becomes a quarter on two.
+# As many processes as cores: half an hour becomes ten minutes on two.
 test: install
 	$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist worksteal
 
