@@ -102,8 +102,7 @@ class SelectionCLI(LightningCLI):
             ValueError: If Lightning refuses an option, a second selection is among the callbacks, or more processes
                 are asked for than there are CPU cores.
         """
-        callbacks = self._get(self.config_init, "trainer")["callbacks"] or []
-        if any(isinstance(c, DynamicSelection) for c in (callbacks if isinstance(callbacks, list) else [callbacks])):
+        if any(isinstance(c, DynamicSelection) for c in as_list(self._get(self.config_init, "trainer")["callbacks"])):
             raise ValueError(
                 "`trainer.callbacks` must be without DynamicSelection, which this command adds by itself; put its "
                 "arguments under `selection:`"
@@ -124,3 +123,12 @@ class SelectionCLI(LightningCLI):
             selection.exclude = exclude
         if isinstance(selection.selector, str):
             selection.selector = selector_config(*parse_selector(selection.selector))
+
+
+def as_list(callbacks: Any) -> list[Any]:
+    """The callbacks of a Trainer, which takes a list of them, a single one or None.
+
+    Args:
+        callbacks: As a configuration has them.
+    """
+    return callbacks if isinstance(callbacks, list) else [] if callbacks is None else [callbacks]

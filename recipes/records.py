@@ -184,20 +184,23 @@ def _one_each(made_by: Iterable[tuple[str, dict[str, Any]]]) -> dict[str, dict[s
     return {selector: arguments for selector, arguments in found.items() if arguments}
 
 
-def with_earlier(kept: dict[str, Any], path: Path) -> dict[str, Any]:
+def with_earlier(kept: dict[str, Any], path: Path, setting: str) -> dict[str, Any]:
     """The runs of a file that `add` wrote, beside those of a comparison, which go before the same ones there.
 
     Args:
         kept: What `of_comparison` tells.
         path: That file.
+        setting: Its setting, in words.
 
     Raises:
-        ValueError: If it holds anything but runs of the same settings.
+        ValueError: If it holds anything but runs of the same settings, or is of another setting.
     """
     earlier = _json(path)
     if earlier.get("settings") != kept["settings"]:
         told = "other settings" if "settings" in earlier else "settings that it doesn't tell"
         raise ValueError(f"{path} holds runs of {told}; choose another --name, or delete that file")
+    if (there := earlier["setting"]) != setting:
+        raise ValueError(f"{path} is of the setting {there!r}, got --setting {setting!r}")
     made_by = [*earlier.get("made_by", {}).items(), *kept["made_by"].items()]
     here = {_which(run) for run in kept["runs"]}
     others = [run for run in earlier["runs"] if _which(run) not in here]
@@ -289,9 +292,7 @@ def add(folders: Sequence[Path], name: str, setting: str, records: Path) -> Path
     else:
         kept = of_comparison(folders)
         if path.exists():
-            kept = with_earlier(kept, path)
-            if (there := _json(path)["setting"]) != setting:
-                raise ValueError(f"{path} is of the setting {there!r}, got --setting {setting!r}")
+            kept = with_earlier(kept, path, setting)
     runs = ",\n".join(f"  {json.dumps(run)}" for run in kept.pop("runs"))
     head = json.dumps({"setting": setting, **kept}, indent=1)
     write_atomically(path, head.removesuffix("\n}") + f',\n "runs": [\n{runs}\n ]\n}}\n')

@@ -31,7 +31,7 @@ from lightning.pytorch.callbacks import (
 
 from dynsel._lib.parsers import instantiate
 from dynsel._lib.provenance import commit, origin
-from dynsel.callbacks.cli import SelectionCLI
+from dynsel.callbacks.cli import SelectionCLI, as_list
 from dynsel.compare.energy import EnergyMeter
 from dynsel.compare.entry import Entry, parse_entry
 from dynsel.compare.named_files import named_files
@@ -187,7 +187,7 @@ class Comparison(SelectionCLI):
         Raises:
             ValueError: If Lightning refuses an option, or no result with one of the callbacks would be what it says.
         """
-        given = _as_list(self.config_init.trainer.callbacks)
+        given = as_list(self.config_init.trainer.callbacks)
         _refuse(given, "`trainer.callbacks`")
         callbacks = [*(c for c in given if not isinstance(c, UNWANTED)), *self._callbacks]
         return super().instantiate_trainer(
@@ -223,7 +223,7 @@ class Comparison(SelectionCLI):
         if isinstance(features, str) and features.split(":")[0] not in ("model", "pixels"):
             load_features(features)
         trainer = self.config_init.trainer
-        ending = [type(c).__name__ for c in _as_list(trainer.callbacks) if isinstance(c, ENDING)]
+        ending = [type(c).__name__ for c in as_list(trainer.callbacks) if isinstance(c, ENDING)]
         ending += ["`trainer.max_time`"] * (trainer.max_time is not None)
         found = []
         if ending:
@@ -369,10 +369,6 @@ def _collect() -> None:
         signal.signal(signal.SIGINT, signal.SIG_DFL if handler is None else handler)
     if interrupts and callable(handler):
         handler(*interrupts[0])
-
-
-def _as_list(callbacks: Any) -> list[Any]:
-    return callbacks if isinstance(callbacks, list) else [] if callbacks is None else [callbacks]
 
 
 def _length(steps: int) -> dict[str, Any]:

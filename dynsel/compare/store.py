@@ -127,12 +127,8 @@ class Store:
 
         It may have taken more: one that steps several optimisers at once can overshoot. Of a damaged one it is said.
         """
-        found = []
-        for path in sorted((self.folder / "runs").glob("*.json")):
-            if (record := self._read(path)) is not None:
-                length = self._told_length(path)
-                found.append((record, record.steps if length is None else length))
-        return found
+        found = map(self._read, sorted((self.folder / "runs").glob("*.json")))
+        return [finished for finished in found if finished is not None]
 
     def load(
         self,
@@ -153,9 +149,10 @@ class Store:
             made_by: What the run's `made_by` must agree with; what only one of them has came or went with another
                 version.
         """
-        record = self._read(self.path(selector, seed, steps))
-        if record is None:
+        finished = self._read(self.path(selector, seed, steps))
+        if finished is None:
             return None
+        record, _ = finished
         there = {key: value for key, value in record.made_by.items() if key in made_by}
         if differing := differences(there, {key: made_by[key] for key in there}):
             self._say_once(selector, f"runs of {selector} had other arguments ({differing}): they are trained again")
@@ -166,7 +163,8 @@ class Store:
             self._say_once(theirs, said)
         return record
 
-    def _read(self, path: Path) -> RunRecord | None:
+    def _read(self, path: Path) -> tuple[RunRecord, int] | None:
+        """A finished run and the optimiser steps it was given."""
         try:
             stored = _json(path)
             if stored.pop("settings") != self.hash:
@@ -182,7 +180,7 @@ class Store:
         except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
             self._say_once(str(path), f"{path} is damaged, or of another version: a comparison trains this run again")
             return None
-        return record
+        return record, record.steps if length is None else length
 
     def _say_once(self, of: str, text: str) -> None:
         if of not in self._told_of:
