@@ -21,6 +21,7 @@ from torch import Tensor
 from dynsel._lib.batches import cross_entropy
 from dynsel.callbacks.lightning_names import has, package_of, refuse
 from dynsel.callbacks.step_estimate import StepEstimate
+from dynsel.samplers.drawing import told_length
 
 __all__ = ["LightningDriver", "training_progress"]
 
@@ -377,10 +378,8 @@ def training_progress(trainer: pl.Trainer, epoch: float, steps: int = 0) -> floa
 
 
 def _length(loader: Any) -> float:
-    try:
-        return len(loader)
-    except (TypeError, NotImplementedError):
-        return math.inf
+    told = told_length(loader)
+    return math.inf if told is None else told
 
 
 def _limited(batches: float, limit: float) -> float:

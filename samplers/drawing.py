@@ -54,10 +54,10 @@ def draw_epoch(base: Any, length: int, *, own_batches: bool = False) -> tuple[Te
 
 
 def told_length(base: Any) -> int | None:
-    """How many entries a sampler says it yields, or batches if it yields those.
+    """How many entries a sampler or loader says it yields, or batches if it yields those.
 
     Args:
-        base: Any sampler.
+        base: Any sampler or loader.
 
     Returns:
         Its length; None if it doesn't say.

@@ -7,8 +7,7 @@ import json
 import math
 import signal
 import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -16,26 +15,15 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from jsonargparse import ArgumentParser
-from lightning.pytorch.callbacks import (
-    BatchSizeFinder,
-    Checkpoint,
-    DeviceStatsMonitor,
-    EarlyStopping,
-    GradientAccumulationScheduler,
-    LearningRateFinder,
-    LearningRateMonitor,
-    ProgressBar,
-    StochasticWeightAveraging,
-    Timer,
-)
 
 from dynsel._lib.parsers import instantiate
 from dynsel._lib.provenance import commit, origin
 from dynsel.callbacks.cli import SelectionCLI, as_list
-from dynsel.compare.energy import EnergyMeter
 from dynsel.compare.entry import Entry, parse_entry
+from dynsel.compare.meter import Counted, Meter, MetricCheck, Progress, StepCounter
 from dynsel.compare.named_files import named_files
-from dynsel.compare.record import CurvePoint, RunRecord
+from dynsel.compare.options import SILENT, UNWANTED, check_trainer, left_out, named_devices, refuse_callbacks
+from dynsel.compare.record import RunRecord
 from dynsel.features import load_features
 from dynsel.samplers.controller import SelectionController
 from dynsel.selectors import Full, Selector
@@ -43,31 +31,7 @@ from dynsel.selectors.spec import find_selector, selector_config
 
 __all__ = ["Comparison"]
 
-# A comparison measures; it keeps no logs or checkpoints, and talks itself.
-SILENT: dict[str, Any] = {
-    "logger": False,
-    "enable_checkpointing": False,
-    "enable_progress_bar": False,
-    "enable_model_summary": False,
-    "num_sanity_val_steps": 0,
-    "devices": 1,
-}
-# They would end a run before the others.
-ENDING = (EarlyStopping, Timer)
-# They would write, draw, need a logger, or end a run.
-UNWANTED = (Checkpoint, ProgressBar, LearningRateMonitor, DeviceStatsMonitor, *ENDING)
-# With these no result would be what the training gives, and the way out.
-REFUSED = {
-    StochasticWeightAveraging: "averages up to the last epoch, which a comparison's runs have no number of; take "
-    "Lightning's WeightAveraging or EMAWeightAveraging",
-    GradientAccumulationScheduler: "changes the batches of an optimiser step, of which all runs take equally many; set "
-    "`trainer.accumulate_grad_batches`",
-    BatchSizeFinder: "would give each run a batch size of its own; find it once, and set it in the configuration",
-    LearningRateFinder: "would give each run a learning rate of its own; find it once, and set it in the configuration",
-}
 EVALUATIONS = 12
-
-Progress = Callable[[CurvePoint], None]
 
 
 class Comparison(SelectionCLI):
@@ -188,7 +152,7 @@ class Comparison(SelectionCLI):
             ValueError: If Lightning refuses an option, or no result with one of the callbacks would be what it says.
         """
         given = as_list(self.config_init.trainer.callbacks)
-        _refuse(given, "`trainer.callbacks`")
+        refuse_callbacks(given, "`trainer.callbacks`")
         callbacks = [*(c for c in given if not isinstance(c, UNWANTED)), *self._callbacks]
         return super().instantiate_trainer(
             **{**SILENT, "num_nodes": 1, **self._one_device(), **self._options, "callbacks": callbacks, **kwargs}
@@ -205,45 +169,17 @@ class Comparison(SelectionCLI):
             ValueError: If there are such options or callbacks, or features can't be read; or if a class can't be made,
                 for they are all made here.
         """
-        given, features = self.config.trainer, self.config.selection.features
-        for name, refused, why in (
-            (
-                "overfit_batches",
-                given.overfit_batches != 0,
-                "it switches selection off; set `trainer.limit_train_batches`",
-            ),
-            ("fast_dev_run", bool(given.fast_dev_run), "one step compares nothing; set `trainer.max_steps`"),
-            ("limit_val_batches", given.limit_val_batches == 0, "results are those of validation"),
-            ("max_steps", given.max_steps == 0, "it must be at least 1, or -1 for no end"),
-        ):
-            if refused:
-                raise ValueError(f"`trainer.{name}` must not be {given[name]!r}: {why}")
+        check_trainer(self.config.trainer)
         self.make("full", self.first_seed, [])
         # Not every selector looks for it, and those that do may come last.
+        features = self.config.selection.features
         if isinstance(features, str) and features.split(":")[0] not in ("model", "pixels"):
             load_features(features)
-        trainer = self.config_init.trainer
-        ending = [type(c).__name__ for c in as_list(trainer.callbacks) if isinstance(c, ENDING)]
-        ending += ["`trainer.max_time`"] * (trainer.max_time is not None)
-        found = []
-        if ending:
-            found.append(f"without {' and '.join(ending)}: every run takes the same number of optimiser steps")
-        if (trainer.devices not in ("auto", 1, "1") and len(self._named_devices()) != 1) or trainer.num_nodes != 1:
-            found.append(
-                f"on one device: `trainer.devices` is {trainer.devices}, `trainer.num_nodes` {trainer.num_nodes}"
-            )
-        return found
-
-    def _named_devices(self) -> list[int]:
-        """The devices that the configuration names by their numbers; none where it gives how many."""
-        devices = self.config.trainer.devices
-        if isinstance(devices, str) and "," in devices:
-            return [int(number) for number in devices.split(",") if number.strip()]
-        return devices if isinstance(devices, list) else []
+        return left_out(self.config_init.trainer)
 
     def _one_device(self) -> dict[str, Any]:
         """The option that names a single GPU, if the configuration does and there is one."""
-        devices, on_cpu = self._named_devices(), self.config.trainer.accelerator == "cpu"
+        devices, on_cpu = named_devices(self.config.trainer.devices), self.config.trainer.accelerator == "cpu"
         return {"devices": devices} if len(devices) == 1 and torch.cuda.is_available() and not on_cpu else {}
 
     # ---------------------------------------------------------------- running
@@ -259,9 +195,9 @@ class Comparison(SelectionCLI):
         trainer = self.config.trainer
         if trainer.max_epochs in (None, -1) and trainer.max_steps == -1:
             raise ValueError("`trainer.max_epochs` or `trainer.max_steps` must be set: they say how long to train")
-        counter = _StepCounter()
+        counter = StepCounter()
         self.make(name, self.first_seed, [counter])
-        with suppress(_Counted):
+        with suppress(Counted):
             self.trainer.fit(self.model, datamodule=self.datamodule)
         if not math.isfinite(counter.steps):
             raise ValueError("`trainer.max_steps` must be set where the length of an epoch is unknown")
@@ -294,8 +230,8 @@ class Comparison(SelectionCLI):
         """
         # Two epochs of two batches each: what is logged at the end of an epoch is there as well.
         options = {"limit_train_batches": 2, "limit_val_batches": 2, "val_check_interval": 4}
-        self.make("full", self.first_seed, [_MetricCheck(self.metric)], **_length(steps), **options)
-        with suppress(_Counted):
+        self.make("full", self.first_seed, [MetricCheck(self.metric)], **_length(steps), **options)
+        with suppress(Counted):
             self.trainer.fit(self.model, datamodule=self.datamodule)
 
     def train(self, name: str, seed: int, steps: int, progress: Progress = lambda point: None) -> RunRecord:
@@ -312,7 +248,7 @@ class Comparison(SelectionCLI):
         """
         # Several batches may go into a step.
         every = math.ceil(steps / self.evaluations) * self.config.trainer.accumulate_grad_batches
-        meter = _Meter(self.metric, progress, energy=self.energy)
+        meter = Meter(self.metric, progress, energy=self.energy)
         self.make(name, seed, [meter], **_length(steps), val_check_interval=every)
         selection = self.config_init.selection
         selection.flops.wanted = True
@@ -349,13 +285,6 @@ class Comparison(SelectionCLI):
         return getattr(self.datamodule.train_dataloader(), "dataset", None)
 
 
-def _refuse(callbacks: Sequence[pl.Callback], where: str) -> None:
-    for callback in callbacks:
-        for refused, why in REFUSED.items():
-            if isinstance(callback, refused):
-                raise ValueError(f"{where} must be without {type(callback).__name__}: it {why}")
-
-
 def _collect() -> None:
     """Collect garbage, and only then heed an interrupt: what a `__del__` raises is lost, Ctrl-C among it."""
     if threading.current_thread() is not threading.main_thread():
@@ -377,7 +306,7 @@ def _length(steps: int) -> dict[str, Any]:
     return {"max_steps": steps, **unlimited}
 
 
-def _record(name: str, seed: int, trainer: pl.Trainer, controller: SelectionController, meter: _Meter) -> RunRecord:
+def _record(name: str, seed: int, trainer: pl.Trainer, controller: SelectionController, meter: Meter) -> RunRecord:
     loss = trainer.callback_metrics.get("val_loss")
     balance = [record.class_balance for record in controller.history]
     flops, selection_flops = (None if math.isnan(count) else count for count in controller.books.flops())
@@ -416,97 +345,3 @@ def _wrong_share(controller: SelectionController) -> float | None:
     if not isinstance(wrong, torch.Tensor) or wrong.shape != usage.shape or not bool(usage.any()):
         return None
     return float((usage * wrong.cpu()).sum() / usage.sum())
-
-
-def _check_logged(metric: str, trainer: pl.Trainer) -> None:
-    if metric not in trainer.callback_metrics:
-        logged = ", ".join(sorted(trainer.callback_metrics)) or "nothing"
-        raise ValueError(f"no metric {metric!r} in validation; logged: {logged}; choose one by --metric")
-
-
-class _Counted(Exception):
-    """What was asked is known; training isn't wanted."""
-
-
-class _StepCounter(pl.Callback):
-    steps: float = math.inf
-
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        # By now those that the model itself brings are there as well.
-        _refuse(trainer.callbacks, "the model's callbacks")  # type: ignore[attr-defined]
-
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.steps = trainer.estimated_stepping_batches
-        raise _Counted
-
-
-class _MetricCheck(pl.Callback):
-    def __init__(self, metric: str) -> None:
-        self.metric, self.batches = metric, 0
-
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        _check_logged(self.metric, trainer)
-        raise _Counted
-
-    def on_train_batch_start(self, trainer: pl.Trainer, *args: Any) -> None:
-        self.batches += 1
-        if self.batches > 2 * 4:  # validation comes after each four
-            raise ValueError("the training has no validation, whose metric is compared; give it a validation set")
-
-
-class _Meter(pl.Callback):
-    """Measures time and energy of training without validation, and notes the metric at each validation."""
-
-    controller: SelectionController
-
-    def __init__(self, metric: str, progress: Progress, *, energy: bool = False) -> None:
-        self.metric, self.progress, self.wants_energy = metric, progress, energy
-        self.energy: EnergyMeter | None = None
-        self.curve: list[CurvePoint] = []
-        self.seconds = self.evaluation_seconds = 0.0
-        self._since: float | None = None
-        self._evaluating_since = 0.0
-
-    # From `setup` on, for features may be prepared before the first epoch; the data are loaded by then.
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        if stage == "fit":
-            if self.wants_energy:
-                self.energy = EnergyMeter(trainer.strategy.root_device)
-            self._start()
-
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._stop()
-
-    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._stop()
-        self._evaluating_since = _now()
-
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.evaluation_seconds += _now() - self._evaluating_since
-        _check_logged(self.metric, trainer)
-        self.controller.flush()
-        value = float(trainer.callback_metrics[self.metric])
-        point = CurvePoint(trainer.global_step, self.controller.books.samples_trained, self.seconds, value)
-        self.curve.append(point)
-        self.progress(point)
-        if trainer.state.fn == "fit":
-            self._start()
-
-    def _start(self) -> None:
-        if self.energy is not None:
-            self.energy.start()
-        self._since = _now()
-
-    def _stop(self) -> None:
-        if self._since is not None:
-            self.seconds += _now() - self._since
-            self._since = None
-            if self.energy is not None:
-                self.energy.stop()
-
-
-def _now() -> float:
-    """The time once the accelerator has done what it was given."""
-    if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-        torch.cuda.synchronize()
-    return time.perf_counter()

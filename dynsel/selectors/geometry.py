@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from functools import cached_property
 from typing import Any
 
@@ -27,7 +28,8 @@ class Geometry(Hybrid):
 
     Score S_i = rarity + witness + boundary + region, each in [0, 1] times its weight, - γ u_i / ū, and the highest are
     taken; the terms are those of `Hybrid`. All of them follow from features, labels and uses: nothing has to be heard
-    from training, so it works with any loss, of any kind of output. The boundary counts where labels are at hand.
+    from training, so it works with any loss, of any kind of output. The boundary counts where labels are at hand; where
+    they aren't, a warning says so.
 
     Features that are captured from the model in training are refreshed every epoch, at a price that allows it: the
     autoencoder goes on from its last weights for 24 steps (`dynsel.sae.train_again`), neighbours are looked for among
@@ -118,6 +120,12 @@ class Geometry(Hybrid):
         self.terms = {name: term for name, term in terms.items() if self.labels is not None or not term.needs_labels}
         if not self.terms:
             raise ValueError("Geometry of `boundary` alone needs labels; pass `labels=`, or give other terms a weight")
+        if len(self.terms) < len(terms):
+            warnings.warn(
+                "Geometry goes without `boundary`, for there are no class labels; pass `labels=`, or boundary=0 if "
+                "that is as it should be",
+                stacklevel=3,
+            )
         super().prepare()
 
     def _material(self, features: Any) -> Material:

@@ -16,8 +16,7 @@ import pytest
 import torch
 
 from dynsel._lib.quiet import quiet
-from dynsel.compare.record import CurvePoint
-from dynsel.compare.run import Comparison, _Meter
+from dynsel.compare.run import Comparison
 
 pytestmark = pytest.mark.usefixtures("process_as_it_was")
 
@@ -167,25 +166,6 @@ def test_a_run_that_something_ends_is_no_result(folder: Path) -> None:
     one.make = make
     with quiet(), pytest.raises(ValueError, match=r"ended after \d+ of 30 optimiser steps; .*`trainer.should_stop`"):
         one.train("random", 0, 30)
-
-
-def test_validation_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
-    times = iter([0.0, 3.0, 4.0, 9.0, 10.0, 12.0])
-    monkeypatch.setattr("dynsel.compare.run._now", lambda: next(times))
-    trainer: Any = type("T", (), {"state": type("S", (), {"fn": "fit"}), "callback_metrics": {"a": torch.tensor(0.5)}})
-    trainer.global_step = 7
-    seen: list[CurvePoint] = []
-    meter = _Meter("a", seen.append)
-    books = type("B", (), {"samples_trained": 70})
-    meter.controller = type("C", (), {"flush": lambda self: None, "books": books})()  # type: ignore[assignment]
-    module: Any = None
-    meter.setup(trainer, module, "fit")
-    meter.on_validation_start(trainer, module)
-    meter.on_validation_end(trainer, module)
-    meter.on_train_end(trainer, module)
-    assert seen == [CurvePoint(7, 70, 3.0, 0.5)]
-    assert meter.seconds == 5.0
-    assert meter.evaluation_seconds == 5.0
 
 
 def test_a_run_tells_its_operations_its_origin_and_what_was_logged(comparison: Comparison) -> None:

@@ -111,6 +111,15 @@ def test_bound_to_other_data_it_counts_boundaries_again():
         Geometry(rarity=0, witness=0, region=0).bind(N)
 
 
+def test_it_says_that_the_boundary_is_left_out():
+    with pytest.warns(UserWarning, match="Geometry goes without `boundary`, for there are no class labels"):
+        Geometry().bind(N)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Geometry(boundary=0).bind(N)
+        Geometry().bind(N, LABELS)
+
+
 def test_weights_are_checked_by_their_names():
     with pytest.raises(ValueError, match="`region` must be at least 0"):
         Geometry(region=-1.0)
