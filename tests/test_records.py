@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import runpy
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,10 @@ from dynsel.compare.record import RunRecord
 from dynsel.compare.store import Store
 
 RECIPES = Path(__file__).parents[1] / "recipes"
+sys.path.append(str(RECIPES))
 TOOL = runpy.run_path(str(RECIPES / "records.py"))
+FILES = runpy.run_path(str(RECIPES / "record_files.py"))
+sys.path.pop()
 ORIGIN = {
     "command": "dynsel compare --out runs/x",
     "hardware": "CPU of a test, 1 thread",
@@ -35,7 +40,7 @@ def folder_of(
         for seed, point in enumerate(points):
             value = 0.9 + 0.001 * seed + point / 100
             store.save(
-                RunRecord(name, seed, value, steps=100, seconds=50.0, samples=1000, **{"origin": ORIGIN, **fields})
+                RunRecord(name, seed, value, steps=100, samples=1000, **{"seconds": 50.0, "origin": ORIGIN, **fields})
             )
     return path
 
@@ -48,7 +53,8 @@ def made(tmp_path: Path, *folders: Path, setting: str = "a setting") -> str:
 
 
 def holders(text: str) -> list[str]:
-    return [line.split("|")[2].strip(" `") for line in text.splitlines() if line.startswith("| a setting")]
+    held = text.partition("## Hybrid in every setting")[0]
+    return [line.split("|")[2].strip(" `") for line in held.splitlines() if line.startswith("| a setting")]
 
 
 def row(text: str, *starts: str) -> list[str]:
@@ -60,7 +66,7 @@ def test_a_record_is_taken_where_p_is_small_in_one_run(tmp_path: Path) -> None:
     text = made(tmp_path, folder_of(tmp_path / "a"))
     assert row(text, "a setting", "`full`")[2] == "90.10 ± 0.25"
     taken = row(text, "a setting", "`hybrid`")
-    assert taken[:7] == ["a setting", "`hybrid`", "91.15 ± 0.33", "100", "50", "3", "`full`"]
+    assert taken[:7] == ["a setting", "`hybrid`", "91.15 ± 0.33", "100", "50", "3", "`full`, 90.10 ± 0.25"]
     assert taken[7].startswith("+1.05 ± 0.12")
     assert float(taken[8].removeprefix("< ")) < 0.01
     assert taken[9:] == ["2026-11-29", "abc"]
@@ -251,7 +257,7 @@ def test_where_the_data_lie_is_no_other_setting(tmp_path: Path, spelt: str) -> N
         store = Store(tmp_path, {"metric": "val_accuracy", "data": data, **other})
         store.begin(100)
         (tmp_path / "settings.json").unlink()
-        return str(TOOL["_digest"](store))
+        return str(FILES["_digest"](store))
 
     machine = {"trainer": {"accelerator": spelt}, "threads": len(spelt)}
     assert digest("CIFAR10DataModule", spelt, **machine) == digest("CIFAR10DataModule", "/other")
@@ -378,9 +384,9 @@ def test_no_record_names_a_folder_of_a_machine(tmp_path: Path) -> None:
     for path in (new, *(RECIPES / "records").glob("*.json")):
         kept = json.loads(path.read_text())
         for text in (*(run["selector"] for run in kept["runs"]), json.dumps(kept.get("made_by"))):
-            assert TOOL["_for_others"](text) == text, path
+            assert FILES["_for_others"](text) == text, path
         for origin in kept["origins"]:
-            assert TOOL["_command"](origin["command"]) == origin["command"], path
+            assert FILES["_command"](origin["command"]) == origin["command"], path
 
 
 def test_a_run_that_overshoots_is_of_the_length_it_was_given(tmp_path: Path) -> None:
@@ -395,6 +401,79 @@ def test_a_run_that_overshoots_is_of_the_length_it_was_given(tmp_path: Path) -> 
     text = made(tmp_path, store.folder)
     assert holders(text) == ["full"]
     assert [row(text, f"`{name}`")[2] for name in ("full", "hybrid")] == ["2", "2"]
+
+
+def standing_row(text: str, setting: str = "a setting") -> list[str]:
+    return row(text.partition("## Hybrid in every setting")[2], setting)
+
+
+def test_hybrid_stands_by_the_seeds_of_all_comparisons_of_a_setting(tmp_path: Path) -> None:
+    few = folder_of(tmp_path / "a", {"full": (0, 0), "random": (0, 0), "hybrid": (9, 9)})
+    above = {"full": (0, 0, 0), "random:budget=1": (0, 1, 0.5), "hybrid:keep_ratio=0.5": (1, 3, 2), "rrd": (9, 9, 9)}
+    many = folder_of(tmp_path / "b", above, seconds=100.0)
+    apart = Store(tmp_path / "c", {"metric": "val_accuracy"})
+    apart.begin(100)
+    for name, points in (("full", 0.0), ("random", 0.5), ("hybrid", 2.0)):
+        seconds = 150.0 if name == "hybrid" else 50.0
+        apart.save(RunRecord(name, 7, 0.9 + points / 100, steps=100, seconds=seconds, origin=ORIGIN))
+        if name != "random":  # not a seed that all three have
+            apart.save(RunRecord(name, 8, 0.1, steps=100, seconds=1.0, origin=ORIGIN))
+    found = standing_row(made(tmp_path, few, many, apart.folder))
+    # Seeds 0 to 2 of the largest comparison, and seed 7.
+    assert found[:6] == ["a setting", "100", "4", "90.08", "90.58", "92.08"]
+    assert found[6].startswith("+1.50 ± 0.65")
+    assert found[8].startswith("+2.00 ± 1.30")
+    assert found[10] == f"{(3 * 1 + 3) / 4:.2f}"
+
+
+def test_hybrid_of_another_kind_and_without_its_baselines_stands_nowhere(tmp_path: Path) -> None:
+    others = {"full": (0, 0), "random": (0, 0), "hybrid:terms={}": (1, 2), "hybrid:keep_ratio=0.3": (1, 2)}
+    alone = {"hybrid": (1, 2), "full": (0, 0)}
+    folders = [folder_of(tmp_path / name, above) for name, above in (("a", others), ("b", alone))]
+    assert "## Hybrid in every setting" not in made(tmp_path, *folders)
+
+
+def test_p_is_corrected_for_the_settings(tmp_path: Path) -> None:
+    # By itself p is 0.0095.
+    above = {"full": (0, 0, 0, 0), "random": (0, 0, 0, 0), "hybrid": (1, 2, 1.5, 0.9)}
+    for i, (setting, folder) in enumerate((f"setting {k}", folder_of(tmp_path / str(k), above)) for k in range(3)):
+        TOOL["add"]([folder], f"file{i}", setting, tmp_path / "records")
+        p = standing_row(made(tmp_path), "setting 0")[9]
+        assert float(p) == pytest.approx(0.0125 * (i + 1), rel=0.1)
+
+
+# The README's rows, and the settings that they are of.
+TOLD = {
+    "as it is": "CIFAR-10, small.yaml, 6 epochs",
+    "20 % of the labels wrong": "CIFAR-10, small.yaml, label_noise_20",
+    "the same, longer": "CIFAR-10, small.yaml, 20 epochs, label_noise_20",
+    "20 % wrong, each as the class most like it": "CIFAR-10, small.yaml, label_noise_confusion_20",
+    "40 % of the labels wrong": "CIFAR-10, small.yaml, label_noise_40",
+    "a long tail of 100 : 1": "CIFAR-10, small.yaml, long_tail_100",
+    "30 % copies of 5 % of the images": "CIFAR-10, small.yaml, duplicates_30",
+    "a long tail of 10 : 1, 20 % copies and 20 % wrong labels together": "CIFAR-10, small.yaml, real_life",
+}
+
+
+def test_the_readme_tells_what_the_records_say() -> None:
+    """Every setting in which Hybrid has more than one seed, with its figures to a tenth."""
+    readme, page = ((RECIPES / path).read_text() for path in ("../README.md", "RECORDS.md"))
+    rows = re.findall(r"^\| (CIFAR-10, .*?) \| ([\d,]+) \| (\d+) \| (.*) \|$", section(page), re.MULTILINE)
+    assert {name for name, _, n, _ in rows if int(n) > 1} == set(TOLD.values())
+    for told, setting in TOLD.items():
+        cells = row(readme, told)
+        wanted = standing_row(page, setting)
+        assert cells[1:3] == wanted[1:3], told
+        for cell, value in zip(cells[3:6], wanted[3:6], strict=True):
+            assert abs(float(cell) - float(value)) <= 0.0501, (told, value)
+        for cell, value, p in ((cells[6], *wanted[6:8]), (cells[7], *wanted[8:10])):
+            assert cell.endswith("*") == (float(p.removeprefix("< ")) < 0.05), (told, p)
+            ours, theirs = (re.findall(r"[-\d.]+", text) for text in (cell, value))
+            assert all(abs(float(a) - float(b)) <= 0.0501 for a, b in zip(ours, theirs, strict=True)), (told, value)
+
+
+def section(page: str) -> str:
+    return page.partition("## Hybrid in every setting")[2].partition("\n## ")[0]
 
 
 def test_the_page_is_what_the_files_say(tmp_path: Path) -> None:
