@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from support import Module, fit
 from torch import Tensor, nn
 from torch.overrides import _get_current_function_mode_stack as open_modes
 
+from dynsel.callbacks import DynamicSelection
 from dynsel.callbacks.listening import Listener, Rule, Told
 from dynsel.selectors import Hybrid, Random
 
@@ -321,14 +323,28 @@ def test_where_no_part_is_heard_gradient_norms_are_told() -> None:
     assert listener.heard.rule is Rule.NORMS
 
 
-def test_a_constant_norm_is_no_source_and_the_batch_loss_is_told_with_a_warning() -> None:
-    listener, batch = Listener(Wants(), epochs=20), vectors()
-    wanted = f"about {1 / math.sqrt(1 + 5 / 20):.2f} with"
+@pytest.mark.parametrize(("epochs", "after"), [(20, 20), (None, 10), (-1, 10)])
+def test_a_constant_norm_is_no_source_and_the_batch_loss_is_told_with_a_warning(epochs: int | None, after: int) -> None:
+    listener, batch = Listener(Wants(), epochs=epochs), vectors()
+    wanted = f"after {after} epochs that has a correlation of about {1 / math.sqrt(1 + 5 / after):.2f} with"
     with pytest.warns(UserWarning, match=wanted):
         told = hear(listener, lambda x, y: Fused.apply(head(x), one_hot(y), 1), batch).per_sample_loss
     loss = (head(batch[0]) - one_hot(batch[1])).abs().mean()
     torch.testing.assert_close(told, loss.detach().expand(B))
     assert listener.heard.rule is Rule.BATCH
+
+
+def test_a_training_without_end_says_so_as_well() -> None:
+    """Where nothing is heard, and `max_epochs` is -1, as in `dynsel compare`."""
+
+    class Hidden(Module):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            x, y = batch[:2]
+            return Fused.apply(self(x), F.one_hot(y, 2).float(), 1)
+
+    with pytest.warns(UserWarning, match="each sample is credited with the loss of its batches"):
+        _, trainer = fit(DynamicSelection("loss", keep_ratio=0.5), module=Hidden(), max_epochs=-1, max_steps=12)
+    assert trainer.global_step == 12
 
 
 def test_a_regulariser_of_weights_says_nothing_of_samples() -> None:
