@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The comparisons that RECORDS.md is made from, or is to have: which, with how many seeds, and what each costs. Some records have
-# fewer selectors or more seeds: the commands in RECORDS.md are what was run.
+# fewer selectors, others more seeds or selectors: the commands in RECORDS.md are what was run.
 #
 #   bash recipes/evidence.sh DATA OUT SECTION...      e.g. bash recipes/evidence.sh data/cifar10 runs/evidence budgets rivals
 #   bash recipes/evidence.sh                          lists the sections
@@ -85,8 +85,8 @@ copies() {
 }
 long-tail() { stress long_tail_100 --selectors full random hybrid "$DOUBT5"; }
 real-life() {
-  stress real_life --selection.features pixels --selectors full random hybrid \
-    'hybrid:terms={"uncertainty":1,"doubt":1,"once":1}'
+  stress real_life --selection.features pixels --selectors full random hybrid 'hybrid:terms={"uncertainty":1,"once":1}' \
+    'hybrid:terms={"uncertainty":1,"doubt":1,"once":1}' 'hybrid:terms={"uncertainty":1,"trajectory":0.5}'
 }
 
 # The strong network: 54 minutes a run of 4 epochs; with bfloat16 (AMX) 18, of 8 epochs 32, of 24 91. So are the minutes of
