@@ -199,8 +199,12 @@ def _json(path: Path) -> dict[str, Any]:
         if not isinstance(found, dict):
             raise ValueError(f"it holds {type(found).__name__} where an object should be")
     except ValueError as error:
-        raise ValueError(f"{path} is damaged ({error}); restore it, or delete it and add its runs again") from error
+        raise _damaged(path, error) from error
     return found
+
+
+def _damaged(path: Path, error: object) -> ValueError:
+    return ValueError(f"{path} is damaged ({error}); restore it, or delete it and add its runs again")
 
 
 def _facts(table: str) -> dict[str, str]:
@@ -271,7 +275,7 @@ def read(path: Path) -> Comparison:
     try:
         return _comparison(path.stem, found)
     except (AttributeError, IndexError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is damaged ({error!r}); restore it, or delete it and add its runs again") from error
+        raise _damaged(path, repr(error)) from error
 
 
 def _comparison(name: str, found: dict[str, Any]) -> Comparison:

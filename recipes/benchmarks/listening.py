@@ -1,6 +1,7 @@
 """What listening to a training step costs, per rule of the chain.
 
     python recipes/benchmarks/listening.py
+    python recipes/benchmarks/listening.py --training 600
 
 Two steps of training: a ResNet-18 on 16 images of 32 x 32, and a transformer of 4 layers, width 128, on 8 sequences of
 64 tokens with a vocabulary of 32,000. Listening costs time for each call of a torch function, whatever the size of its
@@ -8,24 +9,33 @@ arguments: measured where the arithmetic is small enough to show it, as the diff
 without it. It costs what is computed of the samples before and after the backward pass: measured at full size. And it
 costs what hooks do inside the backward pass, as norms of gradients: the median difference of backward passes with and
 without it, one after the other in either order. All together is set against the step. Times are of the processor.
+
+These calls find everything in the processor's caches. With `--training` a Trainer trains the small residual network of
+recipes/cifar10/small.yaml on batches of 256 random images, and listens for Hybrid to about half of the steps, drawn at
+random: what these take longer than the others is all that listening costs there.
 """
 
 from __future__ import annotations
 
 import argparse
 import platform
+import random
 import statistics
 import time
 from collections.abc import Callable
 from typing import Any
 
+import lightning.pytorch as pl
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+from torch.utils.data import DataLoader, TensorDataset
 
+from dynsel import DynamicSelection
+from dynsel._lib.quiet import quiet
 from dynsel.callbacks.listening import Listener
-from dynsel.models import build_model
+from dynsel.models import ImageClassifier, build_model
 from dynsel.selectors import Hybrid, Random
 
 VOCABULARY = 32_000
@@ -180,11 +190,67 @@ def cost(name: str, rule: str, pairs: int) -> str:
     )
 
 
+# ---------------------------------------------------------------- in a training
+class Sometimes(DynamicSelection):
+    """Listens to steps as drawn, and keeps the seconds of each: until the backward pass, and of all of it."""
+
+    def __init__(self) -> None:
+        super().__init__(budget=1.0)
+        self.seconds: dict[bool, list[tuple[float, float]]] = {True: [], False: []}
+        self._draws = random.Random(0)
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *args: Any) -> None:
+        self.listens = trainer.global_step < WARM or self._draws.random() < 0.5
+        self._since = time.process_time()
+        if self.listens:
+            super().on_train_batch_start(trainer, *args)
+
+    def on_before_backward(self, *args: Any) -> None:
+        self._forward = time.process_time() - self._since
+        if self.listens:
+            super().on_before_backward(*args)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+        if self.listens:
+            super().on_train_batch_end(trainer, *args)
+        if trainer.global_step > WARM:
+            self.seconds[self.listens].append((self._forward, time.process_time() - self._since))
+
+
+WARM = 10  # steps at first, all of them listened to
+
+
+def training(steps: int) -> str:
+    """A row for the forward pass, and one for the whole step."""
+    pl.seed_everything(0, verbose=False)
+    images = torch.randint(256, (4096, 3, 32, 32), dtype=torch.uint8)
+    loader = DataLoader(TensorDataset(images, torch.randint(10, (4096,))), 256, shuffle=True)
+    module, selection = ImageClassifier("small_resnet", 10, width=16, crop_padding=2), Sometimes()
+    silent: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    length: dict[str, Any] = {"max_epochs": -1, "max_steps": steps, "accelerator": "cpu", "enable_model_summary": False}
+    with quiet():
+        pl.Trainer(callbacks=[selection], **silent, **length).fit(module, loader)
+    rows = []
+    for place, part in enumerate(("forward pass", "step")):
+        on, off = ([1e3 * pair[place] for pair in selection.seconds[listens]] for listens in (True, False))
+        more = statistics.fmean(on) - statistics.fmean(off)
+        error = (statistics.variance(on) / len(on) + statistics.variance(off) / len(off)) ** 0.5
+        share = f"{more / statistics.fmean(off):.1%}"
+        rows.append(f"| {part} | {statistics.fmean(off):.1f} | {more:.1f} ± {2 * error:.1f} | {share} |")
+    return "\n".join(rows)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--training", type=int, default=0, metavar="STEPS", help="train so many steps instead")
     options = parser.parse_args()
     print(f"{platform.machine()} CPU, {torch.get_num_threads()} threads, torch {torch.__version__}, {options}")
+    if options.training:
+        print("| of a training | without, ms | listening adds, ms | share |")
+        print("|---|---:|---:|---:|")
+        print(training(options.training))
+        return
     print("| step | rule | step, ms | calls | µs a call | beside the passes, ms | in the backward pass, ms | share |")
     print("|---|---|---:|---:|---:|---:|---:|---:|")
     for name in ("resnet", "transformer"):
