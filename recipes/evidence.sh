@@ -135,12 +135,6 @@ gstds() { # 115 minutes
     --data.init_args.batch_size 512 --selection.features "$file" --seeds 1 \
     --selectors random-in-batch gstds:rule=spread gstds gstds:rule=top gstds:rule=magnitude gstds:rule=boundary
 }
-gstds-small() { # 35 minutes with two seeds
-  local file
-  file=$(features) || return
-  compare cifar10-small-gstds "CIFAR-10, small.yaml, 256 of 512 candidates" $SMALL --selection.features "$file" --seeds "${SEEDS:-2}" \
-    --selectors random-in-batch gstds:rule=spread gstds gstds:rule=top gstds:rule=magnitude gstds:rule=boundary
-}
 ncfm() { # 310 minutes
   local options=(--config recipes/cifar10/ncfm_ipc10.yaml --data.init_args.root "$DATA" --out "$OUT/ncfm-10" --threads 1
     --pool.folder "$OUT/ncfm-pool" --pool.networks 4 --pool.epochs 10 --distill.compile false --trainer.accelerator cpu)
@@ -154,14 +148,20 @@ geometry() { # 65 minutes: more at random, each term left out; seeds 10 and 11
     --selection.features model \
     --selectors random geometry geometry:epsilon=0 geometry:rarity=0 geometry:witness=0 geometry:boundary=0 geometry:region=0
 }
+gstds-small() { # 35 minutes with two seeds
+  local file
+  file=$(features) || return
+  compare cifar10-small-gstds "CIFAR-10, small.yaml, 256 of 512 candidates" $SMALL --selection.features "$file" --seeds "${SEEDS:-2}" \
+    --selectors random-in-batch gstds:rule=spread gstds gstds:rule=top gstds:rule=magnitude gstds:rule=boundary
+}
 pods() { # 40 minutes: the keep ratio swings about 0.5
   compare cifar10-small-pods "CIFAR-10, small.yaml, 6 epochs, keep ratio swinging about 0.5" $SMALL --seeds "${SEEDS:-3}" \
     --selectors full random hybrid \
     --selection.keep_ratio '{"class_path":"dynsel.schedules.Oscillating","init_args":{"mean":0.5,"swing":0.2,"cycles":3}}'
 }
 
-SECTIONS="budgets defaults rivals noise-20 noise-none noise-confusion noise-40 noise-20-fresh noise-20-long copies long-tail real-life gstds-small pods geometry fast-4 fast-8
-  fast-4-worth fast-lengths fast-proxy rrd gstds fast-coreset ncfm"
+SECTIONS="budgets defaults rivals noise-20 noise-none noise-confusion noise-40 noise-20-fresh noise-20-long copies long-tail real-life pods geometry fast-4 fast-8
+  fast-4-worth fast-lengths fast-proxy gstds-small rrd gstds fast-coreset ncfm"
 if [ $# -lt 3 ]; then
   echo "usage: bash recipes/evidence.sh DATA OUT SECTION..., sections in order of worth:"
   echo $SECTIONS

@@ -7,7 +7,7 @@ import json
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ class Comparison:
         full: Runs of full data of all lengths.
         origin: For each of `ORIGIN` the different values of the runs.
         configured: How the configuration trains a method that says nothing of it.
+        made_by: Arguments of the methods by name, defaults included, where the runs tell them.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Comparison:
     full: list[RunRecord]
     origin: dict[str, list[str]]
     configured: Configured = DEFAULTS
+    made_by: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def of_comparison(folders: Sequence[Path]) -> dict[str, Any]:
@@ -90,7 +92,7 @@ def of_comparison(folders: Sequence[Path]) -> dict[str, Any]:
         "steps": stores[0].steps,
         "settings": _digest(stores[0]),
         "configured": Configured.of(stores[0].settings)._asdict(),
-        "made_by": _one_each((_for_others(run.selector), _made_by(run)) for run, _, _ in runs),
+        "made_by": one_each((_for_others(run.selector), _made_by(run)) for run, _, _ in runs),
         **_with_origins([{**_kept(run, length), "origin": origin} for run, length, origin in runs]),
     }
 
@@ -130,8 +132,11 @@ def _digest(store: Store) -> str:
     return hashlib.sha256(json.dumps([store.steps, portable], sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _one_each(made_by: Iterable[tuple[str, dict[str, Any]]]) -> dict[str, dict[str, Any]]:
+def one_each(made_by: Iterable[tuple[str, Mapping[str, Any]]]) -> dict[str, dict[str, Any]]:
     """The arguments that the runs of each selector were made with.
+
+    Args:
+        made_by: Arguments by name, of each run's selector.
 
     Raises:
         ValueError: If they differ from run to run.
@@ -171,7 +176,7 @@ def with_earlier(kept: dict[str, Any], path: Path, setting: str) -> dict[str, An
         for one, runs in ((earlier, others), (kept, kept["runs"]))
         for run in runs
     ]
-    return {**kept, "made_by": _one_each(made_by), **_with_origins(runs)}
+    return {**kept, "made_by": one_each(made_by), **_with_origins(runs)}
 
 
 def of_evaluation(folder: Path) -> dict[str, Any]:
@@ -288,10 +293,13 @@ def _comparison(name: str, found: dict[str, Any]) -> Comparison:
         )
         for run in found["runs"]
     ]
+    if not all(isinstance(run.value, float) and 0 <= run.value <= 1 for run, _ in every):
+        raise TypeError("each run must have a value in [0, 1]")
     # Full data was also trained for other lengths; a selector with a budget of its own has that length alone.
     usual = {"full"} | {run.selector for run, length in every if length == found["steps"]}
     runs = [run for run, length in every if run.selector not in usual or length == found["steps"]]
     full = [run for run, _ in every if run.selector == "full"]
     configured = Configured(**found.get("configured", {}))
     said = distinct_origins(origins)
-    return Comparison(name, found["setting"], found["metric"], found["steps"], runs, full, said, configured)
+    made_by = found.get("made_by", {})
+    return Comparison(name, found["setting"], found["metric"], found["steps"], runs, full, said, configured, made_by)

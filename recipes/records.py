@@ -16,14 +16,14 @@ import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median
 
-from record_files import Comparison, add, read
+from record_files import Comparison, add, one_each, read
 
 from dynsel._lib.tables import markdown_table
-from dynsel.compare.entry import RANDOM, baselines_of, method_of
+from dynsel.compare.entry import RANDOM, Method, baselines_of, method_of
 from dynsel.compare.record import RunRecord, by_selector
-from dynsel.compare.stats import Difference, differences, half_width, holm, paired
+from dynsel.compare.stats import Difference, differences, half_width
 from dynsel.compare.summary import Row, summarise
 from dynsel.compare.worth import Worth, worths
 
@@ -31,17 +31,17 @@ HERE = Path(__file__).parent
 LEVEL = 0.01  # a record is beaten where p is below this
 HEAD = f"""# Records
 
-Made by `python recipes/records.py` from the run files in [records/](records); no figure is typed by hand. Accuracies
-are those after the last optimiser step, never the best; ± is half the 95 % confidence interval over n seeds (Student's
-t); "vs" is the paired difference of runs with the same seed, with the p-value of its t-test after Holm's correction
-for the number of methods. Worth: full data reaches the same accuracy in so many times the steps; in brackets its 95 %
-interval, uncorrected: all lengths that a paired t-test does not tell from it. Seconds are of training and selection,
-without validation, on machines that mostly had other work.
+Made by `python recipes/records.py` from the run files in [records/](records); no figure of a table is typed by hand.
+Accuracies are those after the last optimiser step, never the best; ± is half the 95 % confidence interval over n seeds
+(Student's t); "vs" is the paired difference of runs with the same seed, with the p-value of its t-test after Holm's
+correction for the number of methods. Worth: full data reaches the same accuracy in so many times the steps; in
+brackets its 95 % interval, uncorrected: all lengths that a paired t-test does not tell from it. Seconds are of training
+and selection, without validation, on machines that mostly had other work.
 
 In the commands `data` is any folder for CIFAR-10 (that of the recipes is data/cifar10). They give the same figures on
 the same processor, at the commit that is named, and with the same `--evaluations`: another one draws otherwise, as
-another seed would. From one processor to another a seed's accuracy may move by a point, so what is compared was
-trained on one machine, but where a row says otherwise.
+another seed would. From one processor to another a seed's accuracy may move by a point, so the runs of a seed that are
+compared are of one kind of machine.
 
 **The rule.** In each setting full data (or else random subsets) hold the first record; without either nobody does. A
 method takes it if, in one comparison with the holder, it is better with p < {LEVEL:g} after Holm's correction. A test
@@ -57,24 +57,33 @@ Gains shrink as schedules get longer: look at one network at several lengths. At
 learning rate, choosing inside the batch may gain nothing (No Train No Gain, arXiv:2307.06440). Random subsets are hard
 to beat (DeepCore, arXiv:2204.08499), and at scale many selectors lose to them (RDS+, arXiv:2503.01807).
 """
-STANDING = """## Hybrid in every setting
+STANDING = """## Hybrid, setting by setting
 
-Hybrid as it is by default beside random subsets and full data, at equal steps: means of the seeds that all three have,
-those of all comparisons of a setting together (a seed that several have is that of the largest). "vs" is the paired
-difference ± half its 95 % confidence interval, which is of that setting alone; p is corrected by Holm for the number of
-settings. Time is that of training and selection over full data's, seed by seed: it takes in what listening costs, and
-what else the machine had to do.
+Hybrid at its defaults beside random subsets and full data, at equal steps, wherever the three have seeds in common:
+means of these seeds, of all comparisons of a setting together (a seed that several have is that of the largest). "vs"
+is the paired difference ± half its 95 % confidence interval, which is of that setting alone; p is corrected by Holm for
+the settings that have one, each column by itself. Time is the median over seeds of the time for training and selection
+over full data's: it takes in what listening costs, and what else the machine had to do.
 
 """
-_STANDING_HEADINGS = (
-    *("setting", "steps", "n", "full %", "random %", "Hybrid %"),
-    *("vs random", "p", "vs full", "p", "time × full"),
+STANDING_HEADINGS = (
+    "setting",
+    "steps",
+    "n",
+    "full %",
+    "random %",
+    "Hybrid %",
+    "vs random",
+    "p",
+    "vs full",
+    "p",
+    "time ×",
 )
 
 
 @dataclass(frozen=True)
 class Record:
-    """Who held the record of a setting, from when on, and what it beat there, by that comparison's name."""
+    """Who held the record of a setting, from when on, and what it beat there, by its name in that comparison."""
 
     comparison: Comparison
     selector: str
@@ -118,55 +127,71 @@ def _named_here(record: Record, comparison: Comparison) -> str | None:
     return next((name for name in names if method_of(name, comparison.configured) == holder), None)
 
 
-def standing(comparisons: Sequence[Comparison]) -> list[tuple[RunRecord, RunRecord, RunRecord]]:
-    """Full data, random subsets and Hybrid of each seed that one comparison has of all three.
+# What stands side by side; the last is compared to the others.
+BESIDE = ("full", "random", "hybrid")
+
+
+def standing(comparisons: Sequence[Comparison]) -> dict[int, dict[str, RunRecord]]:
+    """Full data, random subsets and Hybrid by their names, for each seed that one comparison has of all three.
 
     Args:
         comparisons: All comparisons of one setting.
+
+    Raises:
+        ValueError: If they differ in their steps, or in what Hybrid's arguments are.
     """
+    if len(lengths := {comparison.steps for comparison in comparisons}) > 1:
+        raise ValueError(
+            f"{comparisons[0].setting!r} has comparisons of {sorted(lengths)} steps; give each a --setting"
+        )
+    one_each(("hybrid", comparison.made_by.get("hybrid", {})) for comparison in comparisons)
     parts = []
     for comparison in comparisons:
-        runs = {name: {r.seed: r for r in found} for name, found in by_selector(comparison.runs).items()}
-        names, configured = list(runs), comparison.configured
-        hybrid = next((name for name in names if method_of(name, configured) == method_of("hybrid")), "")
-        full, random = (baselines_of(names, kind, configured).get(hybrid, "") for kind in ("full", "random"))
-        if full and random:
-            seeds = runs[hybrid].keys() & runs[full].keys() & runs[random].keys()
-            parts.append({seed: (runs[full][seed], runs[random][seed], runs[hybrid][seed]) for seed in seeds})
-    found: dict[int, tuple[RunRecord, RunRecord, RunRecord]] = {}
-    for part in sorted(parts, key=len):
-        found |= part
-    return [found[seed] for seed in sorted(found)]
+        of = [{run.seed: run for run in _runs_of(comparison, method_of(name))} for name in BESIDE]
+        seeds = set.intersection(*map(set, of))
+        parts.append({seed: dict(zip(BESIDE, (runs[seed] for runs in of), strict=True)) for seed in sorted(seeds)})
+    found: dict[int, dict[str, RunRecord]] = {}
+    for part in sorted(parts, key=len, reverse=True):
+        found = part | found
+    return found
+
+
+def _runs_of(comparison: Comparison, method: Method) -> list[RunRecord]:
+    """The runs of a method, under whatever names."""
+    return [run for run in comparison.runs if method_of(run.selector, comparison.configured) == method]
 
 
 def standing_rows(settings: Mapping[str, Sequence[Comparison]]) -> list[list[str]]:
-    """A row of the table for each setting in which Hybrid was measured.
+    """A row of the table for each setting in which `standing` finds a seed.
 
     Args:
         settings: All comparisons by their setting.
     """
     runs = {setting: found for setting, group in settings.items() if (found := standing(group))}
-    versus = {}
-    for base in (1, 0):  # random subsets, full data
-        found = {
-            setting: paired([seed[2].value for seed in seeds], [seed[base].value for seed in seeds])
-            for setting, seeds in runs.items()
-        }
-        tested = {setting: difference.p for setting, difference in found.items() if difference.p is not None}
-        corrected = dict(zip(tested, holm(list(tested.values())), strict=True))
-        versus[base] = {s: [_difference(difference), _p(corrected.get(s))] for s, difference in found.items()}
-    return [
+    values = {
+        name: {setting: {seed: beside[name].value for seed, beside in found.items()} for setting, found in runs.items()}
+        for name in BESIDE
+    }
+    rows = [
         [
             setting,
-            f"{seeds[0][2].steps:,}",
-            str(len(seeds)),
-            *(f"{100 * fmean(seed[which].value for seed in seeds):.2f}" for which in range(3)),
-            *versus[1][setting],
-            *versus[0][setting],
-            f"{fmean(seed[2].seconds / seed[0].seconds for seed in seeds):.2f}",
+            f"{settings[setting][0].steps:,}",
+            str(len(found)),
+            *(f"{100 * fmean(values[name][setting].values()):.2f}" for name in BESIDE),
         ]
-        for setting, seeds in runs.items()
+        for setting, found in runs.items()
     ]
+    for name in ("random", "full"):
+        bases = {f"{setting}, {name}": found for setting, found in values[name].items()}
+        versus = differences(values["hybrid"] | bases, {setting: f"{setting}, {name}" for setting in runs})
+        for row, difference in zip(rows, versus.values(), strict=True):
+            row += [_difference(difference), _p(difference.p_holm)]
+    for row, found in zip(rows, runs.values(), strict=True):
+        ratios = [
+            beside["hybrid"].seconds / beside["full"].seconds for beside in found.values() if beside["full"].seconds
+        ]
+        row.append(f"{median(ratios):.2f}" if ratios else "")
+    return rows
 
 
 # ---------------------------------------------------------------- the page
@@ -186,7 +211,7 @@ def page(comparisons: Sequence[Comparison]) -> str:
     headings = ("setting", "record", "accuracy %", "steps", "seconds", "n", "over", "by", "p", "date", "commit")
     parts.append("## Who holds the record\n\n" + markdown_table(headings, rows, left=2) + "\n")
     if stands := standing_rows(settings):
-        parts.append(STANDING + markdown_table(_STANDING_HEADINGS, stands, left=1) + "\n")
+        parts.append(STANDING + markdown_table(STANDING_HEADINGS, stands) + "\n")
     for setting, group in settings.items():
         parts.append(f"## {setting}\n")
         parts += [_section(comparison) for comparison in group]
@@ -194,9 +219,12 @@ def page(comparisons: Sequence[Comparison]) -> str:
 
 
 def _record_row(record: Record) -> list[str]:
-    runs = [run for run in record.comparison.runs if run.selector == record.selector]
-    beaten = [run.value for run in record.comparison.runs if run.selector == record.beaten]
-    difference = record.difference
+    found = by_selector(record.comparison.runs)
+    runs, difference, over = found[record.selector], record.difference, ""
+    if record.beaten:
+        both = {run.seed for run in runs} & {run.seed for run in found[record.beaten]}
+        runs = [run for run in runs if run.seed in both]
+        over = f"`{record.beaten}`, {_percent([run.value for run in found[record.beaten] if run.seed in both])}"
     return [
         record.comparison.setting,
         f"`{record.selector}`",
@@ -204,8 +232,8 @@ def _record_row(record: Record) -> list[str]:
         f"{runs[0].steps:,}",
         f"{fmean(run.seconds for run in runs):,.0f}",
         str(len(runs)),
-        f"`{record.beaten}`, {_percent(beaten)}" if beaten else "",
-        "" if difference is None else f"{100 * difference.mean:+.2f} ± {100 * (difference.ci95 or 0):.2f}",
+        over,
+        "" if difference is None else _difference(difference),
         "" if difference is None else _p(difference.p_holm),
         ", ".join(record.comparison.origin["date"]),
         ", ".join(record.comparison.origin["commit"]) or "unknown",

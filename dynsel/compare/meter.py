@@ -40,7 +40,11 @@ class StepCounter(pl.Callback):
     steps: float = math.inf
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Refuse callbacks of the model with which nothing is compared."""
+        """Refuse callbacks of the model with which nothing is compared.
+
+        Raises:
+            ValueError: If there are such.
+        """
         # By now those that the model itself brings are there as well.
         refuse_callbacks(trainer.callbacks, "the model's callbacks")  # type: ignore[attr-defined]
 
@@ -95,6 +99,7 @@ class Meter(pl.Callback):
 
     Attributes:
         controller: Of the run; set before it starts.
+        energy: What measures energy, if that was asked for.
         curve: What was evaluated so far.
         seconds: Of training and selection.
         evaluation_seconds: Of validation.

@@ -101,9 +101,10 @@ def left_out(options: Any) -> list[str]:
     found = []
     if ending:
         found.append(f"without {' and '.join(ending)}: every run takes the same number of optimiser steps")
-    several = options.devices not in (1, "1") and len(named_devices(options.devices)) != 1
     if options.devices == "auto":
-        several = options.accelerator != "cpu" and torch.cuda.device_count() > 1
+        several = options.accelerator in ("auto", "gpu", "cuda") and torch.cuda.device_count() > 1
+    else:
+        several = options.devices not in (1, "1") and len(named_devices(options.devices)) != 1
     if several or options.num_nodes != 1:
         found.append(f"on one device: `trainer.devices` is {options.devices}, `trainer.num_nodes` {options.num_nodes}")
     return found

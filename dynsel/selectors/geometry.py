@@ -28,8 +28,8 @@ class Geometry(Hybrid):
 
     Score S_i = rarity + witness + boundary + region, each in [0, 1] times its weight, - γ u_i / ū, and the highest are
     taken; the terms are those of `Hybrid`. All of them follow from features, labels and uses: nothing has to be heard
-    from training, so it works with any loss, of any kind of output. The boundary counts where labels are at hand; where
-    they aren't, a warning says so.
+    from training, so it works with any loss, of any kind of output. The boundary counts where labels are at hand; a
+    warning says where it has to be left out.
 
     Features that are captured from the model in training are refreshed every epoch, at a price that allows it: the
     autoencoder goes on from its last weights for 24 steps (`dynsel.sae.train_again`), neighbours are looked for among
@@ -111,7 +111,7 @@ class Geometry(Hybrid):
         return self.class_balance
 
     def prepare(self) -> None:
-        """Leave the boundary out where there are no labels, and start the other terms afresh.
+        """Leave the boundary out where there are no labels, with a warning, and start the other terms afresh.
 
         Raises:
             ValueError: If the boundary is the only term with a weight and there are no labels.

@@ -12,7 +12,7 @@ without it, one after the other in either order. All together is set against the
 
 These calls find everything in the processor's caches. With `--training` a Trainer trains the small residual network of
 recipes/cifar10/small.yaml on batches of 256 random images, and listens for Hybrid to about half of the steps, drawn at
-random: what these take longer than the others is all that listening costs there.
+random: what these take longer than the others, ± two standard errors, is all that listening costs there.
 """
 
 from __future__ import annotations
@@ -217,7 +217,7 @@ class Sometimes(DynamicSelection):
             self.seconds[self.listens].append((self._forward, time.process_time() - self._since))
 
 
-WARM = 10  # steps at first, all of them listened to
+WARM, LEAST = 10, 100  # steps at first, all of them listened to; fewer steps in all tell nothing
 
 
 def training(steps: int) -> str:
@@ -245,6 +245,8 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--training", type=int, default=0, metavar="STEPS", help="train so many steps instead")
     options = parser.parse_args()
+    if 0 < options.training < LEAST:
+        parser.error(f"--training must be at least {LEAST} steps, got {options.training}")
     print(f"{platform.machine()} CPU, {torch.get_num_threads()} threads, torch {torch.__version__}, {options}")
     if options.training:
         print("| of a training | without, ms | listening adds, ms | share |")
