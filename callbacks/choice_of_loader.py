@@ -56,12 +56,12 @@ class ChosenLoader:
     def plan(self) -> list[int] | None:
         """Optimiser steps of each epoch, once there is a loader; None = Lightning's own estimate is right."""
         controller, driver, trainer = self._controller, self._driver, self._driver.trainer
-        if trainer.max_epochs in (None, -1, 0) or driver.overfits:
+        if not driver.max_epochs or driver.overfits:
             return None
         if controller.budget is not None or driver.is_endless:
             return None  # epochs have one length, which Lightning has read
         sizes, sampler = controller.chooser.sizes, controller.sampler
-        return sizes.plan(sampler, trainer.max_epochs, trainer.max_steps, driver.fit_steps)
+        return sizes.plan(sampler, driver.max_epochs, trainer.max_steps, driver.fit_steps)
 
 
 def place_of_loader(loaders: Any, count: int, key: str | int | None) -> int:

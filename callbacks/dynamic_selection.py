@@ -266,7 +266,7 @@ class DynamicSelection(SelectionView, Callback):
             per_sample_loss=self._score,
             automatic=pl_module.automatic_optimization,
             scale=self._driver.loss_scale,
-            epochs=trainer.max_epochs,
+            epochs=self._driver.max_epochs,
             capture=self.controller.sources.capture,
             axis_of=None if moves_batches(trainer, pl_module) else self.controller.arrivals.axis_of,
             judges=self.controller.epochs.evidence is not None,

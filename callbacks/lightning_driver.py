@@ -27,6 +27,9 @@ __all__ = ["LightningDriver", "training_progress"]
 
 Transform = Callable[[Any], Any]
 
+# More epochs than these stand for a training without end.
+MOST_EPOCHS = 10**6
+
 # What Lightning doesn't document and this module uses, as seen from the Trainer and from a CombinedLoader.
 NEEDED = (
     "fit_loop._combined_loader",
@@ -337,6 +340,12 @@ class LightningDriver:
             batches: Batches that the loader has in the epoch.
         """
         return math.ceil(self.epoch_length(batches) / self.accumulate)
+
+    @property
+    def max_epochs(self) -> int | None:
+        """Number of epochs of the training; None where that has no end, or one that nobody means."""
+        epochs = self.trainer.max_epochs
+        return epochs if epochs is not None and 0 <= epochs <= MOST_EPOCHS else None
 
     @property
     def is_endless(self) -> bool:

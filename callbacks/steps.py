@@ -12,7 +12,7 @@ from torch.optim import lr_scheduler
 
 from dynsel.callbacks.lightning_driver import LightningDriver
 from dynsel.samplers.controller import SelectionController
-from dynsel.samplers.planning import share_of_round
+from dynsel.samplers.planning import share_of_round, stays_at_the_beginning
 from dynsel.schedules import Constant, Schedule
 
 __all__ = ["Steps", "built_for", "count_steps", "say_what_becomes_of_steps", "schedulers_built_for_more", "summary"]
@@ -38,14 +38,14 @@ def count_steps(controller: SelectionController, driver: LightningDriver) -> Ste
         driver: Driver of the Trainer.
     """
     trainer = driver.trainer
-    if trainer.max_epochs in (None, -1):
+    if driver.max_epochs is None:
         limit = trainer.max_steps if trainer.max_steps > 0 else None
         return Steps(limit, limit)
-    full = trainer.max_epochs * driver.optimizer_steps(controller.sampler.full_batches())
+    full = driver.max_epochs * driver.optimizer_steps(controller.sampler.full_batches())
     if trainer.max_steps > 0:
         full = min(full, trainer.max_steps)
     planned = controller.chooser.sizes.plan(
-        controller.sampler, trainer.max_epochs, trainer.max_steps, driver.optimizer_steps
+        controller.sampler, driver.max_epochs, trainer.max_steps, driver.optimizer_steps
     )
     return Steps(sum(planned), full)
 
@@ -69,7 +69,8 @@ def summary(controller: SelectionController, driver: LightningDriver, steps: Ste
     given = f"keep_ratio={controller.keep_ratio(0.0):g}" if constant else f"a keep ratio of {ratio}"
     if same:
         return f"dynsel: {given}, {count}"
-    epochs = max(1, math.floor(driver.trainer.max_epochs * steps.full / max(1, steps.now) + 0.5))
+    assert driver.max_epochs is not None
+    epochs = max(1, math.floor(driver.max_epochs * steps.full / max(1, steps.now) + 0.5))
     return f"dynsel: {given} without budget: {count}; the same steps: budget=1 or max_epochs={epochs}"
 
 
@@ -103,6 +104,8 @@ def say_what_becomes_of_steps(controller: SelectionController, driver: Lightning
     """
     steps = count_steps(controller, driver)
     rank_zero_info(summary(controller, driver, steps))
+    if steps.now is None and (waiting := stays_at_the_beginning(controller.selector, controller.keep_ratio)):
+        rank_zero_warn(f"DynamicSelection: {waiting}. Set `max_epochs` or `max_steps`.")
     for message in schedulers_built_for_more(driver.trainer, steps):
         rank_zero_warn(message)
 

@@ -77,7 +77,8 @@ class Selecting:
             **kwargs: The Trainer's.
 
         Raises:
-            ValueError: If the Trainer would skip batches that the selection has left behind by itself.
+            ValueError: If the Trainer would skip batches that the selection has left behind by itself, or there is no
+                checkpoint.
         """
         if resume_from_checkpoint:
             arguments = self.args  # type: ignore[attr-defined]
@@ -91,6 +92,8 @@ class Selecting:
                 from transformers.trainer_utils import get_last_checkpoint
 
                 folder = get_last_checkpoint(arguments.output_dir)  # type: ignore[no-untyped-call,unused-ignore]
+                if folder is None:
+                    raise ValueError(f"{arguments.output_dir} holds no checkpoint to resume from")
             self.selection.load_state_dict(torch.load(Path(folder) / FILE, weights_only=True))
         try:
             return super().train(resume_from_checkpoint, *args, **kwargs)  # type: ignore[misc]

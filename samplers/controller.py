@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from dynsel.samplers.epoch_record import Books, EpochRecord
 from dynsel.samplers.feedback import EpochFeedback
 from dynsel.samplers.findings import Evidence
 from dynsel.samplers.loader import wrap_loader
-from dynsel.samplers.planning import knobs
+from dynsel.samplers.planning import knobs, stays_at_the_beginning
 from dynsel.samplers.selection_sampler import SelectionSampler
 from dynsel.samplers.sharding import Sharding
 from dynsel.samplers.sizes import Sizes
@@ -210,6 +211,9 @@ class SelectionController(SelectionView):
         if self.epochs.wants or self.sources.capture is not None or self.cuts_batches:
             self.arrivals.look_at(loader, sampler.whole.pool)
         self.epochs.feed(wrapped, before)
+        unknown = isinstance(self.driver, PlainDriver) and self.driver.max_epochs is None
+        if unknown and (waiting := stays_at_the_beginning(self.selector, self.keep_ratio)):
+            warnings.warn(f"SelectionController: {waiting}. Give it `max_epochs`.", stacklevel=2)
         return wrapped
 
     # ---------------------------------------------------------------- epochs

@@ -11,10 +11,20 @@ from typing import NamedTuple
 
 from dynsel._lib.checks import check_number
 from dynsel.samplers.batch import batch_of_candidates
-from dynsel.schedules import Schedule, as_keep_ratio, sample_count
+from dynsel.schedules import Constant, Schedule, as_keep_ratio, sample_count
 from dynsel.selectors import BatchSelector, CandidateSelector, Selector
 
-__all__ = ["Fed", "Rounds", "fed", "fed_in_round", "knobs", "share_of_round", "small_last_batch", "steps_by_epoch"]
+__all__ = [
+    "Fed",
+    "Rounds",
+    "fed",
+    "fed_in_round",
+    "knobs",
+    "share_of_round",
+    "small_last_batch",
+    "stays_at_the_beginning",
+    "steps_by_epoch",
+]
 
 # Share of the data that a selection holds if nobody says.
 DEFAULT_KEEP_RATIO = 0.5
@@ -225,6 +235,23 @@ def steps_by_epoch(
             result[-1] -= done - max_steps
             break
     return result
+
+
+def stays_at_the_beginning(selector: Selector, keep_ratio: Schedule) -> str:
+    """What to say of a training whose length isn't known; empty if nothing waits for a part of it.
+
+    Args:
+        selector: Its selector.
+        keep_ratio: Its keep ratio.
+    """
+    waiting = [type(selector).__name__] * selector.goes_by_progress
+    waiting += ["the keep ratio"] * (not isinstance(keep_ratio, Constant))
+    if not waiting:
+        return ""
+    return (
+        f"{' and '.join(waiting)} would change as training goes on, but its length isn't known: it stays as at the "
+        "beginning"
+    )
 
 
 def small_last_batch(samples: int, ranks: int, batch_size: int) -> int:

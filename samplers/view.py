@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from dynsel._lib.checks import check_integer
 from dynsel.samplers.epoch_record import EpochRecord
 from dynsel.samplers.findings import Findings
 from dynsel.samplers.frame import as_frame, sample_columns
@@ -53,8 +54,12 @@ class SelectionView:
 
         Raises:
             RuntimeError: If no loader was wrapped yet; under Lightning, if the fit hasn't started.
+            TypeError: If one of the numbers is no whole number.
+            ValueError: If one is below 1, as Lightning's -1 for a training without end.
         """
-        controller, every = self._controller(), accumulate_grad_batches
+        check_integer("max_epochs", max_epochs, at_least=1, why="without an end a training has no number of steps")
+        every = check_integer("accumulate_grad_batches", accumulate_grad_batches, at_least=1)
+        controller = self._controller()
         plan = controller.chooser.sizes.plan
         return sum(plan(controller.sampler, max_epochs, steps=lambda batches: math.ceil(batches / every)))
 

@@ -40,8 +40,8 @@ class Chain:
     """Losses of the samples of each batch, by the first rule that gives any.
 
     Args:
-        epochs: Length of the training, for the warning that the batch's loss is nearly noise; None or -1 where it
-            isn't known.
+        epochs: Length of the training, for the warning that the batch's loss is nearly noise; None where it isn't
+            known.
 
     Attributes:
         source: The one in use; None before the first batch.
@@ -136,7 +136,7 @@ class Chain:
 
     def _give_up(self, size: int) -> None:
         self.source, self.rule, self.description = Source.BATCH, Rule.BATCH, "the batch's loss for each of its samples"
-        epochs = self.epochs if self.epochs and self.epochs > 0 else 10  # Lightning's -1 is a training without end
+        epochs = self.epochs or 10
         near = 1 / math.sqrt(1 + (size - 1) / epochs)
         rank_zero_warn(
             "DynamicSelection can't tell the samples' losses apart in what `training_step` computes, so each sample is "

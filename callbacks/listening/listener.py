@@ -66,7 +66,7 @@ class Listener:
         automatic: Whether one backward pass follows the step, announced by `before_backward`.
         scale: What the announced loss must be multiplied by to be the user's own: number of accumulated batches by
             the factor of a gradient scaler.
-        epochs: Length of the training; None or -1 where it isn't known.
+        epochs: Length of the training; None where it isn't known.
         capture: Collects features while it needs them.
         axis_of: The dimension of the samples in a tensor of the batch by the path to it, as the collate function lays
             them; None = not known.

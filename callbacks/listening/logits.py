@@ -191,7 +191,8 @@ def _chosen(places: Tensor, counts: Tensor, size: int, number: int) -> Tensor:
     Returns:
         (K,) numbers of rows; on the device, without waiting for it.
     """
-    of_sample = torch.zeros(size, device=places.device).index_add(0, places.clamp(min=0), counts.float())
+    none = torch.zeros(size, device=places.device, dtype=torch.float32)  # the default is another one under "bf16-true"
+    of_sample = none.index_add(0, places.clamp(min=0), counts.float())
     share = torch.where(counts, 1 / of_sample[places.clamp(min=0)], 0.0).double()
     reached = share.cumsum(0)
     wanted = (torch.arange(number, device=places.device) + 0.5) * (reached[-1] / number)

@@ -85,12 +85,17 @@ def fold(values: Tensor, tag: Tag, size: int, *, first: bool = False) -> Tensor:
     if first:
         return values.float() if values.ndim == 1 else values.reshape(size, -1).float().sum(1)
     if isinstance(tag, int):
-        return torch.zeros(size, device=values.device).index_fill(0, _at(tag, values), 1.0) * values.float().sum()
+        return _zeros(size, values).index_fill(0, _at(tag, values), 1.0) * values.float().sum()
     over = [d for d, n in enumerate(tag.shape) if n == 1 and values.shape[d] > 1]
     values = (values.float().sum(over, keepdim=True) if over else values.float()).reshape(-1)
     # What belongs to no sample goes to a place of its own.
     place = tag.flatten().remainder(size + 1).to(values.device, non_blocking=True)
-    return torch.zeros(size + 1, device=values.device).index_add(0, place, values)[:size]
+    return _zeros(size + 1, values).index_add(0, place, values)[:size]
+
+
+def _zeros(size: int, like: Tensor) -> Tensor:
+    # In a step of "bf16-true" or "64-true" torch's default is another dtype.
+    return torch.zeros(size, device=like.device, dtype=torch.float32)
 
 
 def _at(sample: int, like: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -119,14 +120,21 @@ def which(index: int, path: str = "") -> str:
 
 
 def class_name(dataset: Any, label: Any) -> str:
-    """Name of a label's class.
+    """Name of a label's class, or what else can be said of a target in a word; empty if nothing.
 
     Args:
         dataset: Data set, or what is known of one, whose attribute `classes` names the classes, if it has one.
-        label: Class code, a number or a tensor of one.
+        label: Class code, a number or a tensor of one; any other target of a sample.
     """
+    if isinstance(label, Tensor | np.ndarray | np.generic) and math.prod(label.shape) == 1:
+        label = label.item()
+    if isinstance(label, str):
+        return label
+    if not isinstance(label, int | float):
+        return ""  # several numbers, a mask, boxes
     names = getattr(dataset, "classes", None)
-    return str(names[int(label)] if names is not None else int(label))
+    # No index from the end: of samples without a label the code may be -1.
+    return f"{label:g}" if names is None or label not in range(len(names)) else str(names[int(label)])
 
 
 def pixels(image: Any) -> Array:

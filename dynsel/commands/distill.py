@@ -30,7 +30,7 @@ from dynsel._lib.trainers import check_processes
 from dynsel.commands._arguments import CommandParser
 from dynsel.distill.dataset import DistilledDataset, save_distilled
 from dynsel.distill.evaluate import Evaluation, Result, TrainingSet, herding_images, random_images
-from dynsel.distill.ncfm import NCFM
+from dynsel.distill.ncfm import NCFM, check_precision
 from dynsel.distill.pool import Pool, one_hot
 from dynsel.distill.sheet import Sheet
 from dynsel.distill.step_bar import show_steps
@@ -147,6 +147,7 @@ def fit(args: list[str]) -> int:
     module = NCFM(run.train, run.pool, **options)
     if run.trainer.max_steps < 1:
         raise ValueError("`trainer.max_steps` must be set: distillation has no epochs; the paper takes 20000")
+    check_precision(run.trainer)
     run.prepare_pool()
     trainer, every = run.trainer, run.given.checkpoint_every
     trainer.callbacks += [  # type: ignore[attr-defined]

@@ -285,14 +285,14 @@ def _codes(sae: Path | None, features: Any, seed: int, console: Console) -> Any:
 
 def _classes(dataset: Any) -> tuple[Any, list[str] | None]:
     """Class codes and names that the data set tells of itself, or None."""
+    from dynsel._lib.sheets import class_name
     from dynsel.labels import declared_labels, encode_labels
 
     labels = declared_labels(dataset)
     if labels is None:
         return None, None
     codes, found = encode_labels(labels)
-    names = getattr(dataset, "classes", None)
-    return codes.numpy(), [str(names[label] if names and isinstance(label, int) else label) for label in found]
+    return codes.numpy(), [class_name(dataset, label) for label in found]
 
 
 def _sample(count: int, points: int) -> Any:

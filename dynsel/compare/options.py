@@ -65,6 +65,8 @@ def check_trainer(options: Any) -> None:
         ),
         ("fast_dev_run", bool(options.fast_dev_run), "one step compares nothing; set `trainer.max_steps`"),
         ("limit_val_batches", options.limit_val_batches == 0, "results are those of validation"),
+        ("limit_train_batches", options.limit_train_batches == 0, "nothing would be trained"),
+        ("barebones", bool(options.barebones), "results are those that validation logs"),
         ("max_steps", options.max_steps == 0, "it must be at least 1, or -1 for no end"),
     ):
         if refused:

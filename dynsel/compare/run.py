@@ -199,7 +199,8 @@ class Comparison(SelectionCLI):
         self.make(name, self.first_seed, [counter])
         with suppress(Counted):
             self.trainer.fit(self.model, datamodule=self.datamodule)
-        if not math.isfinite(counter.steps):
+        # Lightning says -1 where a loader is endless.
+        if not (math.isfinite(counter.steps) and counter.steps > 0):
             raise ValueError("`trainer.max_steps` must be set where the length of an epoch is unknown")
         return int(counter.steps)
 

@@ -87,7 +87,9 @@ def paired(own: Sequence[float], base: Sequence[float]) -> Difference:
         base: (n,) values of the baseline with the same seeds.
     """
     found = [a - b for a, b in zip(own, base, strict=True)]
-    result = Difference(len(found), fmean(found), spread(found))
+    # `fmean` refuses infinities of either sign, as of losses that overflowed.
+    mean = fmean(found) if all(map(math.isfinite, found)) else sum(found) / len(found)
+    result = Difference(len(found), mean, spread(found))
     if result.std is None or not math.isfinite(result.std):
         return result
     if not any(found):

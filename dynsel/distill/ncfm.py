@@ -140,10 +140,10 @@ class NCFM(pl.LightningModule):
         """Bring real images and networks to the device.
 
         Raises:
-            ValueError: If the Trainer scales gradients, which are taken by hand here.
+            ValueError: If the Trainer scales gradients, which are taken by hand here, or its weights aren't float32, as
+                the pool's are.
         """
-        if str(self.trainer.precision).startswith("16"):
-            raise ValueError(f"`trainer.precision` must be 32-true or bf16-mixed, got {self.trainer.precision}")
+        check_precision(self.trainer)
         self.real = self.data.to(self.device)
         self.table = class_table(self.real.targets, self.num_classes)
         # Known beforehand, so that a GPU need not be asked in every step.
@@ -308,3 +308,16 @@ class NCFM(pl.LightningModule):
             checkpoint: Lightning's checkpoint, which is added to.
         """
         checkpoint["ncfm"] = {"classes": list(self.data.classes), "factor": self.factor}
+
+
+def check_precision(trainer: pl.Trainer) -> None:
+    """Refuse a Trainer in whose precision nothing can be distilled.
+
+    Args:
+        trainer: The Trainer.
+
+    Raises:
+        ValueError: If it scales gradients, or has weights of another dtype than float32.
+    """
+    if trainer.precision not in ("32-true", "bf16-mixed"):
+        raise ValueError(f"`trainer.precision` must be 32-true or bf16-mixed, got {trainer.precision}")

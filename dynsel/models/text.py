@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -97,8 +99,15 @@ class TextClassifier(pl.LightningModule):
         self.log(f"{stage}_loss", F.cross_entropy(logits, batch[1]), prog_bar=True, sync_dist=True)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Adam, and the schedule stepped after each optimiser step."""
+        """Adam, and the schedule stepped after each optimiser step.
+
+        Raises:
+            ValueError: If the training has no end that is known, to which the schedule has to go.
+        """
         optimizer = torch.optim.Adam(self.parameters(), self.lr)
-        total = max(1, int(self.trainer.estimated_stepping_batches))
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.lr, total_steps=total)
+        total = self.trainer.estimated_stepping_batches
+        # Lightning says infinity for endless training and -1 for an endless loader.
+        if not math.isfinite(total) or total < 0:
+            raise ValueError("TextClassifier's learning rate goes down to an end: set max_steps or max_epochs")
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.lr, total_steps=max(1, int(total)))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

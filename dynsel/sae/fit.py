@@ -41,6 +41,10 @@ class SAEFit:
     seconds: float
 
 
+# Those of Lightning's that leave the weights in float32.
+PRECISIONS = ("32-true", "32", "bf16-mixed", "bf16", "16-mixed", "16")
+
+
 def fit_sae(
     features: Matrix,
     *,
@@ -80,7 +84,8 @@ def fit_sae(
         devices: Processes or GPUs on each machine that share every batch, by Lightning's DDP; then this must be called
             on all ranks, and gives each the same result.
         num_nodes: Number of machines that share every batch, likewise.
-        precision: Precision of Lightning's Trainer, as in "bf16-mixed"; standardizing and the loss stay in float32.
+        precision: Precision of Lightning's Trainer: "32-true", "bf16-mixed" or "16-mixed"; standardizing, weights and
+            the loss stay in float32.
         mask: (N,) bool, which rows to train on; None = all.
         progress_bar: Whether to show a progress bar.
 
@@ -106,6 +111,8 @@ def fit_sae(
     if num_factors is not None and k > factors // 2:
         warnings.warn(f"`k` = {k} is lowered to {factors // 2}: at most half of the {factors} factors", stacklevel=2)
     seed, progress_bar = check_seed("seed", seed), check_flag("progress_bar", progress_bar)
+    if str(precision) not in PRECISIONS:
+        raise ValueError(f"`precision` must be one of {', '.join(PRECISIONS)}, got {precision!r}")
     devices, num_nodes = _checked_devices(devices, num_nodes, batch_size)
     _check_mask(mask, count)
 

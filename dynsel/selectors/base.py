@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dynsel._lib.checks import check_flag, check_integer
 from dynsel._lib.reprs import call_text, differing_arguments
-from dynsel.schedules import Constant
+from dynsel.schedules import Constant, Schedule
 from dynsel.selection import Selection
 from dynsel.selectors.feedback import Feedback, check_wants
 from dynsel.selectors.made_by import check_made_by, described, packed
@@ -127,6 +127,12 @@ class Selector(Stateful, ABC):
         wanted = self.wants - {"batch_loss"} if "per_sample_loss" in self.wants else self.wants
         parts += [*dict.fromkeys(told[part] for part in sorted(wanted)), *self.also_needs]
         return (*parts, "labels") if self.needs_labels else tuple(parts)
+
+    @property
+    def goes_by_progress(self) -> bool:
+        """Whether the share of training that is done decides what it takes, as by a schedule or after a warm-up."""
+        values = [v for own in vars(self).values() for v in (own.values() if isinstance(own, dict) else [own])]
+        return any(isinstance(value, Schedule) and not isinstance(value, Constant) for value in values)
 
     @property
     def num_samples(self) -> int:

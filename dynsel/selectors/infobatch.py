@@ -65,6 +65,11 @@ class InfoBatch(LossSelector):
         why = "it is a share of training, 0.125 by default"
         self.anneal = check_number("anneal", anneal, at_least=0, at_most=1, why=why)
 
+    @property
+    def goes_by_progress(self) -> bool:
+        """Whether its last part of training is on everything."""
+        return self.anneal > 0
+
     def select(self, progress: float, size: int) -> Selection:
         """All hard samples with weight 1 and a random part of the easy ones with weight 1 / (1 - r).
 

@@ -111,6 +111,11 @@ class Proxy(BatchSelector):
         # Samples scored, operations so far, the operations of scoring and of training on one sample; steps.
         self.add_state("work", torch.zeros(5, dtype=torch.float64))
 
+    @property
+    def goes_by_progress(self) -> bool:
+        """True: so does its network's learning rate."""
+        return True
+
     def __getstate__(self) -> dict[str, Any]:
         # The stream belongs to whoever trains, who gives a new one before each epoch.
         return {**super().__getstate__(), "stream": None}

@@ -46,6 +46,11 @@ class TrainingScore(Selector):
         self.warmup = check_number("warmup", warmup, at_least=0, below=1, why=why)
         self.add_state("final", None)
 
+    @property
+    def goes_by_progress(self) -> bool:
+        """True: after the warm-up it takes a subset by its scores."""
+        return True
+
     def learn(self, feedback: Feedback) -> None:
         """Gather what `measure` gave, until the scores are fixed; numbers that aren't finite are passed over.
 

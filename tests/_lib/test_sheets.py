@@ -82,3 +82,36 @@ def test_captions_have_index_and_the_end_of_the_path(images: TensorImages) -> No
     assert fits_the_page(figure)
     assert sheet_data(np.arange(N), images, 5, paths)[0]["path"] == paths[59]
     assert "path" not in sheet_data(np.arange(N), images, 5)[0]
+
+
+CLASSES = ["car", "truck"]
+
+
+@pytest.mark.parametrize(
+    ("label", "classes", "name"),
+    [
+        (1, CLASSES, "truck"),
+        (torch.tensor([1]), CLASSES, "truck"),
+        (np.int64(0), CLASSES, "car"),
+        (1.0, CLASSES, "truck"),
+        (7, None, "7"),
+        (-1, CLASSES, "-1"),  # a sample without a label, and not the last class
+        (2, CLASSES, "2"),
+        (0.73, None, "0.73"),
+        (torch.tensor(float("nan")), CLASSES, "nan"),
+        ("cat", CLASSES, "cat"),
+        (torch.zeros(4), CLASSES, ""),
+        ({"boxes": 1}, None, ""),
+        (None, CLASSES, ""),
+    ],
+)
+def test_targets_of_any_kind_are_named_or_left_out(label: object, classes: list[str] | None, name: str) -> None:
+    class Data:
+        def __getitem__(self, index: int) -> tuple[torch.Tensor, object]:
+            return torch.rand(3, 8, 8), label
+
+    data = Data()
+    if classes is not None:
+        data.classes = classes  # type: ignore[attr-defined]
+    figure = image_sheet(np.arange(4), data, columns=2, rows=1)
+    assert figure.subfigs[0].axes[0].get_title().split("\n")[0] == name

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import os
 import signal
+import sys
+import warnings
 from collections import Counter
 from typing import Any
 
@@ -237,6 +239,32 @@ class StopAfter(pl.Callback):
 def test_endless_training_stays_at_the_first_ratio():
     module, _ = fit(StopAfter(3), selection(), max_epochs=-1)
     assert module.batches() == [3, 3, 3]
+
+
+def test_what_waits_for_a_part_of_training_is_named_where_its_length_is_not_known():
+    def warned(selection: DynamicSelection, **options: Any) -> list[str]:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            fit(StopAfter(1), selection, **options)
+        return [str(w.message) for w in caught if "its length isn't known" in str(w.message)]
+
+    for name in ("el2n", "forgetting", "infobatch", "rrd"):
+        made = DynamicSelection(name, keep_ratio=0.5, features=torch.randn(N, 4) if name == "rrd" else None)
+        (said,) = warned(made, max_epochs=-1)
+        assert said.startswith(f"DynamicSelection: {type(made.selector).__name__} would change as training goes on")
+        assert said.endswith("Set `max_epochs` or `max_steps`.")
+    (said,) = warned(selection(), max_epochs=-1)
+    assert "the keep ratio would change" in said
+    assert warned(DynamicSelection("hybrid", keep_ratio=0.5), max_epochs=-1) == []
+    assert warned(DynamicSelection("el2n", keep_ratio=0.5), max_epochs=-1, max_steps=20) == []
+    assert warned(DynamicSelection("el2n", keep_ratio=0.5), max_epochs=4) == []
+
+
+@pytest.mark.parametrize("epochs", [10**9, sys.maxsize])
+def test_a_number_of_epochs_that_nobody_means_is_no_end(epochs: int):
+    """Nobody counts them one by one."""
+    module, _ = fit(StopAfter(2), selection(), max_epochs=epochs)
+    assert module.batches() == [3, 3]
 
 
 def test_min_epochs():

@@ -13,7 +13,8 @@ from dynsel.compare.options import check_trainer, left_out, named_devices, refus
 
 
 def options(**given: Any) -> Namespace:
-    usual = {"overfit_batches": 0.0, "fast_dev_run": False, "limit_val_batches": None, "max_steps": -1}
+    limits = {"overfit_batches": 0.0, "limit_train_batches": None, "limit_val_batches": None}
+    usual = {"fast_dev_run": False, "barebones": False, "max_steps": -1, **limits}
     where = {"devices": "auto", "num_nodes": 1, "accelerator": "auto", "max_time": None, "callbacks": None}
     return Namespace(usual | where | given)
 
@@ -24,6 +25,8 @@ def options(**given: Any) -> Namespace:
         ({"overfit_batches": 3}, "`trainer.overfit_batches` must not be 3: .*set `trainer.limit_train_batches`"),
         ({"fast_dev_run": 1}, "`trainer.fast_dev_run` must not be 1: .*set `trainer.max_steps`"),
         ({"limit_val_batches": 0.0}, "`trainer.limit_val_batches` must not be 0.0: results are those of validation"),
+        ({"limit_train_batches": 0}, "`trainer.limit_train_batches` must not be 0: nothing would be trained"),
+        ({"barebones": True}, "`trainer.barebones` must not be True: results are those that validation logs"),
         ({"max_steps": 0}, "`trainer.max_steps` must not be 0: it must be at least 1, or -1"),
     ],
 )

@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from dynsel._lib.quiet import quiet
+from dynsel.compare.meter import Counted, StepCounter
 from dynsel.compare.run import Comparison
 
 pytestmark = pytest.mark.usefixtures("process_as_it_was")
@@ -151,6 +152,20 @@ def test_steps_of_full_data(folder: Path, accumulate: int, max_steps: int, steps
         assert one.count_steps() == steps
         run = one.train("random", 0, steps)
     assert run.steps == steps == run.curve[-1].step
+
+
+@pytest.mark.parametrize("told", [-1, float("inf")])  # Lightning's words for an endless loader, and for training
+def test_a_training_without_end_has_no_steps_to_compare_at(
+    folder: Path, told: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Endless(StepCounter):
+        def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+            self.steps = told
+            raise Counted
+
+    monkeypatch.setattr("dynsel.compare.run.StepCounter", Endless)
+    with quiet(), pytest.raises(ValueError, match=r"`trainer.max_steps` must be set where the length of an epoch is"):
+        made(folder).count_steps()
 
 
 def test_a_run_that_something_ends_is_no_result(folder: Path) -> None:

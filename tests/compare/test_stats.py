@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from statistics import mean, stdev
 
 import numpy as np
@@ -96,3 +97,11 @@ def test_reached_and_held(values: tuple[float, ...], step: int | None) -> None:
     for sign, lower in ((1, False), (-1, True)):
         point = reached(curve(*(sign * value for value in values)), sign * 0.76, lower=lower)
         assert (point and point.step) == step
+
+
+@pytest.mark.parametrize("values", [(math.inf, 1.0), (math.inf, -math.inf), (math.nan, 1.0)])
+def test_losses_that_overflowed_have_no_test(values: tuple[float, float]) -> None:
+    found = paired(values, values[::-1])
+    assert (found.n, found.p, found.ci95) == (2, None, None)
+    assert math.isnan(found.mean)
+    assert half_width(values) is None or math.isnan(half_width(values))

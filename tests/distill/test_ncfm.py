@@ -284,11 +284,12 @@ def test_out_of_memory_suggests_chunks(data, pool):
 def test_what_the_trainer_must_not_be_asked(data, pool):
     with pytest.raises(ValueError, match=r"`trainer.max_steps` must be set: distillation has no epochs"):
         trainer(max_epochs=1).fit(make(data, pool))
-    module = make(data, pool)
-    t = trainer(max_steps=1, max_epochs=-1)
-    t.strategy.precision_plugin.precision = "16-mixed"  # Lightning itself refuses it without a GPU
-    with pytest.raises(ValueError, match=r"`trainer.precision` must be 32-true or bf16-mixed, got 16-mixed"):
-        t.fit(module)
+    for precision in ("16-mixed", "bf16-true", "64-true"):
+        module = make(data, pool)
+        t = trainer(max_steps=1, max_epochs=-1)
+        t.strategy.precision_plugin.precision = precision  # Lightning itself refuses the first without a GPU
+        with pytest.raises(ValueError, match=rf"`trainer.precision` must be 32-true or bf16-mixed, got {precision}"):
+            t.fit(module)
 
 
 def test_an_unprepared_pool_is_said_at_the_start(tmp_path, data):

@@ -239,3 +239,8 @@ def test_two_processes_share_the_selection(tmp_path):
         assert rank["rest"] == rank["seen"][4:]
     for first, second in zip(*(rank["seen"] for rank in ranks), strict=True):
         assert not set(first) & set(second)
+
+
+def test_where_there_is_no_checkpoint_it_says_so(tmp_path):
+    with pytest.raises(ValueError, match="holds no checkpoint to resume from"):
+        trained(tmp_path, SelectionController("random", keep_ratio=0.5), resume=True)

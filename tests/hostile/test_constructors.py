@@ -282,8 +282,8 @@ SUBJECTS: dict[str, Subject] = {
     "fit_sae": Subject(
         fit_sae,
         {"features": FEATURES, "num_factors": 8, "k": 2, "epochs": 1, "device": "cpu"},
-        # Several devices or machines are other processes, precisions are Lightning's.
-        untried=("devices", "num_nodes", "precision"),
+        # Several devices or machines are other processes.
+        untried=("devices", "num_nodes"),
         allocates=True,
     ),
 }

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import lightning.pytorch as pl
 import pytest
 import torch
+from torch.utils.data import DataLoader, TensorDataset
 
 from dynsel.models import TextClassifier
 
@@ -23,3 +25,11 @@ def test_wrong_arguments_are_named() -> None:
         TextClassifier(dropout=1.0)
     with pytest.raises(ValueError, match="`lr` must be above 0, got 0"):
         TextClassifier(lr=0)
+
+
+def test_a_training_without_end_is_refused() -> None:
+    data = TensorDataset(torch.randint(1, 9, (8, 5)), torch.randint(0, 3, (8,)))
+    options = {"accelerator": "cpu", "logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    trainer = pl.Trainer(max_epochs=-1, max_time="00:00:00:05", **options)
+    with pytest.raises(ValueError, match="goes down to an end: set max_steps or max_epochs"):
+        trainer.fit(TextClassifier(3, 10, 4), DataLoader(data, 4))

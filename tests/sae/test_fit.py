@@ -325,3 +325,9 @@ def test_in_one_rank_of_a_process_group(tmp_path: Path) -> None:
 def test_bad_input(features: Any, options: dict[str, Any], error: type[Exception], text: str) -> None:
     with pytest.raises(error, match=text):
         fit_sae(features, **options)
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "16-true", "64-true", "transformer-engine", None])
+def test_weights_stay_in_float32(precision: str | None) -> None:
+    with pytest.raises(ValueError, match="`precision` must be one of 32-true, "):
+        fit_sae(np.ones((9, 4), dtype=np.float32), precision=precision)

@@ -213,3 +213,13 @@ def test_an_order_that_is_no_plain_permutation_is_drawn_on_one_rank_for_all():
     sampler = sampler_for(loader, num_replicas=2, rank=0)
     assert (sampler.whole.base, sampler.whole.shared) == (loader.sampler, True)
     assert sampler_for(DataLoader(Indexed(), 4, shuffle=True), num_replicas=2, rank=0).whole.base is None
+
+
+def test_a_plain_loop_is_told_what_waits_for_its_length():
+    loader = DataLoader(TensorDataset(torch.arange(12.0)), 2)
+    with pytest.warns(UserWarning, match="SelectionController: EL2N would change .* Give it `max_epochs`"):
+        SelectionController("el2n", keep_ratio=0.5).wrap(loader)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        SelectionController("el2n", keep_ratio=0.5, max_epochs=3).wrap(loader)
+        SelectionController("hybrid", keep_ratio=0.5).wrap(loader)

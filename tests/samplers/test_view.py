@@ -34,3 +34,14 @@ def test_before_there_is_a_loader_it_says_so():
     for ask in (lambda: selection.indices(0), lambda: selection.total_steps(3), selection.to_frame, selection.plot):
         with pytest.raises(RuntimeError, match=r"no loader yet: call `wrap\(loader\)` first"):
             ask()
+
+
+def test_a_training_without_end_has_no_number_of_steps():
+    selection = SelectionController("random", keep_ratio=0.5)
+    selection.wrap(DataLoader(TensorDataset(torch.arange(12.0)), 2))
+    with pytest.raises(ValueError, match="`max_epochs` must be at least 1, got -1; without an end"):
+        selection.total_steps(-1)
+    with pytest.raises(TypeError, match="`max_epochs` must be a whole number, got None"):
+        selection.total_steps(None)
+    with pytest.raises(ValueError, match="`accumulate_grad_batches` must be at least 1, got 0"):
+        selection.total_steps(3, 0)
