@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Sampler
 
-from dynsel._lib.checks import check_integer, check_keys
+from dynsel._lib.checks import check_integer, check_keys, check_seed
 from dynsel.samplers.ranks import decide_once
 from dynsel.samplers.selection_sampler import SelectionSampler
 from dynsel.schedules import Schedule, as_keep_ratio, sample_count
@@ -166,6 +166,7 @@ class BatchSelectionSampler(Sampler[list[int]]):
         self.selector, self.keep_ratio = selector, as_keep_ratio(keep_ratio)
         self.max_epochs = check_integer("max_epochs", max_epochs, at_least=1)
         check_integer("batch_size", batch_size, at_least=1)
+        seed = check_seed("seed", seed)
         self.sampler = SelectionSampler(
             data_source,
             shuffle=shuffle,

@@ -74,7 +74,8 @@ class FastNet(nn.Module):
         channels = [self.whiten.out_channels, *wanted]
         if len(channels) != 4 or channels != sorted(channels):
             raise ValueError(
-                f"`widths` must be three numbers that don't fall, from {channels[0]} on, got {list(widths)}"
+                f"`widths` must be three numbers that don't fall, from {channels[0]} = 8 * `in_channels` on, got "
+                f"{list(widths)}"
             )
         check_integer("num_classes", num_classes, at_least=1)
         check_integer("convs", convs, at_least=2, at_most=3)

@@ -148,7 +148,11 @@ def test_endless_training_is_refused():
 @pytest.mark.parametrize(
     ("arguments", "error", "text"),
     [
-        ({"widths": (64, 32, 32)}, ValueError, "`widths` must be three numbers that don't fall, from 24 on"),
+        (
+            {"widths": (64, 32, 32)},
+            ValueError,
+            "`widths` must be three numbers that don't fall, from 24 = 8 \\* `in_channels` on",
+        ),
         ({"widths": (64, 64)}, ValueError, "`widths` must be three numbers"),
         ({"convs": 4}, ValueError, "`convs` must be in .2, 3., got 4"),
         ({"momentum": 0.0}, ValueError, "`momentum`"),
