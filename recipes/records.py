@@ -322,10 +322,10 @@ def main(words: Sequence[str] | None = None) -> None:
         elif not options.records.is_dir():
             raise FileNotFoundError(f"--records must be a folder, got {options.records}")
         found = [read(path) for path in sorted(options.records.glob("*.json"))]
+        found.sort(key=lambda comparison: (comparison.origin["date"][:1], comparison.name))
+        options.page.write_text(page(found))
     except (OSError, ValueError) as error:
         parser.error(str(error))
-    found.sort(key=lambda comparison: (comparison.origin["date"][:1], comparison.name))
-    options.page.write_text(page(found))
     print(options.page)
 
 
