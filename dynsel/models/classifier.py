@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Literal, get_args
 
@@ -16,6 +15,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from dynsel._lib.checks import check_choice, check_flag, check_integer, check_number, check_numbers, check_text
 from dynsel._lib.normalize import Normalize, usual_statistics
+from dynsel._lib.trainers import planned_steps
 from dynsel.data.augment import RandomCropFlip
 from dynsel.models.backbones import resnet18, resnet50, vgg16, vit_tiny
 from dynsel.models.resnet import small_cnn, small_resnet
@@ -211,18 +211,9 @@ class ImageClassifier(pl.LightningModule):
             optimizer = torch.optim.SGD(groups, lr=self.lr, momentum=self.momentum, nesterov=self.momentum > 0)
         if self.schedule == "constant":
             return optimizer
-        scheduler = _scheduler(optimizer, self.schedule, self.lr, self._total_steps())
+        why = f"`schedule` must be 'constant' if training has no end, got {self.schedule!r}"
+        scheduler = _scheduler(optimizer, self.schedule, self.lr, planned_steps(self.trainer, why))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
-
-    def _total_steps(self) -> int:
-        total = self.trainer.estimated_stepping_batches
-        # Lightning says infinity for endless training and -1 for an endless loader.
-        if not math.isfinite(total) or total < 0:
-            raise ValueError(
-                f"`schedule` must be 'constant' if training has no end, got {self.schedule!r}: "
-                "set max_steps or max_epochs"
-            )
-        return max(int(total), 1)
 
 
 def _scheduler(optimizer: torch.optim.Optimizer, schedule: Schedule, lr: float, total: int) -> lr_scheduler.LRScheduler:

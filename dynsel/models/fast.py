@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -16,6 +15,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from dynsel._lib.checks import check_integer, check_number
 from dynsel._lib.normalize import Normalize, usual_statistics
+from dynsel._lib.trainers import planned_steps
 from dynsel.data.augment import AlternatingCropFlip
 from dynsel.models.fast_net import FastNet
 from dynsel.models.lookahead import LookAhead
@@ -184,11 +184,7 @@ class FastClassifier(pl.LightningModule):
         Raises:
             ValueError: If the Trainer has no end, to which the schedule has to go.
         """
-        total = self.trainer.estimated_stepping_batches
-        # Lightning says infinity for endless training and -1 for an endless loader.
-        if not math.isfinite(total) or total < 0:
-            raise ValueError("FastClassifier's learning rate goes down to an end: set max_steps or max_epochs")
-        self._total = max(int(total), 1)
+        self._total = planned_steps(self.trainer, "FastClassifier's learning rate goes down to an end")
         first = self.model.whiten.bias
         named = [p for p in self.model.parameters() if p.requires_grad and p is not first]
         groups: list[dict[str, Any]] = [

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -12,6 +10,7 @@ from torch.nn import functional as F
 from torchmetrics.classification import MulticlassAccuracy
 
 from dynsel._lib.checks import check_integer, check_number
+from dynsel._lib.trainers import planned_steps
 
 __all__ = ["TextClassifier"]
 
@@ -105,9 +104,6 @@ class TextClassifier(pl.LightningModule):
             ValueError: If the training has no end that is known, to which the schedule has to go.
         """
         optimizer = torch.optim.Adam(self.parameters(), self.lr)
-        total = self.trainer.estimated_stepping_batches
-        # Lightning says infinity for endless training and -1 for an endless loader.
-        if not math.isfinite(total) or total < 0:
-            raise ValueError("TextClassifier's learning rate goes down to an end: set max_steps or max_epochs")
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.lr, total_steps=max(1, int(total)))
+        total = planned_steps(self.trainer, "TextClassifier's learning rate goes down to an end")
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.lr, total_steps=total)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
