@@ -44,13 +44,13 @@ defaults() {
     hybrid:budget=1.0,keep_ratio=0.5 random:budget=1.0,keep_ratio=0.5
 }
 
-# The rivals: 11 methods, 145 minutes with three seeds. AlignPrune is told 1 % of the labels, which are right here anyway.
+# The rivals: 12 methods, 160 minutes with three seeds. AlignPrune is told 1 % of the labels, which are right here anyway.
 rivals() {
   local trusted=runs/evidence/trusted.npy # the same name on every machine: it is part of the method's
   mkdir -p runs/evidence
   "$PYTHON" -c "import numpy, sys; numpy.save(sys.argv[1], numpy.arange(0, 50_000, 100))" "$trusted"
   compare cifar10-small-rivals "CIFAR-10, small.yaml, 6 epochs" $SMALL --seeds "${SEEDS:-3}" --selectors full random hybrid \
-    geometry orderdp repb bls "alignprune:trusted=$trusted" pfb infobatch ucb
+    geometry orderdp repb bls "alignprune:trusted=$trusted" pfb infobatch ucb ugies
 }
 
 # Data that isn't clean: which term for wrong labels, and beside them nothing wrong, 100 minutes each; copies 90,

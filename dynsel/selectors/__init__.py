@@ -38,6 +38,7 @@ from dynsel.selectors.rrd import RRD
 from dynsel.selectors.score_selector import ScoreSelector
 from dynsel.selectors.selective_backprop import SelectiveBackprop
 from dynsel.selectors.ucb import UCB
+from dynsel.selectors.ugies import UGIES
 
 __all__ = [
     "AUM",
@@ -52,6 +53,7 @@ __all__ = [
     "RRD",
     "SELECTORS",
     "UCB",
+    "UGIES",
     "AlignPrune",
     "BatchSelector",
     "CandidateSelector",
@@ -108,6 +110,7 @@ SELECTORS: dict[str, type[Selector]] = {
     "rrd": RRD,
     "selective-backprop": SelectiveBackprop,
     "ucb": UCB,
+    "ugies": UGIES,
 }
 
 

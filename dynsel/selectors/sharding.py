@@ -35,6 +35,7 @@ _REASONS = {
     "RRD": _FACTORS,
     "Representativeness": _FACTORS,
     "Rarity": _FACTORS,
+    "UGIES": "its clusters are those of the features of all samples",
     "Witness": "it compares the features of all samples",
     "NeuralWitness": "it compares the features of all samples",
 }
