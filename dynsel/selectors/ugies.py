@@ -151,7 +151,7 @@ class UGIES(ScoreSelector):
         for members in _groups(torch.zeros(self.num_samples).long() if self.labels is None else self.labels):
             rows = F.normalize(take(features, members).cpu())
             for group in _groups(nearest_means(rows, round(len(rows) / self.cluster_size), seed)):
-                for part in group.split(_LARGEST * self.cluster_size):
+                for part in torch.split(group, _LARGEST * self.cluster_size):
                     yield members[part], rows[part]
 
     def scores(self, progress: float) -> Tensor:
@@ -175,7 +175,7 @@ class UGIES(ScoreSelector):
 
 def _groups(codes: Tensor) -> list[Tensor]:
     """Positions of each code that occurs, ascending."""
-    order = codes.argsort(stable=True).split(torch.bincount(codes).tolist())
+    order = torch.split(codes.argsort(stable=True), torch.bincount(codes).tolist())
     return [group for group in order if len(group)]
 
 
@@ -232,7 +232,7 @@ def greedy_gains(weights: Tensor, members: Tensor, sizes: Tensor, edges: Tensor)
     starts, edge_starts = sizes.cumsum(0) - sizes, sizes.square().cumsum(0) - sizes.square()
     for group in _groups(sizes):
         size = int(sizes[group[0]])
-        for alike in group.split(max(1, _BLOCK_VALUES // size**2)):
+        for alike in torch.split(group, max(1, _BLOCK_VALUES // size**2)):
             rows = members[starts[alike, None] + torch.arange(size)]
             between = edges[edge_starts[alike, None] + torch.arange(size**2)].float().view(-1, size, size)
             gains, each = weights[rows], torch.arange(len(alike))
