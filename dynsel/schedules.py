@@ -160,7 +160,7 @@ class Oscillating(Schedule):
     `2 * cycles` halves has as many of them.
 
     Args:
-        mean: Keep ratio that it swings about, in (0, 1].
+        mean: What it swings about, finite; of a keep ratio in (0, 1], as all it swings to, which the keep ratio checks.
         swing: How far it swings to each side, at least 0.
         cycles: Times low and high in the whole of training, at least 1.
 

@@ -202,7 +202,10 @@ class EpochFeedback:
             losses, mean = told.get("per_sample_loss"), batch_loss
             # Who compares the two needs both of one kind; anybody else the same kind every time.
             if losses is not None and (mean is None or "per_sample_loss" in wants):
-                mean = losses.float().nanmean()
+                # Of equal losses none is below their mean, which rounding might put above them.
+                known = losses.float()
+                lowest, highest = (known.nan_to_num(end, torch.inf, -torch.inf) for end in (torch.inf, -torch.inf))
+                mean = known.nanmean().maximum(lowest.amin()).minimum(highest.amax())
             size = len(self.positions(batch_idx))
             values["batch_loss"] = None if mean is None else torch.as_tensor(mean).float().expand(size)
         wanted = {name: numbers.detach() for name in wants if (numbers := values.get(name)) is not None}

@@ -105,8 +105,9 @@ class AlternatingCropFlip(nn.Module):
     Half of the images begin mirrored. Two uses of an image then see it both ways, where two independent draws see half
     of the images twice alike. An image is known by its pixels, so that no sample has to tell its index, and a selection
     may take it as often as it likes: a table of 2¹⁸ bits, which is a part of `state_dict`, says whose turn it is (of
-    50,000 images nine in ten have a bit of their own). On several ranks each remembers what it saw itself. Active in
-    training mode only; the moves are drawn from PyTorch's random state, as by `RandomCropFlip`.
+    50,000 images five in six have a bit of their own). On several ranks each remembers what it saw itself, and goes on
+    from a checkpoint with what the first one saw. Active in training mode only; the moves are drawn from PyTorch's
+    random state, as by `RandomCropFlip`.
 
     Args:
         padding: Pixels the window may move to each side, 0 or more and smaller than the image.

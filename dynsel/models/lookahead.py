@@ -14,9 +14,10 @@ DECAY = 0.95**EVERY
 class LookAhead(nn.Module):
     """Keeps a slow copy of all floating weights and statistics of a network.
 
-    Every fifth step, and after the last, slow = d · slow + (1 - d) · fast and fast = slow, where d rises with the cube
-    of training's progress to 0.77: first the weights are left alone, at the end they are averaged over some twenty
-    steps. The copy is made of buffers, so that it travels with `state_dict` and `to`.
+    Every fifth step slow = d · slow + (1 - d) · fast and fast = slow, where d rises with the cube of training's
+    progress to 0.77: first the weights are left alone, at the end they are averaged over some twenty steps. After the
+    last step the network has the slow weights, wherever in the five it falls. The copy is made of buffers, so that it
+    travels with `state_dict` and `to`.
 
     Args:
         network: Network whose weights are averaged.
@@ -40,10 +41,11 @@ class LookAhead(nn.Module):
             done: Number of optimiser steps done.
             total: Number of them in the whole training.
         """
-        if done % EVERY and done < total:
+        if done % EVERY and done != total:
             return
         slow, fast = list(self.buffers()), _averaged(network)
-        torch._foreach_lerp_(slow, fast, 1 - DECAY * min(done / total, 1.0) ** 3)
+        if not done % EVERY:
+            torch._foreach_lerp_(slow, fast, 1 - DECAY * min(done / total, 1.0) ** 3)
         torch._foreach_copy_(fast, slow)
 
 

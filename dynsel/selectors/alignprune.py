@@ -145,8 +145,9 @@ def _positions(trusted: Any, num_samples: int) -> Tensor:
     rows = as_tensor("trusted", trusted, "positions of samples")
     if rows.ndim != 1 or rows.is_complex() or rows.is_floating_point() or rows.dtype == torch.bool or not len(rows):
         raise ValueError(f"`trusted` must be a list of whole numbers, got shape {tuple(rows.shape)} of {rows.dtype}")
+    rows = rows.long()  # unsigned integers have no minimum
     if not 0 <= int(rows.min()) <= int(rows.max()) < num_samples:
         raise ValueError(
             f"`trusted` must be positions in 0 .. {num_samples - 1}, got {int(rows.min())} .. {int(rows.max())}"
         )
-    return torch.from_numpy(np.unique(rows.long().numpy()))
+    return torch.from_numpy(np.unique(rows.numpy()))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dynsel._lib.checks import check_choice
-from dynsel._lib.matrices import Matrix, take
+from dynsel._lib.matrices import Matrix, check_matrix, take
 from dynsel.graph import cosine_graphs, fiedler_vectors
 from dynsel.selection import top_k
 from dynsel.selectors.batch import BatchSelector
@@ -93,8 +93,10 @@ class GSTDS(BatchSelector):
             features: (N, d) floating point.
 
         Raises:
-            ValueError: If it isn't one row per sample.
+            TypeError: If it isn't floating point.
+            ValueError: If it isn't one row per sample, all finite.
         """
+        check_matrix(features)
         check_rows(features, self.num_samples)
         self._features = features
 

@@ -31,8 +31,8 @@ class PFB(BatchSelector):
     stop after the first stage of the network. Here nothing is computed of what is dropped: features are those of an
     earlier pass, from wherever the selector's come, and the choice falls before the batch is loaded. Ours as well,
     where the summary at hand is silent: a Gaussian kernel as wide as the median distance; f in units of its mean over
-    the data; r = 0.1; exactly the highest of each batch stay; a fit is one pass in random order, from the last
-    centres on if there are any. Until features are there the candidates used least stay.
+    the data; r = 0.1; exactly the highest of each batch stay; a fit is one pass in random order, of which the first
+    rows are the centres to begin with. Until features are there the candidates used least stay.
 
     Args:
         num_centres: Number of centres, at least 1; of fewer samples all are centres.
@@ -82,7 +82,7 @@ class PFB(BatchSelector):
         self.add_state("centres", None)
 
     def fit(self, features: Any) -> None:
-        """Move the centres by one pass over the features, and take the density of all samples.
+        """Draw centres, move them by one pass over the features, and take the density of all samples.
 
         Args:
             features: (N, d) floating point.
@@ -96,10 +96,14 @@ class PFB(BatchSelector):
         seed = (self.generator.initial_seed() + int(self.usage.sum())) % 2**63
         generator = torch.Generator().manual_seed(seed)
         order = torch.randperm(self.num_samples, generator=generator)
-        centres = take(features, order[: self.num_centres]) if self.centres is None else self.centres
+        # Anew each time: by centres of features that have moved far since, all would be as rare.
+        centres = take(features, order[: self.num_centres])
         for rows in torch.split(order, _BATCH):
             centres = moved(centres, take(features, rows, centres.device))
-        density = densities(features, centres, median_scale(features, generator))
+        first = take(features, order[:1])
+        alike = all(bool((take(features, rows) == first).all()) for rows in blocks(features))
+        scale = 0.0 if alike else median_scale(features, generator)
+        density = densities(features, centres, scale)
         self.importance = 1 / (density / density.mean() + self.offset)
         self.centres = centres.cpu()
 
@@ -129,7 +133,7 @@ def moved(centres: Tensor, rows: Tensor) -> Tensor:
     Returns:
         (K, d) floats.
     """
-    nearest = torch.cdist(rows, centres).argmin(1)
+    nearest = _distances(rows, centres).argmin(1)
     total = torch.zeros_like(centres).index_add_(0, nearest, rows)
     counts = torch.bincount(nearest, minlength=len(centres))[:, None]
     return torch.where(counts > 0, centres + _STEP * (total / counts.clamp_min(1) - centres), centres)
@@ -141,13 +145,19 @@ def densities(features: Matrix, centres: Tensor, scale: float) -> Tensor:
     Args:
         features: (N, d) floating point.
         centres: (K, d) floats, the centres of the kernels.
-        scale: 1 / the kernels' standard deviation.
+        scale: 1 / the kernels' standard deviation; 0 makes all alike.
 
     Returns:
         (N,) float32 in [0, 1], on the CPU.
     """
     found = [
-        (-0.5 * scale**2 * torch.cdist(take(features, rows, centres.device), centres).square()).exp().mean(1).cpu()
+        (-0.5 * (scale * _distances(take(features, rows, centres.device), centres)).square()).exp().mean(1).cpu()
         for rows in blocks(features)
     ]
     return torch.cat(found)
+
+
+def _distances(rows: Tensor, centres: Tensor) -> Tensor:
+    """(B, K) distances; seen from the centres' middle, or float32 would lose them in features far from the origin."""
+    middle = centres.mean(0)
+    return torch.cdist(rows - middle, centres - middle)

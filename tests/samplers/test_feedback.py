@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch.utils.data import TensorDataset
@@ -81,3 +83,28 @@ def test_a_copy_goes_its_own_way(fed):
     twin.keep(0, torch.tensor([1, 2]), 4)
     assert (fed.positions(0).tolist(), twin.positions(0).tolist()) == ([0], [1, 2])
     assert fed.sampler.stage.phase is not Phase.OFF
+
+
+@pytest.mark.parametrize("loss", [math.log(10), 0.1, 1e-30, 3e38, 7.0])
+@pytest.mark.parametrize("gaps", [0, 2])
+def test_of_equal_losses_none_is_below_their_mean(loss, gaps):
+    """Sums of float32 round: the mean of 128 times log 10 is more than log 10."""
+    sampler = SelectionSampler(TensorDataset(torch.arange(128)), shuffle=False, seed=0)
+    sampler.make_batches(128, False)
+    sampler.select(Selection(torch.arange(128)))
+    list(sampler)
+    fed = EpochFeedback(sampler)
+    losses = torch.full((128,), loss)
+    losses[:gaps] = torch.nan
+    fed.hear(0, {"per_sample_loss", "batch_loss"}, {"per_sample_loss": losses})
+    assert (fed.collect(1, {"batch_loss"}).batch_loss == losses[-1]).all()
+
+
+def test_the_mean_of_a_batch_is_that_of_its_known_losses(fed):
+    fed.hear(0, {"batch_loss"}, {"per_sample_loss": torch.tensor([1.0, torch.nan, 3.0, 5.0])})
+    fed.hear(1, {"batch_loss"}, {"per_sample_loss": torch.full((4,), torch.nan)})
+    fed.hear(2, {"batch_loss"}, {"per_sample_loss": torch.tensor([1.0, torch.inf, 3.0, 5.0])})
+    means = fed.collect(3, {"batch_loss"}).batch_loss
+    assert means[0] == 3
+    assert means[4].isnan()
+    assert means[8] == torch.inf

@@ -84,6 +84,13 @@ def test_what_is_no_position_is_refused(trusted, message):
         AlignPrune(trusted=trusted).bind(5)
 
 
+@pytest.mark.parametrize("kind", ["uint8", "uint16", "uint32", "uint64", "int8"])
+def test_positions_are_integers_of_any_kind(kind):
+    selector = AlignPrune(trusted=np.array([4, 2], dtype=kind), seed=0)
+    selector.bind(9)
+    assert {2, 4} <= set(selector.select(0.0, 3).indices.tolist())
+
+
 def test_positions_are_read_from_a_file(tmp_path):
     np.save(tmp_path / "clean.npy", np.array([4, 2]))
     selector = AlignPrune(trusted=str(tmp_path / "clean.npy"), seed=0)

@@ -165,6 +165,10 @@ def test_bad_input():
     selector.bind(5)
     with pytest.raises(ValueError, match="`features` must have one row per sample: expected 5, got 4"):
         selector.fit(features(4))
+    with pytest.raises(ValueError, match="`features` must be finite, got NaN or infinite values in row 3"):
+        selector.fit(features(5).index_fill(0, torch.tensor([3]), torch.nan))
+    with pytest.raises(TypeError, match=r"`features` must be floating point, got torch.int64"):
+        selector.fit(torch.arange(10).view(5, 2))
     for count in (0, 4):
         with pytest.raises(ValueError, match=f"`count` must be between 1 and the number of candidates, 3, got {count}"):
             selector.select_batch(torch.arange(3), count, 0.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from scipy.stats import multivariate_normal
 
@@ -50,15 +51,33 @@ def test_the_importance_is_the_formula():
     assert float(selector.importance.max()) <= 1 / 0.3 + 1e-4
 
 
-def test_a_refresh_goes_on_from_the_last_centres():
+@pytest.mark.parametrize(("shift", "factor"), [(100.0, 1.0), (0.0, 0.01), (0.0, 1000.0)])
+def test_a_refresh_follows_features_however_far_they_moved(shift, factor):
     selector = PFB(num_centres=20, seed=0)
     selector.bind(100)
     selector.fit(clusters())
-    before = selector.centres.clone()
     selector.observe(Feedback(torch.arange(50)))
-    selector.fit(clusters() + 0.1)
-    apart = (selector.centres - before).norm(dim=1)
-    assert 0 < float(apart.max()) < 1
+    selector.fit(factor * clusters() + shift)
+    assert set(selector.importance.topk(8).indices.tolist()) <= set(range(90, 100))
+
+
+@pytest.mark.parametrize("place", [0.0, 1e4, -1e6])
+def test_where_the_features_lie_makes_no_difference(place):
+    x = (clusters() * 64).round() / 64  # exact in float32 at every place
+    fits = []
+    for moved_there in (x, x + place):
+        selector = PFB(num_centres=20, seed=0)
+        selector.bind(100)
+        selector.fit(moved_there.double())
+        fits.append(selector.importance)
+    torch.testing.assert_close(fits[1], fits[0], rtol=0.05, atol=0.05)
+
+
+def test_of_equal_features_all_are_as_important():
+    selector = PFB(seed=0)
+    selector.bind(300)
+    selector.fit(torch.full((300, 4), 7.0))
+    assert len(selector.importance.unique()) == 1
 
 
 def test_before_features_are_there_the_least_used_stay():

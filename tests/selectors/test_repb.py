@@ -63,3 +63,25 @@ def test_an_epoch_is_never_empty():
     selector.bind(3)
     selector.observe(Feedback(torch.arange(3), per_sample_loss=torch.ones(3), batch_loss=torch.full((3,), 2.0)))
     assert all(len(selector.select(0.5, 1)) for _ in range(20))
+
+
+def test_what_a_round_cut_off_was_not_included():
+    selector = RePB(seed=0)
+    selector.bind(8)
+    for _ in range(4):
+        trained = selector.select(0.5, 8).indices[:4]  # the round ends here
+        for part in trained.split(2):  # told of in parts
+            selector.observe(Feedback(part, per_sample_loss=torch.ones(2), batch_loss=torch.ones(2)))
+    selection = selector.select(0.5, 8)
+    assert selector.included.tolist() == [4] * 4 + [0] * 4
+    assert selection.weights.tolist() == [1.0] * 4 + [5.0] * 4
+
+
+def test_a_sample_that_comes_up_twice_in_an_epoch_was_in_one():
+    selector = RePB(seed=0)
+    selector.bind(2)
+    selector.select(0.0, 2)
+    for _ in range(2):
+        selector.observe(Feedback(torch.tensor([0, 0, 1])))
+    assert selector.included.tolist() == [1, 1]
+    assert selector.select(0.5, 2).weights.tolist() == [1.0, 1.0]
