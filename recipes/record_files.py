@@ -198,6 +198,23 @@ def of_evaluation(folder: Path) -> dict[str, Any]:
     return {"metric": "accuracy", "steps": 0, **_with_origins(runs)}
 
 
+def _is_of_evaluation(path: Path, setting: str) -> bool:
+    earlier = _json(path)
+    return "settings" not in earlier and earlier.get("setting") == setting
+
+
+def _check_machines(kept: Mapping[str, Any]) -> None:
+    """Refuse runs of one seed that are of several kinds of machine: they would be compared as if they were of one."""
+    seen: dict[int, str] = {}
+    for run in kept["runs"]:
+        hardware = kept["origins"][run["origin"]].get("hardware")
+        if hardware is not None and (first := seen.setdefault(run["seed"], hardware)) != hardware:
+            raise ValueError(
+                f"runs of seed {run['seed']} are of several kinds of machine, {first} and {hardware}, and from one to "
+                "another a seed's result moves; keep them apart by --name"
+            )
+
+
 def _json(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text())
@@ -241,6 +258,8 @@ def _command(command: str) -> str:
 def add(folders: Sequence[Path], name: str, setting: str, records: Path) -> Path:
     """Write what the table needs of a comparison into a small file, beside the other runs that the file has of it.
 
+    An evaluation of a distilled set takes the place of an earlier one.
+
     Args:
         folders: Folders that `dynsel compare` wrote, or one of `dynsel distill evaluate`.
         name: Name of the file to write, without its ending.
@@ -249,7 +268,8 @@ def add(folders: Sequence[Path], name: str, setting: str, records: Path) -> Path
 
     Raises:
         FileNotFoundError: If a folder holds nothing finished.
-        ValueError: If the folders, the file that is there, or the names don't fit together.
+        ValueError: If the folders, the file that is there, or the names don't fit together, or the runs of a seed are
+            of several kinds of machine.
     """
     if not re.fullmatch(r"\w[\w.-]*", name) or name.endswith(".json"):
         raise ValueError(f"--name must be letters, digits, '-', '_' and '.', without the ending .json, got {name!r}")
@@ -257,13 +277,14 @@ def add(folders: Sequence[Path], name: str, setting: str, records: Path) -> Path
         raise ValueError(f"--setting must be words in one line, got {setting!r}")
     path = records / f"{name}.json"
     if any((folder / "evaluation.json").exists() for folder in folders):
-        if len(folders) > 1 or path.exists():
-            raise ValueError(f"an evaluation of a distilled set has a file of its own; {path} must not be there yet")
+        if len(folders) > 1 or (path.exists() and not _is_of_evaluation(path, setting)):
+            raise ValueError(f"an evaluation of a distilled set has a file of its own; choose another one than {path}")
         kept = of_evaluation(folders[0])
     else:
         kept = of_comparison(folders)
         if path.exists():
             kept = with_earlier(kept, path, setting)
+        _check_machines(kept)
     runs = ",\n".join(f"  {json.dumps(run)}" for run in kept.pop("runs"))
     head = json.dumps({"setting": setting, **kept}, indent=1)
     write_atomically(path, head.removesuffix("\n}") + f',\n "runs": [\n{runs}\n ]\n}}\n')

@@ -43,11 +43,12 @@ the same processor, at the commit that is named, and with the same `--evaluation
 another seed would. From one processor to another a seed's accuracy may move by a point, so the runs of a seed that are
 compared are of one kind of machine.
 
-**The rule.** In each setting full data (or else random subsets) hold the first record; without either nobody does. A
-method takes it if, in one comparison with the holder, it is better with p < {LEVEL:g} after Holm's correction. A test
-needs two seeds, and so does a record. The correction counts the methods of that comparison, so a wider one asks for
-more, and nothing is corrected for several comparisons of a setting. p doesn't know of seeds that were added after a
-look at the first; the pages that tell of a result say where that was done. Methods without a record are listed too.
+**The rule.** In each setting full data hold the first record, or random subsets where no comparison has full data;
+without either nobody does. A method takes it if, in one comparison with the holder, it is better with p < {LEVEL:g}
+after Holm's correction. A test needs two seeds, and so does a record. The correction counts the methods of that
+comparison, so a wider one asks for more, and nothing is corrected for several comparisons of a setting. p doesn't know
+of seeds that were added after a look at the first; the pages that tell of a result say where that was done. Methods
+without a record are listed too.
 
 **What speaks against.** Full data's epochs end in a short batch where the data set is no multiple of it (80 images
 instead of 256 in small.yaml); rounds have whole batches. Without short ones full data gained 0.2 points on CIFAR-10,
@@ -98,9 +99,10 @@ def records_of(comparisons: Sequence[Comparison]) -> list[Record]:
         comparisons: All comparisons of the setting, the oldest first.
     """
     held: list[Record] = []
+    full = any(_held_by_nobody(comparison)[0] for comparison in comparisons)
     for comparison in comparisons:
         values = {name: {r.seed: r.value for r in runs} for name, runs in by_selector(comparison.runs).items()}
-        holder = _named_here(held[-1], comparison) if held else _first_holder(comparison)
+        holder = _named_here(held[-1], comparison) if held else _first_holder(comparison, full)
         if holder is None:
             continue
         held = held or [Record(comparison, holder)]
@@ -112,12 +114,16 @@ def records_of(comparisons: Sequence[Comparison]) -> list[Record]:
     return held
 
 
-def _first_holder(comparison: Comparison) -> str | None:
-    """Full data, or else random subsets, if they have two seeds."""
+def _held_by_nobody(comparison: Comparison) -> tuple[list[str], list[str]]:
+    """What full data and random subsets are called, if they have two seeds."""
     names = [name for name, runs in by_selector(comparison.runs).items() if len(runs) > 1]
     full = list(baselines_of(names, "full", comparison.configured).values())
-    random = [name for name in names if method_of(name, comparison.configured).selector in RANDOM]
-    return next(iter(full + random), None)
+    return full, [name for name in names if method_of(name, comparison.configured).selector in RANDOM]
+
+
+def _first_holder(comparison: Comparison, full: bool) -> str | None:
+    """Full data if a comparison of the setting has them, or else random subsets."""
+    return next(iter(_held_by_nobody(comparison)[0 if full else 1]), None)
 
 
 def _named_here(record: Record, comparison: Comparison) -> str | None:

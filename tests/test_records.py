@@ -102,6 +102,30 @@ def test_only_full_data_and_random_subsets_hold_what_nobody_won(tmp_path: Path, 
     assert row(text, f"`{entry}`")[2] == "3", "in the table below it stands all the same"
 
 
+def test_full_data_of_a_later_comparison_go_before_random_subsets(tmp_path: Path) -> None:
+    first = folder_of(tmp_path / "a", {"random": (5.0, 5.1, 5.0), "zzz": (5.1, 5.0, 5.1)})
+    later = {**ORIGIN, "date": "2026-11-30"}
+    second = folder_of(tmp_path / "b", {"random": (0.0, 0.1, 0.0), "full": (0.2, 0.1, 0.2)}, origin=later)
+    assert holders(made(tmp_path, first, second)) == ["full"]
+
+
+def test_runs_of_a_seed_are_of_one_kind_of_machine(tmp_path: Path) -> None:
+    here = folder_of(tmp_path / "a", {"full": (0, 0.1, 0.2)})
+    other = {**ORIGIN, "hardware": "another CPU, 1 thread"}
+    there = folder_of(tmp_path / "b", {"hybrid": (1.1, 1.2, 1.31)}, origin=other)
+    record_files.add([here], "x", "a setting", tmp_path / "records")
+    said = "runs of seed 0 are of several kinds of machine, .* keep them apart by --name"
+    with pytest.raises(ValueError, match=said):
+        record_files.add([there], "x", "a setting", tmp_path / "records")
+    # Other seeds are never compared with these.
+    store = Store(tmp_path / "c", {"metric": "val_accuracy"})
+    store.begin(100)
+    for seed in (3, 4):
+        store.save(RunRecord("full", seed, 0.9, steps=100, seconds=50.0, origin=other))
+    record_files.add([store.folder], "x", "a setting", tmp_path / "records")
+    assert row(made(tmp_path), "`full`")[2] == "5"
+
+
 def test_full_data_go_before_random_subsets(tmp_path: Path) -> None:
     above = {"random": (0.0, 0.1, 0.0), "zzz": (0.1, 0.0, 0.1), "full": (0.2, 0.1, 0.2)}
     assert holders(made(tmp_path, folder_of(tmp_path / "a", above))) == ["full"]
@@ -192,9 +216,17 @@ def test_an_evaluation_of_a_distilled_set_is_told_too(tmp_path: Path) -> None:
     (folder / "evaluation.json").write_text(json.dumps(facts))
     text = made(tmp_path, folder)
     assert row(text, "`distilled, convnet`")[1].startswith("50.50")
-    for folders in ([folder], [folder, folder_of(tmp_path / "a")]):
+    facts["results"][1]["last"] = [0.6, 0.61]
+    (folder / "evaluation.json").write_text(json.dumps(facts))
+    assert row(made(tmp_path, folder), "`distilled, convnet`")[1].startswith("60.50")
+    record_files.add([folder_of(tmp_path / "a")], "compared", "a setting", tmp_path / "records")
+    for folders, name, setting in (
+        ([folder], "file0", "another setting"),
+        ([folder, tmp_path / "a"], "file0", "a setting"),
+        ([folder], "compared", "a setting"),
+    ):
         with pytest.raises(ValueError, match="an evaluation of a distilled set has a file of its own"):
-            record_files.add(folders, "file0", "a setting", tmp_path / "records")
+            record_files.add(folders, name, setting, tmp_path / "records")
 
 
 def test_folders_of_other_seeds_are_one_comparison(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a comparison shows, in two sentences."""
+"""What a comparison shows, in a few sentences."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ __all__ = ["conclusion"]
 
 def conclusion(rows: Sequence[Row], metric: str, words: str, names: Mapping[str, str]) -> str:
     """Who is best and by how much, and which differences to random subsets the seeds show.
+
+    Unless the metric is a share, such as an accuracy, a last sentence says which way was taken for better.
 
     Args:
         rows: One for each selector.
@@ -33,7 +35,9 @@ def conclusion(rows: Sequence[Row], metric: str, words: str, names: Mapping[str,
     seeds = "one seed" if best.n == 1 else f"mean of {best.n} seeds"
     said = f"{names[best.selector]} ends best, with a {words} of {value_text(means[best.selector], metric)} ({seeds})"
     beside = [_beside(best.versus[name], name, metric) for name in BASELINES if name in best.versus]
-    return f"{said}{': ' if beside else ''}{', '.join(beside)}. {_shown(done, lower, names)}".strip()
+    way = "" if is_share(metric) else f"Of {metric} {'lower' if lower else 'higher'} values count as better."
+    sentences = (f"{said}{': ' if beside else ''}{', '.join(beside)}.", _shown(done, lower, names), way)
+    return " ".join(sentence for sentence in sentences if sentence)
 
 
 def _beside(difference: Difference, baseline: str, metric: str) -> str:

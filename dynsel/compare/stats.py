@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,6 +25,11 @@ __all__ = [
 ]
 
 ALPHA = 0.05
+# Words of a metric's name that tell a distance from what is right.
+_DISTANCE = re.compile(
+    ".*loss|.*losses|bce|bpd|brier|ce|cer|crps|deviation|distance|divergence|ece|entropy|err|error|fid|hinge|kid|kl|kld"
+    "|lpips|mae|mape|mse|msle|nll|perplexity|ppl|regret|rmse|rmsle|smape|wer"
+)
 # Metrics come in float32: values that are equal in truth may differ by this much, relative to their size.
 ROUNDING = 1e-6
 
@@ -174,12 +180,17 @@ def verdict(difference: Difference, *, lower: bool = False) -> str:
 
 
 def lower_is_better(metric: str) -> bool:
-    """Whether a metric is a loss, judged by its name.
+    """Whether a metric is a loss or an error, judged by the words of its name.
 
     Args:
-        metric: Name of the metric, as in "val_loss".
+        metric: Name of the metric, as in "val_loss", "val/mse" or "ValMeanSquaredError".
+
+    Example:
+        >>> [lower_is_better(name) for name in ("val_loss", "val/mse", "valRMSE", "val_accuracy", "lossless_accuracy")]
+        [True, True, True, False, False]
     """
-    return "loss" in metric.lower()
+    words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", metric)
+    return any(_DISTANCE.fullmatch(word.lower()) for word in words)
 
 
 def reached(curve: Sequence[CurvePoint], target: float, *, lower: bool = False) -> CurvePoint | None:

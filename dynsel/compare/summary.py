@@ -107,7 +107,7 @@ def summarise(
 
     Args:
         records: Runs of all selectors and seeds, failed ones among them.
-        metric: Name of the metric of the runs' values; lower is better if "loss" is part of it.
+        metric: Name of the metric of the runs' values; `lower_is_better` tells by it which way is better.
         target: Value of the metric for the speed to reach it; None leaves that out.
         configured: How the configuration trains selectors that say nothing of it.
     """

@@ -282,7 +282,7 @@ def worths(
         full: Runs of full data of several lengths, that of the configured training among them.
         steps: Optimiser steps of the configured training.
         equal: What is equal for all selectors: "steps", "samples" or "seconds".
-        metric: Name of the metric; lower is better if "loss" is part of it.
+        metric: Name of the metric; `lower_is_better` tells by it which way is better.
     """
     curve = length_curve(full, steps)
     whole = [run.samples for run in full if run.error is None and run.steps == steps]

@@ -37,7 +37,16 @@ def test_a_loss_is_best_when_low() -> None:
     assert text.startswith(
         "rrd ends best, with a validation loss of 0.9550 (mean of 2 seeds): 0.0950 ± 0.0635 below random"
     )
-    assert "Shown to be better than random: rrd." in text
+    assert text.endswith("Shown to be better than random: rrd. Of val_loss lower values count as better.")
+
+
+def test_an_error_is_best_when_low_and_a_score_when_high() -> None:
+    text = said(values(random=[1.0, 1.1], rrd=[0.9, 1.01]), "val_mse", "validation mse")
+    assert text.startswith("rrd ends best")
+    assert text.endswith("Of val_mse lower values count as better.")
+    text = said(values(random=[1.0, 1.1], rrd=[0.9, 1.01]), "val_f1", "validation f1")
+    assert text.startswith("random ends best")
+    assert text.endswith("Of val_f1 higher values count as better.")
 
 
 def test_where_nothing_is_shown_that_is_said() -> None:

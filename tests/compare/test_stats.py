@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from reports import curve, half
 from scipy import stats as oracle
 
-from dynsel.compare.stats import differences, half_width, holm, paired, reached, verdict
+from dynsel.compare.stats import differences, half_width, holm, lower_is_better, paired, reached, verdict
 
 
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=8), st.integers(0, 2**32))
@@ -105,3 +105,23 @@ def test_losses_that_overflowed_have_no_test(values: tuple[float, float]) -> Non
     assert (found.n, found.p, found.ci95) == (2, None, None)
     assert math.isnan(found.mean)
     assert half_width(values) is None or math.isnan(half_width(values))
+
+
+@pytest.mark.parametrize(
+    ("metric", "lower"),
+    [
+        *(
+            (name, True)
+            for name in ("val_loss", "valLoss", "val_losses", "loss/dataloader_idx_0", "val_mse", "val/RMSE")
+        ),
+        *((name, True) for name in ("val_error", "ValMeanSquaredError", "val_top1_err", "val_perplexity", "test.wer")),
+        *((name, True) for name in ("val_crossentropy_loss", "val_cross_entropy", "FID", "val_mae_epoch")),
+        *((name, False) for name in ("val_accuracy", "lossless_accuracy", "val_f1", "MulticlassAUROC", "val_r2")),
+        *(
+            (name, False)
+            for name in ("val_map", "val_bleu", "val_mIoU", "val_psnr", "ssim", "glossary", "terror_recall")
+        ),
+    ],
+)
+def test_which_way_is_better_is_in_the_name(metric: str, lower: bool) -> None:
+    assert lower_is_better(metric) is lower
