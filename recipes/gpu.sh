@@ -5,7 +5,7 @@
 #
 #   resnet18    ResNet-18 on CIFAR-10, 40 epochs: full, random, hybrid, at budgets of 1.0, 0.7 and 0.5; one seed
 #   airbench94  fast.yaml for 10 epochs: full, random, hybrid; ten seeds
-#   airbench96  a larger network of its kind with cutout, 40 epochs: full, random, hybrid; three seeds
+#   airbench96  a larger network of its kind with cutout, 40 epochs: full, random, hybrid; ten seeds
 #   ncfm-step   a step of distillation beside the published loop over classes, 10 and 100 classes
 #   ncfm        CIFAR-10 distilled to 10 images a class, five minutes of steps, evaluated by the last epoch
 #   taps        what selection costs an epoch of ResNet-18, and what choosing costs an epoch
@@ -92,7 +92,7 @@ airbench94() {
 }
 
 airbench96() {
-    compare airbench96 "CIFAR-10, fast.yaml, larger, 40 epochs" --config recipes/cifar10/fast.yaml --seeds 3 \
+    compare airbench96 "CIFAR-10, fast.yaml, larger, 40 epochs" --config recipes/cifar10/fast.yaml --seeds 10 \
         --selectors full random hybrid --trainer.max_epochs 40 --model.init_args.widths "[128,384,512]" \
         --model.init_args.convs 3 --model.init_args.cutout 12 --model.init_args.lr 1.17 "${small_fast[@]}"
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
@@ -11,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from dynsel.compare.entry import parse_entry
+from dynsel.schedules import as_keep_ratio
 
 ROOT = Path(__file__).parents[1]
+KEEP_RATIO = "--selection.keep_ratio"
 SCRIPT = ROOT / "recipes/evidence.sh"
 # Takes the place of Python: writes down what it was given.
 LISTENER = """#!{python}
@@ -68,6 +71,14 @@ def test_selectors_and_configurations_are_known(calls: list[list[str]]) -> None:
         for name in names:
             if not name.startswith("alignprune:trusted="):  # a file that the section makes
                 parse_entry(name)
+
+
+def test_keep_ratios_are_schedules_that_stay_in_range(calls: list[list[str]]) -> None:
+    given = [json.loads(call[call.index(KEEP_RATIO) + 1]) for call in calls if KEEP_RATIO in call]
+    assert given
+    for schedule in given:
+        module, _, name = schedule["class_path"].rpartition(".")
+        as_keep_ratio(getattr(importlib.import_module(module), name)(**schedule["init_args"]))
 
 
 @pytest.mark.parametrize("word", ["noise", "fast", "fast.4", "none", "budgets defaults", ""])
