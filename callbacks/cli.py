@@ -12,7 +12,7 @@ from jsonargparse.typing import PositiveInt
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from dynsel._lib.checks import check_seed
-from dynsel._lib.parsers import limit_aliases
+from dynsel._lib.parsers import integers_first, limit_aliases
 from dynsel._lib.threads import set_threads
 from dynsel._lib.trainers import check_processes
 from dynsel.callbacks.dynamic_selection import DynamicSelection
@@ -37,6 +37,7 @@ class SelectionCLI(LightningCLI):
 
     def __init__(self, args: list[str], **options: Any) -> None:
         limit_aliases()
+        integers_first(pl.Trainer)
         with warnings.catch_warnings():
             # It suspects a mistake where arguments are passed on though the process has some itself.
             warnings.filterwarnings("ignore", ".*args parameter is intended to run from within Python.*")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+import inspect
+import operator
+from functools import reduce
+from typing import Any, get_args
 
 import jsonargparse
 import yaml  # type: ignore[import-untyped]
 
-__all__ = ["instantiate", "limit_aliases"]
+__all__ = ["instantiate", "integers_first", "limit_aliases"]
 
 # A configuration of a thousand times a usual one's size; each value takes jsonargparse some 50 microseconds.
 _MOST_VALUES = 100_000
@@ -25,6 +28,23 @@ def instantiate(parser: Any, config: Any) -> Any:
     """
     name = "instantiate" if hasattr(parser, "instantiate") else "instantiate_classes"
     return getattr(parser, name)(config)
+
+
+def integers_first(kind: type) -> None:
+    """Let jsonargparse read a whole number as one where an argument may be either: 1.0 is all of the batches, 1 is one.
+
+    It tries the members of a union in their order, and of `Union[int, float]` Python hands out the union of both that
+    was made first in the process, by whatever library in whatever order. This changes the annotations of the class, in
+    this process.
+
+    Args:
+        kind: A class whose constructor's arguments will be parsed, such as Lightning's Trainer.
+    """
+    annotations = inspect.unwrap(kind.__init__).__annotations__  # type: ignore[misc]
+    for name, annotation in annotations.items():
+        members = get_args(annotation)
+        if int in members and float in members:
+            annotations[name] = reduce(operator.or_, sorted(members, key=lambda member: member is not int))
 
 
 def limit_aliases() -> None:

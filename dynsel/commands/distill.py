@@ -22,7 +22,7 @@ from dynsel._lib.console import open_console, say, status, value_table
 from dynsel._lib.files import write_atomically
 from dynsel._lib.images import TensorImages
 from dynsel._lib.outputs import check_output_folder
-from dynsel._lib.parsers import instantiate
+from dynsel._lib.parsers import instantiate, integers_first
 from dynsel._lib.provenance import command_line, provenance
 from dynsel._lib.tables import markdown_table
 from dynsel._lib.threads import set_threads
@@ -46,6 +46,7 @@ def _parser(command: str) -> CommandParser:
     parser.add_class_arguments(Pool, "pool")
     parser.add_class_arguments(Evaluation, "evaluation")
     parser.add_subclass_arguments(pl.LightningDataModule, "data", required=True)
+    integers_first(pl.Trainer)
     parser.add_class_arguments(pl.Trainer, "trainer")
     # The command has a checkpoint callback of its own, in the folder of the results.
     parser.set_defaults({"trainer.enable_checkpointing": False})
