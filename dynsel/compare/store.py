@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from dynsel._lib.files import write_atomically
+from dynsel._lib.files import only_writer, write_atomically
 from dynsel._lib.provenance import package_version
 from dynsel.compare.record import CurvePoint, RunRecord
 
@@ -89,16 +89,21 @@ class Store:
         return length if stored.get("settings") == self.hash and type(length) is int else None
 
     def begin(self, steps: int) -> None:
-        """Write the settings down.
+        """Write the settings down, unless another process that began at the same time has just done so.
 
         Args:
             steps: Number of optimiser steps of every run.
+
+        Raises:
+            ValueError: If that one has other settings.
         """
-        self.steps = steps
-        write_atomically(
-            self.folder / "settings.json",
-            json.dumps({"hash": self.hash, "steps": steps, "settings": self.settings}, indent=1),
-        )
+        path = self.folder / "settings.json"
+        with only_writer(path):
+            self._compare_with_stored()
+            if self.steps is None:
+                self.steps = steps
+                found = {"hash": self.hash, "steps": steps, "settings": self.settings}
+                write_atomically(path, json.dumps(found, indent=1))
 
     def path(self, selector: str, seed: int, steps: int | None = None) -> Path:
         """File of a run.

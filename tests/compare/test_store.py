@@ -95,3 +95,13 @@ def test_runs_of_another_version_are_kept_and_it_is_said(tmp_path: Path, capsys:
         store.save(record("old", seed, 0.5, origin={"versions": "dynsel 0.0.7, torch 2.1"}))
         assert store.load("old", seed) is not None
     assert capsys.readouterr().err.count("holds runs of dynsel 0.0.7, which are kept; another --out has those of") == 1
+
+
+def test_of_two_that_begin_at_once_the_second_is_refused_if_it_has_other_settings(tmp_path: Path) -> None:
+    first, same, other = (Store(tmp_path / "x", {"lr": lr}) for lr in (0.1, 0.1, 0.3))
+    first.begin(10)
+    same.begin(10)
+    with pytest.raises(ValueError, match="holds runs of other settings .*lr: 0.1 there, 0.3 now"):
+        other.begin(10)
+    same.save(record("full", 0, 0.5))
+    assert len(Store.stored(tmp_path / "x").finished()) == 1
