@@ -101,7 +101,7 @@ def test_of_two_that_begin_at_once_the_second_is_refused_if_it_has_other_setting
     first, same, other = (Store(tmp_path / "x", {"lr": lr}) for lr in (0.1, 0.1, 0.3))
     first.begin(10)
     same.begin(10)
-    with pytest.raises(ValueError, match="holds runs of other settings .*lr: 0.1 there, 0.3 now"):
+    with pytest.raises(ValueError, match=r"holds runs of other settings .*lr: 0.1 there, 0.3 now"):
         other.begin(10)
     same.save(record("full", 0, 0.5))
     assert len(Store.stored(tmp_path / "x").finished()) == 1
