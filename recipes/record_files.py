@@ -15,7 +15,7 @@ from dynsel._lib.files import write_atomically
 from dynsel.compare.entry import DEFAULTS, Configured
 from dynsel.compare.record import ORIGIN, RunRecord, distinct_origins
 from dynsel.compare.stats import lower_is_better
-from dynsel.compare.store import Store
+from dynsel.compare.store import Store, check_record
 from dynsel.compare.store import differences as differences_of
 from dynsel.compare.table import is_share
 
@@ -42,6 +42,7 @@ class Comparison:
         origin: For each of `ORIGIN` the different values of the runs.
         configured: How the configuration trains a method that says nothing of it.
         made_by: Arguments of the methods by name, defaults included, where the runs tell them.
+        training: Model, data and Trainer in 16 letters, the same on every machine; empty in files of before.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Comparison:
     origin: dict[str, list[str]]
     configured: Configured = DEFAULTS
     made_by: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    training: str = ""
 
 
 def of_comparison(folders: Sequence[Path]) -> dict[str, Any]:
@@ -91,6 +93,7 @@ def of_comparison(folders: Sequence[Path]) -> dict[str, Any]:
         "metric": metric,
         "steps": stores[0].steps,
         "settings": _digest(stores[0]),
+        "training": _digest(stores[0], of_selection=False),
         "configured": Configured.of(stores[0].settings)._asdict(),
         "made_by": one_each((_for_others(run.selector), _made_by(run)) for run, _, _ in runs),
         **_with_origins([{**_kept(run, length), "origin": origin} for run, length, origin in runs]),
@@ -118,10 +121,14 @@ def _origin(run: RunRecord, store: Store) -> dict[str, str]:
     return run.origin or (_facts(table.read_text()) if table.exists() else {})
 
 
-def _digest(store: Store) -> str:
-    """Settings and steps in 16 letters, the same on every machine."""
+def _digest(store: Store, *, of_selection: bool = True) -> str:
+    """Settings and steps in 16 letters, the same on every machine; those of the selection can be left out."""
     dropped = {*OF_MACHINE, *((ROOT,) if store.settings.get("data.class_path") in NAMED else ())}
-    told = {key: value for key, value in store.settings.items() if key not in dropped}
+    told = {
+        key: value
+        for key, value in store.settings.items()
+        if key not in dropped and (of_selection or not key.startswith("selection."))
+    }
     # A file counts by its content, wherever it lies; any other path counts as it is written.
     files = {key.removeprefix("files."): value for key, value in told.items() if key.startswith("files.")}
     portable: dict[str, Any] = {
@@ -132,11 +139,14 @@ def _digest(store: Store) -> str:
     return hashlib.sha256(json.dumps([store.steps, portable], sort_keys=True).encode()).hexdigest()[:16]
 
 
-def one_each(made_by: Iterable[tuple[str, Mapping[str, Any]]]) -> dict[str, dict[str, Any]]:
+def one_each(
+    made_by: Iterable[tuple[str, Mapping[str, Any]]], way_out: str = "keep them apart by --name"
+) -> dict[str, dict[str, Any]]:
     """The arguments that the runs of each selector were made with.
 
     Args:
         made_by: Arguments by name, of each run's selector.
+        way_out: Ends the error.
 
     Raises:
         ValueError: If they differ from run to run.
@@ -146,7 +156,7 @@ def one_each(made_by: Iterable[tuple[str, Mapping[str, Any]]]) -> dict[str, dict
         known = found.setdefault(selector, {})
         both = known.keys() & arguments.keys()  # what only one of them tells came or went with another version
         if differing := differences_of({key: known[key] for key in both}, {key: arguments[key] for key in both}):
-            raise ValueError(f"runs of {selector} have other arguments ({differing}); keep them apart by --name")
+            raise ValueError(f"runs of {selector} have other arguments ({differing}); {way_out}")
         known.update(arguments)
     return {selector: arguments for selector, arguments in found.items() if arguments}
 
@@ -307,6 +317,12 @@ def read(path: Path) -> Comparison:
 def _comparison(name: str, found: dict[str, Any]) -> Comparison:
     known = {field.name for field in fields(RunRecord)} - {"origin"}
     origins: list[dict[str, str]] = found["origins"]
+    if not all(isinstance(text, str) for text in (found["setting"], *(t for one in origins for t in one.values()))):
+        raise TypeError("`setting` and `origins` must be texts")
+    if not all(0 <= run["origin"] < len(origins) and ("steps" in run or found["steps"] == 0) for run in found["runs"]):
+        raise TypeError("each run must have its steps and the number of its origin")
+    if len({_which(run) for run in found["runs"]}) < len(found["runs"]):
+        raise TypeError("a run stands there twice")
     every = [
         (
             replace(RunRecord(**{k: v for k, v in run.items() if k in known}), origin=origins[run["origin"]]),
@@ -314,13 +330,18 @@ def _comparison(name: str, found: dict[str, Any]) -> Comparison:
         )
         for run in found["runs"]
     ]
+    for run, _ in every:
+        check_record(run)
     if not all(isinstance(run.value, float) and 0 <= run.value <= 1 for run, _ in every):
         raise TypeError("each run must have a value in [0, 1]")
+    _check_machines(found)
     # Full data was also trained for other lengths; a selector with a budget of its own has that length alone.
     usual = {"full"} | {run.selector for run, length in every if length == found["steps"]}
     runs = [run for run, length in every if run.selector not in usual or length == found["steps"]]
     full = [run for run, _ in every if run.selector == "full"]
     configured = Configured(**found.get("configured", {}))
     said = distinct_origins(origins)
-    made_by = found.get("made_by", {})
-    return Comparison(name, found["setting"], found["metric"], found["steps"], runs, full, said, configured, made_by)
+    made_by = {selector: dict(arguments) for selector, arguments in found.get("made_by", {}).items()}
+    training = found.get("training", "")
+    steps = found["steps"]
+    return Comparison(name, found["setting"], found["metric"], steps, runs, full, said, configured, made_by, training)

@@ -13,6 +13,8 @@ by hand.
 from __future__ import annotations
 
 import argparse
+import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,13 +146,20 @@ def standing(comparisons: Sequence[Comparison]) -> dict[int, dict[str, RunRecord
         comparisons: All comparisons of one setting.
 
     Raises:
-        ValueError: If they differ in their steps, or in what Hybrid's arguments are.
+        ValueError: If they differ in their steps, their training, or in what Hybrid's arguments are.
     """
+    files = ", ".join(f"{comparison.name}.json" for comparison in comparisons)
     if len(lengths := {comparison.steps for comparison in comparisons}) > 1:
         raise ValueError(
-            f"{comparisons[0].setting!r} has comparisons of {sorted(lengths)} steps; give each a --setting"
+            f"{comparisons[0].setting!r} has comparisons of {sorted(lengths)} steps ({files}); give each a --setting"
         )
-    one_each(("hybrid", comparison.made_by.get("hybrid", {})) for comparison in comparisons)
+    if len({comparison.training for comparison in comparisons} - {""}) > 1:
+        raise ValueError(
+            f"{comparisons[0].setting!r} has comparisons of several models, data or Trainers ({files}); give each a "
+            "--setting"
+        )
+    made_by = (("hybrid", comparison.made_by.get("hybrid", {})) for comparison in comparisons)
+    one_each(made_by, f"give each of {files} a --setting")
     parts = []
     for comparison in comparisons:
         of = [{run.seed: run for run in _runs_of(comparison, method_of(name))} for name in BESIDE]
@@ -163,8 +172,19 @@ def standing(comparisons: Sequence[Comparison]) -> dict[int, dict[str, RunRecord
 
 
 def _runs_of(comparison: Comparison, method: Method) -> list[RunRecord]:
-    """The runs of a method, under whatever names."""
-    return [run for run in comparison.runs if method_of(run.selector, comparison.configured) == method]
+    """The runs of a method, under whatever names, made with the defaults of its class."""
+    return [
+        run
+        for run in comparison.runs
+        if method_of(run.selector, comparison.configured) == method and _by_default(comparison, run.selector, method)
+    ]
+
+
+def _by_default(comparison: Comparison, name: str, method: Method) -> bool:
+    """Whether a configuration gave the method no arguments of its own, as far as the file tells."""
+    made_by = comparison.made_by.get(name, {})
+    usual = json.loads(json.dumps(method.selector()._arguments)) if isinstance(method.selector, type) else {}
+    return all(made_by[key] == usual[key] for key in made_by.keys() & usual.keys())
 
 
 def standing_rows(settings: Mapping[str, Sequence[Comparison]]) -> list[list[str]]:
@@ -201,18 +221,20 @@ def standing_rows(settings: Mapping[str, Sequence[Comparison]]) -> list[list[str
 
 
 # ---------------------------------------------------------------- the page
-def page(comparisons: Sequence[Comparison]) -> str:
+def page(comparisons: Sequence[Comparison], records: str = "records") -> str:
     """RECORDS.md.
 
     Args:
         comparisons: All of them, the oldest first.
+        records: Their folder, as the page links to it.
     """
     settings: dict[str, list[Comparison]] = {}
     for comparison in comparisons:
         settings.setdefault(comparison.setting, []).append(comparison)
-    parts = [HEAD]
+    head = HEAD.replace("[records/](records)", f"[{records}/]({records})")
+    parts = [head]
     if not settings:
-        return HEAD + "\nNothing is recorded yet.\n"
+        return head + "\nNothing is recorded yet.\n"
     rows = [_record_row(record) for group in settings.values() for record in records_of(group)]
     headings = ("setting", "record", "accuracy %", "steps", "seconds", "n", "over", "by", "p", "date", "commit")
     parts.append("## Who holds the record\n\n" + markdown_table(headings, rows, left=2) + "\n")
@@ -220,7 +242,7 @@ def page(comparisons: Sequence[Comparison]) -> str:
         parts.append(STANDING + markdown_table(STANDING_HEADINGS, stands) + "\n")
     for setting, group in settings.items():
         parts.append(f"## {setting}\n")
-        parts += [_section(comparison) for comparison in group]
+        parts += [_section(comparison, records) for comparison in group]
     return "\n".join(parts)
 
 
@@ -246,7 +268,7 @@ def _record_row(record: Record) -> list[str]:
     ]
 
 
-def _section(comparison: Comparison) -> str:
+def _section(comparison: Comparison, records: str) -> str:
     rows = summarise(comparison.runs, metric=comparison.metric, configured=comparison.configured)
     lengths = {run.steps for run in comparison.full}
     known: Mapping[str, Worth] = {}
@@ -270,7 +292,7 @@ def _section(comparison: Comparison) -> str:
         cells[-1] += [_percent([run.logged.get("val_accuracy_flips", float("nan")) for run in runs])] * flips
         cells[-1] += ([known[row.selector].text()] if row.selector in known else [""]) * bool(known)
     facts = [f"- {key}: {'; '.join(_fact(key, text) for text in said)}" for key, said in comparison.origin.items()]
-    file = f"[{comparison.name}](records/{comparison.name}.json)\n"
+    file = f"[{comparison.name}]({records}/{comparison.name}.json)\n"
     return "\n".join(
         [file, markdown_table(headings, cells), "", *(fact for fact in facts if not fact.endswith(": ")), ""]
     )
@@ -313,26 +335,35 @@ def main(words: Sequence[str] | None = None) -> None:
         prog="records.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--records", type=Path, default=HERE / "records", help="folder of the small files")
-    parser.add_argument("--page", type=Path, default=HERE / "RECORDS.md", help="page to write")
+    parser.add_argument("--page", type=Path, help="page to write; RECORDS.md beside --records if not given")
     commands = parser.add_subparsers(dest="command")
     adding = commands.add_parser("add", help="take the runs of a folder, then write the page")
     adding.add_argument("folder", type=Path, nargs="+", help="several are parts of one comparison, of other seeds")
     adding.add_argument("--name", required=True, help="of the file in --records, without its ending")
     adding.add_argument("--setting", required=True, help="data, network and length, in words")
     options = parser.parse_args(words)
-    if options.page.is_dir() or not options.page.parent.is_dir():
-        parser.error(f"--page must be a file in a folder that is there, got {options.page}")
+    page_path = options.page or options.records.parent / "RECORDS.md"
+    if page_path.is_dir() or not page_path.parent.is_dir():
+        parser.error(f"--page must be a file in a folder that is there, got {page_path}")
     try:
-        if options.command == "add":
-            print(add(options.folder, options.name, options.setting, options.records))
-        elif not options.records.is_dir():
-            raise FileNotFoundError(f"--records must be a folder, got {options.records}")
-        found = [read(path) for path in sorted(options.records.glob("*.json"))]
-        found.sort(key=lambda comparison: (comparison.origin["date"][:1], comparison.name))
-        options.page.write_text(page(found))
+        if not options.records.is_dir():
+            raise FileNotFoundError(f"--records must be a folder that is there, got {options.records}")
+        file = options.records / f"{options.name}.json" if options.command == "add" else None
+        before = file.read_bytes() if file is not None and file.is_file() else None
+        if file is not None:
+            add(options.folder, options.name, options.setting, options.records)
+        try:
+            found = [read(path) for path in sorted(options.records.glob("*.json"))]
+            found.sort(key=lambda comparison: (comparison.origin["date"][:1], comparison.name))
+            text = page(found, os.path.relpath(options.records, page_path.parent))
+        except (OSError, ValueError):
+            if file is not None:  # what can't stand beside the others isn't left there
+                file.unlink() if before is None else file.write_bytes(before)
+            raise
+        page_path.write_text(text)
     except (OSError, ValueError) as error:
         parser.error(str(error))
-    print(options.page)
+    print(*(path for path in (file, page_path) if path is not None), sep="\n")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -361,6 +362,7 @@ def test_a_damaged_run_is_no_result(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 def test_what_is_wrong_is_told_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = folder_of(tmp_path / "a")
+    (tmp_path / "r").mkdir()
     (tmp_path / "damaged").mkdir()
     (tmp_path / "damaged" / "x.json").write_text('{"setting')
     folder_of_files, page, add = (
@@ -382,7 +384,7 @@ def test_what_is_wrong_is_told_in_one_line(tmp_path: Path, capsys: pytest.Captur
         ([*add, "--name", "x.json"], "without the ending .json"),
         ([*add, "--setting", "two\nlines"], "--setting must be words in one line"),
         (["--page", f"{tmp_path}/none/p.md", *add], "--page must be a file in a folder that is there"),
-        ([], "--records must be a folder"),
+        (["--records", f"{tmp_path}/nowhere"], "--records must be a folder"),
         (["--records", f"{tmp_path}/damaged"], "x.json is damaged"),
         (["--records", f"{tmp_path}/damaged", *add], "x.json is damaged"),
     ):
@@ -485,13 +487,86 @@ def test_comparisons_that_are_not_of_one_setting_are_refused(tmp_path: Path) -> 
     one, longer = folder_of(tmp_path / "a"), Store(tmp_path / "b", {"metric": "val_accuracy"})
     longer.begin(200)
     longer.save(RunRecord("hybrid", 0, 0.9, steps=200, origin=ORIGIN))
-    with pytest.raises(ValueError, match=r"'a setting' has comparisons of \[100, 200\] steps; give each a --setting"):
+    with pytest.raises(ValueError, match=r"'a setting' has comparisons of \[100, 200\] steps \(a.json, b.json\)"):
         records.standing(
             [records.read(record_files.add([f], f.name, "a setting", tmp_path)) for f in (one, longer.folder)]
         )
     others = [folder_of(tmp_path / f"of {e}", {"hybrid": (1, 2)}, made_by={"epsilon": e}) for e in (0.1, 0.2)]
     with pytest.raises(ValueError, match=r"runs of hybrid have other arguments \(epsilon: 0.1 there, 0.2 now\)"):
         records.standing([records.read(record_files.add([f], f.name[3:] + "x", "s", tmp_path)) for f in others])
+    faster = [folder_of(tmp_path / f"lr {lr}", settings={"model": {"lr": lr}}) for lr in (0.1, 0.4)]
+    with pytest.raises(ValueError, match=r"of several models, data or Trainers \(0.1lr.json, 0.4lr.json\)"):
+        records.standing([records.read(record_files.add([f], f.name[3:] + "lr", "t", tmp_path)) for f in faster])
+    kept = [folder_of(tmp_path / f"keep {k}", settings={"selection": {"keep_ratio": k}}) for k in (0.3, 0.4)]
+    records.standing([records.read(record_files.add([f], f.name[5:] + "keep", "u", tmp_path)) for f in kept])
+
+
+def test_what_can_not_stand_beside_the_others_is_not_left_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made(tmp_path, folder_of(tmp_path / "a"))
+    longer = Store(tmp_path / "b", {"metric": "val_accuracy"})
+    longer.begin(200)
+    longer.save(RunRecord("hybrid", 0, 0.9, steps=200, seconds=1.0, origin=ORIGIN))
+    words = [
+        "--records",
+        str(tmp_path / "records"),
+        "add",
+        str(longer.folder),
+        "--name",
+        "new",
+        "--setting",
+        "a setting",
+    ]
+    with pytest.raises(SystemExit):
+        records.main(words)
+    assert "(file0.json, new.json); give each a --setting" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "records").iterdir()] == ["file0.json"]
+    records.main([*words[:-1], "another setting"])
+
+
+def test_hybrid_with_other_arguments_does_not_stand_for_its_defaults(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "a", made_by={"epsilon": 1.0})
+    assert "## Hybrid, setting by setting" not in made(tmp_path, folder)
+    (tmp_path / "usual").mkdir()
+    usual = folder_of(tmp_path / "b", made_by={"epsilon": 0.1})
+    assert "## Hybrid, setting by setting" in made(tmp_path / "usual", usual)
+
+
+def test_the_page_lies_beside_the_records_and_links_to_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mine").mkdir()
+    record_files.add([folder_of(tmp_path / "a")], "x", "a setting", tmp_path / "mine")
+    records.main(["--records", str(tmp_path / "mine")])
+    assert "[x](mine/x.json)" in (tmp_path / "RECORDS.md").read_text()
+    with pytest.raises(SystemExit):
+        records.main(["--records", str(tmp_path / "typo"), "add", str(tmp_path / "a"), "--name", "x", "--setting", "y"])
+    assert "--records must be a folder that is there" in capsys.readouterr().err
+    assert not (tmp_path / "typo").exists()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({key: value} for key, value in (("seconds", "fast"), ("seed", "0"), ("steps", "60"), ("origin", -1))),
+        *({key: value} for key, value in (("origin", 5), ("steps", None), ("selector", 3), ("logged", 3))),
+    ],
+)
+def test_a_record_that_was_changed_by_hand_is_damaged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], change: dict[str, object]
+) -> None:
+    path = record_files.add([folder_of(tmp_path / "a")], "x", "a setting", tmp_path)
+    good = json.loads(path.read_text())
+    changed = {key: value for key, value in {**good["runs"][0], **change}.items() if value is not None}
+    for found in (
+        {**good, "runs": [changed, *good["runs"][1:]]},
+        {**good, "runs": [*good["runs"], good["runs"][0]]},
+        {**good, "made_by": 3},
+        {**good, "setting": 5},
+        {**good, "origins": [{**good["origins"][0], "date": 3}]},
+    ):
+        path.write_text(json.dumps(found))
+        with pytest.raises(ValueError, match=r"x\.json is damaged"):
+            records.read(path)
 
 
 def test_p_is_corrected_for_the_settings(tmp_path: Path) -> None:
@@ -542,5 +617,6 @@ def test_the_readme_tells_what_the_records_say() -> None:
 
 
 def test_the_page_is_what_the_files_say(tmp_path: Path) -> None:
-    records.main(["--page", str(tmp_path / "page.md")])
-    assert (RECIPES / "RECORDS.md").read_text() == (tmp_path / "page.md").read_text(), "python recipes/records.py"
+    shutil.copytree(RECIPES / "records", tmp_path / "records")
+    records.main(["--records", str(tmp_path / "records")])
+    assert (RECIPES / "RECORDS.md").read_text() == (tmp_path / "RECORDS.md").read_text(), "python recipes/records.py"

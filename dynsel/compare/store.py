@@ -16,7 +16,7 @@ from dynsel._lib.files import only_writer, write_atomically
 from dynsel._lib.provenance import package_version
 from dynsel.compare.record import CurvePoint, RunRecord
 
-__all__ = ["Store", "differences", "file_name", "flatten"]
+__all__ = ["Store", "check_record", "differences", "file_name", "flatten"]
 
 Settings = dict[str, Any]
 
@@ -179,7 +179,7 @@ class Store:
                 raise ValueError(f"`length` must be that of the file's name, got {length!r}")
             stored["curve"] = [CurvePoint(**point) for point in stored["curve"]]
             record = RunRecord(**stored)
-            _check_record(record)
+            check_record(record)
         except FileNotFoundError:
             return None
         except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
@@ -234,8 +234,15 @@ def _settings(path: Path) -> dict[str, Any]:
     )
 
 
-def _check_record(record: RunRecord) -> None:
-    """Refuse values of other types than a run has."""
+def check_record(record: RunRecord) -> None:
+    """Refuse values of other types than a run has.
+
+    Args:
+        record: A run that was read from a file.
+
+    Raises:
+        TypeError: If a value is of another type; names it.
+    """
     for name, value in asdict(record).items():
         kind = type(getattr(RunRecord("", 0), name))
         number = isinstance(value, int | float) and not isinstance(value, bool)
