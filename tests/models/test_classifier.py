@@ -1,5 +1,7 @@
 import ast
 import math
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
@@ -142,6 +144,20 @@ def test_a_schedule_without_an_end_is_an_error(total):
     text = "`schedule` must be 'constant' if training has no end, got 'onecycle': set max_steps or max_epochs"
     with pytest.raises(ValueError, match=text):
         classifier.configure_optimizers()
+
+
+@pytest.mark.parametrize("width", [1, 2, 4, 7])
+def test_a_narrow_network_does_not_kill_its_process(width):
+    """Channels last, torch 2.14.1 ends in "free(): invalid next size" there."""
+    script = f"""
+import torch
+from dynsel.models import ImageClassifier
+network = ImageClassifier("small_resnet", width={width})
+for _ in range(5):
+    network(torch.rand(64, 3, 32, 32)).square().sum().backward()
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_constant_does_not_ask_the_trainer():
