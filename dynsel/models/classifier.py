@@ -131,7 +131,7 @@ class ImageClassifier(pl.LightningModule):
         self.schedule: Schedule = schedule
         usual_mean, usual_std = usual_statistics(in_channels)
         self.augment = RandomCropFlip(crop_padding) if augment else nn.Identity()
-        # Channels last, on CPUs torch 2.14 writes beyond the memory of 1 × 1 convolutions with a stride and few channels.
+        # Channels last, torch 2.14 writes beyond the memory of 1 × 1 convolutions with a stride and few channels.
         channels_last = architecture != "small_resnet" or width is None or width >= 8
         mean, std = usual_mean if mean is None else mean, usual_std if std is None else std
         self.normalize = Normalize(mean, std, channels_last)
