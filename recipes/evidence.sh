@@ -13,6 +13,7 @@ set -uo pipefail
 DATA=${1:-} OUT=${2:-}
 if [ $# -ge 3 ]; then DATA=$(realpath -m "$DATA") OUT=$(realpath -m "$OUT"); fi
 if [ "${FEATURES:-}" ]; then FEATURES=$(realpath -m "$FEATURES"); fi
+if [[ "${PYTHON:-}" == */* ]]; then PYTHON=$(realpath -s "$PYTHON"); fi
 cd "$(dirname "$0")/.."
 PYTHON=${PYTHON:-python}
 export OMP_NUM_THREADS=1
@@ -168,11 +169,15 @@ if [ $# -lt 3 ]; then
   exit 2
 fi
 shift 2
+# All of it before the first section, which may take hours.
 for section in "$@"; do
   if ! grep -qxF -- "$section" <<<"$(printf '%s\n' $SECTIONS)"; then
     echo "no section $section; there are:" $SECTIONS
     exit 2
   fi
+  case $section in gstds | gstds-small | fast-coreset) (features >/dev/null) || exit 2 ;; esac
+done
+for section in "$@"; do
   start=$SECONDS
   "$section" || { echo "$section: stopped; the same command goes on"; exit 1; }
   echo "$section: $(((SECONDS - start) / 60)) min"

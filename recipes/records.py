@@ -42,8 +42,8 @@ and selection, without validation, on machines that mostly had other work.
 
 In the commands `data` is any folder for CIFAR-10 (that of the recipes is data/cifar10). They give the same figures on
 the same processor, at the commit that is named, and with the same `--evaluations`: another one draws otherwise, as
-another seed would. From one processor to another a seed's accuracy may move by a point, so the runs of a seed that are
-compared are of one kind of machine.
+another seed would. A + after a commit says that tracked files had changed. From one processor to another a seed's
+accuracy may move by a point, so the runs of a seed that are compared are of one kind of machine.
 
 **The rule.** In each setting full data hold the first record, or random subsets where no comparison has full data;
 without either nobody does. A method takes it if, in one comparison with the holder, it is better with p < {LEVEL:g}

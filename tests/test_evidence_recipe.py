@@ -88,6 +88,24 @@ def test_a_part_of_a_section_is_none(word: str) -> None:
     assert f"no section {word}; there are: budgets defaults" in refused.stdout
 
 
+def test_what_is_wrong_is_said_before_the_first_section(tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\ntouch {tmp_path}/begun\n")
+    python.chmod(0o755)
+    for words in (("long-tail", "wrong"), ("long-tail", "gstds-small"), ("long-tail", "fast-coreset")):
+        assert run("data", str(tmp_path / "out"), *words, PYTHON=str(python), FEATURES="").returncode == 2
+    assert not (tmp_path / "begun").exists()
+
+
+def test_python_is_found_from_where_the_script_is_called(tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\ntouch {tmp_path}/begun\n")
+    python.chmod(0o755)
+    command = ["bash", str(SCRIPT), "data", "out", "long-tail"]
+    subprocess.run(command, cwd=tmp_path, env={**os.environ, "PYTHON": "./python"}, check=True)
+    assert (tmp_path / "begun").exists()
+
+
 def test_what_is_missing_or_unknown_is_said() -> None:
     unknown = run("data", "out", "budget")
     assert unknown.returncode == 2

@@ -34,7 +34,8 @@ def conclusion(rows: Sequence[Row], metric: str, words: str, names: Mapping[str,
     best = min(done, key=lambda row: means[row.selector] if lower else -means[row.selector])
     seeds = "one seed" if best.n == 1 else f"mean of {best.n} seeds"
     said = f"{names[best.selector]} ends best, with a {words} of {value_text(means[best.selector], metric)} ({seeds})"
-    beside = [_beside(best.versus[name], name, metric) for name in BASELINES if name in best.versus]
+    against = {name: best.versus[name] for name in BASELINES if name in best.versus}
+    beside = [_beside(found, name, metric) for name, found in against.items() if math.isfinite(found.mean)]
     way = "" if is_share(metric) else f"Of {metric} {'lower' if lower else 'higher'} values count as better."
     sentences = (f"{said}{': ' if beside else ''}{', '.join(beside)}.", _shown(done, lower, names), way)
     return " ".join(sentence for sentence in sentences if sentence)

@@ -43,8 +43,8 @@ class AlignPrune(LossWindow, ScoreSelector):
 
     Raises:
         TypeError: If an argument is of another type.
-        ValueError: If `window` is out of range; from `bind`, if `trusted` holds no positions of the data set.
-        FileNotFoundError: From `bind`, if there is no such file.
+        ValueError: If `window` is out of range, or `trusted` holds no positions; from `bind`, if not of the data set.
+        FileNotFoundError: If `trusted` is a path at which there is no file.
 
     Reference:
         AlignPrune (2026), CVPR, arXiv:2604.07306. From a summary of the paper, which was not at hand itself.
@@ -67,6 +67,7 @@ class AlignPrune(LossWindow, ScoreSelector):
     ) -> None:
         super().__init__(class_balance=class_balance, seed=seed)
         self.trusted = trusted
+        self._given = None if trusted is None else _positions(trusted)
         self.remember(window)
         self._trusted = torch.zeros(0, dtype=torch.int64)
 
@@ -74,12 +75,18 @@ class AlignPrune(LossWindow, ScoreSelector):
         """Find the trusted samples among those that the selector is bound to.
 
         Raises:
-            FileNotFoundError: If `trusted` is a path at which there is no file.
-            TypeError: If `trusted` is neither numbers nor a path.
-            ValueError: If it holds no positions of the data set, or none of the samples that the loader's sampler
-                yields.
+            ValueError: If `trusted` was not given, or holds positions beyond the data set, or none of the samples that
+                the loader's sampler yields.
         """
-        self._trusted = _positions(self.trusted, self._dataset_length or self.num_samples)
+        if self._given is None:
+            raise ValueError(
+                "AlignPrune needs `trusted`, the positions of samples whose labels are right (1 % of the data are "
+                "enough): integers, or the path of an .npy file that holds them"
+            )
+        count, lowest, highest = self._dataset_length or self.num_samples, self._given[0], self._given[-1]
+        if not 0 <= lowest <= highest < count:
+            raise ValueError(f"`trusted` must be positions in 0 .. {count - 1}, got {lowest} .. {highest}")
+        self._trusted = self._given
         if self._pool is not None:
             inside = torch.isin(self._trusted, self._pool)
             if not inside.any():
@@ -135,19 +142,9 @@ class AlignPrune(LossWindow, ScoreSelector):
         return alignment(losses, self._trusted).numpy()
 
 
-def _positions(trusted: Any, num_samples: int) -> Tensor:
+def _positions(trusted: Any) -> Tensor:
     """(n,) int64 positions, each once, ascending."""
-    if trusted is None:
-        raise ValueError(
-            "AlignPrune needs `trusted`, the positions of samples whose labels are right (1 % of the data are enough): "
-            "integers, or the path of an .npy file that holds them"
-        )
     rows = as_tensor("trusted", trusted, "positions of samples")
     if rows.ndim != 1 or rows.is_complex() or rows.is_floating_point() or rows.dtype == torch.bool or not len(rows):
         raise ValueError(f"`trusted` must be a list of whole numbers, got shape {tuple(rows.shape)} of {rows.dtype}")
-    rows = rows.long()  # unsigned integers have no minimum
-    if not 0 <= int(rows.min()) <= int(rows.max()) < num_samples:
-        raise ValueError(
-            f"`trusted` must be positions in 0 .. {num_samples - 1}, got {int(rows.min())} .. {int(rows.max())}"
-        )
-    return torch.from_numpy(np.unique(rows.numpy()))
+    return torch.from_numpy(np.unique(rows.long().numpy()))

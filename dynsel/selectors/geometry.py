@@ -9,13 +9,14 @@ from typing import Any
 from torch import Tensor
 
 from dynsel.sae import TopKSAE, encode, fit_sae, train_again
-from dynsel.schedules import Schedule, check_schedule
+from dynsel.schedules import Constant, Schedule, check_schedule
 from dynsel.selectors.factors import factor_scores
 from dynsel.selectors.hybrid import Hybrid
 from dynsel.selectors.terms import Material, Witness
 
 __all__ = ["Geometry"]
 
+_TERMS = ("rarity", "witness", "boundary", "region")
 _FACTORS, _ACTIVE = 256, 16  # of the autoencoder, at most
 _NEIGHBOURS = 10
 _DIM = 16  # of the graph's embedding
@@ -83,7 +84,7 @@ class Geometry(Hybrid):
         refresh: int = 1,
         seed: int | None = None,
     ) -> None:
-        terms = {"rarity": rarity, "witness": witness, "boundary": boundary, "region": region}
+        terms = dict(zip(_TERMS, (rarity, witness, boundary, region), strict=True))
         for name, weight in terms.items():
             check_schedule(name, weight)
         if all(weight == 0 for weight in terms.values()):
@@ -109,6 +110,11 @@ class Geometry(Hybrid):
     def needs_labels(self) -> bool:
         """Whether it can't do without labels: with `class_balance` only, for else the boundary is left out."""
         return self.class_balance
+
+    def _shown_arguments(self) -> dict[str, Any]:
+        weights = {name: w.value if isinstance(w, Constant) else w for name, w in self.weights.items()}
+        shown = {name: value for name, value in super()._shown_arguments().items() if name != "terms"}
+        return {name: weights.get(name, 0.0) for name in _TERMS if weights.get(name, 0.0) != 1.0} | shown
 
     def prepare(self) -> None:
         """Leave the boundary out where there are no labels, with a warning, and start the other terms afresh.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from reports import record
 
 from dynsel.compare import RunRecord, summarise
@@ -54,3 +56,10 @@ def test_where_nothing_is_shown_that_is_said() -> None:
     assert said(values(random=[0.5], rrd=[0.6])).endswith("One seed shows no difference: give --seeds 3 or more.")
     assert said(values(rrd=[0.6])) == "rrd ends best, with a validation accuracy of 60.00 % (one seed)."
     assert said([RunRecord("rrd", 0, error="no")]) == ""
+
+
+def test_a_baseline_that_is_no_number_is_not_stood_beside() -> None:
+    text = said(values(full=[0.5, 0.5], random=[math.nan, 0.5], rrd=[0.6, 0.61]))
+    assert "random (p" not in text
+    assert "nan" not in text
+    assert "points above full" in text

@@ -98,3 +98,9 @@ def test_positions_are_read_from_a_file(tmp_path):
     assert {2, 4} <= set(selector.select(0.0, 3).indices.tolist())
     with pytest.raises(FileNotFoundError, match="`trusted` must be positions of samples"):
         AlignPrune(trusted="nowhere.npy").bind(9)
+
+
+@pytest.mark.parametrize("trusted", [[0.5], "nowhere.npy"])
+def test_what_can_be_known_without_data_is_said_at_once(trusted):
+    with pytest.raises((ValueError, FileNotFoundError), match="`trusted`"):
+        AlignPrune(trusted=trusted)

@@ -147,3 +147,10 @@ def test_it_trains_where_nothing_can_be_heard():
         fit(selection, module=Unheard(), loader=DataLoader(Indexed(40), 4, shuffle=True), val=False, max_epochs=6)
     assert selection.selector.ready
     assert int(selection.selector.usage.sum()) == 6 * 20
+
+
+def test_its_repr_is_a_call_that_makes_it() -> None:
+    assert repr(Geometry()) == "Geometry()"
+    other = Geometry(rarity=0.5, boundary=0, gamma=0.3, epsilon=0)
+    assert repr(other) == "Geometry(rarity=0.5, boundary=0.0, gamma=0.3, epsilon=0.0)"
+    assert repr(eval(repr(other))) == repr(other)
