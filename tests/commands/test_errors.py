@@ -10,7 +10,9 @@ import lightning.pytorch as pl
 import pytest
 from jsonargparse import ArgumentParser
 
+from dynsel import DynamicSelection
 from dynsel._lib.checks import check_number
+from dynsel._lib.parsers import instantiate
 from dynsel.commands._errors import explain
 
 
@@ -61,3 +63,11 @@ def test_a_folder_of_images_has_a_way_out() -> None:
 
 def test_several_lines_are_one() -> None:
     assert explain(argparse.ArgumentError(None, "a\n  b\n")) == "a; b"
+
+
+def test_what_a_schedule_does_not_like() -> None:
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(DynamicSelection, "selection")
+    schedule = {"class_path": "Oscillating", "init_args": {"mean": 0.5, "swing": 0.1, "cycles": 0}}
+    given = parser.parse_object({"selection": {"keep_ratio": schedule}})
+    assert explain(caught(instantiate, parser, given)) == "`cycles` must be at least 1, got 0"
