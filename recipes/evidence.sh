@@ -90,8 +90,8 @@ real-life() {
     'hybrid:terms={"uncertainty":1,"doubt":1,"once":1}' 'hybrid:terms={"uncertainty":1,"trajectory":0.5}'
 }
 
-# The strong network: 54 minutes a run of 4 epochs, twice and six times that for 8 and 24; about a quarter of it where the
-# processor computes in bfloat16. So are the minutes of the four systems below.
+# The strong network: 54 minutes a run of 4 epochs, twice and six times that for 8 and 24; about a third of it where the
+# processor computes in bfloat16 by AMX, over a half by AVX-512. So are the minutes of the four systems below.
 fast-4() {
   compare cifar10-fast-4 "CIFAR-10, fast.yaml, 4 epochs" $FAST --trainer.max_epochs 4 --seeds "${SEEDS:-3}" \
     --selectors full random hybrid infobatch orderdp

@@ -310,7 +310,7 @@ def read(path: Path) -> Comparison:
     found = _json(path)
     try:
         return _comparison(path.stem, found)
-    except (AttributeError, IndexError, KeyError, TypeError) as error:
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         raise _damaged(path, repr(error)) from error
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import operator
 from functools import reduce
-from typing import Any, get_args
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
 
 import jsonargparse
 import yaml  # type: ignore[import-untyped]
@@ -38,11 +39,12 @@ def integers_first(kind: type) -> None:
     this process.
 
     Args:
-        kind: A class whose constructor's arguments will be parsed, such as Lightning's Trainer.
+        kind: A class whose constructor's arguments will be parsed, such as Lightning's Trainer; annotations that are
+            text are left alone.
     """
     annotations = inspect.unwrap(kind.__init__).__annotations__  # type: ignore[misc]
     for name, annotation in annotations.items():
-        members = get_args(annotation)
+        members = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else ()
         if int in members and float in members:
             annotations[name] = reduce(operator.or_, sorted(members, key=lambda member: member is not int))
 

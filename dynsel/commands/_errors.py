@@ -53,10 +53,10 @@ def _text(error: Exception) -> str | None:
         return _one_line(str(error))
     if isinstance(error, UnicodeDecodeError) and (path := _configuration(error)) is not None:
         return f"{path} is no text, so no configuration: {error}"
-    # jsonargparse tells of each part of a union why it wasn't it; a class that was made says what it didn't like.
+    # jsonargparse tells of each part of a union why it wasn't it; one that checks its arguments names them.
     if isinstance(error, ValueError) and "Union subtypes" in str(error):
         said = re.findall(r"^\s+- (?!Expected a)(.*)$", str(error), re.MULTILINE)
-        if said:
+        if said and all(re.match(r"`\w+` must ", line) for line in said):
             return _one_line("; ".join(said))
     told_by_lightning = isinstance(error, ValueError) and _raised_in(error.__traceback__) == "lightning"
     if told_by_lightning or type(error).__name__ == "MisconfigurationException":

@@ -27,9 +27,12 @@ __all__ = [
 ALPHA = 0.05
 # Words of a metric's name that tell a distance from what is right.
 _DISTANCE = re.compile(
-    ".*loss|.*losses|bce|bpd|brier|ce|cer|crps|deviation|distance|divergence|ece|entropy|err|error|fid|hinge|kid|kl|kld"
-    "|lpips|mae|mape|mse|msle|nll|perplexity|ppl|regret|rmse|rmsle|smape|wer"
+    "bce|bpd|brier|ce|cer|crps|deviance|deviation|distance|divergence|ece|.*entropy|err|errors?|fid|hinge"
+    "|kid|kl|kld|lpips|mae|mape|mse|msle|negative|nll|perplexity|ppl|regret|rmse|rmsle|smape|wer"
 )
+_LOSS = re.compile(".*loss(es)?")
+# Words that win over a distance, but not over a loss.
+_RIGHTNESS = re.compile("acc.*|correlation|predictive|precision|recall")
 # Metrics come in float32: values that are equal in truth may differ by this much, relative to their size.
 ROUNDING = 1e-6
 
@@ -190,7 +193,9 @@ def lower_is_better(metric: str) -> bool:
         [True, True, True, False, False]
     """
     words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", metric)
-    return any(_DISTANCE.fullmatch(word.lower()) for word in words)
+    kinds = (_LOSS, _DISTANCE, _RIGHTNESS)
+    loss, distance, rightness = (any(kind.fullmatch(word.lower()) for word in words) for kind in kinds)
+    return loss or (distance and not rightness)
 
 
 def reached(curve: Sequence[CurvePoint], target: float, *, lower: bool = False) -> CurvePoint | None:

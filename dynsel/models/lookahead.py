@@ -16,8 +16,8 @@ class LookAhead(nn.Module):
 
     Every fifth step slow = d · slow + (1 - d) · fast and fast = slow, where d rises with the cube of training's
     progress to 0.77: first the weights are left alone, at the end they are averaged over some twenty steps. After the
-    last step the network has the slow weights, wherever in the five it falls. The copy is made of buffers, so that it
-    travels with `state_dict` and `to`.
+    last step the network has the slow weights, wherever in the five it falls; a training of fewer than five steps
+    averages once. The copy is made of buffers, so that it travels with `state_dict` and `to`.
 
     Args:
         network: Network whose weights are averaged.
@@ -44,7 +44,7 @@ class LookAhead(nn.Module):
         if done % EVERY and done != total:
             return
         slow, fast = list(self.buffers()), _averaged(network)
-        if not done % EVERY:
+        if not done % EVERY or total < EVERY:
             torch._foreach_lerp_(slow, fast, 1 - DECAY * min(done / total, 1.0) ** 3)
         torch._foreach_copy_(fast, slow)
 

@@ -25,8 +25,9 @@ class RePB(LossSelector):
 
     Published: comparison within a batch (a window of one), probability ρ, re-entry with 1 - ρ, weights by cumulative
     inclusion. Ours, where the summary at hand is silent: E is the number of epochs so far, not of the whole training;
-    ρ = 0.5; no epochs at the end on full data; an epoch that would be empty is on everything. How many samples are
-    kept is the method's own affair: the keep ratio is not used.
+    ρ = 0.5; no epochs at the end on full data; an epoch that would be empty is on everything. An epoch here is what
+    was chosen at once; a batch that is told of after the next choice, as of a loader that fetches ahead, counts to
+    that. How many samples are kept is the method's own affair: the keep ratio is not used.
 
     Args:
         drop_probability: Probability of leaving out an easy sample, in [0, 1); the paper's ρ.

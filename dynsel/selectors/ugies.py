@@ -141,10 +141,10 @@ class UGIES(ScoreSelector):
         check_rows(features, self.num_samples)
         # Other draws each time, and the same ones after a restart.
         seed = (self.generator.initial_seed() + int(self.usage.sum())) % 2**32
-        clusters = list(self._clusters(features, seed))
+        clusters = [(members, edge_weights(rows).flatten().half()) for members, rows in self._clusters(features, seed)]
         self.members = torch.cat([members for members, _ in clusters])
         self.sizes = torch.tensor([len(members) for members, _ in clusters])
-        self.edges = torch.cat([edge_weights(rows).flatten().half() for _, rows in clusters])
+        self.edges = torch.cat([edges for _, edges in clusters])
 
     def _clusters(self, features: Matrix, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
         """(m,) positions and (m, d) float32 rows of length 1 of each cluster."""

@@ -64,8 +64,8 @@ def test_other_annotations_stay_as_they_are() -> None:
         def __init__(self, a: Union[float, int, None], b: str, c: float | int, d: list[int]) -> None:  # noqa: UP007
             pass
 
-    Takes.__init__.__annotations__ = {"a": Union[float, int, None], "b": str, "c": float | int, "d": list[int]}  # noqa: UP007
+    Takes.__init__.__annotations__ = {"a": Union[float, int, None], "b": str, "c": float | int, "d": dict[int, float]}  # noqa: UP007
     integers_first(Takes)
     found = Takes.__init__.__annotations__
     assert [get_args(found[name])[0] for name in "ac"] == [int, int]
-    assert (found["b"], found["d"]) == (str, list[int])
+    assert (found["b"], found["d"]) == (str, dict[int, float])

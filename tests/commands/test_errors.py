@@ -14,6 +14,7 @@ from dynsel import DynamicSelection
 from dynsel._lib.checks import check_number
 from dynsel._lib.parsers import instantiate
 from dynsel.commands._errors import explain
+from dynsel.schedules import Schedule
 
 
 def caught(function: Any, *args: Any, **options: Any) -> Exception:
@@ -63,6 +64,21 @@ def test_a_folder_of_images_has_a_way_out() -> None:
 
 def test_several_lines_are_one() -> None:
     assert explain(argparse.ArgumentError(None, "a\n  b\n")) == "a; b"
+
+
+class Broken(Schedule):
+    def __init__(self) -> None:
+        {}["missing"]
+
+    def __call__(self, progress: float) -> float:
+        return 0.5
+
+
+def test_a_mistake_in_a_class_of_the_users_keeps_its_traceback() -> None:
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(DynamicSelection, "selection")
+    given = parser.parse_object({"selection": {"keep_ratio": {"class_path": f"{__name__}.Broken"}}})
+    assert explain(caught(instantiate, parser, given)) is None
 
 
 def test_what_a_schedule_does_not_like() -> None:

@@ -116,6 +116,8 @@ def test_losses_that_overflowed_have_no_test(values: tuple[float, float]) -> Non
         ),
         *((name, True) for name in ("val_error", "ValMeanSquaredError", "val_top1_err", "val_perplexity", "test.wer")),
         *((name, True) for name in ("val_crossentropy_loss", "val_cross_entropy", "FID", "val_mae_epoch")),
+        *((name, True) for name in ("val_crossentropy", "val_negative_log_likelihood", "val_errors", "valDeviance")),
+        *((name, False) for name in ("distance_correlation", "ce_accuracy", "val_negative_predictive_value")),
         *((name, False) for name in ("val_accuracy", "lossless_accuracy", "val_f1", "MulticlassAUROC", "val_r2")),
         *(
             (name, False)

@@ -23,6 +23,15 @@ def test_every_fifth_step_averages_and_the_last_takes_the_average():
         torch.testing.assert_close(float(network[1].running_mean), fast)
 
 
+def test_a_training_of_few_steps_is_not_undone():
+    network = nn.Linear(1, 1)
+    average, before = LookAhead(network), network.weight.detach().clone()
+    for done in range(1, 4):
+        network.weight.data.add_(1.0)
+        average.step(network, done, 3)
+    torch.testing.assert_close(network.weight.data, before + 3 * (1 - 0.95**5))
+
+
 def test_the_copy_travels_with_the_state():
     network = nn.Linear(2, 2)
     average, other = LookAhead(network), LookAhead(nn.Linear(2, 2))
