@@ -162,7 +162,7 @@ def one_each(
 
 
 def with_earlier(kept: dict[str, Any], path: Path, setting: str) -> dict[str, Any]:
-    """The runs of a file that `add` wrote, beside those of a comparison, which go before the same ones there.
+    """The runs of a file that `write` wrote, beside those of a comparison, which go before the same ones there.
 
     Args:
         kept: What `of_comparison` tells.
@@ -265,21 +265,23 @@ def _command(command: str) -> str:
     return shlex.join(map(_for_others, shlex.split(command)))
 
 
-def add(folders: Sequence[Path], name: str, setting: str, records: Path) -> Path:
-    """Write what the table needs of a comparison into a small file, beside the other runs that the file has of it.
+def content(folders: Sequence[Path], name: str, setting: str, records: Path) -> tuple[Path, dict[str, Any]]:
+    """What the table needs of a comparison, beside the other runs that its file has of it.
 
     An evaluation of a distilled set takes the place of an earlier one.
 
     Args:
         folders: Folders that `dynsel compare` wrote, or one of `dynsel distill evaluate`.
-        name: Name of the file to write, without its ending.
+        name: Name of the file, without its ending.
         setting: Data, network and length, in words.
         records: Folder of these files.
 
+    Returns:
+        The file, and what is to stand in it.
+
     Raises:
         FileNotFoundError: If a folder holds nothing finished.
-        ValueError: If the folders, the file that is there, or the names don't fit together, or the runs of a seed are
-            of several kinds of machine.
+        ValueError: If the folders, the file that is there, or the names don't fit together.
     """
     if not re.fullmatch(r"\w[\w.-]*", name) or name.endswith(".json"):
         raise ValueError(f"--name must be letters, digits, '-', '_' and '.', without the ending .json, got {name!r}")
@@ -294,27 +296,45 @@ def add(folders: Sequence[Path], name: str, setting: str, records: Path) -> Path
         kept = of_comparison(folders)
         if path.exists():
             kept = with_earlier(kept, path, setting)
-        _check_machines(kept)
-    runs = ",\n".join(f"  {json.dumps(run)}" for run in kept.pop("runs"))
-    head = json.dumps({"setting": setting, **kept}, indent=1)
+    return path, {"setting": setting, **kept}
+
+
+def write(path: Path, kept: Mapping[str, Any]) -> None:
+    """Write such a file, a line for each run.
+
+    Args:
+        path: File to write.
+        kept: What `content` gave.
+    """
+    runs = ",\n".join(f"  {json.dumps(run)}" for run in kept["runs"])
+    head = json.dumps({key: value for key, value in kept.items() if key != "runs"}, indent=1)
     write_atomically(path, head.removesuffix("\n}") + f',\n "runs": [\n{runs}\n ]\n}}\n')
-    return path
 
 
 def read(path: Path) -> Comparison:
-    """A file that `add` wrote.
+    """A file that `write` wrote.
 
     Args:
         path: File in JSON.
     """
     found = _json(path)
     try:
-        return _comparison(path.stem, found)
+        return as_comparison(path.stem, found)
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         raise _damaged(path, repr(error)) from error
 
 
-def _comparison(name: str, found: dict[str, Any]) -> Comparison:
+def as_comparison(name: str, found: Mapping[str, Any]) -> Comparison:
+    """The comparison of such a file.
+
+    Args:
+        name: Name of the file, without its ending.
+        found: What stands in it.
+
+    Raises:
+        TypeError: If a part is of another type; one that is missing may raise other errors.
+        ValueError: If the runs of a seed are of several kinds of machine.
+    """
     known = {field.name for field in fields(RunRecord)} - {"origin"}
     origins: list[dict[str, str]] = found["origins"]
     if not all(isinstance(text, str) for text in (found["setting"], *(t for one in origins for t in one.values()))):

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, median
 
-from record_files import Comparison, add, one_each, read
+from record_files import Comparison, as_comparison, content, one_each, read, write
 
 from dynsel._lib.tables import markdown_table
 from dynsel.compare.entry import RANDOM, Method, baselines_of, method_of
@@ -348,22 +348,21 @@ def main(words: Sequence[str] | None = None) -> None:
     try:
         if not options.records.is_dir():
             raise FileNotFoundError(f"--records must be a folder that is there, got {options.records}")
-        file = options.records / f"{options.name}.json" if options.command == "add" else None
-        before = file.read_bytes() if file is not None and file.is_file() else None
-        if file is not None:
-            add(options.folder, options.name, options.setting, options.records)
-        try:
-            found = [read(path) for path in sorted(options.records.glob("*.json"))]
-            found.sort(key=lambda comparison: (comparison.origin["date"][:1], comparison.name))
-            text = page(found, os.path.relpath(options.records, page_path.parent))
-        except (OSError, ValueError):
-            if file is not None:  # what can't stand beside the others isn't left there
-                file.unlink() if before is None else file.write_bytes(before)
-            raise
+        new = {}
+        if options.command == "add":
+            file, kept = content(options.folder, options.name, options.setting, options.records)
+            new = {file: kept}
+        # All are read before anything is written: what can't stand beside the others isn't left there.
+        found = [read(path) for path in options.records.glob("*.json") if path not in new]
+        found += [as_comparison(file.stem, kept) for file, kept in new.items()]
+        found.sort(key=lambda comparison: (comparison.origin["date"][:1], comparison.name))
+        text = page(found, os.path.relpath(options.records, page_path.parent))
+        for file, kept in new.items():
+            write(file, kept)
         page_path.write_text(text)
     except (OSError, ValueError) as error:
         parser.error(str(error))
-    print(*(path for path in (file, page_path) if path is not None), sep="\n")
+    print(*new, page_path, sep="\n")
 
 
 if __name__ == "__main__":

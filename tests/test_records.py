@@ -43,9 +43,17 @@ def folder_of(
     return path
 
 
+def keep(folders: list[Path], name: str, setting: str, records_folder: Path) -> Path:
+    """As the command does."""
+    path, kept = record_files.content(folders, name, setting, records_folder)
+    record_files.as_comparison(name, kept)
+    record_files.write(path, kept)
+    return path
+
+
 def made(tmp_path: Path, *folders: Path, setting: str = "a setting") -> str:
     for i, folder in enumerate(folders):
-        record_files.add([folder], f"file{i}", setting, tmp_path / "records")
+        keep([folder], f"file{i}", setting, tmp_path / "records")
     records.main(["--records", str(tmp_path / "records"), "--page", str(tmp_path / "page.md")])
     return (tmp_path / "page.md").read_text()
 
@@ -114,16 +122,16 @@ def test_runs_of_a_seed_are_of_one_kind_of_machine(tmp_path: Path) -> None:
     here = folder_of(tmp_path / "a", {"full": (0, 0.1, 0.2)})
     other = {**ORIGIN, "hardware": "another CPU, 1 thread"}
     there = folder_of(tmp_path / "b", {"hybrid": (1.1, 1.2, 1.31)}, origin=other)
-    record_files.add([here], "x", "a setting", tmp_path / "records")
+    keep([here], "x", "a setting", tmp_path / "records")
     said = "runs of seed 0 are of several kinds of machine, .* keep them apart by --name"
     with pytest.raises(ValueError, match=said):
-        record_files.add([there], "x", "a setting", tmp_path / "records")
+        keep([there], "x", "a setting", tmp_path / "records")
     # Other seeds are never compared with these.
     store = Store(tmp_path / "c", {"metric": "val_accuracy"})
     store.begin(100)
     for seed in (3, 4):
         store.save(RunRecord("full", seed, 0.9, steps=100, seconds=50.0, origin=other))
-    record_files.add([store.folder], "x", "a setting", tmp_path / "records")
+    keep([store.folder], "x", "a setting", tmp_path / "records")
     assert row(made(tmp_path), "`full`")[2] == "5"
 
 
@@ -176,7 +184,7 @@ def test_the_oldest_comparison_comes_first(tmp_path: Path) -> None:
 def test_what_is_no_accuracy_is_refused(tmp_path: Path, metric: str) -> None:
     folder = folder_of(tmp_path / "a", settings={"metric": metric})
     with pytest.raises(ValueError, match=f"`metric` must be an accuracy, .* got '{metric}'"):
-        record_files.add([folder], "x", "a setting", tmp_path / "records")
+        keep([folder], "x", "a setting", tmp_path / "records")
 
 
 def test_what_a_run_does_not_tell_comes_from_the_table_beside_it(tmp_path: Path) -> None:
@@ -220,14 +228,14 @@ def test_an_evaluation_of_a_distilled_set_is_told_too(tmp_path: Path) -> None:
     facts["results"][1]["last"] = [0.6, 0.61]
     (folder / "evaluation.json").write_text(json.dumps(facts))
     assert row(made(tmp_path, folder), "`distilled, convnet`")[1].startswith("60.50")
-    record_files.add([folder_of(tmp_path / "a")], "compared", "a setting", tmp_path / "records")
+    keep([folder_of(tmp_path / "a")], "compared", "a setting", tmp_path / "records")
     for folders, name, setting in (
         ([folder], "file0", "another setting"),
         ([folder, tmp_path / "a"], "file0", "a setting"),
         ([folder], "compared", "a setting"),
     ):
         with pytest.raises(ValueError, match="an evaluation of a distilled set has a file of its own"):
-            record_files.add(folders, name, setting, tmp_path / "records")
+            keep(folders, name, setting, tmp_path / "records")
 
 
 def test_folders_of_other_seeds_are_one_comparison(tmp_path: Path) -> None:
@@ -236,20 +244,20 @@ def test_folders_of_other_seeds_are_one_comparison(tmp_path: Path) -> None:
     store.begin(100)
     for run, _ in Store.stored(first).finished():
         store.save(replace(run, seed=run.seed + 3))
-    record_files.add([first, store.folder], "both", "a setting", tmp_path / "records")
+    keep([first, store.folder], "both", "a setting", tmp_path / "records")
     assert row(made(tmp_path), "a setting", "`hybrid`")[5] == "6"
     with pytest.raises(ValueError, match="full, seed 0 is in two folders; give each run once"):
-        record_files.add([first, first], "twice", "a setting", tmp_path / "records")
+        keep([first, first], "twice", "a setting", tmp_path / "records")
     Store(tmp_path / "c", {"metric": "val_accuracy", "lr": 1}).begin(100)
     with pytest.raises(ValueError, match="must have the same settings, got lr: None there, 1 now"):
-        record_files.add([first, tmp_path / "c"], "both", "a setting", tmp_path / "records")
+        keep([first, tmp_path / "c"], "both", "a setting", tmp_path / "records")
 
 
 def test_a_comparison_grows_from_machine_to_machine(tmp_path: Path) -> None:
     records = tmp_path / "records"
 
     def add(folder: Path) -> None:
-        record_files.add([folder], "grows", "a setting", records)
+        keep([folder], "grows", "a setting", records)
 
     def settings(root: str, lr: float = 0.1) -> dict[str, object]:
         data = {"class_path": "dynsel.data.CIFAR10DataModule", "init_args": {"root": root}}
@@ -274,7 +282,7 @@ def test_a_comparison_grows_from_machine_to_machine(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"grows.json holds runs of other settings; choose another --name, or delete"):
         add(folder_of(tmp_path / "d", settings=settings("/here", lr=0.2)))
     with pytest.raises(ValueError, match=r"grows.json is of the setting 'a setting', got --setting 'another'"):
-        record_files.add([there], "grows", "another", records)
+        keep([there], "grows", "another", records)
     path = records / "grows.json"
     path.write_text(json.dumps({key: value for key, value in json.loads(before).items() if key != "settings"}))
     with pytest.raises(ValueError, match="holds runs of settings that it doesn't tell"):
@@ -303,16 +311,16 @@ def test_where_the_data_lie_is_no_other_setting(tmp_path: Path, spelt: str) -> N
 
 def test_runs_of_other_arguments_are_kept_apart(tmp_path: Path) -> None:
     first = folder_of(tmp_path / "a", made_by={"epsilon": 0.1, "old": 1})
-    record_files.add([first], "x", "a setting", tmp_path / "records")
+    keep([first], "x", "a setting", tmp_path / "records")
     store = Store(tmp_path / "b", {"metric": "val_accuracy"})
     store.begin(100)
     run = RunRecord("hybrid", 3, 0.9, steps=100, origin=ORIGIN, made_by={"epsilon": 0.9})
     store.save(run)
     with pytest.raises(ValueError, match=r"runs of hybrid have other arguments \(epsilon: 0.1 there, 0.9 now\)"):
-        record_files.add([store.folder], "x", "a setting", tmp_path / "records")
+        keep([store.folder], "x", "a setting", tmp_path / "records")
     # What only one of them tells came or went with another version.
     store.save(replace(run, made_by={"epsilon": 0.1, "new": 2}))
-    record_files.add([store.folder], "x", "a setting", tmp_path / "records")
+    keep([store.folder], "x", "a setting", tmp_path / "records")
     assert row(made(tmp_path), "`hybrid`")[2] == "4"
 
 
@@ -398,14 +406,14 @@ def test_what_is_wrong_is_told_in_one_line(tmp_path: Path, capsys: pytest.Captur
 def test_a_folder_without_runs_is_refused(tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "a", {})
     with pytest.raises(FileNotFoundError, match="holds no finished run; first finish that comparison"):
-        record_files.add([folder], "x", "a setting", tmp_path)
+        keep([folder], "x", "a setting", tmp_path)
 
 
 def test_a_command_is_kept_without_the_folders_of_its_machine(tmp_path: Path) -> None:
     words = """--config recipes/x.yaml --data.init_args.root /my/data --out '/my runs/x' --up ../shared/data"""
     more = """'alignprune:trusted=/a/b/t.npy' --logger '{"dir":"/a/b/logs"}' --url https://host/page"""
     origin = {**ORIGIN, "command": f"dynsel compare {words} {more}"}
-    path = record_files.add([folder_of(tmp_path / "a", origin=origin)], "x", "a setting", tmp_path)
+    path = keep([folder_of(tmp_path / "a", origin=origin)], "x", "a setting", tmp_path)
     assert [one["command"] for one in json.loads(path.read_text())["origins"]] == [
         "dynsel compare --config recipes/x.yaml --data.init_args.root data --out x --up ../shared/data "
         """alignprune:trusted=t.npy --logger '{"dir":"logs"}' --url https://host/page"""
@@ -415,7 +423,7 @@ def test_a_command_is_kept_without_the_folders_of_its_machine(tmp_path: Path) ->
 def test_no_record_names_a_folder_of_a_machine(tmp_path: Path) -> None:
     name = "alignprune:trusted=/home/me/t.npy"
     made_by = {"trusted": "/home/me/t.npy", "/home/me/t.npy": "sum"}
-    new = record_files.add([folder_of(tmp_path / "a", {name: (0, 0)}, made_by=made_by)], "x", "a setting", tmp_path)
+    new = keep([folder_of(tmp_path / "a", {name: (0, 0)}, made_by=made_by)], "x", "a setting", tmp_path)
     assert json.loads(new.read_text())["made_by"] == {"alignprune:trusted=t.npy": {"trusted": "t.npy", "t.npy": "sum"}}
     for path in (new, *(RECIPES / "records").glob("*.json")):
         kept = json.loads(path.read_text())
@@ -488,17 +496,15 @@ def test_comparisons_that_are_not_of_one_setting_are_refused(tmp_path: Path) -> 
     longer.begin(200)
     longer.save(RunRecord("hybrid", 0, 0.9, steps=200, origin=ORIGIN))
     with pytest.raises(ValueError, match=r"'a setting' has comparisons of \[100, 200\] steps \(a.json, b.json\)"):
-        records.standing(
-            [records.read(record_files.add([f], f.name, "a setting", tmp_path)) for f in (one, longer.folder)]
-        )
+        records.standing([records.read(keep([f], f.name, "a setting", tmp_path)) for f in (one, longer.folder)])
     others = [folder_of(tmp_path / f"of {e}", {"hybrid": (1, 2)}, made_by={"epsilon": e}) for e in (0.1, 0.2)]
     with pytest.raises(ValueError, match=r"runs of hybrid have other arguments \(epsilon: 0.1 there, 0.2 now\)"):
-        records.standing([records.read(record_files.add([f], f.name[3:] + "x", "s", tmp_path)) for f in others])
+        records.standing([records.read(keep([f], f.name[3:] + "x", "s", tmp_path)) for f in others])
     faster = [folder_of(tmp_path / f"lr {lr}", settings={"model": {"lr": lr}}) for lr in (0.1, 0.4)]
     with pytest.raises(ValueError, match=r"of several models, data or Trainers \(0.1lr.json, 0.4lr.json\)"):
-        records.standing([records.read(record_files.add([f], f.name[3:] + "lr", "t", tmp_path)) for f in faster])
+        records.standing([records.read(keep([f], f.name[3:] + "lr", "t", tmp_path)) for f in faster])
     kept = [folder_of(tmp_path / f"keep {k}", settings={"selection": {"keep_ratio": k}}) for k in (0.3, 0.4)]
-    records.standing([records.read(record_files.add([f], f.name[5:] + "keep", "u", tmp_path)) for f in kept])
+    records.standing([records.read(keep([f], f.name[5:] + "keep", "u", tmp_path)) for f in kept])
 
 
 def test_what_can_not_stand_beside_the_others_is_not_left_there(
@@ -535,7 +541,7 @@ def test_hybrid_with_other_arguments_does_not_stand_for_its_defaults(tmp_path: P
 
 def test_the_page_lies_beside_the_records_and_links_to_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "mine").mkdir()
-    record_files.add([folder_of(tmp_path / "a")], "x", "a setting", tmp_path / "mine")
+    keep([folder_of(tmp_path / "a")], "x", "a setting", tmp_path / "mine")
     records.main(["--records", str(tmp_path / "mine")])
     assert "[x](mine/x.json)" in (tmp_path / "RECORDS.md").read_text()
     with pytest.raises(SystemExit):
@@ -554,7 +560,7 @@ def test_the_page_lies_beside_the_records_and_links_to_them(tmp_path: Path, caps
 def test_a_record_that_was_changed_by_hand_is_damaged(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], change: dict[str, object]
 ) -> None:
-    path = record_files.add([folder_of(tmp_path / "a")], "x", "a setting", tmp_path)
+    path = keep([folder_of(tmp_path / "a")], "x", "a setting", tmp_path)
     good = json.loads(path.read_text())
     changed = {key: value for key, value in {**good["runs"][0], **change}.items() if value is not None}
     for found in (
@@ -573,7 +579,7 @@ def test_p_is_corrected_for_the_settings(tmp_path: Path) -> None:
     above = {"sure": (1, 1.2, 1.1, 0.9), "less": (1, 2, 1.5, 0.9), "hardly": (1, 3, -1, 2), "once": (1,)}
     for name, points in above.items():
         folder = folder_of(tmp_path / name, {"full": (0,) * 4, "random": (0.1, 0, 0.1, 0), "hybrid": points})
-        record_files.add([folder], name, f"setting {name}", tmp_path / "records")
+        keep([folder], name, f"setting {name}", tmp_path / "records")
     text = made(tmp_path)
     for column, base in ((7, (0.1, 0, 0.1, 0)), (9, (0,) * 4)):
         sure, less, hardly = (ttest_rel(points, base).pvalue for name, points in above.items() if name != "once")

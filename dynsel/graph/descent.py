@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from dynsel._lib.groups import groups
 from dynsel._lib.matrices import Matrix, check_matrix, take
 
 __all__ = ["improve_neighbours"]
@@ -71,7 +72,7 @@ def _nearest_in_cells(x: Tensor, k: int, generator: torch.Generator) -> Tensor:
     squares, cell = centres.square().sum(1), torch.empty(count, dtype=torch.int64, device=x.device)
     for rows in torch.split(torch.arange(count, device=x.device), max(1, 4 * _BLOCK_VALUES // len(centres))):
         cell[rows] = torch.addmm(squares, x[rows], centres.T, alpha=-2).argmin(1)
-    for cell_members in torch.split(cell.argsort(stable=True), torch.bincount(cell).tolist()):
+    for cell_members in groups(cell):
         for members in torch.split(cell_members, _LARGEST):
             if len(members) > k:
                 rows = x[members]

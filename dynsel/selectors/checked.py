@@ -8,22 +8,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dynsel._lib.matrices import check_matrix
 from dynsel.selection import Selection
 from dynsel.selectors.base import Selector
 
-__all__ = ["check_rows", "checked_scores", "checked_selection"]
+__all__ = ["check_features", "checked_scores", "checked_selection"]
 
 
-def check_rows(features: Any, num_samples: int) -> None:
-    """Check that features have a row for every sample.
+def check_features(features: Any, num_samples: int) -> None:
+    """Check that features are a matrix (`check_matrix`) with a row for every sample.
 
     Args:
         features: (N, d) floating point, row i describes sample i.
         num_samples: Number of samples, N.
 
     Raises:
-        ValueError: If they have another number of rows.
+        TypeError: If they are no tensor or array of floating point.
+        ValueError: If they aren't 2-D, not finite, or have another number of rows.
     """
+    check_matrix(features)
     if len(features) != num_samples:
         raise ValueError(f"`features` must have one row per sample: expected {num_samples}, got {len(features)}")
 

@@ -10,10 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dynsel._lib.checks import check_flag, check_number
-from dynsel._lib.matrices import check_matrix, take
+from dynsel._lib.groups import groups
+from dynsel._lib.matrices import take
 from dynsel.schedules import sample_count
 from dynsel.selection import Selection, largest_remainder
-from dynsel.selectors.checked import check_rows
+from dynsel.selectors.checked import check_features
 from dynsel.selectors.score_selector import ScoreSelector
 
 __all__ = ["GreedySelector", "centred"]
@@ -79,18 +80,15 @@ class GreedySelector(ScoreSelector):
         Raises:
             ValueError: If it isn't one row per sample, all finite.
         """
-        check_matrix(features)
-        check_rows(features, self.num_samples)
+        check_features(features, self.num_samples)
         balanced = self.class_balance and self.labels is not None
         labels = self.labels.long() if balanced and self.labels is not None else torch.zeros(self.num_samples).long()
         sizes = torch.bincount(labels)
         # A smaller total may give a class one more than a larger one does (the Alabama paradox).
         counts = largest_remainder(sizes, sample_count(self.max_keep_ratio, self.num_samples)) + balanced
         self.place = torch.full((self.num_samples,), self.num_samples, dtype=torch.int32)
-        by_class, ends = torch.argsort(labels, stable=True), sizes.cumsum(0)
-        for size, count, end in zip(sizes.tolist(), counts.minimum(sizes).tolist(), ends.tolist(), strict=True):
+        for members, count in zip(groups(labels), counts.minimum(sizes).tolist(), strict=True):
             if count:
-                members = by_class[end - size : end]
                 rows = take(features, members)
                 order = self.order(F.normalize(rows) if self.normalize else rows, count)
                 self.place[members[order.cpu()]] = torch.arange(count, dtype=torch.int32)

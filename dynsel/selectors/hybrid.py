@@ -13,10 +13,10 @@ from torch import Tensor
 from dynsel._lib.checks import check_integer, check_number
 from dynsel.schedules import Constant, Schedule, check_schedule
 from dynsel.selectors.checked import checked_scores
+from dynsel.selectors.entropy_selector import EntropySelector
 from dynsel.selectors.feedback import Feedback
 from dynsel.selectors.made_by import plain
 from dynsel.selectors.ranking import check_clip, check_smoothing
-from dynsel.selectors.score_selector import ScoreSelector
 from dynsel.selectors.terms import TERMS, Material, Term, term_class
 
 __all__ = ["Hybrid"]
@@ -24,7 +24,7 @@ __all__ = ["Hybrid"]
 _ROUNDING = 1e-3  # by which a term's values may leave [0, 1]
 
 
-class Hybrid(ScoreSelector):
+class Hybrid(EntropySelector):
     """Takes the highest sums of several terms: uncertainty, loss, factors, characteristic function, graph.
 
     A share 1 - ε of the epoch are the samples of highest score; the rest is drawn from all others, so that what is easy
@@ -86,8 +86,6 @@ class Hybrid(ScoreSelector):
     """
 
     fits_shards = True
-    needs_targets = False
-    value_or_loss = True
 
     def __init__(
         self,
@@ -154,20 +152,6 @@ class Hybrid(ScoreSelector):
         """What the terms are made from."""
         within = self.labels if self.class_balance else None
         return Material(features, self.labels, within, self.generator.initial_seed(), self.sae_epochs)
-
-    def measure(self, logits: Tensor, targets: Tensor | None, features: Tensor | None) -> Tensor:
-        """Entropies of the predicted classes.
-
-        Args:
-            logits: (B, C) float32, outputs of the classifier before softmax.
-            targets: Not used.
-            features: Not used.
-
-        Returns:
-            (B,) float32 in [0, log C], in nats.
-        """
-        entropies: Tensor = torch.special.entr(logits.softmax(1)).sum(1)
-        return entropies
 
     def learn(self, feedback: Feedback) -> None:
         """Pass on to every term what training told.

@@ -12,11 +12,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dynsel._lib.checks import check_integer, check_number
-from dynsel._lib.matrices import Matrix, check_matrix, take
-from dynsel.selectors.checked import check_rows
+from dynsel._lib.groups import groups
+from dynsel._lib.matrices import Matrix, take
+from dynsel.selectors.checked import check_features
+from dynsel.selectors.entropy_selector import EntropySelector
 from dynsel.selectors.feedback import Feedback
 from dynsel.selectors.ranking import update_average
-from dynsel.selectors.score_selector import ScoreSelector
 
 __all__ = ["UGIES"]
 
@@ -26,7 +27,7 @@ _BY_PARTS = 20_000  # from so many samples on k-means goes by small batches
 _BLOCK_VALUES = 2**22
 
 
-class UGIES(ScoreSelector):
+class UGIES(EntropySelector):
     """Takes what the model is unsure of and what is not like that which was taken already.
 
     Samples are nodes of weight α H(p_i), the entropy of the predicted classes, and edges of a cluster have the weight
@@ -79,8 +80,6 @@ class UGIES(ScoreSelector):
 
     needs_features = True
     keeps_features = True
-    needs_targets = False
-    value_or_loss = True
     wants = frozenset({"value"})
     average: Tensor
     members: Tensor | None
@@ -105,20 +104,6 @@ class UGIES(ScoreSelector):
         self.add_state("sizes", None)
         self.add_state("edges", None)
 
-    def measure(self, logits: Tensor, targets: Tensor | None, features: Tensor | None) -> Tensor:
-        """Entropies of the predicted classes.
-
-        Args:
-            logits: (B, C) float32, outputs of the classifier before softmax.
-            targets: Not used.
-            features: Not used.
-
-        Returns:
-            (B,) float32 in [0, log C], in nats.
-        """
-        entropies: Tensor = torch.special.entr(logits.softmax(1)).sum(1)
-        return entropies
-
     def learn(self, feedback: Feedback) -> None:
         """Keep the last entropies; those that aren't finite are passed over.
 
@@ -137,8 +122,7 @@ class UGIES(ScoreSelector):
         Raises:
             ValueError: If it isn't one row per sample, all finite.
         """
-        check_matrix(features)
-        check_rows(features, self.num_samples)
+        check_features(features, self.num_samples)
         # Other draws each time, and the same ones after a restart.
         seed = (self.generator.initial_seed() + int(self.usage.sum())) % 2**32
         clusters = [(members, edge_weights(rows).flatten().half()) for members, rows in self._clusters(features, seed)]
@@ -148,11 +132,12 @@ class UGIES(ScoreSelector):
 
     def _clusters(self, features: Matrix, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
         """(m,) positions and (m, d) float32 rows of length 1 of each cluster."""
-        for members in _groups(torch.zeros(self.num_samples).long() if self.labels is None else self.labels):
+        for members in groups(torch.zeros(self.num_samples).long() if self.labels is None else self.labels):
             rows = F.normalize(take(features, members).cpu())
-            for group in _groups(nearest_means(rows, round(len(rows) / self.cluster_size), seed)):
+            for group in groups(nearest_means(rows, round(len(rows) / self.cluster_size), seed)):
                 for part in torch.split(group, _LARGEST * self.cluster_size):
-                    yield members[part], rows[part]
+                    if len(part):
+                        yield members[part], rows[part]
 
     def scores(self, progress: float) -> Tensor:
         """Each sample's gain when the greedy rule takes it.
@@ -171,12 +156,6 @@ class UGIES(ScoreSelector):
         known = self.average[~self.average.isnan()]
         unsure = self.average.nan_to_num(nan=float(known.max()) if len(known) else 0.0)
         return greedy_gains(self.alpha * unsure, self.members, self.sizes, self.edges)
-
-
-def _groups(codes: Tensor) -> list[Tensor]:
-    """Positions of each code that occurs, ascending."""
-    order = torch.split(codes.argsort(stable=True), torch.bincount(codes).tolist())
-    return [group for group in order if len(group)]
 
 
 def nearest_means(rows: Tensor, count: int, seed: int) -> Tensor:
@@ -230,11 +209,10 @@ def greedy_gains(weights: Tensor, members: Tensor, sizes: Tensor, edges: Tensor)
     """
     found = torch.empty_like(weights)
     starts, edge_starts = sizes.cumsum(0) - sizes, sizes.square().cumsum(0) - sizes.square()
-    for group in _groups(sizes):
-        size = int(sizes[group[0]])
+    for size, group in enumerate(groups(sizes)[1:], start=1):
         for alike in torch.split(group, max(1, _BLOCK_VALUES // size**2)):
             rows = members[starts[alike, None] + torch.arange(size)]
-            between = edges[edge_starts[alike, None] + torch.arange(size**2)].float().view(-1, size, size)
+            between = edges[edge_starts[alike, None] + torch.arange(size**2)].float().view(len(alike), size, size)
             gains, each = weights[rows], torch.arange(len(alike))
             for _ in range(size):
                 highest, pick = gains.max(1)

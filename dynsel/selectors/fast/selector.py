@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 
 from dynsel._lib.checks import check_choice, check_flag, check_integer
-from dynsel._lib.matrices import check_matrix, take
+from dynsel._lib.groups import groups
+from dynsel._lib.matrices import take
 from dynsel._lib.progress import counting, track
 from dynsel.cfd import frequency_bands, median_scale
 from dynsel.schedules import Schedule, check_schedule
 from dynsel.selection import Selection, balanced_top_k, largest_remainder, top_k
 from dynsel.selectors.base import Selector
-from dynsel.selectors.checked import check_rows
+from dynsel.selectors.checked import check_features
 from dynsel.selectors.fast.points import optimise
 from dynsel.selectors.fast.problem import Problem, Settings, make_problem
 from dynsel.selectors.fast.swaps import swap, swap_waves
@@ -194,8 +195,7 @@ class FAST(Selector):
             ValueError: If it isn't one row per sample, all finite; if all rows of a class are the same, or a class
                 is larger than 20,000.
         """
-        check_matrix(features)
-        check_rows(features, self.num_samples)
+        check_features(features, self.num_samples)
         classes = self._classes()
         largest = max(map(len, classes))
         if largest > _LARGEST:
@@ -233,8 +233,7 @@ class FAST(Selector):
         """The samples of each class, ascending; one list of all without balance."""
         if not self.class_balance or self.labels is None:
             return [torch.arange(self.num_samples)]
-        labels = self.labels.long()
-        return list(torch.split(labels.argsort(stable=True), torch.bincount(labels).tolist()))
+        return groups(self.labels)
 
     # ---------------------------------------------------------------- selection
     def select(self, progress: float, size: int) -> Selection:
