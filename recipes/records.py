@@ -348,6 +348,8 @@ def main(words: Sequence[str] | None = None) -> None:
     try:
         if not options.records.is_dir():
             raise FileNotFoundError(f"--records must be a folder that is there, got {options.records}")
+        if page_path.is_file() and not page_path.read_text().startswith(HEAD.partition(" from the run files")[0]):
+            raise ValueError(f"{page_path} is no page that this command made; name another one by --page")
         new = {}
         if options.command == "add":
             file, kept = content(options.folder, options.name, options.setting, options.records)

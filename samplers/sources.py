@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import reprlib
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ def check_features(features: Any) -> None:
         return
     kinds = "an (N, d) tensor or array, 'model', 'model:NAME', 'pixels', or a path (.npy, .npz, .npz:KEY, a folder)"
     if not isinstance(features, str):
-        raise TypeError(f"`features` must be {kinds}, got {features!r}")
+        raise TypeError(f"`features` must be {kinds}, got {reprlib.repr(features)}")
     path, _, key = features.partition(".npz:")
     is_path = bool(path and key) or features.endswith((".npy", ".npz", ".npy.json")) or os.sep in features
     if not (is_path or features in ("model", "pixels") or features.startswith("model:") or os.path.isdir(features)):

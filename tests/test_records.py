@@ -548,6 +548,11 @@ def test_the_page_lies_beside_the_records_and_links_to_them(tmp_path: Path, caps
         records.main(["--records", str(tmp_path / "typo"), "add", str(tmp_path / "a"), "--name", "x", "--setting", "y"])
     assert "--records must be a folder that is there" in capsys.readouterr().err
     assert not (tmp_path / "typo").exists()
+    (tmp_path / "RECORDS.md").write_text("my own notes")
+    with pytest.raises(SystemExit):
+        records.main(["--records", str(tmp_path / "mine")])
+    assert "is no page that this command made; name another one by --page" in capsys.readouterr().err
+    assert (tmp_path / "RECORDS.md").read_text() == "my own notes"
 
 
 @pytest.mark.parametrize(

@@ -155,7 +155,7 @@ def as_tensor(name: str, value: Any, what: str) -> Tensor:
 
     Args:
         name: The parameter, as its user writes it.
-        value: A tensor, an array, a list of numbers, or the path of an `.npy` file.
+        value: A tensor, an array, a list or range of numbers, or the path of an `.npy` file.
         what: What is expected, for the error.
 
     Returns:
@@ -174,6 +174,8 @@ def as_tensor(name: str, value: Any, what: str) -> Tensor:
             value = np.load(path, allow_pickle=False)
         except Exception as error:  # of the disk, NumPy, or Python's tokenizer, which reads the header
             raise ValueError(f"`{name}`: {path} is no .npy file of numbers, or damaged; write it again") from error
+    if isinstance(value, range):
+        value = list(value)
     if isinstance(value, Tensor | np.ndarray | list | tuple):
         try:
             return torch.as_tensor(value).detach().cpu()

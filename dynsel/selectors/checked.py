@@ -12,10 +12,10 @@ from dynsel._lib.matrices import check_matrix
 from dynsel.selection import Selection
 from dynsel.selectors.base import Selector
 
-__all__ = ["check_features", "checked_scores", "checked_selection"]
+__all__ = ["check_sample_features", "checked_scores", "checked_selection"]
 
 
-def check_features(features: Any, num_samples: int) -> None:
+def check_sample_features(features: Any, num_samples: int) -> None:
     """Check that features are a matrix (`check_matrix`) with a row for every sample.
 
     Args:

@@ -14,7 +14,7 @@ from dynsel._lib.groups import groups
 from dynsel._lib.matrices import take
 from dynsel.schedules import sample_count
 from dynsel.selection import Selection, largest_remainder
-from dynsel.selectors.checked import check_features
+from dynsel.selectors.checked import check_sample_features
 from dynsel.selectors.score_selector import ScoreSelector
 
 __all__ = ["GreedySelector", "centred"]
@@ -80,7 +80,7 @@ class GreedySelector(ScoreSelector):
         Raises:
             ValueError: If it isn't one row per sample, all finite.
         """
-        check_features(features, self.num_samples)
+        check_sample_features(features, self.num_samples)
         balanced = self.class_balance and self.labels is not None
         labels = self.labels.long() if balanced and self.labels is not None else torch.zeros(self.num_samples).long()
         sizes = torch.bincount(labels)

@@ -14,7 +14,7 @@ from dynsel._lib.matrices import Matrix, take
 from dynsel.graph import cosine_graphs, fiedler_vectors
 from dynsel.selection import top_k
 from dynsel.selectors.batch import BatchSelector
-from dynsel.selectors.checked import check_features
+from dynsel.selectors.checked import check_sample_features
 from dynsel.selectors.ranking import rotation_scores
 
 __all__ = ["GSTDS", "Rule", "keep_by_fiedler"]
@@ -96,7 +96,7 @@ class GSTDS(BatchSelector):
             TypeError: If it isn't floating point.
             ValueError: If it isn't one row per sample, all finite.
         """
-        check_features(features, self.num_samples)
+        check_sample_features(features, self.num_samples)
         self._features = features
 
     def select_batch(self, candidates: Tensor, count: int, progress: float) -> Tensor:

@@ -12,7 +12,7 @@ from dynsel._lib.matrices import Matrix, blocks, take
 from dynsel.cfd import median_scale
 from dynsel.selection import top_k
 from dynsel.selectors.batch import BatchSelector
-from dynsel.selectors.checked import check_features
+from dynsel.selectors.checked import check_sample_features
 from dynsel.selectors.ranking import rotation_scores
 
 __all__ = ["PFB"]
@@ -90,7 +90,7 @@ class PFB(BatchSelector):
         Raises:
             ValueError: If it isn't one row per sample, all finite.
         """
-        check_features(features, self.num_samples)
+        check_sample_features(features, self.num_samples)
         # Another order each time, and the same one after a restart.
         seed = (self.generator.initial_seed() + int(self.usage.sum())) % 2**63
         generator = torch.Generator().manual_seed(seed)

@@ -14,7 +14,7 @@ from torch import Tensor
 from dynsel._lib.checks import check_integer, check_number
 from dynsel._lib.groups import groups
 from dynsel._lib.matrices import Matrix, take
-from dynsel.selectors.checked import check_features
+from dynsel.selectors.checked import check_sample_features
 from dynsel.selectors.entropy_selector import EntropySelector
 from dynsel.selectors.feedback import Feedback
 from dynsel.selectors.ranking import update_average
@@ -122,7 +122,7 @@ class UGIES(EntropySelector):
         Raises:
             ValueError: If it isn't one row per sample, all finite.
         """
-        check_features(features, self.num_samples)
+        check_sample_features(features, self.num_samples)
         # Other draws each time, and the same ones after a restart.
         seed = (self.generator.initial_seed() + int(self.usage.sum())) % 2**32
         clusters = [(members, edge_weights(rows).flatten().half()) for members, rows in self._clusters(features, seed)]

@@ -64,3 +64,9 @@ def test_a_folder_that_is_there_is_a_source(tmp_path: Path, monkeypatch: pytest.
     (tmp_path / "store").mkdir()
     monkeypatch.chdir(tmp_path)
     SelectionController("random", features="store")
+
+
+def test_a_long_list_is_not_written_out() -> None:
+    with pytest.raises(TypeError, match="`features` must be an") as refused:
+        DynamicSelection(features=[[0.5] * 50] * 2000)
+    assert len(str(refused.value)) < 500

@@ -104,3 +104,9 @@ def test_positions_are_read_from_a_file(tmp_path):
 def test_what_can_be_known_without_data_is_said_at_once(trusted):
     with pytest.raises((ValueError, FileNotFoundError), match="`trusted`"):
         AlignPrune(trusted=trusted)
+
+
+def test_positions_are_a_range() -> None:
+    selector = AlignPrune(trusted=range(2, 5), seed=0)
+    selector.bind(9)
+    assert {2, 3, 4} <= set(selector.select(0.0, 4).indices.tolist())

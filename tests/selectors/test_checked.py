@@ -8,7 +8,7 @@ import torch
 
 from dynsel.selection import Selection
 from dynsel.selectors import Selector, checked_selection
-from dynsel.selectors.checked import check_features, checked_scores
+from dynsel.selectors.checked import check_sample_features, checked_scores
 
 
 class Given(Selector):
@@ -75,6 +75,6 @@ def test_scores_that_are_none(scores, error, message):
 
 
 def test_features_have_a_row_for_each_sample():
-    check_features(torch.ones(3, 2), 3)
+    check_sample_features(torch.ones(3, 2), 3)
     with pytest.raises(ValueError, match="`features` must have one row per sample: expected 4, got 3"):
-        check_features(torch.ones(3, 2), 4)
+        check_sample_features(torch.ones(3, 2), 4)

@@ -17,7 +17,7 @@ from dynsel.cfd import frequency_bands, median_scale
 from dynsel.schedules import Schedule, check_schedule
 from dynsel.selection import Selection, balanced_top_k, largest_remainder, top_k
 from dynsel.selectors.base import Selector
-from dynsel.selectors.checked import check_features
+from dynsel.selectors.checked import check_sample_features
 from dynsel.selectors.fast.points import optimise
 from dynsel.selectors.fast.problem import Problem, Settings, make_problem
 from dynsel.selectors.fast.swaps import swap, swap_waves
@@ -195,7 +195,7 @@ class FAST(Selector):
             ValueError: If it isn't one row per sample, all finite; if all rows of a class are the same, or a class
                 is larger than 20,000.
         """
-        check_features(features, self.num_samples)
+        check_sample_features(features, self.num_samples)
         classes = self._classes()
         largest = max(map(len, classes))
         if largest > _LARGEST:
